@@ -57,6 +57,7 @@ type Batch struct {
 	Token        string
 	GoAway       *GoAway
 	Stopped      bool
+	HeldMicros   uint64
 
 	Frames []Frame
 }
