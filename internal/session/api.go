@@ -234,7 +234,9 @@ type State struct {
 func Start(cfg ClientConfig) *Session { panic("stub") }
 
 // Open starts an RPC. Client only. It never waits; sending waits for the
-// Welcome where rule O4 says so. It fails with an *Error when the session is
+// Welcome where rule O4 says so. With open.SingleRequest the OPEN leaves
+// together with the message and the half-close, so Send and CloseSend must
+// follow. It fails with an *Error when the session is
 // over or going away; such an RPC was never sent.
 func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) { panic("stub") }
 

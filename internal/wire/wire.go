@@ -161,6 +161,10 @@ type Open struct {
 	Early          bool
 	ContentSubtype string
 	WaitForReady   bool
+	// SingleRequest and SingleResponse tell that at most one message goes that
+	// way, so that a unary call fits one batch each way.
+	SingleRequest  bool
+	SingleResponse bool
 }
 
 // Metadatum is one metadata key with one value.
