@@ -1,0 +1,234 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// Config configures a Server. The zero value of each field stands for the
+// default that its comment gives; only Backends is required. New copies it:
+// changes made later have no effect.
+type Config struct {
+	// Backends are the gRPC servers behind the bridge. At least one.
+	Backends []Backend
+
+	// Prefix is the path that every route of the bridge begins with. It starts
+	// with a slash and does not end with one. Default: "/bridge".
+	Prefix string
+	// AllowOrigins lists the web origins, as "https://app.example" or
+	// "http://localhost:5173", whose pages may use the bridge beside those of
+	// the bridge's own origin; "*" allows every origin, without credentials.
+	// Default: none.
+	AllowOrigins []string
+	// AllowHosts lists further Host names, without port, that requests on a
+	// loopback listener may bear. It guards against DNS rebinding. Default:
+	// none but loopback names and addresses.
+	AllowHosts []string
+	// AllowPrivateNetwork answers the preflights by which browsers ask whether
+	// a public page may reach a private address. Default: false.
+	AllowPrivateNetwork bool
+	// TrustedProxies are the networks whose X-Forwarded-For and
+	// X-Forwarded-Host are believed. Default: none.
+	TrustedProxies []netip.Prefix
+
+	// AllowMethods and DenyMethods say which methods clients may call. A
+	// pattern is a method ("pkg.Service/Method"), a service ("pkg.Service"),
+	// or a prefix that ends in a star ("pkg.*", "pkg.Service/Get*", "*"). The
+	// longest pattern that fits a method decides. Where both lists have it,
+	// DenyMethods wins over AllowMethods, which wins over DefaultDenyMethods.
+	// Defaults: {"*"} and, when DenyMethods is nil, DefaultDenyMethods.
+	AllowMethods []string
+	DenyMethods  []string
+
+	// Authenticate, if not nil, admits a client and says who it is, when its
+	// session begins and for each token that it refreshes (rule O5). A gRPC
+	// status error's message reaches the client; any other error's text is
+	// only logged. It may be called by several goroutines at once and must
+	// heed ctx. Default: everyone is admitted, and a session's principal is
+	// its client's address.
+	Authenticate func(ctx context.Context, info AuthInfo) (Principal, error)
+	// ForwardHeaders names the HTTP headers of the request that began a
+	// session which every RPC of the session takes along as metadata, as
+	// "Cookie" or "X-Request-Id". They replace metadata of the same key that
+	// the client set. Default: none.
+	ForwardHeaders []string
+
+	// DrainTimeout bounds how long Shutdown lets open RPCs go on when its
+	// context has no deadline of its own. Default: 20 s.
+	DrainTimeout time.Duration
+	// Logger takes the bridge's log. Default: discard.
+	Logger *slog.Logger
+
+	// Hold is the longest time that a poll is kept waiting. 1 s to 10 min.
+	// Default: 25 s.
+	Hold time.Duration
+	// ResumeWindow is how long a session with no link is kept (rule E1).
+	// Default: 120 s.
+	ResumeWindow time.Duration
+	// PauseMax is the longest resume window that a client may ask for, as a
+	// page does that goes into the background. At least ResumeWindow.
+	// Default: 30 min.
+	PauseMax time.Duration
+
+	// MaxMessageBytes is the longest message, both ways (rule D4). At most
+	// 1 GiB. Default: 16 MiB.
+	MaxMessageBytes int
+	// MaxMetadataBytes bounds an RPC's metadata in each direction, keys and
+	// values together. Default: 64 KiB.
+	MaxMetadataBytes int
+	// MaxBatchBytes is the longest batch, envelope included. At least 64 KiB.
+	// Default: 1 MiB.
+	MaxBatchBytes int
+	// MaxStreams is how many RPCs a session may have open. Default: 4,096.
+	MaxStreams int
+	// MaxSessions is how many sessions the bridge keeps. Default: 100,000.
+	MaxSessions int
+	// MaxSessionsPerPrincipal is how many of them one principal may have.
+	// Default: 10,000.
+	MaxSessionsPerPrincipal int
+	// MaxBufferedBytes is the budget for frames that wait for an ack, over all
+	// sessions (rule D8). At least MaxMessageBytes. Default: 1 GiB.
+	MaxBufferedBytes int64
+}
+
+// Backend is one gRPC target. Exactly one of Target, ClientConn and GRPCServer
+// is set.
+type Backend struct {
+	// Name stands for the backend in logs and metrics. Default: Target, else
+	// "clientconn" or "in-process".
+	Name string
+	// Target is where the backend is: "host:port", "dns:///host:port",
+	// "unix:path", or several "host:port" with commas between them, which
+	// share the load.
+	Target string
+	// ClientConn is a gRPC channel of the application's own. The bridge does
+	// not close it. With it only Name, Services and ReadyTimeout count.
+	ClientConn grpc.ClientConnInterface
+	// GRPCServer is a server in this process. The bridge serves it over memory
+	// and does not stop it. With it TLS is not used.
+	GRPCServer *grpc.Server
+
+	// Services are the services that go to this backend: each entry is a
+	// prefix of a service's full name, as "chat." or "shop.v1.Cart", and the
+	// longest over all backends wins. Default: {""}, every service.
+	Services []string
+
+	// TLS, if not nil, is used towards the backend. Default: plain HTTP/2.
+	TLS *BackendTLS
+	// Profile says how eagerly a dead backend is looked for: "safe",
+	// "balanced" or "fast". The latter two need a backend whose keepalive
+	// policy permits a ping every 30 s or 10 s. Default: "safe".
+	Profile string
+	// ServiceConfig is a gRPC service config in JSON: retry, load balancing,
+	// timeouts, health checking. Default: round_robin and nothing else.
+	ServiceConfig string
+	// ReadyTimeout is how long an RPC that waits for ready waits for a backend
+	// that cannot be reached. Default: 10 s.
+	ReadyTimeout time.Duration
+	// MaxConcurrentStreams is how many streams the backend allows on one
+	// HTTP/2 connection. A further one is dialled at 80 % of it. Default: 100,
+	// the least that HTTP/2 recommends.
+	MaxConcurrentStreams int
+	// DialOptions are applied after the bridge's own.
+	DialOptions []grpc.DialOption
+}
+
+// BackendTLS is TLS towards a backend. Files are read again when they change.
+type BackendTLS struct {
+	// CAFile holds the certificates, in PEM, that may sign the backend's.
+	// Default: the system's.
+	CAFile string
+	// ServerName is the name that the backend's certificate must bear.
+	// Default: the target's host.
+	ServerName string
+	// CertFile and KeyFile are the bridge's own certificate and key, in PEM,
+	// for backends that ask for one. Both or neither.
+	CertFile string
+	KeyFile  string
+}
+
+// AuthInfo is what Authenticate decides on.
+type AuthInfo struct {
+	// Request is the HTTP request that began the session or brought the token.
+	// Its body has been read. It must not be kept.
+	Request *http.Request
+	// Token is the credential that the client gave; empty when it gave none.
+	Token string
+	// RemoteAddr is the client's address, after trusted proxies.
+	RemoteAddr string
+}
+
+// Principal says who a session belongs to. Two with the same Name are the same
+// one: a session is only ever resumed by its own.
+type Principal struct {
+	Name string
+	// Value is the application's own and is left alone.
+	Value any
+}
+
+// DefaultDenyMethods are the methods that clients may not call unless allowed:
+// services by which a server tells about itself or is administered.
+func DefaultDenyMethods() []string {
+	return []string{"grpc.reflection.*", "grpc.channelz.*", "envoy.*"}
+}
+
+func (c Config) withDefaults() Config {
+	c.Prefix = or(c.Prefix, "/bridge")
+	if len(c.AllowMethods) == 0 {
+		c.AllowMethods = []string{"*"}
+	}
+	c.DrainTimeout = or(c.DrainTimeout, 20*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Hold = or(c.Hold, 25*time.Second)
+	c.ResumeWindow = or(c.ResumeWindow, 120*time.Second)
+	c.PauseMax = or(c.PauseMax, max(30*time.Minute, c.ResumeWindow))
+	c.MaxMessageBytes = or(c.MaxMessageBytes, 16<<20)
+	c.MaxMetadataBytes = or(c.MaxMetadataBytes, 64<<10)
+	c.MaxBatchBytes = or(c.MaxBatchBytes, 1<<20)
+	c.MaxStreams = or(c.MaxStreams, 4096)
+	c.MaxSessions = or(c.MaxSessions, 100_000)
+	c.MaxSessionsPerPrincipal = or(c.MaxSessionsPerPrincipal, 10_000)
+	c.MaxBufferedBytes = or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
+
+	backends := make([]Backend, len(c.Backends))
+	for i, b := range c.Backends {
+		backends[i] = b.withDefaults()
+	}
+	c.Backends = backends
+	return c
+}
+
+func (b Backend) withDefaults() Backend {
+	switch {
+	case b.Name != "":
+	case b.GRPCServer != nil:
+		b.Name = "in-process"
+	case b.ClientConn != nil:
+		b.Name = "clientconn"
+	default:
+		b.Name = b.Target
+	}
+	if len(b.Services) == 0 {
+		b.Services = []string{""}
+	}
+	b.Profile = or(b.Profile, "safe")
+	b.ReadyTimeout = or(b.ReadyTimeout, 10*time.Second)
+	b.MaxConcurrentStreams = or(b.MaxConcurrentStreams, 100)
+	return b
+}
+
+// or is v, or def where v is the zero value.
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,84 @@
+package bridge
+
+import (
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// hopKeys are HTTP's own headers. They describe one hop or what only a browser
+// may say, so they never become metadata: a content-length, for one, would
+// contradict the length of the request that the backend gets.
+var hopKeys = map[string]bool{
+	"accept-encoding":   true,
+	"connection":        true,
+	"content-length":    true,
+	"content-type":      true,
+	"cookie":            true,
+	"host":              true,
+	"http2-settings":    true,
+	"keep-alive":        true,
+	"origin":            true,
+	"te":                true,
+	"trailer":           true,
+	"transfer-encoding": true,
+	"upgrade":           true,
+	"user-agent":        true, // a channel's in gRPC, not a call's
+}
+
+// droppedKey tells whether metadata of this key is left out of what the
+// backend gets: hopKeys and their families, and gRPC's own headers, which a
+// client must not forge. The two tracing keys are gRPC's by name only.
+func droppedKey(key string) bool {
+	switch {
+	case key == "grpc-trace-bin" || key == "grpc-tags-bin":
+		return false
+	case strings.HasPrefix(key, ":"), strings.HasPrefix(key, "grpc-"):
+		return true
+	case strings.HasPrefix(key, "proxy-"), strings.HasPrefix(key, "sec-"):
+		return true
+	}
+	return hopKeys[key]
+}
+
+// validKey tells whether gRPC allows the key.
+func validKey(key string) bool {
+	for _, c := range []byte(key) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return key != ""
+}
+
+// requestMetadata turns what an Open frame carries into gRPC metadata. Keys
+// are taken in lower case, as gRPC does. What gRPC forbids is left in: gRPC
+// then refuses the RPC with an INTERNAL status that names the key.
+func requestMetadata(list []wire.Metadatum) metadata.MD {
+	md := make(metadata.MD, len(list))
+	for _, m := range list {
+		key := strings.ToLower(m.Key)
+		if !droppedKey(key) {
+			md[key] = append(md[key], string(m.Value))
+		}
+	}
+	return md
+}
+
+// wireMetadata turns gRPC metadata into the wire's form. Values of one key
+// keep their order.
+func wireMetadata(md metadata.MD) []wire.Metadatum {
+	n := 0
+	for _, values := range md {
+		n += len(values)
+	}
+	list := make([]wire.Metadatum, 0, n)
+	for key, values := range md {
+		for _, v := range values {
+			list = append(list, wire.Metadatum{Key: key, Value: []byte(v)})
+		}
+	}
+	return list
+}

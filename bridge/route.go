@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// splitMethod takes "/pkg.Service/Method" apart.
+func splitMethod(method string) (service, name string, ok bool) {
+	rest, ok := strings.CutPrefix(method, "/")
+	if !ok {
+		return "", "", false
+	}
+	i := strings.LastIndexByte(rest, '/')
+	if i <= 0 || i == len(rest)-1 {
+		return "", "", false
+	}
+	for _, c := range []byte(rest) {
+		if c <= ' ' || c >= 0x7f {
+			return "", "", false
+		}
+	}
+	return rest[:i], rest[i+1:], true
+}
+
+// A rule is one pattern of Config.AllowMethods or Config.DenyMethods.
+type rule struct {
+	pattern string // without leading slash and star
+	prefix  bool   // the pattern ended in a star
+	allow   bool
+}
+
+func validPattern(pattern string) bool {
+	p := strings.TrimSuffix(strings.TrimPrefix(pattern, "/"), "*")
+	if p == "" {
+		return strings.HasSuffix(pattern, "*")
+	}
+	return !strings.ContainsAny(p, "* ") && strings.Count(p, "/") <= 1
+}
+
+func newRule(pattern string, allow bool) rule {
+	p, prefix := strings.CutSuffix(strings.TrimPrefix(pattern, "/"), "*")
+	if !prefix && !strings.Contains(p, "/") {
+		return rule{pattern: p + "/", prefix: true, allow: allow}
+	}
+	return rule{pattern: p, prefix: prefix, allow: allow}
+}
+
+func (r rule) fits(method string) bool {
+	if r.prefix {
+		return strings.HasPrefix(method, r.pattern)
+	}
+	return method == r.pattern
+}
+
+// methodRules decides which methods may be called: the first rule that fits
+// counts.
+type methodRules []rule
+
+func newMethodRules(cfg Config) methodRules {
+	var deny, allow, builtin methodRules
+	for _, p := range cfg.DenyMethods {
+		deny = append(deny, newRule(p, false))
+	}
+	for _, p := range cfg.AllowMethods {
+		allow = append(allow, newRule(p, true))
+	}
+	if cfg.DenyMethods == nil {
+		for _, p := range DefaultDenyMethods() {
+			builtin = append(builtin, newRule(p, false))
+		}
+	}
+	all := slices.Concat(deny, allow, builtin)
+	slices.SortStableFunc(all, func(a, b rule) int {
+		return cmp.Compare(len(b.pattern), len(a.pattern))
+	})
+	return all
+}
+
+// allows tells whether a well-formed method ("/pkg.Service/Method") may be
+// called.
+func (m methodRules) allows(method string) bool {
+	method = strings.TrimPrefix(method, "/")
+	for _, r := range m {
+		if r.fits(method) {
+			return r.allow
+		}
+	}
+	return false
+}

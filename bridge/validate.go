@@ -1,0 +1,174 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ConfigError is one thing that is wrong with a Config.
+type ConfigError struct {
+	// Field is the field's path, e.g. "Backends[1].TLS.KeyFile".
+	Field string
+	// Problem says what is wrong, and what would be right.
+	Problem string
+}
+
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("bridge: config: %s: %s", e.Field, e.Problem)
+}
+
+// Validate reports everything that is wrong with the Config: errors.Join of a
+// *ConfigError for each. It opens no file and dials nothing.
+func (c Config) Validate() error {
+	var p problems
+	d := c.withDefaults()
+
+	if len(d.Backends) == 0 {
+		p.add("Backends", "at least one is needed")
+	}
+	for i, b := range d.Backends {
+		b.validate(&p, fmt.Sprintf("Backends[%d].", i))
+	}
+	p.duplicates(d.Backends)
+
+	p.prefix("Prefix", d.Prefix)
+	for i, o := range d.AllowOrigins {
+		p.origin(fmt.Sprintf("AllowOrigins[%d]", i), o)
+	}
+	for i, h := range d.AllowHosts {
+		if h == "" || strings.ContainsAny(h, "/: ") {
+			p.add(fmt.Sprintf("AllowHosts[%d]", i), fmt.Sprintf("%q is not a host name without port", h))
+		}
+	}
+	for i, n := range d.TrustedProxies {
+		if !n.IsValid() {
+			p.add(fmt.Sprintf("TrustedProxies[%d]", i), "not a network, as 10.0.0.0/8")
+		}
+	}
+	p.patterns("AllowMethods", d.AllowMethods)
+	p.patterns("DenyMethods", d.DenyMethods)
+	for i, h := range d.ForwardHeaders {
+		if key := strings.ToLower(h); !validKey(key) || droppedKey(key) && key != "cookie" && key != "origin" && key != "user-agent" {
+			p.add(fmt.Sprintf("ForwardHeaders[%d]", i), fmt.Sprintf("%q cannot become metadata", h))
+		}
+	}
+
+	p.duration("DrainTimeout", d.DrainTimeout, time.Millisecond, 24*time.Hour)
+	p.duration("Hold", d.Hold, time.Second, 10*time.Minute)
+	p.duration("ResumeWindow", d.ResumeWindow, time.Second, 24*time.Hour)
+	p.duration("PauseMax", d.PauseMax, d.ResumeWindow, 24*time.Hour)
+	p.number("MaxMessageBytes", int64(d.MaxMessageBytes), 1, 1<<30)
+	p.number("MaxMetadataBytes", int64(d.MaxMetadataBytes), 1<<10, 16<<20)
+	p.number("MaxBatchBytes", int64(d.MaxBatchBytes), 64<<10, 64<<20)
+	p.number("MaxStreams", int64(d.MaxStreams), 1, 1<<20)
+	p.number("MaxSessions", int64(d.MaxSessions), 1, 1<<30)
+	p.number("MaxSessionsPerPrincipal", int64(d.MaxSessionsPerPrincipal), 1, 1<<30)
+	p.number("MaxBufferedBytes", d.MaxBufferedBytes, int64(d.MaxMessageBytes), 1<<50)
+	return errors.Join(p...)
+}
+
+func (b Backend) validate(p *problems, at string) {
+	set := 0
+	for _, is := range []bool{b.Target != "", b.ClientConn != nil, b.GRPCServer != nil} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		p.add(at+"Target", "exactly one of Target, ClientConn and GRPCServer is needed")
+	}
+	for i, s := range b.Services {
+		if strings.ContainsAny(s, "/* ") {
+			p.add(fmt.Sprintf("%sServices[%d]", at, i), fmt.Sprintf("%q is not a prefix of a service's name", s))
+		}
+	}
+	if b.TLS != nil {
+		b.TLS.validate(p, at+"TLS.")
+		if b.Target == "" {
+			p.add(at+"TLS", "only a backend with a Target uses it")
+		}
+	}
+	if !slices.Contains([]string{"safe", "balanced", "fast"}, b.Profile) {
+		p.add(at+"Profile", fmt.Sprintf("%q is none of safe, balanced, fast", b.Profile))
+	}
+	if b.ServiceConfig != "" && !json.Valid([]byte(b.ServiceConfig)) {
+		p.add(at+"ServiceConfig", "not valid JSON")
+	}
+	p.duration(at+"ReadyTimeout", b.ReadyTimeout, time.Millisecond, time.Hour)
+	p.number(at+"MaxConcurrentStreams", int64(b.MaxConcurrentStreams), 1, 1<<31-1)
+}
+
+func (t BackendTLS) validate(p *problems, at string) {
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		p.add(at+"KeyFile", "CertFile and KeyFile go together")
+	}
+}
+
+type problems []error
+
+func (p *problems) add(field, problem string) {
+	*p = append(*p, &ConfigError{Field: field, Problem: problem})
+}
+
+func (p *problems) duration(field string, v, least, most time.Duration) {
+	if v < least || v > most {
+		p.add(field, fmt.Sprintf("%v is not within %v and %v", v, least, most))
+	}
+}
+
+func (p *problems) number(field string, v, least, most int64) {
+	if v < least || v > most {
+		p.add(field, fmt.Sprintf("%d is not within %d and %d", v, least, most))
+	}
+}
+
+func (p *problems) prefix(field, v string) {
+	switch {
+	case !strings.HasPrefix(v, "/"):
+		p.add(field, fmt.Sprintf("%q does not start with a slash", v))
+	case strings.HasSuffix(v, "/"):
+		p.add(field, fmt.Sprintf("%q ends with a slash", v))
+	case strings.Contains(v, "//") || strings.ContainsAny(v, "?#%{}* ") || strings.Contains(v+"/", "/../") || strings.Contains(v+"/", "/./"):
+		p.add(field, fmt.Sprintf("%q is not a plain path", v))
+	}
+}
+
+func (p *problems) origin(field, v string) {
+	if v == "*" {
+		return
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || u.Scheme == "" || u.String() != u.Scheme+"://"+u.Host {
+		p.add(field, fmt.Sprintf("%q is not an origin, as https://app.example", v))
+	}
+}
+
+func (p *problems) patterns(field string, list []string) {
+	for i, v := range list {
+		if !validPattern(v) {
+			p.add(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is not a method, a service, or a prefix that ends in a star", v))
+		}
+	}
+}
+
+// duplicates finds service prefixes and names that two backends claim.
+func (p *problems) duplicates(backends []Backend) {
+	services, names := map[string]int{}, map[string]int{}
+	for i, b := range backends {
+		for j, s := range b.Services {
+			if first, ok := services[s]; ok {
+				p.add(fmt.Sprintf("Backends[%d].Services[%d]", i, j), fmt.Sprintf("%q already goes to Backends[%d]", s, first))
+			}
+			services[s] = i
+		}
+		if first, ok := names[b.Name]; ok && b.Name != "" {
+			p.add(fmt.Sprintf("Backends[%d].Name", i), fmt.Sprintf("%q is already Backends[%d]", b.Name, first))
+		}
+		names[b.Name] = i
+	}
+}
