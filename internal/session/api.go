@@ -83,6 +83,12 @@ func (s *Stream) Headers(ctx context.Context) ([]wire.Metadatum, error) { panic(
 // Client only.
 func (s *Stream) Status() *wire.End { panic("stub") }
 
+// Sent reports whether the Open frame was given to a link at least once.
+// Client only. While it is false, nothing of the RPC can have reached the
+// bridge; when the RPC has ended so, it may be opened again on another session
+// (E2).
+func (s *Stream) Sent() bool { panic("stub") }
+
 // Session is the resumable link between one client and the bridge.
 type Session struct{}
 
