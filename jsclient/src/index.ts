@@ -1,0 +1,1 @@
+export { parseBatch, encodeBatch } from "./wire/codec.js";

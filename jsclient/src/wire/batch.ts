@@ -1,0 +1,169 @@
+// The batch and its parts: field by field the schema
+// proto/pollbridge/v1/pollbridge.proto, whose comments say what each means.
+
+/** Most bytes of a message in one frame (W5). */
+export const MAX_FRAGMENT: number = 16 << 10;
+/** What a frame counts in windows beside its payload (D2), a message beside its length (D3). */
+export const FRAME_COST = 32;
+/** Lengths of a session's ID and key (O1). */
+export const ID_SIZE = 16;
+export const KEY_SIZE = 16;
+/** Versions of the protocol that this package speaks (W3). */
+export const LOWEST_VERSION = 1;
+export const HIGHEST_VERSION = 1;
+
+/** Batch is what crosses a link at once: header fields and frames. */
+export interface Batch {
+  session?: Uint8Array;
+  x: number;
+  key?: Uint8Array;
+  incarnation: bigint;
+  ack: number;
+  close?: Close;
+  versions?: Versions;
+  hello?: Hello;
+  welcome?: Welcome;
+  nowMicros: number;
+  awaiting: number;
+  prefer: number;
+  holdMillis: number;
+  maxBytes: number;
+  resend: boolean;
+  parked: number;
+  waitingBytes: number;
+  ping: number;
+  pong: number;
+  padding?: Uint8Array;
+  pauseMillis: number;
+  token: string;
+  goAway?: GoAway;
+  stopped: boolean;
+  frames: Frame[];
+}
+
+/** A range of protocol versions (W3). */
+export interface Versions {
+  lowest: number;
+  highest: number;
+}
+
+/** Opens or resumes a session (O2). */
+export interface Hello {
+  release: string;
+  streamWindow: number;
+  maxMessageBytes: number;
+}
+
+/** Answers a Hello (O2). */
+export interface Welcome {
+  version: number;
+  release: string;
+  holdMillis: number;
+  resumeMillis: number;
+  pauseMaxMillis: number;
+  streamWindow: number;
+  sessionWindow: number;
+  maxMessageBytes: number;
+  maxBatchBytes: number;
+  maxMetadataBytes: number;
+  maxStreams: number;
+}
+
+/** Asks the client to open new RPCs on another session (E3). */
+export interface GoAway {
+  spreadMillis: number;
+}
+
+/** Why a batch was refused or a session is over (W6). */
+export const CloseCode = {
+  garbled: 1,
+  version: 2,
+  busy: 3,
+  tooLarge: 4,
+  unknown: 5,
+  done: 16,
+  drained: 17,
+  breach: 18,
+  overloaded: 19,
+  unauthenticated: 20,
+} as const;
+
+/** Ends something with a reason that a program can read. */
+export interface Close {
+  code: number;
+  message: string;
+  retryAfterMillis: number;
+  limit: number;
+}
+
+/** Kinds of frames (W5). */
+export const FrameType = {
+  open: 1,
+  headers: 2,
+  message: 3,
+  halfClose: 4,
+  cancel: 5,
+  window: 6,
+  end: 7,
+  close: 8,
+} as const;
+
+/**
+ * Frame is the numbered unit of a session. Beside seq, stream, type and
+ * critical only the fields that the type names are set.
+ */
+export interface Frame {
+  seq: number;
+  stream: number;
+  type: number;
+  critical?: boolean;
+  open?: Open;
+  headers?: Headers;
+  /** message: a fragment. */
+  data?: Uint8Array;
+  /** message: the whole message's length, in its first fragment only. */
+  length?: number;
+  /** window: the absolute limit. */
+  limit?: number;
+  end?: End;
+  close?: Close;
+}
+
+/** Starts an RPC. */
+export interface Open {
+  method: string;
+  metadata: Metadatum[];
+  /** Absent: no deadline. */
+  timeoutMicros?: number;
+  createdMicros: number;
+  compression: string;
+  early: boolean;
+  contentSubtype: string;
+  waitForReady: boolean;
+  singleRequest: boolean;
+  singleResponse: boolean;
+}
+
+/** One metadata key with one value. */
+export interface Metadatum {
+  key: string;
+  value: Uint8Array;
+}
+
+/** An RPC's response headers. */
+export interface Headers {
+  metadata: Metadatum[];
+}
+
+/** Who made an RPC's status. */
+export const Origin = { backend: 0, bridge: 1 } as const;
+
+/** Ends an RPC. */
+export interface End {
+  status: number;
+  message: string;
+  details: Uint8Array;
+  trailers: Metadatum[];
+  origin: number;
+  reason: string;
+}

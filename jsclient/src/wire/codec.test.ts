@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Batch, Frame, Metadatum } from "./batch.js";
+import { encodeBatch, newBatch, parseBatch } from "./codec.js";
+import { crc32c } from "./crc.js";
+import { ENVELOPE_SIZE, seal } from "./envelope.js";
+import { GarbledError } from "./proto.js";
+
+const text = (s: string): Uint8Array => new TextEncoder().encode(s);
+
+test("crc32c gives the check value of the Castagnoli polynomial", () => {
+  assert.equal(crc32c(text("123456789")), 0xe3069283);
+});
+
+test("an empty batch is only its envelope", () => {
+  const bytes = encodeBatch(newBatch());
+  assert.equal(bytes.length, ENVELOPE_SIZE);
+  assert.deepEqual(parseBatch(bytes), newBatch());
+});
+
+test("every single flipped bit is found", () => {
+  const good = encodeBatch({ ...newBatch(), x: 7, ack: 3 });
+  for (let bit = 0; bit < 8 * good.length; bit++) {
+    const bad = good.slice();
+    bad[bit >> 3]! ^= 1 << (bit & 7);
+    assert.throws(() => parseBatch(bad), GarbledError, `bit ${bit}`);
+  }
+});
+
+test("every truncation is found", () => {
+  const good = encodeBatch({ ...newBatch(), x: 7, token: "secret" });
+  for (let n = 0; n < good.length; n++) assert.throws(() => parseBatch(good.subarray(0, n)), GarbledError);
+});
+
+test("what others send is not ours", () => {
+  for (const body of ["", "<html><body>log in</body></html>", "{}", "\0".repeat(64)]) {
+    assert.throws(() => parseBatch(text(body)), GarbledError);
+  }
+});
+
+test("unknown fields, groups and odd wire types are skipped", () => {
+  const bytes = seal((w) => {
+    w.tag(2, 0); w.varint(9); // x
+    w.tag(99, 0); w.varint(1);
+    w.tag(98, 2); w.raw(text("new"));
+    w.tag(97, 1); w.fixed64(2n ** 64n - 1n);
+    w.tag(96, 5); w.reserve(4);
+    w.tag(95, 3); w.tag(1, 0); w.varint(5); w.tag(95, 4);
+    w.tag(5, 2); w.raw(text("ack as bytes"));
+  });
+  assert.deepEqual(parseBatch(bytes), { ...newBatch(), x: 9 });
+});
+
+test("integers above 2^53 - 1 are refused, but not in fields we do not know", () => {
+  const huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+  const field = (n: number): Uint8Array => seal((w) => {
+    w.tag(n, 0);
+    for (const b of huge) w.varint(b & 0x7f), (w.bytes()[w.length - 1]! = b);
+  });
+  assert.throws(() => parseBatch(field(5)), /above 2\^53/);
+  assert.deepEqual(parseBatch(field(200)), newBatch());
+  assert.equal(parseBatch(field(13)).holdMillis, 0xffffffff);
+  const max = { ...newBatch(), ack: Number.MAX_SAFE_INTEGER };
+  assert.equal(parseBatch(encodeBatch(max)).ack, Number.MAX_SAFE_INTEGER);
+});
+
+test("a message's length survives also when it is 0", () => {
+  const frame = { seq: 1, stream: 1, type: 3, length: 0 };
+  const parsed = parseBatch(encodeBatch({ ...newBatch(), frames: [frame] })).frames[0]!;
+  assert.equal(parsed.length, 0);
+  const fragment = { seq: 2, stream: 1, type: 3, data: text("x") };
+  assert.equal(parseBatch(encodeBatch({ ...newBatch(), frames: [fragment] })).frames[0]!.length, undefined);
+});
+
+test("random batches come back as they went", () => {
+  const random = mulberry32(20261122);
+  for (let i = 0; i < 2000; i++) {
+    const batch = randomBatch(random);
+    assert.deepEqual(parseBatch(encodeBatch(batch)), batch);
+  }
+});
+
+test("random bytes in a valid envelope parse or are refused, never else", () => {
+  const random = mulberry32(7);
+  for (let i = 0; i < 5000; i++) {
+    const bytes = seal((w) => {
+      const n = Math.floor(random() * 40);
+      const at = w.reserve(n);
+      for (let k = 0; k < n; k++) w.bytes()[at + k] = Math.floor(random() * 256);
+    });
+    try {
+      parseBatch(bytes);
+    } catch (err) {
+      assert.ok(err instanceof GarbledError, String(err));
+    }
+  }
+});
+
+/** A small seeded generator. */
+function mulberry32(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+function randomBatch(random: () => number): Batch {
+  const int = (max: number): number => Math.floor(random() ** 4 * max);
+  const u64 = (): number => int(Number.MAX_SAFE_INTEGER);
+  const u32 = (): number => int(2 ** 32 - 1);
+  const flag = (): boolean => random() < 0.3;
+  const raw = (max = 300): Uint8Array => Uint8Array.from({ length: int(max) }, () => Math.floor(random() * 256));
+  const str = (): string => ["", "a", "/pkg.Service/Method", "grüße", "\u{1f600}", "\ufeffbom"][Math.floor(random() * 6)]!;
+  const metadata = (): Metadatum[] => Array.from({ length: int(4) }, () => ({ key: str(), value: raw() }));
+  const close = () => ({ code: u32(), message: str(), retryAfterMillis: u32(), limit: u64() });
+  const frame = (): Frame => ({
+    seq: u64(), stream: u64(), type: int(12), critical: flag(), data: raw(20000), limit: u64(),
+    ...(flag() && { length: u64() }),
+    ...(flag() && {
+      open: {
+        method: str(), metadata: metadata(), ...(flag() && { timeoutMicros: u64() }), createdMicros: u64(), compression: str(), early: flag(),
+        contentSubtype: str(), waitForReady: flag(), singleRequest: flag(), singleResponse: flag(),
+      },
+    }),
+    ...(flag() && { headers: { metadata: metadata() } }),
+    ...(flag() && { end: { status: u32(), message: str(), details: raw(), trailers: metadata(), origin: int(2), reason: str() } }),
+    ...(flag() && { close: close() }),
+  });
+  return {
+    session: raw(17), x: u64(), key: raw(17), incarnation: BigInt(u64()) * 2048n, ack: u64(), nowMicros: u64(), awaiting: u64(), prefer: u64(),
+    holdMillis: u32(), maxBytes: u32(), resend: flag(), parked: u64(), waitingBytes: u64(), ping: u64(), pong: u64(), padding: raw(), pauseMillis: u32(),
+    token: str(), stopped: flag(), frames: Array.from({ length: int(8) }, frame),
+    ...(flag() && { close: close() }),
+    ...(flag() && { versions: { lowest: u32(), highest: u32() } }),
+    ...(flag() && { hello: { release: str(), streamWindow: u32(), maxMessageBytes: u64() } }),
+    ...(flag() && {
+      welcome: {
+        version: u32(), release: str(), holdMillis: u32(), resumeMillis: u32(), pauseMaxMillis: u32(), streamWindow: u32(), sessionWindow: u32(),
+        maxMessageBytes: u64(), maxBatchBytes: u32(), maxMetadataBytes: u32(), maxStreams: u32(),
+      },
+    }),
+    ...(flag() && { goAway: { spreadMillis: u32() } }),
+  };
+}

@@ -1,0 +1,45 @@
+// The envelope of rule W2: what tells our bytes from everybody else's.
+
+import { crc32c } from "./crc.js";
+import { GarbledError, Writer } from "./proto.js";
+
+const MAGIC = 0xb1d6;
+const VERSION = 1;
+const HEAD = 8;
+const TAIL = 4;
+
+/** What the envelope adds to a body, in bytes. */
+export const ENVELOPE_SIZE: number = HEAD + TAIL;
+
+/** Wraps what write appends to its writer. */
+export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
+  const w = new Writer();
+  w.reserve(HEAD);
+  write(w);
+  const body = w.length - HEAD;
+  let view = w.view();
+  view.setUint16(0, MAGIC);
+  view.setUint16(2, VERSION << 8);
+  view.setUint32(4, body);
+  const sum = crc32c(w.bytes());
+  const at = w.reserve(TAIL);
+  view = w.view();
+  view.setUint32(at, sum);
+  return w.bytes();
+}
+
+/**
+ * Returns the body, which aliases bytes. Throws GarbledError for anything that
+ * is not a whole batch: HTML, nothing at all, a cut or flipped one.
+ */
+export function unseal(bytes: Uint8Array): Uint8Array {
+  if (bytes.length < ENVELOPE_SIZE) throw new GarbledError(`${bytes.length} bytes are too short for a batch`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint16(0) !== MAGIC) throw new GarbledError("no magic: not a batch");
+  if (view.getUint8(2) !== VERSION) throw new GarbledError(`envelope version ${view.getUint8(2)}`);
+  if (view.getUint8(3) !== 0) throw new GarbledError("envelope flags are not 0");
+  if (view.getUint32(4) !== bytes.length - ENVELOPE_SIZE) throw new GarbledError("length does not fit");
+  const end = bytes.length - TAIL;
+  if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end)) throw new GarbledError("checksum does not fit");
+  return bytes.subarray(HEAD, end);
+}

@@ -1,0 +1,199 @@
+// The protobuf wire format: what a codec by hand needs of it, no more.
+
+/** GarbledError says why bytes are not a batch (rule W2). */
+export class GarbledError extends Error {
+  override name = "GarbledError";
+  constructor(message: string) {
+    super("wire: " + message);
+  }
+}
+
+/** Wire types. */
+export const VARINT = 0;
+export const FIXED64 = 1;
+export const BYTES = 2;
+const START_GROUP = 3;
+const END_GROUP = 4;
+const FIXED32 = 5;
+
+const MAX_GROUP_DEPTH = 100;
+
+/** Writer appends to a growing buffer. */
+export class Writer {
+  #buf: Uint8Array<ArrayBuffer> = new Uint8Array(256);
+  /** Bytes written so far. */
+  length = 0;
+
+  /** The bytes written. They alias the writer's buffer. */
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.#buf.subarray(0, this.length);
+  }
+
+  /** The buffer for fixed-width numbers. Valid until the next write. */
+  view(): DataView {
+    return new DataView(this.#buf.buffer);
+  }
+
+  /** Counts n more bytes as written, whatever is in them, and returns where they begin. */
+  reserve(n: number): number {
+    const at = this.length;
+    this.length += n;
+    if (this.length > this.#buf.length) {
+      const grown = new Uint8Array(Math.max(this.length, 2 * this.#buf.length));
+      grown.set(this.#buf.subarray(0, at));
+      this.#buf = grown;
+    }
+    return at;
+  }
+
+  tag(field: number, type: number): void {
+    this.varint(field * 8 + type);
+  }
+
+  /** Appends an integer of at most 2^53 - 1. */
+  varint(value: number): void {
+    for (; value > 0x7f; value = Math.floor(value / 128)) this.#byte((value % 128) | 0x80);
+    this.#byte(value);
+  }
+
+  fixed64(value: bigint): void {
+    const at = this.reserve(8);
+    this.view().setBigUint64(at, value, true);
+  }
+
+  /** Appends bytes with their length before them. */
+  raw(value: Uint8Array): void {
+    this.varint(value.length);
+    const at = this.reserve(value.length);
+    this.#buf.set(value, at);
+  }
+
+  /** Appends what write appends, with its length before it. */
+  nested(write: () => void): void {
+    const start = this.reserve(1);
+    write();
+    const end = this.length;
+    // One byte was kept for the length; a longer one moves the content up.
+    const length = end - start - 1;
+    let extra = 0;
+    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 128)) extra++;
+    this.reserve(extra);
+    this.#buf.copyWithin(start + 1 + extra, start + 1, end);
+    this.length = start;
+    this.varint(length);
+    this.length = end + extra;
+  }
+
+  #byte(value: number): void {
+    const at = this.reserve(1);
+    this.#buf[at] = value;
+  }
+}
+
+/** Reader walks over fields. What it returns aliases the bytes that it reads. */
+export class Reader {
+  readonly #buf: Uint8Array;
+  #pos = 0;
+  /** Number and wire type of the field that next moved to. */
+  field = 0;
+  type = 0;
+
+  constructor(buf: Uint8Array) {
+    this.#buf = buf;
+  }
+
+  /** Moves to the next field; false at the end. */
+  next(): boolean {
+    if (this.#pos >= this.#buf.length) return false;
+    const tag = this.varint();
+    this.type = tag % 8;
+    this.field = (tag - this.type) / 8;
+    if (this.field < 1 || this.field >= 2 ** 29) throw new GarbledError("field number out of range");
+    return true;
+  }
+
+  /** An integer of at most 2^53 - 1; more is refused. */
+  varint(): number {
+    let value = 0;
+    let scale = 1;
+    for (let i = 0; i < 10; i++) {
+      const b = this.#byte();
+      value += (b & 0x7f) * scale;
+      scale *= 128;
+      if (b >= 0x80) continue;
+      if (value > Number.MAX_SAFE_INTEGER) throw new GarbledError("integer above 2^53 - 1");
+      return value;
+    }
+    throw new GarbledError("varint too long");
+  }
+
+  /** The low 32 bits of an integer of any size, as protobuf reads a uint32. */
+  uint32(): number {
+    let value = 0;
+    for (let i = 0; i < 10; i++) {
+      const b = this.#byte();
+      if (i < 5) value |= (b & 0x7f) << (7 * i);
+      if (b < 0x80 && (i < 9 || b < 2)) return value >>> 0;
+    }
+    throw new GarbledError("varint too long");
+  }
+
+  fixed64(): bigint {
+    const at = this.#take(8);
+    return new DataView(at.buffer, at.byteOffset).getBigUint64(0, true);
+  }
+
+  /** Bytes with their length before them. */
+  raw(): Uint8Array {
+    return this.#take(this.varint());
+  }
+
+  /** Passes over the field that next moved to. */
+  skip(depth = 0): void {
+    switch (this.type) {
+      case VARINT:
+        this.uint32();
+        return;
+      case FIXED64:
+        this.#take(8);
+        return;
+      case BYTES:
+        this.raw();
+        return;
+      case START_GROUP:
+        this.#skipGroup(this.field, depth + 1);
+        return;
+      case FIXED32:
+        this.#take(4);
+        return;
+    }
+    throw new GarbledError("wire type out of place");
+  }
+
+  #skipGroup(field: number, depth: number): void {
+    if (depth > MAX_GROUP_DEPTH) throw new GarbledError("groups nested too deep");
+    while (this.next()) {
+      if (this.type !== END_GROUP) {
+        this.skip(depth);
+        continue;
+      }
+      if (this.field !== field) throw new GarbledError("group ends another");
+      return;
+    }
+    throw new GarbledError("truncated");
+  }
+
+  #byte(): number {
+    const b = this.#buf[this.#pos++];
+    if (b === undefined) throw new GarbledError("truncated");
+    return b;
+  }
+
+  #take(n: number): Uint8Array {
+    const end = this.#pos + n;
+    if (end > this.#buf.length) throw new GarbledError("truncated");
+    const bytes = this.#buf.subarray(this.#pos, end);
+    this.#pos = end;
+    return bytes;
+  }
+}
