@@ -1,0 +1,43 @@
+# Each target calls what CI calls; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help build test lint go js browser fuzz bench fmt generate run ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/bridge
+	go build -trimpath -o bin/bridge ./cmd/bridge
+
+test: ## everything that CI runs
+	./test.sh
+
+lint: ## formatting, modules, vet, modernizers, golangci-lint
+	./test.sh lint
+
+go: ## Go tests with the race detector, short fuzzing
+	./test.sh go
+
+js: ## type check and Node tests of the JavaScript client
+	./test.sh js
+
+browser: ## browser tests in headless Chromium
+	./test.sh browser
+
+fuzz: ## each fuzz target for a minute
+	FUZZ_TIME=60s ./test.sh fuzz
+
+bench: ## Pollbridge against native gRPC and a transparent proxy
+	go run ./bench
+
+fmt: ## format Go code
+	go fix ./...
+	gofmt -w $$(go list -f '{{.Dir}}' ./...)
+
+generate: ## regenerate committed code and the JavaScript bundle
+	go generate ./...
+
+run: ## the demo: http://127.0.0.1:8080
+	go run ./cmd/bridge demo
+
+ci: ## as CI does it: nothing may be left out
+	CI=true .ci/run

@@ -1,0 +1,241 @@
+#!/usr/bin/env bash
+# test.sh runs everything that CI runs, on a machine with Go and, for the parts
+# in JavaScript, Node. What else is missing it installs and says so.
+#
+#   ./test.sh             everything
+#   ./test.sh lint go     only these parts, of: lint go fuzz js browser
+#
+# A part that cannot run here is named in one line; with CI=true that fails.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+PARTS=(lint go fuzz js browser)
+FUZZ_TIME=${FUZZ_TIME:-2s}
+NODE_MIN=20
+
+# A checkout owned by somebody else, or none at all, must not fail the build.
+export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+passed=0 failed=0
+left_out=()
+
+# ---- steps ------------------------------------------------------------------
+
+# step NAME BUDGET COMMAND... runs one step with its output in a log. BUDGET is
+# what it may take on two cores with warm caches, in seconds.
+step() {
+  local name=$1 budget=$2 log start took
+  shift 2
+  log=$logs/$(printf '%s' "$name" | tr -c 'a-z0-9' '-')
+  start=$(date +%s%N)
+  # In the background and waited for: set -e does not reach into a command
+  # whose status is tested in place.
+  ("$@") >"$log" 2>&1 </dev/null &
+  if ! wait $!; then
+    printf 'FAIL  %s\n\n' "$name"
+    cat "$log"
+    tally "$log"
+    [ "$failed" -gt 0 ] || failed=1
+    finish
+    exit 1
+  fi
+  took=$((($(date +%s%N) - start) / 1000000))
+  printf '%d\t%d\t%s\n' "$took" "$budget" "$name" >>"$logs/.times"
+  printf 'ok    %-28s %6s s\n' "$name" "$(seconds "$took")"
+  results "$log"
+  tally "$log"
+}
+
+seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
+
+# results shows what a passed step's tests say of themselves.
+results() { grep -hE '^(ok|---|\?) .*|^(DONE|# tests|# pass|# fail|ℹ tests|ℹ pass|ℹ fail) ?.*' "$1" | sed 's/^/      /' || true; }
+
+# tally adds the counts of gotestsum ("DONE 9 tests, 1 skipped, 1 failure in
+# 1s") and of node --test ("# pass 9", "# fail 0") to the sums.
+tally() {
+  local p f
+  read -r p f < <(awk '
+    /^DONE [0-9]+ tests?/ {
+      n = $2; s = 0; x = 0
+      for (i = 3; i < NF; i++) { if ($(i + 1) ~ /^skipped/) s = $i; if ($(i + 1) ~ /^failure/) x = $i }
+      p += n - s - x; f += x
+    }
+    /^(#|ℹ) pass [0-9]+$/ { p += $3 }
+    /^(#|ℹ) fail [0-9]+$/ { f += $3 }
+    END { print p + 0, f + 0 }' "$1")
+  passed=$((passed + p)) failed=$((failed + f))
+}
+
+# leave_out PART REASON notes a part that cannot run on this machine.
+leave_out() {
+  left_out+=("$1: $2")
+  printf 'LEFT OUT  %s: %s\n' "$1" "$2"
+}
+
+finish() {
+  local line
+  if [ -s "$logs/.times" ]; then
+    printf '\nSlowest steps (of their budget, in seconds):\n'
+    sort -rn "$logs/.times" | head -n 10 | while IFS=$'\t' read -r took budget name; do
+      printf '  %7s of %4d  %s%s\n' "$(seconds "$took")" "$budget" "$name" \
+        "$([ "$took" -le $((budget * 1000)) ] || printf '  (over)')"
+    done
+  fi
+  for line in ${left_out[@]+"${left_out[@]}"}; do printf '\nLEFT OUT  %s\n' "$line"; done
+  printf '\n%d passed, %d failed\n' "$passed" "$failed"
+}
+
+# ---- what the machine must have ---------------------------------------------
+
+# need COMMAND PACKAGE makes sure that COMMAND exists, installing Debian's
+# PACKAGE when root there. It fails when the command is still missing.
+need() {
+  command -v "$1" >/dev/null && return
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  printf 'installing Debian package %s, for %s\n' "$2" "$1"
+  apt_install "$2" >"$logs/apt" 2>&1 || tail -n 5 "$logs/apt"
+  command -v "$1" >/dev/null
+}
+
+# apt_install installs without recommendations and without starting services.
+apt_install() {
+  local policy=/usr/sbin/policy-rc.d mine=
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    mine=yes
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  local ok=0
+  apt-get install -y --no-install-recommends "$@" ||
+    { apt-get update && apt-get install -y --no-install-recommends "$@"; } || ok=1
+  [ -z "$mine" ] || rm -f "$policy"
+  return $ok
+}
+
+need_node() {
+  need node nodejs && need npm npm || return 1
+  [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MIN" ]
+}
+
+# npm_packages installs jsclient's packages, when the lock file changed only.
+npm_packages() {
+  local stamp=node_modules/.stamp
+  cd jsclient
+  cmp -s package-lock.json "$stamp" && return
+  echo "installing npm packages"
+  npm ci --no-audit --no-fund
+  cp package-lock.json "$stamp"
+}
+
+tool() { go tool -modfile=tools/go.mod "$@"; }
+
+# ---- lint -------------------------------------------------------------------
+
+part_lint() {
+  step gofmt 5 check_gofmt
+  step 'go mod tidy' 10 check_tidy
+  step 'go vet' 60 go vet ./...
+  step 'go fix' 30 check_fix
+  step 'golangci-lint' 60 golangci
+}
+
+empty() { # empty MESSAGE: the output so far, on stdin, must be empty
+  local out
+  out=$(cat)
+  [ -z "$out" ] || { printf '%s\n%s\n' "$out" "$1"; return 1; }
+}
+
+check_gofmt() {
+  find . \( -name node_modules -o -name .git \) -prune -o -name '*.go' -print0 |
+    xargs -0 gofmt -l | empty 'not formatted: make fmt'
+}
+
+check_tidy() {
+  local dir
+  for dir in . tools tools/lint; do go -C "$dir" mod tidy -diff; done
+}
+
+check_fix() { go fix -diff ./... | empty 'older idioms: go fix ./...'; }
+
+golangci() { go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
+
+# ---- go ---------------------------------------------------------------------
+
+part_go() {
+  step 'go build' 60 go build ./...
+  step 'fresh bundle' 20 check_fresh jsclient/bundle
+  if need gcc gcc; then
+    step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m ./...
+  else
+    leave_out 'race detector' 'no C compiler (gcc), and not root on Debian to install one'
+    step 'go test' 360 gotest -shuffle=on -timeout=10m ./...
+  fi
+}
+
+gotest() {
+  local packages=${*: -1}
+  CGO_ENABLED=$([[ " $* " == *" -race "* ]] && echo 1 || echo 0) \
+    tool gotestsum --format standard-quiet --packages "$packages" -- "${@:1:$#-1}"
+}
+
+# check_fresh DIR regenerates the committed DIR and compares.
+check_fresh() {
+  local before=$logs/before
+  [ -d "$1" ] || return 0
+  cp -r "$1" "$before"
+  go generate "./$(dirname "$1")"
+  diff -r "$before" "$1" >/dev/null || { echo "$1 was stale and is regenerated now: commit it"; return 1; }
+}
+
+part_fuzz() { step fuzz 120 fuzz_targets; }
+
+# fuzz_targets runs every fuzz target for a moment, one after the other.
+fuzz_targets() {
+  local package target
+  go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./... |
+    while read -r package dir; do
+      { grep -hoE '^func Fuzz\w+' "$dir"/*_test.go || true; } | while read -r _ target; do
+        echo "--- $package $target"
+        go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" "$package"
+      done
+    done
+}
+
+# ---- js and browser ---------------------------------------------------------
+
+part_js() {
+  need_node || { leave_out js "no Node $NODE_MIN or later"; return; }
+  step 'npm packages' 30 npm_packages
+  step 'js check' 30 npm_run check
+  step 'js test' 120 npm_run test
+}
+
+part_browser() {
+  need_node || { leave_out browser "no Node $NODE_MIN or later"; return; }
+  need chromium chromium || { leave_out browser 'no chromium, and not root on Debian to install it'; return; }
+  step 'npm packages' 30 npm_packages
+  step 'browser test' 300 npm_run test:browser
+}
+
+# npm_run SCRIPT stops a script that hangs.
+npm_run() { cd jsclient && timeout 900 npm run --silent "$1"; }
+
+# ---- main -------------------------------------------------------------------
+
+main() {
+  local part
+  command -v go >/dev/null || { echo 'test.sh: Go is not installed (https://go.dev/dl)'; exit 1; }
+  [ $# -gt 0 ] || set -- "${PARTS[@]}"
+  for part; do
+    [[ " ${PARTS[*]} " == *" $part "* ]] || { echo "usage: ./test.sh [${PARTS[*]}]"; exit 2; }
+  done
+  for part; do "part_$part"; done
+  finish
+  [ ${#left_out[@]} = 0 ] || [ "${CI:-}" != true ]
+}
+
+main "$@"
