@@ -6,6 +6,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -35,12 +36,17 @@ type Hello struct {
 	// Session is the {sid} of the request's path, as it stands there.
 	Session string
 	// Batch is the link's first batch, envelope included. The engine owns its
-	// bytes from now on.
+	// bytes from now on. It is empty where none could be had: TooLarge, or a
+	// text form that is not base64.
 	Batch []byte
+	// TooLarge, if not 0, says that the batch was longer than this many bytes
+	// and was not taken: the link's Next yields the refusal `too_large`.
+	TooLarge int
 	// Request is the HTTP request that the link came with. The engine hands it
 	// to Authenticate and keeps nothing of it.
 	Request *http.Request
-	// RemoteAddr is the client's address, after trusted proxies.
+	// RemoteAddr is the client's IP address, without a port, as trusted proxies
+	// tell it.
 	RemoteAddr string
 }
 
@@ -64,9 +70,9 @@ type Link interface {
 
 	// Next waits until there is something to say, appends one encoded batch of
 	// at most max bytes to dst and returns the extended slice. An exchange
-	// calls it once, a WebSocket writer in a loop. It returns ErrLinkDone when
-	// nothing more will come: the link was replaced, refused, or its session
-	// is over; and the context's cause when ctx ends.
+	// calls it once, a WebSocket writer in a loop. It returns ErrLinkDone, or
+	// an error that wraps it, when nothing more will come; and the context's
+	// cause when ctx ends.
 	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
 
 	// Close says that the carriage is gone, for whatever reason. It is called
@@ -74,5 +80,15 @@ type Link interface {
 	Close()
 }
 
-// ErrLinkDone is returned by Link.Next when the link has nothing more to say.
-var ErrLinkDone = errors.New("transport: link is done")
+// Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells
+// its peer by the close code.
+var (
+	// ErrLinkDone says that the link has nothing more to say.
+	ErrLinkDone = errors.New("transport: link is done")
+	// ErrReplaced says that a higher link took this one's place (L1).
+	ErrReplaced = fmt.Errorf("%w: replaced by a newer one", ErrLinkDone)
+	// ErrMute says that the peer answered no ping in time.
+	ErrMute = fmt.Errorf("%w: no pong in time", ErrLinkDone)
+	// ErrSessionOver says that the session is over, as the last batch said.
+	ErrSessionOver = fmt.Errorf("%w: its session is over", ErrLinkDone)
+)

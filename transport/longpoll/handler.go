@@ -1,0 +1,160 @@
+// Package longpoll carries sessions over plain HTTP/1.1 (or 2): each exchange
+// is one POST whose body is one batch, answered by one batch. See docs/PROTOCOL.md, "Carriage".
+//
+// Nothing is ever chunked, streamed or upgraded, so every network that lets an
+// HTTP request through lets an exchange through.
+package longpoll
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/pollbridge/pollbridge/transport"
+	"github.com/pollbridge/pollbridge/transport/access"
+)
+
+// Config configures a Handler. Zero values stand for the defaults.
+type Config struct {
+	// Acceptor opens and resumes the sessions. Required.
+	Acceptor transport.Acceptor
+	// Access decides who may use the handler. Default: access.Config{}.
+	Access *access.Policy
+	// MaxBatch is the longest batch, in bytes, envelope included, each way. A
+	// longer request gets the refusal `too_large`. Default: 1 MiB.
+	MaxBatch int
+	// UploadTimeout bounds how long a request's body may take to arrive.
+	// Default: 30 s.
+	UploadTimeout time.Duration
+	// WriteTimeout bounds how long the peer may take to read an answer, from
+	// when there is one; waiting for it does not count. Default: 60 s.
+	WriteTimeout time.Duration
+}
+
+// Handler serves `POST {prefix}/v1/{sid}/poll`. It takes the session's ID from
+// the path value "sid" of the pattern that it is mounted with; that pattern
+// should have no method, so that the handler can answer preflights (204) and
+// wrong methods (405) with the headers that a page needs to read them.
+//
+// The server's WriteTimeout must be 0, or longer than the longest hold.
+type Handler struct{ cfg Config }
+
+const methods = "OPTIONS, POST"
+
+// New returns a Handler. It panics without an Acceptor.
+func New(cfg Config) *Handler {
+	if cfg.Acceptor == nil {
+		panic("longpoll: Config.Acceptor is required")
+	}
+	if cfg.Access == nil {
+		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
+	}
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = 1 << 20
+	}
+	if cfg.UploadTimeout == 0 {
+		cfg.UploadTimeout = 30 * time.Second
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = 60 * time.Second
+	}
+	return &Handler{cfg}
+}
+
+// ServeHTTP serves one exchange. It returns when the exchange is answered or
+// its client is gone.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	form := formOf(r)
+	if !h.cfg.Access.Admit(w, r, form.safelisted && r.Method == http.MethodPost) {
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		h.exchange(w, r, form)
+	case http.MethodOptions:
+		h.cfg.Access.Preflight(w, r, methods)
+	default:
+		access.NotAllowed(w, r, methods)
+	}
+}
+
+func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
+	hello := transport.Hello{
+		Kind:       transport.Longpoll,
+		Session:    r.PathValue("sid"),
+		Request:    r,
+		RemoteAddr: h.cfg.Access.ClientAddr(r),
+	}
+	if err := h.receive(w, r, form, &hello); err != nil {
+		panic(http.ErrAbortHandler) // cut off or too slow: no answer can mean anything
+	}
+	batch, err := h.ask(r, hello)
+	if r.Context().Err() != nil {
+		return // nobody is left to be answered
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	h.answer(w, form, batch)
+}
+
+// receive reads the request's body into the hello.
+func (h *Handler) receive(w http.ResponseWriter, r *http.Request, form form, hello *transport.Hello) error {
+	control := http.NewResponseController(w)
+	if err := ignoreUnsupported(control.SetReadDeadline(time.Now().Add(h.cfg.UploadTimeout))); err != nil {
+		return err
+	}
+	body, err := readBody(http.MaxBytesReader(w, r.Body, int64(form.encodedLen(h.cfg.MaxBatch))), r.ContentLength)
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		hello.TooLarge = h.cfg.MaxBatch
+	} else if err != nil {
+		return err
+	}
+	hello.Batch = form.decode(body)
+	if len(hello.Batch) > h.cfg.MaxBatch {
+		hello.Batch, hello.TooLarge = nil, h.cfg.MaxBatch
+	}
+	// A deadline left behind would end the request's context during the hold.
+	return ignoreUnsupported(control.SetReadDeadline(time.Time{}))
+}
+
+// ask runs the exchange's link.
+func (h *Handler) ask(r *http.Request, hello transport.Hello) ([]byte, error) {
+	link := h.cfg.Acceptor.Accept(r.Context(), hello)
+	defer link.Close()
+	return link.Next(r.Context(), nil, h.cfg.MaxBatch)
+}
+
+// answer writes the response, flushed, so that the deadline covers all of it
+// and can be taken back before the HTTP connection is used again.
+func (h *Handler) answer(w http.ResponseWriter, form form, batch []byte) {
+	body := form.encode(batch)
+	w.Header().Set("Content-Type", form.contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	control := http.NewResponseController(w)
+	err := errors.Join(
+		ignoreUnsupported(control.SetWriteDeadline(time.Now().Add(h.cfg.WriteTimeout))),
+		write(w, body),
+		ignoreUnsupported(control.Flush()),
+		ignoreUnsupported(control.SetWriteDeadline(time.Time{})),
+	)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func write(w io.Writer, p []byte) error {
+	_, err := w.Write(p)
+	return err
+}
+
+// ignoreUnsupported lets the handler run under response writers without
+// deadlines, as recorders in tests and some middleware's are.
+func ignoreUnsupported(err error) error {
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}

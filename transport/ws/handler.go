@@ -1,0 +1,95 @@
+// Package ws carries sessions over WebSockets: one batch in each binary
+// message, both ways. See docs/PROTOCOL.md, "Carriage".
+package ws
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pollbridge/pollbridge/transport"
+	"github.com/pollbridge/pollbridge/transport/access"
+)
+
+// Subprotocol must be among those that the client offers.
+const Subprotocol = "pollbridge.v1"
+
+// Config configures a Handler. Zero values stand for the defaults.
+type Config struct {
+	// Acceptor opens and resumes the sessions. Required.
+	Acceptor transport.Acceptor
+	// Access decides who may use the handler. Default: access.Config{}.
+	Access *access.Policy
+	// MaxBatch is the longest batch that is taken, in bytes, envelope
+	// included. A longer first one gets the refusal `too_large`; any longer
+	// one closes the WebSocket. Default: 1 MiB.
+	MaxBatch int
+	// FirstBatchTimeout bounds how long the first batch may take to arrive.
+	// Default: 10 s.
+	FirstBatchTimeout time.Duration
+	// WriteTimeout bounds how long one message may take to leave. A peer that
+	// does not read it in that time has lost this link. Default: 60 s.
+	WriteTimeout time.Duration
+}
+
+// Handler serves `GET {prefix}/v1/{sid}/ws`. It takes the session's ID from the
+// path value "sid" of the pattern that it is mounted with; that pattern should
+// have no method, so that the handler can answer wrong ones.
+//
+// A WebSocket keeps its handler's goroutine, and one more that writes. It ends
+// with its link: http.Server.Shutdown does not know it, so end the sessions.
+type Handler struct{ cfg Config }
+
+// New returns a Handler. It panics without an Acceptor.
+func New(cfg Config) *Handler {
+	if cfg.Acceptor == nil {
+		panic("ws: Config.Acceptor is required")
+	}
+	if cfg.Access == nil {
+		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
+	}
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = 1 << 20
+	}
+	if cfg.FirstBatchTimeout == 0 {
+		cfg.FirstBatchTimeout = 10 * time.Second
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = 60 * time.Second
+	}
+	return &Handler{cfg}
+}
+
+// ServeHTTP serves one WebSocket, until it is closed.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.cfg.Access.Admit(w, r, false) {
+		return
+	}
+	if r.Method != http.MethodGet {
+		access.NotAllowed(w, r, http.MethodGet)
+		return
+	}
+	if !offers(r, Subprotocol) {
+		http.Error(w, fmt.Sprintf("want the WebSocket subprotocol %s, got %.256q",
+			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")), http.StatusBadRequest)
+		return
+	}
+	s, err := upgrade(w, r, h.cfg)
+	if err != nil {
+		return // answered by upgrade
+	}
+	defer s.CloseNow()
+	s.serve(r.Context(), h.cfg, transport.Hello{
+		Kind:       transport.WS,
+		Session:    r.PathValue("sid"),
+		Request:    r,
+		RemoteAddr: h.cfg.Access.ClientAddr(r),
+	})
+}
+
+func offers(r *http.Request, subprotocol string) bool {
+	offered := strings.Split(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
+	return slices.ContainsFunc(offered, func(s string) bool { return strings.TrimSpace(s) == subprotocol })
+}

@@ -1,0 +1,191 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+const (
+	// writeMax is the longest message that is written. More waits in the
+	// outbox, where the next link would find it.
+	writeMax = 64 << 10
+	// keptBuffer is the largest write buffer that an idle socket keeps.
+	keptBuffer = 4 << 10
+	// lastWords is how long a broken link may take to say why.
+	lastWords = 10 * time.Second
+)
+
+// socket is one WebSocket.
+//
+// Reads and writes get a context that is never cancelled, which the library
+// makes cheap; what unblocks them is a deadline or the end of conn.
+type socket struct {
+	*websocket.Conn
+	conn     net.Conn
+	maxBatch int
+	limited  io.LimitedReader // of the message being read
+}
+
+var (
+	errText     = errors.New("text message: batches are binary messages")
+	errTooLarge = errors.New("message over the limit")
+)
+
+// serve runs the socket's link. The WebSocket is of no more use when it
+// returns.
+func (s *socket) serve(ctx context.Context, cfg Config, hello transport.Hello) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(cfg.FirstBatchTimeout))
+	batch, err := s.read()
+	_ = s.conn.SetReadDeadline(time.Time{})
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.close(CloseMute, fmt.Sprintf("no batch within %s", cfg.FirstBatchTimeout))
+		return
+	case errors.Is(err, errTooLarge):
+		hello.TooLarge = s.maxBatch
+	case err != nil:
+		s.closeFor(err)
+		return
+	}
+	hello.Batch = batch
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	link := cfg.Acceptor.Accept(ctx, hello)
+	defer link.Close()
+	if err != nil {
+		s.refuse(ctx, link, err)
+		return
+	}
+	var writer sync.WaitGroup
+	writer.Go(func() { s.writeLoop(ctx, link) })
+	s.readLoop(link)
+	cancel()
+	_ = s.CloseNow() // frees the writer from a write
+	writer.Wait()
+}
+
+// refuse passes on what the link says about a first batch that was not taken.
+func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
+	batch, nextErr := link.Next(ctx, nil, writeMax)
+	if nextErr != nil || s.write(batch) != nil {
+		return
+	}
+	s.closeFor(err)
+}
+
+// readLoop delivers what comes until the WebSocket ends.
+func (s *socket) readLoop(link transport.Link) {
+	for {
+		batch, err := s.read()
+		if err != nil {
+			s.closeFor(err)
+			return
+		}
+		if err := link.Deliver(batch); err != nil {
+			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+			s.drain()
+			return
+		}
+	}
+}
+
+// drain reads until the writer has said the last words and closed.
+func (s *socket) drain() {
+	for {
+		_, r, err := s.Reader(context.Background())
+		if err != nil {
+			return
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return
+		}
+	}
+}
+
+// closeFor closes the WebSocket for an error of read, with its code if it is
+// the peer's fault.
+func (s *socket) closeFor(err error) {
+	switch {
+	case errors.Is(err, errText):
+		s.close(CloseText, errText.Error())
+	case errors.Is(err, errTooLarge):
+		s.close(CloseTooLarge, fmt.Sprintf("message over the limit of %d bytes", s.maxBatch))
+	}
+}
+
+// close closes with the given code. What the peer still sends is discarded,
+// for as long as lastWords.
+func (s *socket) close(code websocket.StatusCode, reason string) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+	_ = s.Close(code, reason)
+}
+
+// scratch holds buffers that messages are read into while they arrive: an idle
+// socket has none.
+var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// read reads one message into a buffer of exactly its size: the engine keeps
+// what points into it.
+func (s *socket) read() ([]byte, error) {
+	kind, r, err := s.Reader(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if kind != websocket.MessageBinary {
+		return nil, errText
+	}
+	buf := scratch.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= writeMax {
+			buf.Reset()
+			scratch.Put(buf)
+		}
+	}()
+	s.limited = io.LimitedReader{R: r, N: int64(s.maxBatch) + 1}
+	if _, err := buf.ReadFrom(&s.limited); err != nil {
+		return nil, err
+	}
+	if buf.Len() > s.maxBatch {
+		return nil, errTooLarge
+	}
+	return bytes.Clone(buf.Bytes()), nil
+}
+
+// writeLoop writes what the link has to say until there is no more, or no peer.
+func (s *socket) writeLoop(ctx context.Context, link transport.Link) {
+	var buf []byte
+	for {
+		batch, err := link.Next(ctx, buf[:0], writeMax)
+		if errors.Is(err, transport.ErrLinkDone) {
+			s.close(closeCode(err), "")
+			return
+		}
+		if err == nil {
+			err = s.write(batch)
+		}
+		if err != nil {
+			_ = s.CloseNow() // frees the reader
+			return
+		}
+		// One large batch must not cost an idle socket its memory.
+		if buf = batch; cap(buf) > keptBuffer && len(buf) < cap(buf)/4 {
+			buf = nil
+		}
+	}
+}
+
+func (s *socket) write(batch []byte) error {
+	return s.Write(context.Background(), websocket.MessageBinary, batch)
+}

@@ -1,0 +1,89 @@
+package ws
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Sizes of a WebSocket's buffers. net/http's own are 4 KiB each, which is most
+// of an idle WebSocket's memory.
+const (
+	readBuffer  = 512
+	writeBuffer = 1024
+)
+
+// notSentLowAt bounds what the kernel takes before it has sent it (TCP_NOTSENT_LOWAT):
+// what waits there can be neither batched nor sent over another link.
+const notSentLowAt = 32 << 10
+
+// upgrade makes a socket of the request. If it fails, it has answered.
+func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error) {
+	h := &hijacker{ResponseWriter: w, writeTimeout: cfg.WriteTimeout}
+	c, err := websocket.Accept(h, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{Subprotocol},
+		InsecureSkipVerify: true, // access.Policy has checked the Origin
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.SetReadLimit(-1) // socket.read has its own, with its own close code
+	setNotSentLowAt(h.conn, notSentLowAt)
+	return &socket{Conn: c, conn: h.conn, maxBatch: cfg.MaxBatch}, nil
+}
+
+// hijacker gives the WebSocket smaller buffers than net/http would and bounds
+// its writes. It keeps hold of its net.Conn, for read deadlines.
+type hijacker struct {
+	http.ResponseWriter
+	writeTimeout time.Duration
+	conn         net.Conn
+}
+
+// Hijack implements http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, old, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = conn
+	bounded := &boundedConn{conn, h.writeTimeout}
+	// A client need not wait for the 101 before it sends its first message.
+	// websocket.Accept looks for such bytes in the new reader's buffer only.
+	early, _ := old.Reader.Peek(old.Reader.Buffered())
+	br := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(readBuffer, len(early)))
+	if _, err := br.Peek(len(early)); err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
+	}
+	return bounded, bufio.NewReadWriter(br, bufio.NewWriterSize(bounded, writeBuffer)), nil
+}
+
+// boundedConn gives each write, of batches, pongs and close frames alike, a
+// deadline of its own: a peer that is gone must not hold a writer for ever.
+type boundedConn struct {
+	net.Conn
+	timeout time.Duration
+}
+
+func (c *boundedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// tcpConn finds the TCP connection under a net.Conn, nil if there is none.
+func tcpConn(conn net.Conn) *net.TCPConn {
+	if under, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+		conn = under.NetConn()
+	}
+	tcp, _ := conn.(*net.TCPConn)
+	return tcp
+}
