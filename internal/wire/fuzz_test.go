@@ -23,7 +23,7 @@ func FuzzParseBody(f *testing.F) {
 	for _, v := range goodVectors() {
 		f.Add(bodyOf(wire.AppendBatch(nil, &v.batch)))
 	}
-	for _, v := range bodyVariants() {
+	for _, v := range lenientVectors() {
 		f.Add(v.body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -104,7 +104,7 @@ func FuzzParseBatch(f *testing.F) {
 		f.Add(wire.AppendBatch(nil, &v.batch))
 	}
 	for _, v := range badVectors() {
-		f.Add(v.bytes)
+		f.Add(v.src)
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		var b wire.Batch
