@@ -34,7 +34,7 @@ fmt: ## format Go code
 	gofmt -w $$(go list -f '{{.Dir}}' ./...)
 
 generate: ## regenerate committed code and the JavaScript bundle
-	go generate ./...
+	tools/generate.sh
 
 run: ## the demo: http://127.0.0.1:8080
 	go run ./cmd/bridge demo

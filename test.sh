@@ -3,13 +3,13 @@
 # in JavaScript, Node. What else is missing it installs and says so.
 #
 #   ./test.sh             everything
-#   ./test.sh lint go     only these parts, of: lint go fuzz js browser
+#   ./test.sh lint go     only these parts, of: lint fresh go fuzz js browser
 #
 # A part that cannot run here is named in one line; with CI=true that fails.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(lint go fuzz js browser)
+PARTS=(lint fresh go fuzz js browser)
 FUZZ_TIME=${FUZZ_TIME:-2s}
 NODE_MIN=20
 
@@ -137,7 +137,7 @@ tool() { go tool -modfile=tools/go.mod "$@"; }
 
 part_lint() {
   step gofmt 5 check_gofmt
-  step 'go mod tidy' 10 check_tidy
+  step 'go mod tidy' 10 go mod tidy -diff
   step 'go vet' 60 go vet ./...
   step 'go fix' 30 check_fix
   step 'golangci-lint' 60 golangci
@@ -154,11 +154,6 @@ check_gofmt() {
     xargs -0 gofmt -l | empty 'not formatted: make fmt'
 }
 
-check_tidy() {
-  local dir
-  for dir in . tools tools/lint; do go -C "$dir" mod tidy -diff; done
-}
-
 check_fix() { go fix -diff ./... | empty 'older idioms: go fix ./...'; }
 
 golangci() { go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
@@ -167,7 +162,6 @@ golangci() { go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
 
 part_go() {
   step 'go build' 60 go build ./...
-  step 'fresh bundle' 20 check_fresh jsclient/bundle
   if need gcc gcc; then
     step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m ./...
   else
@@ -182,27 +176,47 @@ gotest() {
     tool gotestsum --format standard-quiet --packages "$packages" -- "${@:1:$#-1}"
 }
 
-# check_fresh DIR regenerates the committed DIR and compares.
-check_fresh() {
-  local before=$logs/before
-  [ -d "$1" ] || return 0
-  cp -r "$1" "$before"
-  go generate "./$(dirname "$1")"
-  diff -r "$before" "$1" >/dev/null || { echo "$1 was stale and is regenerated now: commit it"; return 1; }
+# ---- fresh ------------------------------------------------------------------
+
+part_fresh() {
+  need protoc protobuf-compiler ||
+    { leave_out fresh 'no protoc, and not root on Debian to install it (protobuf-compiler)'; return; }
+  step 'generated code' 30 check_fresh
 }
+
+# check_fresh regenerates what is generated and committed, and compares; only
+# the line that names protoc's version may differ.
+check_fresh() {
+  local before=$logs/before file stale=0
+  mkdir "$before"
+  generated | xargs -0 cp --parents -t "$before"
+  tools/generate.sh
+  while IFS= read -r -d '' file; do
+    diff -q -I '^// *-* *protoc ' "$before/$file" "$file" || stale=1
+  done < <(generated)
+  [ $stale = 0 ] || { echo 'stale; regenerated now: commit it'; return 1; }
+}
+
+generated() {
+  find . \( -name node_modules -o -name .git \) -prune -o \
+    \( -name '*.pb.go' -o -path './jsclient/bundle/*' \) -type f -print0
+}
+
+# ---- fuzz -------------------------------------------------------------------
 
 part_fuzz() { step fuzz 120 fuzz_targets; }
 
 # fuzz_targets runs every fuzz target for a moment, one after the other.
 fuzz_targets() {
-  local package target
-  go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./... |
-    while read -r package dir; do
-      { grep -hoE '^func Fuzz\w+' "$dir"/*_test.go || true; } | while read -r _ target; do
-        echo "--- $package $target"
-        go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" "$package"
-      done
+  local package dir target n=0
+  while read -r package dir; do
+    for target in $(grep -hoE '^func Fuzz\w+' "$dir"/*_test.go | cut -d ' ' -f 2); do
+      echo "--- $package $target"
+      go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" "$package"
+      n=$((n + 1))
     done
+  done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./...)
+  echo "DONE $n tests"
 }
 
 # ---- js and browser ---------------------------------------------------------

@@ -91,7 +91,7 @@ func toFrame(f *wire.Frame) *wirepb.Frame {
 		Data: f.Data, Limit: f.Limit, Close: toClose(f.Close),
 	}
 	if f.First {
-		m.Length = proto.Uint64(f.Length)
+		m.Length = new(f.Length)
 	}
 	if o := f.Open; o != nil {
 		m.Open = &wirepb.Open{
@@ -100,7 +100,7 @@ func toFrame(f *wire.Frame) *wirepb.Frame {
 			WaitForReady: o.WaitForReady, SingleRequest: o.SingleRequest, SingleResponse: o.SingleResponse,
 		}
 		if o.HasTimeout {
-			m.Open.TimeoutUs = proto.Uint64(o.TimeoutMicros)
+			m.Open.TimeoutUs = new(o.TimeoutMicros)
 		}
 	}
 	if h := f.Headers; h != nil {

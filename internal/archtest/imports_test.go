@@ -1,0 +1,214 @@
+// Package archtest holds the house rules that a machine can check: who may
+// import whom, how long a file may be, and that the docs name what exists.
+package archtest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pollbridge/pollbridge"
+
+// A rule says what the packages at and under a path of this module may import
+// outside their tests. In own, packages of this module ("x/..." is x and what
+// lies below, as in go list); in others, packages from outside and what lies
+// below; in not, those of the standard library that they may not.
+type rule struct {
+	path   string
+	own    []string
+	others []string
+	not    []string
+}
+
+const (
+	echo      = "github.com/labstack/echo/v4"
+	websocket = "github.com/coder/websocket"
+	unix      = "golang.org/x/sys/unix"
+	grpc      = "google.golang.org/grpc"
+	protobuf  = "google.golang.org/protobuf"
+	rpcstatus = "google.golang.org/genproto/googleapis/rpc"
+	cobra     = "github.com/spf13/cobra"
+	pflag     = "github.com/spf13/pflag"
+	yaml      = "go.yaml.in/yaml/v3"
+	metrics   = "github.com/prometheus/client_golang"
+)
+
+// rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
+// package counts; a package with no rule is an error.
+var rules = []rule{
+	{path: "transport"},
+	{path: "transport/access"},
+	{path: "transport/internal", own: []string{"transport"}},
+	{path: "transport/longpoll", own: []string{"transport", "transport/access"}},
+	{path: "transport/ws", own: []string{"transport", "transport/access"}, others: []string{websocket, unix}},
+	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
+	{
+		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},
+		not: []string{"context", "log", "net", "os", "sync"},
+	},
+	{path: "internal/wire/wirepb", others: []string{protobuf}},
+	{
+		path: "internal/session", own: []string{"transport", "internal/wire"},
+		not: []string{"net/http", "os"},
+	},
+	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
+	{
+		path: "bridge",
+		own: []string{
+			"transport", "transport/access", "transport/longpoll", "transport/ws",
+			"internal/session", "internal/backend", "internal/wire", "jsclient",
+		},
+		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
+	},
+	{
+		path:   "client",
+		own:    []string{"transport", "internal/session", "internal/wire"},
+		others: []string{websocket, grpc, protobuf, rpcstatus},
+	},
+	{path: "jsclient"},
+	{
+		path:   "cmd/bridge",
+		own:    []string{"bridge", "client", "internal/demo/...", "cmd/bridge/..."},
+		others: []string{echo, grpc, protobuf, cobra, pflag, yaml, metrics},
+	},
+	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
+	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},
+	{path: "internal/simnet"},
+	{path: "internal/archtest"},
+	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
+	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
+	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
+	{path: "bench", own: []string{"bridge", "client", "bench/..."}, others: []string{grpc, protobuf}},
+}
+
+// testsOnly lists packages that only tests import.
+var testsOnly = []string{"internal/wire/wirepb", "internal/testsvc", "internal/simnet", "transport/transporttest", "transport/internal/fake"}
+
+// testCode lists packages that serve tests and measurements alone.
+var testCode = []string{"e2e", "bench", "internal/cmd"}
+
+func TestImports(t *testing.T) {
+	for _, p := range goList(t) {
+		path := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		r, ok := ruleOf(path)
+		if !ok {
+			t.Errorf("%s: no rule; add one to the table", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if why := r.refuses(path, imported); why != "" {
+				t.Errorf("%s imports %s: %s", path, imported, why)
+			}
+		}
+	}
+}
+
+// TestRules holds the table itself to account with imports that were planted.
+func TestRules(t *testing.T) {
+	for _, c := range []struct {
+		path, imported string
+		refused        bool
+	}{
+		{"internal/session", "net/http", true},
+		{"internal/session", grpc, true},
+		{"internal/session", module + "/internal/wire", false},
+		{"internal/wire", "log/slog", true},
+		{"internal/wire", "hash/crc32", false},
+		{"internal/wire", protobuf + "/proto", true},
+		{"transport", websocket, true},
+		{"transport/ws", module + "/internal/wire", true},
+		{"transport/ws", module + "/transport", false},
+		{"transport/longpoll", module + "/transport/ws", true},
+		{"transport/longpoll", echo, true},
+		{"internal/backend", module + "/internal/session", true},
+		{"bridge", echo + "/middleware", false},
+		{"bridge", module + "/client", true},
+		{"cmd/bridge", module + "/internal/session", true},
+		{"cmd/bridge", module + "/internal/testsvc", true},
+		{"client", module + "/bridge", true},
+		{"e2e", module + "/internal/testsvc", false},
+	} {
+		r, _ := ruleOf(c.path)
+		if why := r.refuses(c.path, c.imported); (why != "") != c.refused {
+			t.Errorf("%s importing %s: refused = %q, want refused: %v", c.path, c.imported, why, c.refused)
+		}
+	}
+}
+
+func ruleOf(path string) (best rule, ok bool) {
+	for _, r := range rules {
+		if under(path, r.path) && len(r.path) >= len(best.path) {
+			best, ok = r, true
+		}
+	}
+	return best, ok
+}
+
+// refuses says why the package at path may not import the other one, or "".
+func (r rule) refuses(path, imported string) string {
+	own, isOwn := strings.CutPrefix(imported, module+"/")
+	switch {
+	case isOwn && !slices.ContainsFunc(r.own, func(pattern string) bool { return fits(own, pattern) }):
+		return "not among its imports of this module"
+	case isOwn && covered(own, testsOnly) && !covered(path, testsOnly) && !covered(path, testCode):
+		return "for tests only"
+	case isOwn:
+		return ""
+	case covered(imported, r.others):
+		return ""
+	case strings.Contains(strings.Split(imported, "/")[0], "."):
+		return "not among its imports from outside"
+	case covered(imported, r.not):
+		return "not for this package"
+	}
+	return ""
+}
+
+// fits matches a package with a pattern: itself, or "x/..." for x and below.
+func fits(path, pattern string) bool {
+	dir, below := strings.CutSuffix(pattern, "/...")
+	return path == dir || below && under(path, dir)
+}
+
+func covered(path string, by []string) bool {
+	return slices.ContainsFunc(by, func(p string) bool { return under(path, p) })
+}
+
+func under(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func goList(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var list []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		switch err := dec.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return list
+		case err != nil:
+			t.Fatalf("go list: %v", err)
+		}
+		list = append(list, p)
+	}
+}
