@@ -1,0 +1,324 @@
+package config_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
+)
+
+// load runs the loader in an empty directory that holds file as bridge.yaml,
+// a certificate pair and a file of nonsense.
+func load(t *testing.T, file string, env map[string]string, args ...string) (*config.Settings, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	writePair(t, "cert.pem", "key.pem")
+	writeFile(t, "nonsense.pem", "nonsense")
+	if file != "" {
+		writeFile(t, "bridge.yaml", file)
+		args = append([]string{"--config", "bridge.yaml"}, args...)
+	}
+	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	flags := config.NewFlags(set)
+	if err := set.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags.Load(func(name string) (string, bool) {
+		text, ok := env[name]
+		return text, ok
+	})
+}
+
+func writeFile(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writePair(t *testing.T, certName, keyName string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, certName, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	writeFile(t, keyName, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+}
+
+// TestErrors holds the exact text of every mistake, all of them at once.
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name string
+		file string
+		env  map[string]string
+		args []string
+		want []string
+	}{
+		{
+			name: "nothing given",
+			want: []string{"backend: none given, want at least one HOST:PORT of a gRPC server"},
+		},
+		{
+			name: "everything wrong in a file",
+			file: `# a comment
+listen: 8080
+backend:
+  - localhost:50051
+  - localhost
+bakend: localhost:1
+allow-origin: https://app.example.com/path
+trusted-proxy: [10.0.0.0/8, 10.0.0.0/33]
+hold: 25
+max-message: 16MB
+max-streams: many
+backend-tls: yes
+drain-timeout: -1s
+drain-timeout: 20s
+tls-cert: missing.pem
+tls-key: .
+log-level: loud
+log-format: xml
+admin: localhost:70000
+prefix:
+max-batch: {bytes: 1}
+? [listen]
+: x
+`,
+			want: []string{
+				`bridge.yaml:2: listen: "8080" is wrong, want HOST:PORT or :PORT`,
+				`bridge.yaml:5: backend: "localhost" is wrong, want HOST:PORT, or PREFIX=HOST:PORT for the services whose full name begins with PREFIX`,
+				`bridge.yaml:6: unknown key "bakend", did you mean "backend"?`,
+				`bridge.yaml:7: allow-origin: "https://app.example.com/path" is not an origin, as https://app.example`,
+				`bridge.yaml:8: trusted-proxy: "10.0.0.0/33" is wrong, want a network such as 10.0.0.0/8, or an address`,
+				`bridge.yaml:9: hold: "25" is wrong, want a duration such as 500ms, 20s or 1m30s`,
+				`bridge.yaml:10: max-message: "16MB" is wrong, want a number of bytes such as 65536, 64KiB, 16MiB or 1GiB`,
+				`bridge.yaml:11: max-streams: "many" is wrong, want a whole number above 0`,
+				`bridge.yaml:12: backend-tls: "yes" is wrong, want true or false`,
+				`bridge.yaml:13: drain-timeout: "-1s" is wrong, want a duration such as 500ms, 20s or 1m30s`,
+				`bridge.yaml:14: drain-timeout: given twice, first in line 13`,
+				`bridge.yaml:15: tls-cert: cannot read "missing.pem": no such file or directory; want a file in PEM`,
+				`bridge.yaml:16: tls-key: "." is a directory, want a file in PEM`,
+				`bridge.yaml:17: log-level: "loud" is wrong, want debug, info, warn or error`,
+				`bridge.yaml:18: log-format: "xml" is wrong, want text or json`,
+				`bridge.yaml:19: admin: "localhost:70000" is wrong, want a port from 0 to 65535`,
+				`bridge.yaml:20: prefix: no plain value, want a single value`,
+				`bridge.yaml:21: max-batch: no plain value, want a single value`,
+				`bridge.yaml:22: want a plain key`,
+			},
+		},
+		{
+			name: "out of range, by the bridge's own check",
+			file: "backend: [a=localhost:1, b=localhost:1, a=localhost:2]\nprefix: bridge/\nhold: 1h\nallow-host: [ok.example, 'a:1']\n",
+			args: []string{"--deny-method", "a b", "--deny-method", "c d", "--backend-service-config", "{"},
+			want: []string{
+				`bridge.yaml:1: backend: "a" already goes to Backends[0]`,
+				`bridge.yaml:2: prefix: "bridge/" does not start with a slash`,
+				`bridge.yaml:3: hold: 1h0m0s is not within 1s and 10m0s`,
+				`bridge.yaml:4: allow-host: "a:1" is not a host name without port`,
+				`--backend-service-config: not valid JSON`,
+				`--deny-method: "a b" is not a method, a service, or a prefix that ends in a star`,
+				`--deny-method: "c d" is not a method, a service, or a prefix that ends in a star`,
+			},
+		},
+		{
+			name: "each source by its own name",
+			file: "backend: a:1\nlisten: x\n",
+			env:  map[string]string{"POLLBRIDGE_LISTEN": "y", "POLLBRIDGE_TRUSTED_PROXY": "10.0.0.0/8, nobody"},
+			args: []string{"--listen", "z"},
+			want: []string{
+				`bridge.yaml:2: listen: "x" is wrong, want HOST:PORT or :PORT`,
+				`POLLBRIDGE_LISTEN: "y" is wrong, want HOST:PORT or :PORT`,
+				`POLLBRIDGE_TRUSTED_PROXY: "nobody" is wrong, want a network such as 10.0.0.0/8, or an address`,
+				`--listen: "z" is wrong, want HOST:PORT or :PORT`,
+			},
+		},
+		{
+			name: "halves of pairs",
+			args: []string{"--backend", "a:1", "--tls-cert", "cert.pem", "--backend-key", "key.pem", "--backend-ca", "cert.pem"},
+			want: []string{
+				"--tls-cert: given without tls-key, want both or neither",
+				"--backend-key: given without backend-cert, want both or neither",
+				"--backend-ca: given without backend-tls, want both or neither",
+				"--backend-key: given without backend-tls, want both or neither",
+			},
+		},
+		{
+			name: "no certificate",
+			args: []string{"--backend", "a:1", "--tls-cert", "nonsense.pem", "--tls-key", "key.pem"},
+			want: []string{"--tls-cert: no use with tls-key: tls: failed to find any PEM data in certificate input; want a certificate and its key in PEM"},
+		},
+		{
+			name: "no file",
+			args: []string{"--backend", "a:1", "--config", "missing.yaml"},
+			want: []string{`config: cannot read "missing.yaml": no such file or directory; want a YAML file`},
+		},
+		{
+			name: "not YAML",
+			file: "backend: a:1\nlisten: [1\nhold: 2\n",
+			args: []string{"--backend", "a:1"},
+			want: []string{"bridge.yaml:2: not YAML: did not find expected ',' or ']'"},
+		},
+		{
+			name: "no settings",
+			file: "- a\n- b\n",
+			args: []string{"--backend", "a:1"},
+			want: []string{"bridge.yaml:1: want settings, each as key: value"},
+		},
+		{
+			name: "not UTF-8",
+			file: "backend: a:1\nlisten: \xff\n",
+			args: []string{"--backend", "a:1"},
+			want: []string{"bridge.yaml:2: not UTF-8"},
+		},
+		{
+			name: "two documents",
+			file: "backend: a:1\n---\nhold: 1s\n",
+			want: []string{"bridge.yaml:2: a second YAML document, want one"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := load(t, test.file, test.env, test.args...)
+			errs, ok := errors.AsType[config.Errors](err)
+			if !ok {
+				t.Fatalf("got %v, want config.Errors", err)
+			}
+			got := strings.Split(errs.Error(), "\n")
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(test.want, "\n\t"))
+			}
+		})
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := "listen: :1\nadmin: :1\nhold: 1s\nallow-origin: [https://file.example]\nbackend: file:1\n"
+	env := map[string]string{
+		"POLLBRIDGE_ADMIN": ":2", "POLLBRIDGE_HOLD": "2s", "POLLBRIDGE_LOG_LEVEL": "",
+		"POLLBRIDGE_ALLOW_ORIGIN": "https://a.example, https://b.example", "POLLBRIDGE_BACKEND_TLS": "true",
+	}
+	s, err := load(t, file, env, "--hold", "3s", "--trusted-proxy", "10.1.2.3/8", "--trusted-proxy", "::1", "--backend-tls=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Listen != ":1" || s.Admin != ":2" || s.Bridge.Hold != 3*time.Second || s.LogLevel != slog.LevelInfo {
+		t.Errorf("listen %q, admin %q, hold %v, log-level %v: want :1 of the file, :2 of the environment, 3s of the flag, info by default",
+			s.Listen, s.Admin, s.Bridge.Hold, s.LogLevel)
+	}
+	if want := []string{"https://a.example", "https://b.example"}; !reflect.DeepEqual(s.Bridge.AllowOrigins, want) {
+		t.Errorf("allow-origin %q, want %q", s.Bridge.AllowOrigins, want)
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}; !reflect.DeepEqual(s.Bridge.TrustedProxies, want) {
+		t.Errorf("trusted-proxy %v, want %v", s.Bridge.TrustedProxies, want)
+	}
+	if s.Bridge.Backends[0].TLS != nil {
+		t.Error("backend-tls=false did not win over the environment")
+	}
+}
+
+func TestBackends(t *testing.T) {
+	s, err := load(t, "", nil, "--backend-tls", "--backend-ca", "cert.pem", "--backend-profile", "fast", "--tls-cert", "cert.pem", "--tls-key", "key.pem",
+		"--backend", "main:1", "--backend", "chat.=chat:2", "--backend", "shop.v1.=chat:2", "--backend", "log.=dns:///log:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Certificate == nil {
+		t.Error("no certificate")
+	}
+	got := map[string][]string{}
+	for _, b := range s.Bridge.Backends {
+		got[b.Target] = b.Services
+		if b.TLS == nil || b.TLS.CAFile != "cert.pem" || b.Profile != "fast" || b.ReadyTimeout != 10*time.Second {
+			t.Errorf("%s: %+v lacks what all backends have in common", b.Target, b)
+		}
+	}
+	want := map[string][]string{"main:1": {""}, "chat:2": {"chat.", "shop.v1."}, "dns:///log:3": {"log."}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("backends %v, want %v", got, want)
+	}
+}
+
+// TestEmptyList tells a list that is empty from one that was not given.
+func TestEmptyList(t *testing.T) {
+	s, err := load(t, "backend: a:1\ndeny-method: []\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Bridge.DenyMethods == nil || len(s.Bridge.DenyMethods) != 0 {
+		t.Errorf("deny-method %#v, want a list with nothing in it", s.Bridge.DenyMethods)
+	}
+}
+
+// TestTable holds what the table promises: every default is a good value, and
+// no two settings share a name.
+func TestTable(t *testing.T) {
+	seen := map[string]bool{"config": true}
+	for _, o := range config.Options() {
+		if seen[o.Name] {
+			t.Errorf("%s stands twice in the table", o.Name)
+		}
+		seen[o.Name] = true
+		if o.Group == "" || o.Help == "" || (o.Value == "") != o.Switch {
+			t.Errorf("%s lacks its group, help or value", o.Name)
+		}
+	}
+	if _, err := load(t, "backend: a:1\n", nil); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+}
+
+// FuzzFile holds that no file makes the reader crash, that every mistake names
+// the file, and that no key is read twice.
+func FuzzFile(f *testing.F) {
+	for _, seed := range []string{
+		"", "# nothing\n", "listen: :1\nbackend: [a:1, b=c:2]\n", "listen: &x :1\nadmin: *x\n", "a: b\na: b\n",
+		"<<: {listen: :1}\n", "backend:\n- - a\n- {b: c}\n- ~\n", "---\n---\n", "\xff\xfe", "listen: [", "? [a]\n: b\n", "&a [*a]\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, errs := config.ParseFile("f.yaml", data)
+		for _, err := range errs {
+			if !strings.HasPrefix(err.Place, "f.yaml") || strings.HasSuffix(err.Place, ":0") || err.Text == "" {
+				t.Errorf("no place or text: %q", err)
+			}
+		}
+		for key, texts := range keys {
+			if len(texts) == 0 || key == "" {
+				t.Errorf("%q: %q", key, texts)
+			}
+		}
+	})
+}
+
+func TestErrorPlaces(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "missing.yaml")
+	if _, err := load(t, "", map[string]string{"POLLBRIDGE_CONFIG": name, "POLLBRIDGE_BACKEND": "a:1"}); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("got %v, want an error that names the file of POLLBRIDGE_CONFIG", err)
+	}
+}

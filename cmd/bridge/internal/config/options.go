@@ -1,0 +1,239 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pollbridge/pollbridge/bridge"
+)
+
+// Option is one setting: the flag --Name, the variable EnvName(Name) and the
+// key Name of the file.
+type Option struct {
+	Group   string // heading in help and docs
+	Name    string
+	Value   string // what stands for the value in help; empty for a Switch
+	Default string
+	Help    string
+	Many    bool // may be given several times; a list in the file
+	Switch  bool // true or false; the bare flag means true
+
+	// field is where the value lands in bridge.Config, by the path that a
+	// bridge.ConfigError names.
+	field string
+	// set parses the texts and stores what they say. It returns an error for
+	// each text, nil for a good one.
+	set func(s *Settings, texts []string) []error
+}
+
+// usage is the flag's help; pflag adds the default.
+func (o *Option) usage() string {
+	if o.Many {
+		return o.Help + " (repeatable)"
+	}
+	return o.Help
+}
+
+// one stores a single value.
+func one[T any](at func(*Settings) *T, parse func(string) (T, error)) func(*Settings, []string) []error {
+	return func(s *Settings, texts []string) []error {
+		v, err := parse(texts[0])
+		if err == nil {
+			*at(s) = v
+		}
+		return []error{err}
+	}
+}
+
+// many stores a list, replacing what was there.
+func many[T any](at func(*Settings) *[]T, parse func(string) (T, error)) func(*Settings, []string) []error {
+	return func(s *Settings, texts []string) []error {
+		list, errs := make([]T, len(texts)), make([]error, len(texts))
+		for i, text := range texts {
+			list[i], errs[i] = parse(text)
+		}
+		*at(s) = list
+		return errs
+	}
+}
+
+// Options is the table of settings, in the order of help.
+func Options() []*Option {
+	return slices.Concat(listening(), backends(), browsers(), limits(), logging())
+}
+
+func listening() []*Option {
+	const group = "Listening"
+	return []*Option{
+		{
+			Group: group, Name: "listen", Value: "ADDR", Default: "127.0.0.1:8080",
+			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface",
+			set:  one(func(s *Settings) *string { return &s.Listen }, address),
+		}, {
+			Group: group, Name: "tls-cert", Value: "FILE",
+			Help: "certificate chain in PEM: serve HTTPS and WSS, over HTTP/2 and HTTP/1.1",
+			set:  one(func(s *Settings) *string { return &s.tlsCert }, file),
+		}, {
+			Group: group, Name: "tls-key", Value: "FILE",
+			Help: "private key of --tls-cert in PEM",
+			set:  one(func(s *Settings) *string { return &s.tlsKey }, file),
+		}, {
+			Group: group, Name: "prefix", Value: "PATH", Default: "/bridge", field: "Prefix",
+			Help: "path under which the bridge's routes are",
+			set:  one(func(s *Settings) *string { return &s.Bridge.Prefix }, plain),
+		}, {
+			Group: group, Name: "admin", Value: "ADDR",
+			Help: "address for /healthz, /readyz and /metrics; none without it",
+			set:  one(func(s *Settings) *string { return &s.Admin }, address),
+		}, {
+			Group: group, Name: "drain-timeout", Value: "DURATION", Default: "20s", field: "DrainTimeout",
+			Help: "how long open RPCs may go on after SIGTERM or SIGINT",
+			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.DrainTimeout }, duration),
+		},
+	}
+}
+
+func backends() []*Option {
+	const group = "Backends"
+	return []*Option{
+		{
+			Group: group, Name: "backend", Value: "[PREFIX=]HOST:PORT", Many: true, field: "Backends",
+			Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so",
+			set:  many(func(s *Settings) *[]target { return &s.targets }, backendTarget),
+		}, {
+			Group: group, Name: "backend-tls", Switch: true,
+			Help: "use TLS towards backends",
+			set:  one(func(s *Settings) *bool { return &s.backendTLS }, boolean),
+		}, {
+			Group: group, Name: "backend-ca", Value: "FILE",
+			Help: "certificates in PEM that may sign a backend's, instead of the system's",
+			set:  one(func(s *Settings) *string { return &s.backendFiles.CAFile }, file),
+		}, {
+			Group: group, Name: "backend-cert", Value: "FILE",
+			Help: "the bridge's own certificate in PEM, for backends that ask for one",
+			set:  one(func(s *Settings) *string { return &s.backendFiles.CertFile }, file),
+		}, {
+			Group: group, Name: "backend-key", Value: "FILE",
+			Help: "private key of --backend-cert in PEM",
+			set:  one(func(s *Settings) *string { return &s.backendFiles.KeyFile }, file),
+		}, {
+			Group: group, Name: "backend-server-name", Value: "NAME",
+			Help: "name that a backend's certificate must bear, instead of its host",
+			set:  one(func(s *Settings) *string { return &s.backendFiles.ServerName }, plain),
+		}, {
+			Group: group, Name: "backend-profile", Value: "WORD", Default: "safe",
+			Help: "how eagerly a dead backend is looked for: safe, balanced or fast; " +
+				"the latter two need backends that permit a ping every 30s or 10s",
+			set: one(func(s *Settings) *string { return &s.backend.Profile }, oneOf("safe", "balanced", "fast")),
+		}, {
+			Group: group, Name: "backend-ready-timeout", Value: "DURATION", Default: "10s", field: "ReadyTimeout",
+			Help: "how long an RPC waits for a backend that cannot be reached",
+			set:  one(func(s *Settings) *time.Duration { return &s.backend.ReadyTimeout }, duration),
+		}, {
+			Group: group, Name: "backend-service-config", Value: "JSON", field: "ServiceConfig",
+			Help: "gRPC service config: retry, load balancing, timeouts, health checking",
+			set:  one(func(s *Settings) *string { return &s.backend.ServiceConfig }, plain),
+		}, {
+			Group: group, Name: "allow-method", Value: "PATTERN", Default: "*", Many: true, field: "AllowMethods",
+			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star as pkg.*",
+			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowMethods }, plain),
+		}, {
+			Group: group, Name: "deny-method", Value: "PATTERN", Many: true, field: "DenyMethods",
+			Help: "methods that clients may not call; the longest fitting pattern decides; without it " +
+				strings.Join(bridge.DefaultDenyMethods(), ", ") + " are denied unless --allow-method names them",
+			set: many(func(s *Settings) *[]string { return &s.Bridge.DenyMethods }, plain),
+		},
+	}
+}
+
+func browsers() []*Option {
+	const group = "Browsers and proxies"
+	return []*Option{
+		{
+			Group: group, Name: "allow-origin", Value: "ORIGIN", Many: true, field: "AllowOrigins",
+			Help: "web origin such as https://app.example.com whose pages may use the bridge, or * for all without credentials; without it only pages of the bridge's own origin",
+			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowOrigins }, plain),
+		}, {
+			Group: group, Name: "allow-host", Value: "NAME", Many: true, field: "AllowHosts",
+			Help: "further Host name that requests on a loopback address may bear",
+			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowHosts }, plain),
+		}, {
+			Group: group, Name: "allow-private-network", Switch: true,
+			Help: "let public pages reach this bridge on a private address",
+			set:  one(func(s *Settings) *bool { return &s.Bridge.AllowPrivateNetwork }, boolean),
+		}, {
+			Group: group, Name: "trusted-proxy", Value: "CIDR", Many: true, field: "TrustedProxies",
+			Help: "network of proxies whose X-Forwarded-For and X-Forwarded-Host are believed",
+			set:  many(func(s *Settings) *[]netip.Prefix { return &s.Bridge.TrustedProxies }, network),
+		}, {
+			Group: group, Name: "forward-header", Value: "NAME", Many: true, field: "ForwardHeaders",
+			Help: "HTTP header, such as Cookie, that RPCs take along to the backend as metadata",
+			set:  many(func(s *Settings) *[]string { return &s.Bridge.ForwardHeaders }, plain),
+		},
+	}
+}
+
+func limits() []*Option {
+	const group = "Sessions and limits"
+	return []*Option{
+		{
+			Group: group, Name: "hold", Value: "DURATION", Default: "25s", field: "Hold",
+			Help: "longest time that a poll is kept waiting",
+			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.Hold }, duration),
+		}, {
+			Group: group, Name: "resume-window", Value: "DURATION", Default: "2m", field: "ResumeWindow",
+			Help: "how long a session that lost its network is kept",
+			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.ResumeWindow }, duration),
+		}, {
+			Group: group, Name: "pause-max", Value: "DURATION", field: "PauseMax",
+			Help: "longest resume window that a client may ask for; without it 30m, or resume-window where that is longer",
+			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.PauseMax }, duration),
+		}, {
+			Group: group, Name: "max-message", Value: "SIZE", Default: "16MiB", field: "MaxMessageBytes",
+			Help: "longest message, both ways",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMessageBytes }, sizeInt),
+		}, {
+			Group: group, Name: "max-metadata", Value: "SIZE", Default: "64KiB", field: "MaxMetadataBytes",
+			Help: "most metadata of an RPC in each direction",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMetadataBytes }, sizeInt),
+		}, {
+			Group: group, Name: "max-batch", Value: "SIZE", Default: "1MiB", field: "MaxBatchBytes",
+			Help: "most bytes that one request or WebSocket message carries",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxBatchBytes }, sizeInt),
+		}, {
+			Group: group, Name: "max-streams", Value: "N", Default: "4096", field: "MaxStreams",
+			Help: "most RPCs that a session may have open",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxStreams }, count),
+		}, {
+			Group: group, Name: "max-sessions", Value: "N", Default: "100000", field: "MaxSessions",
+			Help: "most sessions that the bridge keeps",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessions }, count),
+		}, {
+			Group: group, Name: "max-sessions-per-client", Value: "N", Default: "10000", field: "MaxSessionsPerPrincipal",
+			Help: "most sessions from one client address",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessionsPerPrincipal }, count),
+		}, {
+			Group: group, Name: "max-buffered", Value: "SIZE", Default: "1GiB", field: "MaxBufferedBytes",
+			Help: "most bytes that wait for clients, over all sessions",
+			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
+		},
+	}
+}
+
+func logging() []*Option {
+	const group = "Log, on standard error"
+	return []*Option{
+		{
+			Group: group, Name: "log-level", Value: "LEVEL", Default: "info",
+			Help: "least level that is logged: debug, info, warn or error",
+			set:  one(func(s *Settings) *slog.Level { return &s.LogLevel }, level),
+		}, {
+			Group: group, Name: "log-format", Value: "FORMAT", Default: "text",
+			Help: "text or json",
+			set:  one(func(s *Settings) *string { return &s.LogFormat }, oneOf("text", "json")),
+		},
+	}
+}

@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The parsers of this file turn text into a value, or say what is wrong with
+// the text and what would be right. Ranges are bridge.Config's to check, but
+// for zero, which it takes for "default".
+
+func wrong(text, want string) error {
+	return fmt.Errorf("%q is wrong, want %s", text, want)
+}
+
+func plain(text string) (string, error) { return text, nil }
+
+// address takes HOST:PORT, with or without the host.
+func address(text string) (string, error) {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", wrong(text, "HOST:PORT or :PORT")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", wrong(text, "a port from 0 to 65535")
+	}
+	return text, nil
+}
+
+// network takes a network or a single address.
+func network(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.Prefix{}, wrong(text, "a network such as 10.0.0.0/8, or an address")
+}
+
+func duration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, wrong(text, "a duration such as 500ms, 20s or 1m30s")
+	}
+	return d, nil
+}
+
+// size takes a number of bytes, with or without a unit.
+func size(text string) (int64, error) {
+	for _, unit := range []struct {
+		name  string
+		bytes int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}} {
+		digits, found := strings.CutSuffix(text, unit.name)
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n <= 0 || n > math.MaxInt/unit.bytes {
+			break
+		}
+		return n * unit.bytes, nil
+	}
+	return 0, wrong(text, "a number of bytes such as 65536, 64KiB, 16MiB or 1GiB")
+}
+
+func sizeInt(text string) (int, error) {
+	n, err := size(text)
+	return int(n), err
+}
+
+func count(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		return 0, wrong(text, "a whole number above 0")
+	}
+	return n, nil
+}
+
+func boolean(text string) (bool, error) {
+	if text != "true" && text != "false" {
+		return false, wrong(text, "true or false")
+	}
+	return text == "true", nil
+}
+
+func level(text string) (slog.Level, error) {
+	words := []string{"debug", "info", "warn", "error"}
+	if _, err := oneOf(words...)(text); err != nil {
+		return 0, err
+	}
+	var l slog.Level
+	return l, l.UnmarshalText([]byte(text))
+}
+
+// oneOf takes one of at least two words.
+func oneOf(words ...string) func(string) (string, error) {
+	last := len(words) - 1
+	return func(text string) (string, error) {
+		if !slices.Contains(words, text) {
+			return "", wrong(text, strings.Join(words[:last], ", ")+" or "+words[last])
+		}
+		return text, nil
+	}
+}
+
+// file takes the name of a file that can be read.
+func file(text string) (string, error) {
+	f, err := os.Open(text)
+	if err != nil {
+		return "", fmt.Errorf("cannot read %q: %w; want a file in PEM", text, bare(err))
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.IsDir() {
+		return "", fmt.Errorf("%q is a directory, want a file in PEM", text)
+	}
+	return text, nil
+}
+
+// bare drops the operation and the name, which the text around it gives.
+func bare(err error) error {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
+		return path.Err
+	}
+	return err
+}
+
+// target is a backend as the command line gives it.
+type target struct {
+	service string // prefix of the services that go there; "" for all
+	target  string
+}
+
+// backendTarget takes HOST:PORT or PREFIX=HOST:PORT; gRPC's other forms of
+// target, such as dns:///HOST:PORT or unix:PATH, are its to judge.
+func backendTarget(text string) (target, error) {
+	service, addr, found := strings.Cut(text, "=")
+	if !found {
+		service, addr = "", text
+	}
+	const want = "HOST:PORT, or PREFIX=HOST:PORT for the services whose full name begins with PREFIX"
+	if addr == "" || found && service == "" || strings.Contains(addr, " ") {
+		return target{}, wrong(text, want)
+	}
+	if strings.Contains(addr, "://") {
+		scheme, _, _ := strings.Cut(addr, "://")
+		if scheme == "http" || scheme == "https" {
+			return target{}, wrong(text, want)
+		}
+		return target{service, addr}, nil
+	}
+	if strings.HasPrefix(addr, "unix:") {
+		return target{service, addr}, nil
+	}
+	for one := range strings.SplitSeq(addr, ",") {
+		host, port, err := net.SplitHostPort(one)
+		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" || port == "0" {
+			return target{}, wrong(text, want)
+		}
+	}
+	return target{service, addr}, nil
+}
