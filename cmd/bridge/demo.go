@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/demo"
+)
+
+// demoDrainTimeout is short: somebody waits at a terminal.
+const demoDrainTimeout = 2 * time.Second
+
+func newDemo() *cobra.Command {
+	var listen string
+	command := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a demo: a gRPC server, a bridge and a web page",
+		Long: `Run a demo on this machine: a gRPC server with RPCs of all four kinds and a chat,
+a bridge in front of it, and a web page that calls it. Open the printed URL in
+two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
+		Example: `  bridge demo
+  bridge demo --listen 127.0.0.1:0     # any free port`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return runDemo(listen, command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDR` to serve the page on; port 0 picks a free one")
+	return command
+}
+
+// runDemo runs everything in this process, with a real gRPC channel over
+// loopback TCP between the bridge and the server behind it.
+func runDemo(listen string, out, errOut io.Writer) error {
+	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	tuneMemory(logger)
+
+	backend, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("demo service: %w", err)
+	}
+	service := grpc.NewServer()
+	demo.Register(service)
+	served := make(chan error, 1)
+	go func() { served <- service.Serve(backend) }()
+	defer func() {
+		service.Stop()
+		<-served
+	}()
+
+	server, err := bridge.New(bridge.Config{
+		Backends: []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
+		Logger:   logger,
+	})
+	if err != nil {
+		return err
+	}
+	h := &host{
+		bridge:       server,
+		handler:      addPage(compose(server, "/bridge")),
+		logger:       logger,
+		listen:       listen,
+		drainTimeout: demoDrainTimeout,
+	}
+	return h.run(out, func(url string) {
+		fmt.Fprintf(out, "\nOpen %s/ in a browser, and in a second tab to see the chat.\nCtrl-C ends the demo.\n", url)
+	})
+}
+
+// addPage serves the demo's page beside the bridge.
+func addPage(e *echo.Echo) *echo.Echo {
+	page := http.FileServerFS(demo.Page())
+	e.GET("/*", func(c echo.Context) error {
+		header := c.Response().Header()
+		header.Set("Content-Security-Policy", demo.ContentSecurityPolicy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Cache-Control", "no-cache")
+		page.ServeHTTP(c.Response(), c.Request())
+		return nil
+	})
+	return e
+}

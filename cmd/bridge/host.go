@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pollbridge/pollbridge/bridge"
+)
+
+// closeTimeout bounds how long listeners wait for their last answers to be
+// written once every session has been closed.
+const closeTimeout = 2 * time.Second
+
+// host runs a bridge on its listeners until a signal ends it.
+type host struct {
+	bridge  *bridge.Server
+	handler http.Handler // the bridge, and what is served beside it
+	logger  *slog.Logger
+
+	listen       string
+	certificate  *tls.Certificate // nil: plain HTTP
+	admin        string           // empty: no admin listener
+	drainTimeout time.Duration
+}
+
+// run serves until SIGTERM or SIGINT, and then drains. The first line on out
+// is "listening on URL"; greet then prints what follows. The error is a
+// listener's, or says that a second signal cut the drain short.
+func (h *host) run(out io.Writer, greet func(url string)) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	servers, err := h.open()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "listening on", servers[0].url)
+	greet(servers[0].url)
+
+	failed := make(chan error, len(servers))
+	var serving sync.WaitGroup
+	for _, s := range servers {
+		serving.Go(func() { failed <- s.serve() })
+	}
+	select {
+	case err := <-failed:
+		closeAll(servers)
+		serving.Wait()
+		return err
+	case sig := <-signals:
+		h.logger.Info("draining", "signal", sig, "timeout", h.drainTimeout)
+	}
+
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		h.drain(servers)
+		serving.Wait()
+	}()
+	select {
+	case <-drained:
+		return nil
+	case sig := <-signals: // the process ends: nobody waits for the drain
+		return fmt.Errorf("%v while draining: open RPCs were cut", sig)
+	}
+}
+
+// open listens. The public server comes first.
+func (h *host) open() ([]*server, error) {
+	public, err := newServer(h.listen, h.certificate, h.handler, h.logger)
+	if err != nil {
+		return nil, err
+	}
+	servers := []*server{public}
+	if h.admin != "" {
+		admin, err := newServer(h.admin, nil, h.bridge.AdminHandler(), h.logger)
+		if err != nil {
+			closeAll(servers)
+			return nil, err
+		}
+		servers = append(servers, admin)
+		h.logger.Info("admin listening", "url", admin.url)
+	}
+	return servers, nil
+}
+
+// drain ends the bridge while its listeners still answer, and then them.
+func (h *host) drain(servers []*server) {
+	ctx, cancel := context.WithTimeout(context.Background(), h.drainTimeout)
+	defer cancel()
+	if err := h.bridge.Shutdown(ctx); err != nil {
+		h.logger.Warn("RPCs were ended by the drain timeout", "error", err)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	for _, s := range servers {
+		if s.http.Shutdown(ctx) != nil {
+			s.http.Close()
+		}
+	}
+	h.logger.Info("drained")
+}
+
+func closeAll(servers []*server) {
+	for _, s := range servers {
+		s.listener.Close()
+		s.http.Close()
+	}
+}

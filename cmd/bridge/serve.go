@@ -1,0 +1,92 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/labstack/echo/v4"
+	"github.com/spf13/cobra"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
+)
+
+func newServe() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "serve --backend HOST:PORT",
+		Short: "Put a bridge in front of gRPC servers",
+		Long: `Put a bridge in front of gRPC servers. It needs no knowledge of their services.
+
+The first line on standard output is "listening on URL"; logs go to standard
+error. SIGTERM or SIGINT drain the bridge: /readyz turns false, clients are told
+to go elsewhere, open RPCs may go on for --drain-timeout. A second signal ends
+it at once.
+
+Each flag may also be set by an environment variable, POLLBRIDGE_ and its name
+(POLLBRIDGE_DRAIN_TIMEOUT for --drain-timeout; commas between several values),
+or by a key of the --config file. A flag wins over the environment, that over
+the file.`,
+		Example: `  bridge serve --backend localhost:50051
+  bridge serve --listen :8443 --tls-cert cert.pem --tls-key key.pem \
+    --backend localhost:50051 --allow-origin https://app.example.com
+  bridge serve --backend localhost:50051 --backend chat.=localhost:50052 --admin 127.0.0.1:9090
+  bridge serve --config bridge.yaml
+
+  # bridge.yaml
+  listen: :8080
+  backend:
+    - localhost:50051
+    - chat.=localhost:50052
+  allow-origin: https://app.example.com`,
+		Args: cobra.NoArgs,
+	}
+	flags := config.NewFlags(command.Flags())
+	command.SetUsageFunc(groupedUsage)
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		settings, err := flags.Load(os.LookupEnv)
+		if err != nil {
+			return &usageError{err}
+		}
+		return serve(settings, command.OutOrStdout(), command.ErrOrStderr())
+	}
+	return command
+}
+
+func serve(settings *config.Settings, out, errOut io.Writer) error {
+	logger := newLogger(settings, errOut)
+	tuneMemory(logger)
+	settings.Bridge.Logger = logger
+	server, err := bridge.New(settings.Bridge)
+	if err != nil {
+		return &usageError{err}
+	}
+	h := &host{
+		bridge:       server,
+		handler:      compose(server, settings.Bridge.Prefix),
+		logger:       logger,
+		listen:       settings.Listen,
+		certificate:  settings.Certificate,
+		admin:        settings.Admin,
+		drainTimeout: settings.Bridge.DrainTimeout,
+	}
+	return h.run(out, func(string) {})
+}
+
+// compose mounts the bridge on an Echo. None of Echo's middleware is used: its
+// gzip and timeout break upgrades and held requests.
+func compose(server *bridge.Server, prefix string) *echo.Echo {
+	e := echo.New()
+	e.HideBanner = true
+	e.HidePort = true
+	e.Any(prefix+"/*", echo.WrapHandler(server))
+	return e
+}
+
+func newLogger(settings *config.Settings, errOut io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: settings.LogLevel}
+	if settings.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(errOut, options))
+	}
+	return slog.New(slog.NewTextHandler(errOut, options))
+}

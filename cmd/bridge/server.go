@@ -1,0 +1,96 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	// readHeaderTimeout bounds how long a client may take to send a request's
+	// header. Bodies and answers have no such limit: a poll is held for long,
+	// and a WebSocket stays open. The bridge bounds those itself.
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout is above the keep-alive of common proxies, so that it is
+	// they who close an idle connection, never we while a request is under way.
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes is far above what browsers send.
+	maxHeaderBytes = 64 << 10
+)
+
+// server is a listener and what it serves.
+type server struct {
+	listener net.Listener
+	http     *http.Server
+	url      string // by which a client on this machine reaches it
+}
+
+// newServer listens on addr: with HTTPS, over HTTP/2 and HTTP/1.1, when there
+// is a certificate.
+func newServer(addr string, certificate *tls.Certificate, handler http.Handler, logger *slog.Logger) (*server, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, listenError(addr, err)
+	}
+	s := &server{
+		listener: listener,
+		http: &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: readHeaderTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		},
+		url: "http://" + reachable(addr, listener.Addr()),
+	}
+	if certificate != nil {
+		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}}
+		s.url = "https://" + reachable(addr, listener.Addr())
+	}
+	return s, nil
+}
+
+// serve returns nil once the server was shut down or closed.
+func (s *server) serve() error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving %s: %w", s.url, err)
+}
+
+// reachable is the host and port to reach a listener by: the host as it was
+// asked for, which a certificate may name, but 127.0.0.1 where it was every
+// interface.
+func reachable(asked string, bound net.Addr) string {
+	_, port, _ := net.SplitHostPort(bound.String())
+	host, _, _ := net.SplitHostPort(asked)
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = ""
+	}
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
+}
+
+// listenError says what to do where that is known.
+func listenError(addr string, err error) error {
+	cause := err
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		cause = call.Err
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: another program does; choose another address, or port 0 for a free one", addr)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", addr, cause)
+}
