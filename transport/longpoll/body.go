@@ -62,7 +62,10 @@ const firstRead = 64 << 10
 func readBody(body io.Reader, length int64) ([]byte, error) {
 	if length < 0 {
 		buf, err := io.ReadAll(body)
-		return bytes.Clone(buf), err
+		if err != nil {
+			return nil, err
+		}
+		return bytes.Clone(buf), nil
 	}
 	buf := make([]byte, 0, min(length, firstRead))
 	for int64(len(buf)) < length {
