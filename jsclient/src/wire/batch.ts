@@ -38,6 +38,7 @@ export interface Batch {
   token: string;
   goAway?: GoAway;
   stopped: boolean;
+  heldMicros: number;
   frames: Frame[];
 }
 

@@ -116,7 +116,7 @@ function randomBatch(random: () => number): Batch {
   const metadata = (): Metadatum[] => Array.from({ length: int(4) }, () => ({ key: str(), value: raw() }));
   const close = () => ({ code: u32(), message: str(), retryAfterMillis: u32(), limit: u64() });
   const frame = (): Frame => ({
-    seq: u64(), stream: u64(), type: int(12), critical: flag(), data: raw(20000), limit: u64(),
+    seq: u64(), stream: u64(), type: 9 + int(12), critical: flag(), data: raw(20000), limit: u64(),
     ...(flag() && { length: u64() }),
     ...(flag() && {
       open: {
@@ -131,7 +131,7 @@ function randomBatch(random: () => number): Batch {
   return {
     session: raw(17), x: u64(), key: raw(17), incarnation: BigInt(u64()) * 2048n, ack: u64(), nowMicros: u64(), awaiting: u64(), prefer: u64(),
     holdMillis: u32(), maxBytes: u32(), resend: flag(), parked: u64(), waitingBytes: u64(), ping: u64(), pong: u64(), padding: raw(), pauseMillis: u32(),
-    token: str(), stopped: flag(), frames: Array.from({ length: int(8) }, frame),
+    heldMicros: u64(), token: str(), stopped: flag(), frames: Array.from({ length: int(8) }, frame),
     ...(flag() && { close: close() }),
     ...(flag() && { versions: { lowest: u32(), highest: u32() } }),
     ...(flag() && { hello: { release: str(), streamWindow: u32(), maxMessageBytes: u64() } }),

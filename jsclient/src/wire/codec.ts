@@ -1,9 +1,22 @@
 // The codec of batches: pure functions over bytes.
 
-import type { Batch, Close, End, Frame, GoAway, Headers, Hello, Metadatum, Open, Versions, Welcome } from "./batch.js";
+import {
+  type Batch,
+  type Close,
+  type End,
+  type Frame,
+  FrameType,
+  type GoAway,
+  type Headers,
+  type Hello,
+  type Metadatum,
+  type Open,
+  type Versions,
+  type Welcome,
+} from "./batch.js";
 import { seal, unseal } from "./envelope.js";
-import { Reader } from "./proto.js";
-import { bool, bytes, define, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
+import { GarbledError, Reader } from "./proto.js";
+import { bool, bytes, define, enum32, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
 
 /** Encodes a batch, envelope included. */
 export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
@@ -15,7 +28,27 @@ export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
  * GarbledError for what is not a batch (W2).
  */
 export function parseBatch(raw: Uint8Array): Batch {
-  return read(new Reader(unseal(raw)), batch, newBatch());
+  const parsed = read(new Reader(unseal(raw)), batch, newBatch());
+  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError(`${parsed.frames.length} frames in a batch`);
+  if (!parsed.frames.every(isWhole)) throw new GarbledError("a frame lacks what its type names");
+  return parsed;
+}
+
+/** Most frames of a batch. */
+const MAX_FRAMES = 4096;
+
+function isWhole(f: Frame): boolean {
+  switch (f.type) {
+    case FrameType.open:
+      return f.open !== undefined;
+    case FrameType.headers:
+      return f.headers !== undefined;
+    case FrameType.end:
+      return f.end !== undefined;
+    case FrameType.close:
+      return f.close !== undefined;
+  }
+  return true;
 }
 
 /** An empty batch, which says nothing. */
@@ -49,7 +82,7 @@ const welcome: Schema<Welcome> = define<Welcome>({
 });
 
 const close: Schema<Close> = define<Close>({
-  code: [1, uint32],
+  code: [1, enum32],
   message: [2, string],
   retryAfterMillis: [3, uint32],
   limit: [4, uint64],
@@ -86,14 +119,14 @@ const end: Schema<End> = define<End>({
   message: [2, string],
   details: [3, bytes],
   trailers: [4, repeated(message(metadatum))],
-  origin: [5, uint32],
+  origin: [5, enum32],
   reason: [6, string],
 });
 
 const frame: Schema<Frame> = define<Frame>({
   seq: [1, uint64],
   stream: [2, uint64],
-  type: [3, uint32],
+  type: [3, enum32],
   critical: [4, bool],
   open: [5, message(open)],
   headers: [6, message(headers)],
@@ -129,5 +162,6 @@ const batch: Schema<Batch> = define<Batch>({
   token: [22, string],
   goAway: [23, message(goAway)],
   stopped: [24, bool],
+  heldMicros: [25, uint64],
   frames: [30, repeated(message(frame))],
 });

@@ -1,7 +1,7 @@
 // The envelope of rule W2: what tells our bytes from everybody else's.
 
 import { crc32c } from "./crc.js";
-import { GarbledError, Writer } from "./proto.js";
+import { GarbledError, VersionError, Writer } from "./proto.js";
 
 const MAGIC = 0xb1d6;
 const VERSION = 1;
@@ -30,16 +30,17 @@ export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
 
 /**
  * Returns the body, which aliases bytes. Throws GarbledError for anything that
- * is not a whole batch: HTML, nothing at all, a cut or flipped one.
+ * is not a whole batch: HTML, nothing at all, a cut or flipped one; VersionError
+ * for a whole one in an envelope from the future.
  */
 export function unseal(bytes: Uint8Array): Uint8Array {
   if (bytes.length < ENVELOPE_SIZE) throw new GarbledError(`${bytes.length} bytes are too short for a batch`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint16(0) !== MAGIC) throw new GarbledError("no magic: not a batch");
-  if (view.getUint8(2) !== VERSION) throw new GarbledError(`envelope version ${view.getUint8(2)}`);
-  if (view.getUint8(3) !== 0) throw new GarbledError("envelope flags are not 0");
   if (view.getUint32(4) !== bytes.length - ENVELOPE_SIZE) throw new GarbledError("length does not fit");
   const end = bytes.length - TAIL;
   if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end)) throw new GarbledError("checksum does not fit");
+  if (view.getUint8(2) !== VERSION) throw new VersionError(`envelope version ${view.getUint8(2)}`);
+  if (view.getUint8(3) !== 0) throw new GarbledError("envelope flags are not 0");
   return bytes.subarray(HEAD, end);
 }

@@ -8,6 +8,11 @@ export class GarbledError extends Error {
   }
 }
 
+/** VersionError tells of a whole batch in an envelope of another version (W3). */
+export class VersionError extends Error {
+  override name = "VersionError";
+}
+
 /** Wire types. */
 export const VARINT = 0;
 export const FIXED64 = 1;
@@ -59,6 +64,15 @@ export class Writer {
   fixed64(value: bigint): void {
     const at = this.reserve(8);
     this.view().setBigUint64(at, value, true);
+  }
+
+  /** Appends 32 bits as protobuf writes an enum: sign-extended. */
+  enum(value: number): void {
+    if (value < 2 ** 31) return this.varint(value);
+    for (let i = 0; i < 4; i++) this.#byte(((value >>> (7 * i)) & 0x7f) | 0x80);
+    this.#byte((value >>> 28) | 0xf0);
+    for (let i = 0; i < 4; i++) this.#byte(0xff);
+    this.#byte(1);
   }
 
   /** Appends bytes with their length before them. */
@@ -136,6 +150,13 @@ export class Reader {
       if (b < 0x80 && (i < 9 || b < 2)) return value >>> 0;
     }
     throw new GarbledError("varint too long");
+  }
+
+  /** Whether an integer of any size is not 0, as protobuf reads a bool. */
+  nonzero(): boolean {
+    const from = this.#pos;
+    const low = this.uint32();
+    return low !== 0 || this.#buf.subarray(from, this.#pos).some((b) => (b & 0x7f) !== 0);
   }
 
   fixed64(): bigint {

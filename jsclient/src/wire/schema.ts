@@ -80,8 +80,16 @@ function writeInteger(w: Writer, field: number, value: number): void {
 
 /** uint64, of which 53 bits are taken. */
 export const uint64: Kind<number> = /* @__PURE__ */ integer((r) => r.varint());
-/** uint32 and enums. */
 export const uint32: Kind<number> = /* @__PURE__ */ integer((r) => r.uint32());
+/** An enum, known or not, as its 32 bits. */
+export const enum32: Kind<number> = {
+  ...uint32,
+  write(w, field, value) {
+    if (value === 0) return;
+    w.tag(field, VARINT);
+    w.enum(value);
+  },
+};
 /** optional uint64: absent and 0 differ. */
 export const maybeUint64: Kind<number> = { ...uint64, zero: () => undefined, write: writeInteger };
 
@@ -89,7 +97,7 @@ export const bool: Kind<boolean> = {
   type: VARINT,
   zero: () => false,
   write: (w, field, value) => uint32.write(w, field, Number(value)),
-  read: (r) => r.varint() !== 0,
+  read: (r) => r.nonzero(),
 };
 
 export const fixed64: Kind<bigint> = {
