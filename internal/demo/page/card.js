@@ -1,0 +1,141 @@
+// One RPC on the page: its messages as they come, and its status at the end.
+
+import { codeName, count, duration, exactTime, transportName } from "./format.js";
+
+const MOST_ROWS = 200;
+const OK = 0;
+const CANCELLED = 1;
+
+const LABELS = { sent: "Sent", received: "Received", note: "Note" };
+
+/** Card shows the RPCs of one section, one after the other. */
+export class Card {
+  #channels;
+  #button;
+  #idleLabel;
+  #log;
+  #outcome;
+  #call;
+
+  /** id is the section's; its `.run` button starts an RPC, and cancels it while it runs. */
+  constructor(id, channels) {
+    this.root = document.getElementById(id);
+    this.#channels = channels;
+    this.#button = this.root.querySelector(".run");
+    this.#idleLabel = this.#button.textContent;
+    this.#log = this.root.querySelector(".log");
+    this.#outcome = this.root.querySelector(".outcome");
+  }
+
+  get running() {
+    return this.#call !== undefined;
+  }
+
+  cancel() {
+    this.#call?.cancel();
+  }
+
+  /**
+   * run opens an RPC, lets talk(call) send and read, and resolves with the
+   * status once the RPC has ended. talk may throw: if the RPC itself went well,
+   * that is what is shown.
+   */
+  async run(method, talk) {
+    const start = performance.now();
+    const tally = { received: 0, transports: new Set() };
+    this.#log.replaceChildren();
+    const call = this.#begin(method, tally);
+    let failure;
+    try {
+      await talk(call);
+    } catch (error) {
+      failure = error;
+      call.cancel();
+    }
+    const status = await call.status;
+    this.#call = undefined;
+    this.root.removeAttribute("data-running");
+    this.#button.textContent = this.#idleLabel;
+    this.#conclude(status, failure, { ...tally, took: performance.now() - start });
+    return status;
+  }
+
+  sent(text) {
+    this.add("sent", text);
+  }
+
+  received(text) {
+    this.add("received", text);
+  }
+
+  /** note adds a row that is no message. */
+  note(text) {
+    this.add("note", text);
+  }
+
+  add(kind, text) {
+    const time = document.createElement("time");
+    time.textContent = exactTime();
+    const label = document.createElement("span");
+    label.className = "hidden";
+    label.textContent = LABELS[kind];
+    const body = document.createElement("span");
+    body.className = "text";
+    body.textContent = text;
+    const row = document.createElement("li");
+    row.className = kind;
+    row.append(time, label, body);
+    this.append(row);
+  }
+
+  /** append adds a row, keeps the log in bounds and its end in sight, unless somebody reads further up. */
+  append(row) {
+    const log = this.#log;
+    const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+    log.append(row);
+    if (log.childElementCount > MOST_ROWS) log.firstElementChild.remove();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  }
+
+  #begin(method, tally) {
+    const call = this.#channels.open(method);
+    const { messages } = call;
+    call.messages = async function* () {
+      for await (const bytes of messages()) {
+        tally.received++;
+        tally.transports.add(call.transport);
+        yield bytes;
+      }
+    };
+    this.#call = call;
+    this.root.dataset.running = "";
+    this.#button.textContent = "Cancel";
+    this.#show("running", "Running", "");
+    return call;
+  }
+
+  #conclude(status, failure, { received, transports, took }) {
+    const over = [...transports].filter(Boolean).map(transportName).join(" and ");
+    const facts = `${count(received, "message")} in ${duration(took)}${over && ` over ${over}`}`;
+    if (failure && (status.code === OK || status.code === CANCELLED)) {
+      this.#show("error", "Page", failure.message);
+    } else if (status.code === OK) {
+      this.#show("ok", "OK", facts);
+    } else if (status.code === CANCELLED) {
+      this.#show("cancelled", codeName(status.code), facts);
+    } else {
+      const who = status.origin === "bridge" ? " (said by the bridge)" : "";
+      this.#show("error", codeName(status.code), `${status.message || "no message"}${who}`);
+    }
+  }
+
+  #show(kind, name, text) {
+    const strong = document.createElement("strong");
+    strong.textContent = name;
+    const span = document.createElement("span");
+    span.textContent = text;
+    this.#outcome.dataset.kind = kind;
+    this.#outcome.title = text;
+    this.#outcome.replaceChildren(strong, span);
+  }
+}

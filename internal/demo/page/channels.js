@@ -1,0 +1,125 @@
+// The page's calls, on one client Channel for each choice of transport.
+
+const SERVICE = "/pollbridge.demo.v1.Demo/";
+const UNAVAILABLE = 14;
+
+/** What a person can choose, and the `transports` option that it stands for. */
+const CHOICES = { auto: undefined, ws: ["ws"], longpoll: ["longpoll"] };
+
+/**
+ * Channels keeps the Channel that new RPCs go to. Another choice of transport
+ * makes another Channel; the one before it stays until its RPCs have ended.
+ *
+ * Events: `statechange` when the state shown may have changed, `traffic` when a
+ * counter has, `choose` when another Channel has taken over.
+ */
+export class Channels extends EventTarget {
+  #Channel;
+  #url;
+  #choice = "";
+  #current;
+  #calls = new Map(); // Channel → number of its open RPCs
+  counters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, cuts: 0, open: 0, lost: 0 };
+
+  /** Channel is the client's class, url the bridge's prefix. */
+  constructor(Channel, url) {
+    super();
+    this.#Channel = Channel;
+    this.#url = url;
+  }
+
+  get state() {
+    return this.#current.state;
+  }
+
+  get transport() {
+    return this.#current.transport;
+  }
+
+  get rtt() {
+    return this.#current.rtt;
+  }
+
+  get lastError() {
+    return this.#current.lastError;
+  }
+
+  /** choose makes new RPCs go over "auto", "ws" or "longpoll"; anything else is taken for "auto". */
+  choose(choice) {
+    const known = Object.hasOwn(CHOICES, choice) ? choice : "auto";
+    if (known === this.#choice) return known;
+    const before = this.#current;
+    const transports = CHOICES[known];
+    this.#choice = known;
+    this.#current = new this.#Channel(this.#url, transports ? { transports } : {});
+    this.#calls.set(this.#current, 0);
+    this.#current.addEventListener("statechange", () => this.#tell("statechange"));
+    if (before) this.#closeIfDone(before);
+    this.#tell("statechange");
+    if (before) this.#tell("choose");
+    return known;
+  }
+
+  /** cut drops every link of every session, as a failing network would. */
+  cut() {
+    this.counters.cuts++;
+    for (const channel of this.#calls.keys()) channel.disrupt();
+    this.#tell("traffic");
+  }
+
+  /** open starts an RPC of the demo service; its messages are counted. */
+  open(method, options) {
+    const channel = this.#current;
+    const call = channel.open(SERVICE + method, options);
+    const { counters } = this;
+    const count = (name, bytes) => {
+      counters[name]++;
+      counters[`${name}Bytes`] += bytes.length;
+      this.#tell("traffic");
+    };
+    this.#opened(channel);
+    call.status.then((status) => this.#ended(channel, status));
+    return {
+      status: call.status,
+      get transport() {
+        return channel.transport;
+      },
+      async send(bytes) {
+        await call.send(bytes);
+        count("sent", bytes);
+      },
+      closeSend: () => call.closeSend(),
+      cancel: () => call.cancel(),
+      async *messages() {
+        for await (const bytes of call.messages) {
+          count("received", bytes);
+          yield bytes;
+        }
+      },
+    };
+  }
+
+  #opened(channel) {
+    this.#calls.set(channel, this.#calls.get(channel) + 1);
+    this.counters.open++;
+    this.#tell("traffic");
+  }
+
+  #ended(channel, status) {
+    this.#calls.set(channel, this.#calls.get(channel) - 1);
+    this.counters.open--;
+    if (status.code === UNAVAILABLE) this.counters.lost++;
+    this.#closeIfDone(channel);
+    this.#tell("traffic");
+  }
+
+  #closeIfDone(channel) {
+    if (channel === this.#current || this.#calls.get(channel) > 0) return;
+    this.#calls.delete(channel);
+    channel.close();
+  }
+
+  #tell(type) {
+    this.dispatchEvent(new Event(type));
+  }
+}

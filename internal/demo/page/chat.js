@@ -1,0 +1,99 @@
+// The chat: one bidirectional RPC for as long as somebody is in a room.
+
+import { Card } from "./card.js";
+import { time } from "./format.js";
+import { ChatKind, decode, encode } from "./messages.js";
+
+/** chat runs the chat's card. After a change of transport it joins again by itself. */
+export function chat(channels) {
+  const card = new Card("chat", channels);
+  const joining = card.root.querySelector("form.join");
+  const saying = card.root.querySelector("form.say");
+  const members = document.getElementById("members");
+  const second = document.getElementById("second");
+  const { name, room } = joining.elements;
+  let call;
+  let self = "";
+  let moving = false;
+
+  const setJoined = (joined) => {
+    for (const field of [name, room]) field.disabled = joined;
+    for (const field of saying.elements) field.disabled = !joined;
+    if (!joined) members.textContent = "Nobody yet";
+  };
+  const show = (event) => {
+    if (event.kind === ChatKind.welcome) self = event.name;
+    if (event.kind !== ChatKind.said) members.textContent = `${event.members.length} here: ${event.members.join(", ")}`;
+    card.append(rowOf(event, self));
+  };
+  const join = async () => {
+    setJoined(true);
+    const status = await card.run("Chat", async (opened) => {
+      call = opened;
+      await call.send(encode.join({ room: room.value, name: name.value }));
+      for await (const bytes of call.messages()) show(decode.chat(bytes));
+    });
+    setJoined(false);
+    return status;
+  };
+  const stay = async () => {
+    do {
+      moving = false;
+      await join();
+    } while (moving);
+  };
+
+  joining.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (card.running) call.closeSend();
+    else stay();
+  });
+  saying.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { text } = saying.elements;
+    const value = text.value;
+    if (!value || !call) return;
+    text.value = "";
+    text.focus();
+    try {
+      await call.send(encode.say({ text: value }));
+    } catch {
+      text.value = value; // the RPC has ended, its status says why
+    }
+  });
+  channels.addEventListener("choose", () => {
+    if (!card.running) return;
+    moving = true;
+    call.closeSend();
+  });
+  room.addEventListener("input", () => {
+    second.href = `?room=${encodeURIComponent(room.value)}`;
+  });
+
+  name.value = `Guest ${100 + Math.floor(Math.random() * 900)}`;
+  room.value = new URLSearchParams(location.search).get("room") || room.value;
+}
+
+function rowOf(event, self) {
+  const row = document.createElement("li");
+  const at = document.createElement("time");
+  at.textContent = time(event.time);
+  const body = document.createElement("span");
+  body.className = "text";
+  if (event.kind === ChatKind.said) {
+    const who = document.createElement("b");
+    who.textContent = event.name;
+    row.className = event.name === self ? "said mine" : "said";
+    body.textContent = event.text;
+    row.append(who, at, body);
+    return row;
+  }
+  row.className = "event";
+  body.textContent = {
+    [ChatKind.welcome]: `You joined as ${event.name}`,
+    [ChatKind.joined]: `${event.name} joined`,
+    [ChatKind.left]: `${event.name} left`,
+  }[event.kind];
+  row.append(body, at);
+  return row;
+}
