@@ -11,7 +11,7 @@ import (
 const ContentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
-//go:embed page
+//go:embed page/*.html page/*.css page/*.js page/*.svg
 var page embed.FS
 
 // Page returns the files of the page, index.html at the top. It finds the

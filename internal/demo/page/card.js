@@ -11,18 +11,18 @@ const LABELS = { sent: "Sent", received: "Received", note: "Note" };
 /** Card shows the RPCs of one section, one after the other. */
 export class Card {
   #channels;
-  #button;
-  #idleLabel;
+  #button; // none where a form has its own way to end the RPC
+  #labels;
   #log;
   #outcome;
   #call;
 
-  /** id is the section's; its `.run` button starts an RPC, and cancels it while it runs. */
+  /** id is the section's; its `.run` button, if any, starts an RPC and ends it while it runs. */
   constructor(id, channels) {
     this.root = document.getElementById(id);
     this.#channels = channels;
     this.#button = this.root.querySelector(".run");
-    this.#idleLabel = this.#button.textContent;
+    this.#labels = { idle: this.#button?.textContent, running: this.#button?.dataset.running };
     this.#log = this.root.querySelector(".log");
     this.#outcome = this.root.querySelector(".outcome");
   }
@@ -54,8 +54,7 @@ export class Card {
     }
     const status = await call.status;
     this.#call = undefined;
-    this.root.removeAttribute("data-running");
-    this.#button.textContent = this.#idleLabel;
+    this.#mark("idle");
     this.#conclude(status, failure, { ...tally, took: performance.now() - start });
     return status;
   }
@@ -108,10 +107,14 @@ export class Card {
       }
     };
     this.#call = call;
-    this.root.dataset.running = "";
-    this.#button.textContent = "Cancel";
+    this.#mark("running");
     this.#show("running", "Running", "");
     return call;
+  }
+
+  #mark(state) {
+    this.root.toggleAttribute("data-running", state === "running");
+    if (this.#button) this.#button.textContent = this.#labels[state];
   }
 
   #conclude(status, failure, { received, transports, took }) {

@@ -8,7 +8,7 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
 
-/** Plot draws into one <svg>. Colours come from its classes in style.css. */
+/** Plot draws into one <svg>. Colours come from its classes in panel.css. */
 export class Plot {
   #svg;
   #samples = []; // {at, rtt, transport}, oldest first; rtt undefined while there is no link

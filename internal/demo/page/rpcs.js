@@ -100,7 +100,7 @@ export function echo(channels) {
   };
   const returned = (bytes) => {
     const answer = decode.echo(bytes);
-    card.received(`number: ${answer.number}, text: "${answer.text}", after ${duration(performance.now() - sentAt.shift())}`);
+    card.received(`number: ${answer.number}, text: "${answer.text}" (${duration(performance.now() - sentAt.shift())})`);
     if (rallying && sentAt.length === 0) setTimeout(() => rallying && send().catch(ignore), RALLY_PAUSE);
   };
   const setRallying = (on) => {
