@@ -54,7 +54,8 @@ type Hello struct {
 type Acceptor interface {
 	// Accept takes a link's first batch in and returns the link. It never
 	// fails: a batch that the engine refuses (rules W6 and O3) gets a link
-	// whose Next yields that refusal once and then ErrLinkDone.
+	// whose Next yields that refusal once and then ErrLinkDone. ctx bounds the
+	// call, not the link.
 	Accept(ctx context.Context, hello Hello) Link
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pollbridge/pollbridge/transport"
@@ -38,9 +39,17 @@ type Config struct {
 // path value "sid" of the pattern that it is mounted with; that pattern should
 // have no method, so that the handler can answer wrong ones.
 //
-// A WebSocket keeps its handler's goroutine, and one more that writes. It ends
-// with its link: http.Server.Shutdown does not know it, so end the sessions.
-type Handler struct{ cfg Config }
+// ServeHTTP returns once the first batch is accepted, so that net/http's part
+// of the memory is free; two goroutines go on, one that reads and one that
+// writes. They end with the link. http.Server.Shutdown does not know them: end
+// the sessions, then call Close.
+type Handler struct {
+	cfg Config
+
+	mu      sync.Mutex
+	closed  bool
+	sockets sync.WaitGroup
+}
 
 // New returns a Handler. It panics without an Acceptor.
 func New(cfg Config) *Handler {
@@ -59,10 +68,30 @@ func New(cfg Config) *Handler {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = 60 * time.Second
 	}
-	return &Handler{cfg}
+	return &Handler{cfg: cfg}
 }
 
-// ServeHTTP serves one WebSocket, until it is closed.
+// Close refuses further WebSockets and waits until the present ones are closed,
+// which the ends of their sessions bring about.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.sockets.Wait()
+}
+
+// add counts one more socket, unless the handler is closed.
+func (h *Handler) add() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.sockets.Add(1)
+	return true
+}
+
+// ServeHTTP opens one WebSocket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.cfg.Access.Admit(w, r, false) {
 		return
@@ -76,17 +105,37 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")), http.StatusBadRequest)
 		return
 	}
+	if !h.add() {
+		panic(http.ErrAbortHandler) // shutting down: as if nobody listened
+	}
+	s, link := h.open(w, r)
+	if link == nil {
+		h.sockets.Done()
+		return
+	}
+	go func() {
+		defer h.sockets.Done()
+		s.run(link)
+	}()
+}
+
+// open makes a socket of the request and opens its link. Without a link the
+// request is answered and the socket closed.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*socket, transport.Link) {
 	s, err := upgrade(w, r, h.cfg)
 	if err != nil {
-		return // answered by upgrade
+		return nil, nil
 	}
-	defer s.CloseNow()
-	s.serve(r.Context(), h.cfg, transport.Hello{
+	link := s.open(r.Context(), h.cfg, transport.Hello{
 		Kind:       transport.WS,
 		Session:    r.PathValue("sid"),
 		Request:    r,
 		RemoteAddr: h.cfg.Access.ClientAddr(r),
 	})
+	if link == nil {
+		_ = s.CloseNow()
+	}
+	return s, link
 }
 
 func offers(r *http.Request, subprotocol string) bool {

@@ -3,7 +3,6 @@ package ws_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -291,22 +290,30 @@ func TestPeerGone(t *testing.T) {
 	}
 }
 
-// TestServerContextEnds: whoever cancels the server's base context is rid of
-// its WebSockets.
-func TestServerContextEnds(t *testing.T) {
+func TestCloseWaitsForTheSessions(t *testing.T) {
 	acceptor := fake.New(1)
-	s := httptest.NewUnstartedServer(handler(t, acceptor))
-	ctx, cancel := context.WithCancel(t.Context())
-	s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
-	s.Start()
+	mux := http.NewServeMux()
+	h := ws.New(ws.Config{Acceptor: acceptor})
+	mux.Handle("/bridge/v1/{sid}/ws", h)
+	s := httptest.NewServer(mux)
 	defer s.Close()
 	c := dial(t, s)
 	write(t, c, []byte("first"))
 	link := <-acceptor.Links
-	cancel()
+	closed := make(chan struct{})
+	go func() {
+		h.Close()
+		close(closed)
+	}()
+	link.Say <- []byte("drained")
+	link.End <- transport.ErrSessionOver
+	expect(t, c, []byte("drained"))
+	expectClose(t, c, ws.CloseSession, "")
+	<-closed
 	<-link.Closed
-	if _, _, err := c.Read(t.Context()); err == nil {
-		t.Error("the WebSocket lives on")
+	_, _, err := websocket.Dial(t.Context(), s.URL+"/bridge/v1/c2lk/ws", &websocket.DialOptions{Subprotocols: []string{ws.Subprotocol}})
+	if err == nil {
+		t.Error("a closed handler opened a WebSocket")
 	}
 }
 

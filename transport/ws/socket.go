@@ -42,47 +42,53 @@ var (
 	errTooLarge = errors.New("message over the limit")
 )
 
-// serve runs the socket's link. The WebSocket is of no more use when it
-// returns.
-func (s *socket) serve(ctx context.Context, cfg Config, hello transport.Hello) {
+// open waits for the first batch and opens the link that it asks for. It
+// returns nil if there is none to run; the socket is then of no more use.
+func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) transport.Link {
 	_ = s.conn.SetReadDeadline(time.Now().Add(cfg.FirstBatchTimeout))
 	batch, err := s.read()
 	_ = s.conn.SetReadDeadline(time.Time{})
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.close(CloseMute, fmt.Sprintf("no batch within %s", cfg.FirstBatchTimeout))
-		return
+		return nil
 	case errors.Is(err, errTooLarge):
 		hello.TooLarge = s.maxBatch
 	case err != nil:
 		s.closeFor(err)
-		return
+		return nil
 	}
 	hello.Batch = batch
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	link := cfg.Acceptor.Accept(ctx, hello)
-	defer link.Close()
 	if err != nil {
 		s.refuse(ctx, link, err)
+		return nil
+	}
+	return link
+}
+
+// refuse passes on what the link says about a first batch that was not taken.
+func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
+	defer link.Close()
+	batch, nextErr := link.Next(ctx, nil, writeMax)
+	if nextErr != nil || s.write(batch) != nil {
 		return
 	}
+	s.closeFor(err)
+}
+
+// run carries the link until either is done. The WebSocket is closed when it
+// returns.
+func (s *socket) run(link transport.Link) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer link.Close()
 	var writer sync.WaitGroup
 	writer.Go(func() { s.writeLoop(ctx, link) })
 	s.readLoop(link)
 	cancel()
 	_ = s.CloseNow() // frees the writer from a write
 	writer.Wait()
-}
-
-// refuse passes on what the link says about a first batch that was not taken.
-func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
-	batch, nextErr := link.Next(ctx, nil, writeMax)
-	if nextErr != nil || s.write(batch) != nil {
-		return
-	}
-	s.closeFor(err)
 }
 
 // readLoop delivers what comes until the WebSocket ends.

@@ -55,20 +55,22 @@ func (l *Link) Deliver(batch []byte) error {
 	return nil
 }
 
-// Next implements transport.Link.
+// Next implements transport.Link. All that was said comes before the end.
 func (l *Link) Next(ctx context.Context, dst []byte, max int) ([]byte, error) {
+	var end error
 	select {
 	case batch := <-l.Say:
 		return append(dst, batch[:min(len(batch), max)]...), nil
-	default:
+	case end = <-l.End:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	select {
 	case batch := <-l.Say:
+		l.End <- end
 		return append(dst, batch[:min(len(batch), max)]...), nil
-	case err := <-l.End:
-		return nil, err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	default:
+		return nil, end
 	}
 }
 
