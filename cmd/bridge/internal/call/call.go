@@ -1,0 +1,285 @@
+// Package call makes one RPC by name, with messages in JSON, whatever its
+// kind. It knows the types from a descriptor set or asks the server for them
+// by reflection.
+package call
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // so that details of these types print
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// Request is the RPC to make.
+type Request struct {
+	// Method is "package.Service/Method".
+	Method string
+	// Messages are sent in order, each as it comes.
+	Messages Messages
+	// Metadata goes with the RPC.
+	Metadata metadata.MD
+	// Descriptors is a serialized FileDescriptorSet that knows the method; nil:
+	// the server is asked by reflection.
+	Descriptors []byte
+	// Compact prints each response on one line.
+	Compact bool
+	// Headers also prints response headers and trailers, to Notes.
+	Headers bool
+	Notes   io.Writer
+}
+
+// InputError says that what was asked for cannot be: a method that does not
+// exist, or a message that is not of its type.
+type InputError struct{ err error }
+
+func (e *InputError) Error() string { return e.err.Error() }
+func (e *InputError) Unwrap() error { return e.err }
+
+func inputErrorf(format string, args ...any) error {
+	return &InputError{fmt.Errorf(format, args...)}
+}
+
+// Run makes the RPC and prints each response to out as it comes. An RPC that
+// ends with a status other than OK is a *StatusError.
+func Run(ctx context.Context, conn grpc.ClientConnInterface, request Request, out io.Writer) error {
+	service, method, err := splitMethod(request.Method)
+	if err != nil {
+		return err
+	}
+	known, err := lookUp(ctx, conn, service, request)
+	if err != nil {
+		return err
+	}
+	descriptor, err := known.method(service, method)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(ctx, request.Metadata))
+	defer cancel()
+	rpc := &rpc{request: request, types: known.types, method: descriptor, out: out}
+	return rpc.run(ctx, cancel, conn)
+}
+
+func splitMethod(name string) (service protoreflect.FullName, method protoreflect.Name, err error) {
+	s, m, ok := strings.Cut(strings.TrimPrefix(name, "/"), "/")
+	service, method = protoreflect.FullName(s), protoreflect.Name(m)
+	if !ok || !service.IsValid() || !method.IsValid() {
+		return "", "", inputErrorf("%q is not a method, want package.Service/Method", name)
+	}
+	return service, method, nil
+}
+
+// rpc is one RPC of which the types are known.
+type rpc struct {
+	request Request
+	types   resolver
+	method  protoreflect.MethodDescriptor
+	out     io.Writer
+}
+
+func (r *rpc) run(ctx context.Context, cancel context.CancelFunc, conn grpc.ClientConnInterface) error {
+	messages, err := r.messages()
+	if err != nil {
+		return err
+	}
+	desc := &grpc.StreamDesc{
+		StreamName:    string(r.method.Name()),
+		ClientStreams: r.method.IsStreamingClient(),
+		ServerStreams: r.method.IsStreamingServer(),
+	}
+	stream, err := conn.NewStream(ctx, desc, fmt.Sprintf("/%s/%s", r.method.Parent().FullName(), r.method.Name()))
+	if err != nil {
+		return r.statusError(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		err := r.send(stream, messages)
+		sent <- err
+		if err != nil {
+			cancel() // the server must not take the messages for complete
+		}
+	}()
+	received := r.receive(stream)
+	// The sender is not waited for: it may be reading input that never ends.
+	select {
+	case err := <-sent:
+		return cmp.Or(err, received)
+	default:
+		return received
+	}
+}
+
+// messages checks what can be checked before the RPC starts: one that takes a
+// single message gets exactly one, empty if none was given.
+func (r *rpc) messages() (Messages, error) {
+	if r.method.IsStreamingClient() {
+		return r.request.Messages, nil
+	}
+	var first Message
+	count := 0
+	for m, err := range r.request.Messages {
+		if err != nil {
+			return nil, err
+		}
+		if count++; count > 1 {
+			return nil, inputErrorf("%s takes one message, but %s is another", r.method.FullName(), m.Source)
+		}
+		first = m
+	}
+	if count == 0 {
+		first = Message{Source: "no -d", JSON: json.RawMessage("{}")}
+	}
+	if _, err := r.parse(first); err != nil {
+		return nil, err
+	}
+	return func(yield func(Message, error) bool) { yield(first, nil) }, nil
+}
+
+func (r *rpc) parse(m Message) (proto.Message, error) {
+	message := dynamicpb.NewMessage(r.method.Input())
+	if err := (protojson.UnmarshalOptions{Resolver: r.types}).Unmarshal(m.JSON, message); err != nil {
+		return nil, inputErrorf("%s is not a %s: %s", m.Source, r.method.Input().FullName(), plain(err))
+	}
+	return message, nil
+}
+
+// send sends all messages. It returns errors of input only: what the RPC ends
+// with is for receive to say.
+func (r *rpc) send(stream grpc.ClientStream, messages Messages) error {
+	for m, err := range messages {
+		if err != nil {
+			return err
+		}
+		message, err := r.parse(m)
+		if err != nil {
+			return err
+		}
+		if stream.SendMsg(message) != nil {
+			return nil
+		}
+	}
+	_ = stream.CloseSend() // fails only with the RPC
+	return nil
+}
+
+func (r *rpc) receive(stream grpc.ClientStream) error {
+	if r.request.Headers {
+		if header, err := stream.Header(); err == nil {
+			r.note("header", header)
+		}
+	}
+	err := r.print(stream)
+	if r.request.Headers {
+		r.note("trailer", stream.Trailer())
+	}
+	return err
+}
+
+func (r *rpc) print(stream grpc.ClientStream) error {
+	for {
+		message := dynamicpb.NewMessage(r.method.Output())
+		err := stream.RecvMsg(message)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return r.statusError(err)
+		}
+		text, err := r.json(message, r.request.Compact)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(r.out, "%s\n", text); err != nil {
+			return err
+		}
+		if !r.method.IsStreamingServer() {
+			return nil
+		}
+	}
+}
+
+// json gives the message in a form that is the same each time, which that of
+// protojson deliberately is not.
+func (r *rpc) json(message proto.Message, compact bool) ([]byte, error) {
+	text, err := protojson.MarshalOptions{Resolver: r.types}.Marshal(message)
+	if err != nil {
+		return nil, fmt.Errorf("response: %s", plain(err))
+	}
+	var b bytes.Buffer
+	if compact {
+		err = json.Compact(&b, text)
+	} else {
+		err = json.Indent(&b, text, "", "  ")
+	}
+	return b.Bytes(), err
+}
+
+func (r *rpc) note(what string, md metadata.MD) {
+	keys := make([]string, 0, len(md))
+	for key := range md {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		for _, v := range md[key] {
+			if strings.HasSuffix(key, "-bin") {
+				v = encodeBinary(v)
+			}
+			fmt.Fprintf(r.request.Notes, "%s %s: %s\n", what, key, v)
+		}
+	}
+}
+
+// plain drops the random space that protobuf's errors begin with.
+func plain(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	return strings.TrimPrefix(text, "proto: ")
+}
+
+// StatusError is an RPC's status that is not OK, with its details.
+type StatusError struct {
+	Status  *status.Status
+	Details []string // in JSON
+}
+
+// Error has a line for the status and one for each detail.
+func (e *StatusError) Error() string {
+	text := CodeName(e.Status.Code())
+	if e.Status.Message() != "" {
+		text += ": " + e.Status.Message()
+	}
+	for _, d := range e.Details {
+		text += "\ndetail: " + d
+	}
+	return text
+}
+
+func (r *rpc) statusError(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	e := &StatusError{Status: s}
+	for _, detail := range s.Proto().GetDetails() {
+		text, err := r.json(detail, true)
+		if err != nil {
+			text = fmt.Appendf(nil, "%s of unknown type, %d bytes", detail.GetTypeUrl(), len(detail.GetValue()))
+		}
+		e.Details = append(e.Details, string(text))
+	}
+	return e
+}
