@@ -51,6 +51,7 @@ func AppendBatch(dst []byte, b *Batch) []byte {
 // The error wraps ErrGarbled or ErrVersion and says what was seen; b is then
 // empty.
 func ParseBatch(src []byte, b *Batch) error {
+	clear(b.Frames) // so that a batch used again keeps no earlier src alive
 	*b = Batch{Frames: b.Frames[:0]}
 	body, err := open(src)
 	if err != nil {

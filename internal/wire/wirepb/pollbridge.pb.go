@@ -292,7 +292,8 @@ type Batch struct {
 	Stopped bool `protobuf:"varint,24,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// From the bridge, in the answer to an exchange: how long it was held, so
 	// that the client can tell the round trip's time.
-	HeldUs        uint64   `protobuf:"varint,25,opt,name=held_us,json=heldUs,proto3" json:"held_us,omitempty"`
+	HeldUs uint64 `protobuf:"varint,25,opt,name=held_us,json=heldUs,proto3" json:"held_us,omitempty"`
+	// At most 4,096.
 	Frames        []*Frame `protobuf:"bytes,30,rep,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -874,7 +875,8 @@ func (x *GoAway) GetSpreadMs() uint32 {
 }
 
 // Frame is the numbered unit of a session (W5). Exactly the field that `type`
-// names is set beside seq, stream and type.
+// names is set beside seq, stream and type. OPEN, HEADERS, END and CLOSE without
+// theirs are garbled.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Seq   uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
