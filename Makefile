@@ -12,9 +12,9 @@ test: ## everything that CI runs
 	./test.sh
 
 lint: ## formatting, modules, vet, modernizers, golangci-lint
-	./test.sh lint
+	./test.sh check lint
 
-go: ## Go tests with the race detector, short fuzzing
+go: ## Go tests with the race detector
 	./test.sh go
 
 js: ## type check and Node tests of the JavaScript client

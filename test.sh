@@ -3,13 +3,13 @@
 # in JavaScript, Node. What else is missing it installs and says so.
 #
 #   ./test.sh             everything
-#   ./test.sh lint go     only these parts, of: lint fresh go fuzz js browser
+#   ./test.sh check go    only these parts, of: check fresh go js browser fuzz lint
 #
 # A part that cannot run here is named in one line; with CI=true that fails.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(lint fresh go fuzz js browser)
+PARTS=(check fresh go js browser fuzz lint)
 FUZZ_TIME=${FUZZ_TIME:-2s}
 NODE_MIN=20
 
@@ -133,14 +133,13 @@ npm_packages() {
 
 tool() { go tool -modfile=tools/go.mod "$@"; }
 
-# ---- lint -------------------------------------------------------------------
+# ---- check ------------------------------------------------------------------
 
-part_lint() {
+part_check() {
   step gofmt 5 check_gofmt
   step 'go mod tidy' 10 go mod tidy -diff
   step 'go vet' 60 go vet ./...
   step 'go fix' 30 check_fix
-  step 'golangci-lint' 60 golangci
 }
 
 empty() { # empty MESSAGE: the output so far, on stdin, must be empty
@@ -155,8 +154,6 @@ check_gofmt() {
 }
 
 check_fix() { go fix -diff ./... | empty 'older idioms: go fix ./...'; }
-
-golangci() { go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
 
 # ---- go ---------------------------------------------------------------------
 
@@ -237,6 +234,11 @@ part_browser() {
 
 # npm_run SCRIPT stops a script that hangs.
 npm_run() { cd jsclient && timeout 900 npm run --silent "$1"; }
+
+# ---- lint -------------------------------------------------------------------
+
+# The linter is built from source: some four minutes, once.
+part_lint() { step golangci-lint 60 go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
 
 # ---- main -------------------------------------------------------------------
 
