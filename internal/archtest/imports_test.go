@@ -36,6 +36,7 @@ const (
 	cobra     = "github.com/spf13/cobra"
 	pflag     = "github.com/spf13/pflag"
 	yaml      = "go.yaml.in/yaml/v3"
+	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
 	metrics   = "github.com/prometheus/client_golang"
 )
 
@@ -74,8 +75,8 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/demo/...", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, cobra, pflag, yaml, metrics},
+		own:    []string{"bridge", "client", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
+		others: []string{echo, grpc, protobuf, cobra, pflag, yaml, memlimit},
 	},
 	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},
