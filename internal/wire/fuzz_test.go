@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,27 +58,12 @@ func breaksRule(m *wirepb.Batch) bool {
 	if len(m.Frames) > wire.MaxFrames {
 		return true
 	}
-	for _, f := range m.Frames {
-		switch f.Type {
-		case wirepb.Frame_OPEN:
-			if f.Open == nil {
-				return true
-			}
-		case wirepb.Frame_HEADERS:
-			if f.Headers == nil {
-				return true
-			}
-		case wirepb.Frame_END:
-			if f.End == nil {
-				return true
-			}
-		case wirepb.Frame_CLOSE:
-			if f.Close == nil {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.Frames, func(f *wirepb.Frame) bool {
+		return f.Type == wirepb.Frame_OPEN && f.Open == nil ||
+			f.Type == wirepb.Frame_HEADERS && f.Headers == nil ||
+			f.Type == wirepb.Frame_END && f.End == nil ||
+			f.Type == wirepb.Frame_CLOSE && f.Close == nil
+	})
 }
 
 // dropUnknown removes unknown fields from a message and all below it.
