@@ -1,0 +1,326 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/session"
+)
+
+// batch is an envelope around n bytes; its CRC is the engine's to check.
+func batch(n int) []byte {
+	b := []byte{0xB1, 0xD6, 1, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	return append(b, bytes.Repeat([]byte{7}, n+4)...)
+}
+
+func newCarrier(t *testing.T, url string, cfg client.Config) session.Carrier {
+	t.Helper()
+	c, stop, err := client.NewCarrier(url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return c
+}
+
+func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestExchange(t *testing.T) {
+	for _, size := range []int{0, 1, 495, 499, 500, 501, 4096, 1 << 20} {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if r.Method != "POST" || r.URL.Path != "/bridge/v1/abc/poll" || r.Header.Get("Content-Type") != "application/octet-stream" ||
+				r.Header.Get("X-Mine") != "yes" || r.UserAgent() != client.Release || r.Header.Get("Accept-Encoding") != "" || r.Header.Get("Cookie") != "" {
+				t.Errorf("request %s %s %v", r.Method, r.URL, r.Header)
+			}
+			http.SetCookie(w, &http.Cookie{Name: "tracking", Value: "1"})
+			w.Write(body)
+		})
+		c := newCarrier(t, s.URL, client.Config{Header: http.Header{"X-Mine": {"yes"}}})
+		for range 2 {
+			got, err := c.Exchange(t.Context(), "abc", batch(size))
+			if err != nil || !bytes.Equal(got, batch(size)) {
+				t.Errorf("size %d: %d bytes, %v", size, len(got), err)
+			}
+			if slack := cap(got) - len(got); size > 512 && slack > len(got)/4+1 {
+				t.Errorf("size %d: %d bytes of slack", size, slack)
+			}
+		}
+	}
+}
+
+func TestExchangeWeather(t *testing.T) {
+	long := strings.Repeat("<html>", 1000)
+	tests := []struct {
+		name   string
+		handle http.HandlerFunc
+		want   []string
+	}{
+		{"status", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(502)
+			io.WriteString(w, long)
+		}, []string{"status 502", `"text/html"`, `<html><html>`}},
+		{"login page", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			io.WriteString(w, long)
+		}, []string{"status 200", `"text/html"`, `<html><html>`}},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.test/", 302) },
+			[]string{"status 302", `redirect to "http://login.test/"`}},
+		{"empty", func(http.ResponseWriter, *http.Request) {}, []string{"status 200", `body begins ""`}},
+		{"short", func(w http.ResponseWriter, _ *http.Request) { w.Write(batch(0)[:5]) }, []string{"status 200", `\xb1\xd6`}},
+		{"cut", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.Write(batch(10))
+		}, []string{"cut after 22 bytes", "unexpected EOF"}},
+		{"huge claim", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte{0xB1, 0xD6, 1, 0, 0xFF, 0xFF, 0xFF, 0xFF}) },
+			[]string{"batch of 4294967307 bytes is over the limit of 16777216"}},
+		{"endless", func(w http.ResponseWriter, _ *http.Request) {
+			for range 40 << 20 >> 16 {
+				w.Write(make([]byte, 1<<16))
+			}
+		}, []string{"answer is over the limit of 16777216 bytes"}},
+		{"reset", func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			conn.Close()
+		}, []string{"EOF"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCarrier(t, serve(t, tt.handle).URL, client.Config{})
+			got, err := c.Exchange(t.Context(), "abc", batch(3))
+			if err == nil {
+				t.Fatalf("no error, %d bytes", len(got))
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+			if len(err.Error()) > 800 {
+				t.Errorf("error of %d bytes", len(err.Error()))
+			}
+		})
+	}
+}
+
+// An answer that is longer than its envelope says is the engine's to judge.
+func TestExchangeHandsTrailingBytesOn(t *testing.T) {
+	sent := append(batch(700), "tail"...)
+	c := newCarrier(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(sent) }).URL, client.Config{})
+	if got, err := c.Exchange(t.Context(), "abc", batch(0)); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestExchangeCause(t *testing.T) {
+	reason := errors.New("replaced by a later exchange")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c := newCarrier(t, serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // the server watches the connection from here on
+		cancel(reason)
+		<-r.Context().Done()
+	}).URL, client.Config{})
+	if _, err := c.Exchange(ctx, "abc", batch(0)); !errors.Is(err, reason) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Two exchanges in flight and the socket reuse two connections between them.
+func TestExchangeReusesConnections(t *testing.T) {
+	tr := client.ExchangeTransport(client.Config{})
+	if tr.MaxIdleConnsPerHost < 2 || !tr.DisableCompression || !tr.ForceAttemptHTTP2 {
+		t.Errorf("transport %+v", tr)
+	}
+}
+
+func socketServer(t *testing.T, serveSocket func(*websocket.Conn)) *httptest.Server {
+	t.Helper()
+	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/bridge/v1/abc/ws" {
+			t.Errorf("path %s", r.URL.Path)
+		}
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"pollbridge.v1"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.SetReadLimit(-1)
+		defer conn.CloseNow()
+		serveSocket(conn)
+	})
+}
+
+func echo(conn *websocket.Conn) {
+	for {
+		kind, b, err := conn.Read(context.Background())
+		if err != nil || conn.Write(context.Background(), kind, b) != nil {
+			return
+		}
+	}
+}
+
+func TestSocket(t *testing.T) {
+	c := newCarrier(t, socketServer(t, echo).URL, client.Config{})
+	s, err := c.Dial(t.Context(), "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, size := range []int{0, 1, 499, 500, 501, 100_000, 1 << 20} {
+		if err := s.Write(t.Context(), batch(size)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Read(t.Context())
+		if err != nil || !bytes.Equal(got, batch(size)) {
+			t.Errorf("size %d: %d bytes, %v", size, len(got), err)
+		}
+	}
+}
+
+func TestSocketReadEndsWithContext(t *testing.T) {
+	c := newCarrier(t, socketServer(t, echo).URL, client.Config{})
+	s, err := c.Dial(t.Context(), "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	reason := errors.New("demoted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(reason) })
+	if _, err := s.Read(ctx); !errors.Is(err, reason) {
+		t.Errorf("%v", err)
+	}
+	if err := s.Write(t.Context(), batch(0)); err == nil {
+		t.Error("the socket outlived its context")
+	}
+}
+
+func TestSocketCloseWakesReader(t *testing.T) {
+	c := newCarrier(t, socketServer(t, echo).URL, client.Config{})
+	s, err := c.Dial(t.Context(), "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(10*time.Millisecond, s.Close)
+	if _, err := s.Read(t.Context()); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestSocketText(t *testing.T) {
+	c := newCarrier(t, socketServer(t, func(conn *websocket.Conn) {
+		conn.Write(context.Background(), websocket.MessageText, []byte("hello"))
+		conn.Read(context.Background())
+	}).URL, client.Config{})
+	s, err := c.Dial(t.Context(), "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Read(t.Context()); err == nil || !strings.Contains(err.Error(), `text, begins "hello"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDialWeather(t *testing.T) {
+	plain := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err == nil {
+			conn.CloseNow()
+		}
+	})
+	page := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(403)
+		io.WriteString(w, "<h1>blocked by policy</h1>")
+	})
+	away := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.test/", 302) })
+	for _, tt := range []struct {
+		name, url string
+		want      []string
+	}{
+		{"no subprotocol", plain.URL, []string{`without subprotocol "pollbridge.v1"`}},
+		{"status", page.URL, []string{"status 403", "blocked by policy"}},
+		{"redirect", away.URL, []string{"status 302", "login.test"}},
+		{"refused", "http://127.0.0.1:1", []string{"connection refused"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := newCarrier(t, tt.url, client.Config{}).Dial(t.Context(), "abc")
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	for _, tt := range []struct {
+		raw, base string
+		secure    bool
+	}{
+		{"http://h:1", "http://h:1/bridge", false},
+		{"https://h/", "https://h/bridge", true},
+		{"ws://h/api/", "http://h/api", false},
+		{"wss://[::1]:8443/a/b", "https://[::1]:8443/a/b", true},
+	} {
+		got, err := client.ParseURL(tt.raw)
+		if err != nil || got.Base() != tt.base || got.Secure() != tt.secure {
+			t.Errorf("%s: %s %v %v", tt.raw, got.Base(), got.Secure(), err)
+		}
+	}
+	for raw, want := range map[string]string{
+		"h:80":              "scheme",
+		"ftp://h":           `scheme "ftp" is none of`,
+		"http://":           "no host",
+		"http://u:p@h":      "credentials",
+		"http://h?x=1":      "query",
+		"http://h/#x":       "fragment",
+		"http://h/%zz":      "invalid URL escape",
+		"/bridge":           "scheme",
+		"http://h:port/abc": "invalid port",
+	} {
+		_, err := client.ParseURL(raw)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v does not say %q", raw, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "u:p") {
+			t.Errorf("%s: the error shows a password", raw)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for want, cfg := range map[string]client.Config{
+		`"h3" is none of "ws" and "longpoll"`: {Transports: []string{"ws", "h3"}},
+		`"ws" stands there twice`:             {Transports: []string{"ws", "ws"}},
+		"Hold is negative":                    {Hold: -1},
+		"MaxMessage is negative":              {MaxMessage: -1},
+		"HTTPClient excludes TLS":             {HTTPClient: &http.Client{}, Proxy: http.ProxyFromEnvironment},
+	} {
+		if _, err := client.New("http://h", cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
+

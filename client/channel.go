@@ -1,0 +1,390 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+const (
+	// closeLimit bounds the orderly end of a session.
+	closeLimit = 3 * time.Second
+
+	// A session that ended before shortLife delays the next one: 100 ms × 1.6
+	// for each in a row, 5 s at most, full jitter.
+	shortLife  = 10 * time.Second
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 5 * time.Second
+	delayRatio = 1.6
+
+	// maxMoves is how many sessions an RPC without WaitForReady outlives before
+	// any of it was sent.
+	maxMoves = 3
+)
+
+// Channel is a virtual connection to the gRPC services behind a bridge. It
+// holds a session, opens the next one when that is over or going away, and is
+// safe for concurrent use. Close it when done.
+type Channel struct {
+	target     target
+	userAgent  []byte
+	options    []grpc.CallOption
+	carrier    *carrier
+	sessions   session.ClientConfig
+	onState    func(State)
+	logger     *slog.Logger
+	idempotent idempotency
+
+	closing chan struct{} // closed by Close
+	retired sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	current   *held
+	shorts    int       // sessions in a row that were short-lived
+	notBefore time.Time // when the next session may be opened
+}
+
+// held is a session with the RPCs that it carries.
+type held struct {
+	*session.Session
+	born    time.Time
+	rpcs    int
+	retired bool // no new RPCs; closed when the last one ends
+}
+
+// State is what can be seen of a Channel's session.
+type State struct {
+	// Phase is "idle" (no session), "connecting", "open", "retrying" or
+	// "closed".
+	Phase string
+	// Transport is the preferred one, "ws" or "longpoll"; "" while unknown.
+	Transport string
+	// RTT is the session's latest measurement; 0 while there is none.
+	RTT time.Duration
+	// LastError is the latest trouble on the way. It ended nothing by itself.
+	LastError error
+}
+
+var _ grpc.ClientConnInterface = (*Channel)(nil)
+
+// New returns a Channel to the bridge at url: scheme http, https, ws or wss
+// (the schemes choose TLS, not the transport), and the bridge's prefix as path,
+// "/bridge" when there is none. It does no I/O before it returns; a URL or a
+// configuration that cannot work is an error.
+func New(url string, cfg Config) (*Channel, error) {
+	to, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := parseTransports(cfg.Transports)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	carrier := newCarrier(to.base, &cfg)
+	c := &Channel{
+		target:    to,
+		userAgent: userAgent(cfg.UserAgent),
+		options:   cfg.CallOptions,
+		carrier:   carrier,
+		onState:   cfg.OnState,
+		logger:    logger,
+		closing:   make(chan struct{}),
+		sessions: session.ClientConfig{
+			Carrier:    carrier,
+			Transports: kinds,
+			Logger:     logger,
+			Release:    release,
+			Token:      cfg.Token,
+			Hold:       cfg.Hold,
+			Pause:      cfg.Pause,
+			MaxMessage: cfg.MaxMessage,
+		},
+	}
+	if !cfg.Lazy {
+		c.mu.Lock()
+		c.start()
+		c.mu.Unlock()
+	}
+	return c, nil
+}
+
+// Invoke implements grpc.ClientConnInterface. Errors are gRPC statuses.
+func (c *Channel) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	s, err := c.newStream(ctx, &grpc.StreamDesc{}, method, opts)
+	if err != nil {
+		return err
+	}
+	if err := s.SendMsg(args); err != nil {
+		return err
+	}
+	return s.RecvMsg(reply)
+}
+
+// NewStream implements grpc.ClientConnInterface. As with grpc-go, a stream's
+// resources are given back when ctx ends, when RecvMsg returns an error, or
+// when the Channel is closed.
+func (c *Channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.newStream(ctx, desc, method, opts)
+	if err != nil {
+		return nil, err
+	}
+	s.watch()
+	return s, nil
+}
+
+func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (*clientStream, error) {
+	options, err := parseOptions(c.options, opts)
+	if err == nil && options.idempotent && desc.ClientStreams {
+		err = status.Errorf(codes.Internal, "client: Idempotent on %s, which streams requests", method)
+	}
+	var md []wire.Metadatum
+	if err == nil {
+		md, err = c.outgoing(ctx, method, &options)
+	}
+	if err != nil {
+		options.finish(err)
+		return nil, err
+	}
+	s := &clientStream{
+		ctx:     ctx,
+		desc:    desc,
+		options: options,
+		channel: c,
+		open: wire.Open{
+			Method:         method,
+			Metadata:       md,
+			Compression:    options.compression(),
+			Early:          !desc.ClientStreams && (options.idempotent || c.idempotent.declared(method)),
+			ContentSubtype: options.contentSubtype,
+			WaitForReady:   options.waitForReady,
+			SingleRequest:  !desc.ClientStreams,
+			SingleResponse: !desc.ServerStreams,
+		},
+	}
+	if err := s.begin(); err != nil {
+		options.finish(err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// State reads the state.
+func (c *Channel) State() State {
+	c.mu.Lock()
+	h, closed := c.current, c.closed
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return State{Phase: "closed"}
+	case h == nil:
+		return State{Phase: "idle"}
+	}
+	return publicState(h.State())
+}
+
+func publicState(s session.State) State {
+	out := State{Phase: s.Phase, RTT: s.RTT, LastError: s.LastError}
+	if s.Transport != 0 {
+		out.Transport = s.Transport.String()
+	}
+	return out
+}
+
+// Close ends the Channel: RPCs in flight end CANCELLED, later ones fail so. It
+// waits up to 3 s for what was sent to be delivered. Closing twice is harmless.
+func (c *Channel) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	close(c.closing)
+	h := c.current
+	c.current = nil
+	c.mu.Unlock()
+
+	var err error
+	if h != nil {
+		err = c.end(h)
+	}
+	c.retired.Wait()
+	c.carrier.close()
+	return err
+}
+
+// end closes a session in order, within closeLimit. That the peer is not there
+// to hear of it is no failure of closing.
+func (c *Channel) end(h *held) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	if err := h.Close(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// call opens an RPC on the current session, or on the next one when that is
+// over or going away. release must be called when the RPC is over.
+func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error) {
+	for moves := 0; ; moves++ {
+		h, err := c.hold(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		stream, err := h.Open(ctx, open)
+		if err == nil {
+			return stream, func() { c.release(h) }, nil
+		}
+		lost, ok := errors.AsType[*session.Error](err)
+		if !ok {
+			c.release(h)
+			return nil, nil, status.Error(codes.Internal, err.Error())
+		}
+		c.retire(h, lost)
+		c.release(h)
+		if !movable(lost.Reason) || moves == maxMoves && !open.WaitForReady {
+			return nil, nil, c.lostError(lost.Reason, lost.Message)
+		}
+	}
+}
+
+// hold returns the current session, or a new one when its time has come.
+func (c *Channel) hold(ctx context.Context) (*held, error) {
+	for {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return nil, errClosing()
+		}
+		wait := time.Until(c.notBefore)
+		if c.current != nil || wait <= 0 {
+			h := c.start()
+			h.rpcs++
+			c.mu.Unlock()
+			return h, nil
+		}
+		c.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.closing:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, contextError(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// start returns the current session; it opens one if there is none. c.mu is
+// held.
+func (c *Channel) start() *held {
+	if c.current != nil {
+		return c.current
+	}
+	h := &held{born: time.Now()}
+	cfg := c.sessions
+	if c.onState != nil {
+		cfg.OnState = func(s session.State) {
+			c.mu.Lock()
+			shown := c.current == h
+			c.mu.Unlock()
+			if shown {
+				c.onState(publicState(s))
+			}
+		}
+	}
+	h.Session = session.Start(cfg)
+	c.current = h
+	return h
+}
+
+// retire gives a session no further RPCs.
+func (c *Channel) retire(h *held, why *session.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != h {
+		return
+	}
+	c.current = nil
+	h.retired = true
+	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
+	if time.Since(h.born) >= shortLife {
+		c.shorts, c.notBefore = 0, time.Time{}
+		return
+	}
+	// The first replacement is not delayed: it is the usual end of a session
+	// that a restarted bridge does not know.
+	if c.shorts > 0 {
+		limit := float64(firstDelay) * math.Pow(delayRatio, float64(c.shorts-1))
+		c.notBefore = time.Now().Add(rand.N(time.Duration(min(limit, float64(lastDelay)))))
+	}
+	c.shorts++
+}
+
+// release says that an RPC of the session is over.
+func (c *Channel) release(h *held) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.rpcs--
+	if h.retired && h.rpcs == 0 {
+		c.retired.Go(func() {
+			if err := c.end(h); err != nil {
+				c.logger.Debug("closing a retired session", "session", h.ID(), "error", err)
+			}
+		})
+	}
+}
+
+func (c *Channel) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// lostError is the status of an RPC that ended with its session, or for lack
+// of one.
+func (c *Channel) lostError(reason, message string) error {
+	if reason == "closed" && c.isClosed() {
+		return errClosing()
+	}
+	code := codes.Unavailable
+	if reason == "unauthenticated" {
+		code = codes.Unauthenticated
+	}
+	return status.Errorf(code, "pollbridge: %s: %s", reason, message)
+}
+
+// movable names the reasons for which another session may do better.
+func movable(reason string) bool {
+	switch reason {
+	case "expired", "unknown_session", "bridge_restarted", "drained":
+		return true
+	}
+	return false
+}
+
+func (c *Channel) peer() peer.Peer {
+	return peer.Peer{Addr: bridgeAddr(c.target.host), AuthInfo: c.authInfo()}
+}

@@ -1,0 +1,79 @@
+package client
+
+import (
+	"math"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+)
+
+// codec is encoding.CodecV2; codecV1 makes one of an older codec.
+type codec = encoding.CodecV2
+
+type codecV1 struct{ encoding.Codec }
+
+func (c codecV1) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := c.Codec.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+}
+
+func (c codecV1) Unmarshal(data mem.BufferSlice, v any) error {
+	return c.Codec.Unmarshal(data.Materialize(), v)
+}
+
+// encode marshals m; the caller owns one reference to the buffers. A nil m is
+// an empty message.
+func encode(c codec, m any, limit int) (mem.BufferSlice, error) {
+	if m == nil {
+		return nil, nil
+	}
+	data, err := c.Marshal(m)
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
+	}
+	n := data.Len()
+	if n > limit {
+		data.Free()
+		return nil, status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, limit)
+	}
+	if int64(n) > math.MaxUint32 {
+		data.Free()
+		return nil, status.Errorf(codes.ResourceExhausted, "grpc: message too large (%d bytes)", n)
+	}
+	return data, nil
+}
+
+// toMessage hands one reference of data over to the session.
+func toMessage(data mem.BufferSlice) session.Message {
+	m := session.Message{Pieces: make([][]byte, 0, len(data))}
+	for _, b := range data {
+		m.Pieces = append(m.Pieces, b.ReadOnlyData())
+		if _, plain := b.(mem.SliceBuffer); !plain {
+			m.Free = data.Free
+		}
+	}
+	return m
+}
+
+// decode unmarshals m into v. The bytes are the caller's, so that a codec may
+// keep them.
+func decode(c codec, m session.Message, v any, limit int) error {
+	if n := m.Len(); n > limit {
+		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, limit)
+	}
+	data := make(mem.BufferSlice, 0, len(m.Pieces))
+	for _, piece := range m.Pieces {
+		data = append(data, mem.SliceBuffer(piece))
+	}
+	if err := c.Unmarshal(data, v); err != nil {
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	}
+	return nil
+}

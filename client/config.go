@@ -1,0 +1,166 @@
+// Package client calls gRPC services through a Pollbridge bridge: over
+// WebSocket where the network lets one through, over plain HTTP requests where
+// it does not. A Channel is a grpc.ClientConnInterface, so every generated stub
+// works on it.
+//
+//	ch, err := client.New("https://example.org", client.Config{})
+//	if err != nil { … }
+//	defer ch.Close()
+//	reply, err := pb.NewGreeterClient(ch).SayHello(ctx, &pb.HelloRequest{Name: "you"})
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// release is what the client calls itself in Hello and User-Agent.
+const release = "pollbridge-go/0.1.0"
+
+// Config configures a Channel. The zero value of each field stands for the
+// default that its comment gives. It is read once, by New.
+type Config struct {
+	// Transports is the choice of transports, "ws" and "longpoll". One alone
+	// is forced; both, the default, let the session choose and switch.
+	Transports []string
+
+	// Lazy leaves the session unopened until the first RPC. By default it is
+	// opened by New, because an RPC that is not idempotent waits for the
+	// session's first answer (rule O4).
+	Lazy bool
+
+	// CallOptions precede the options of every RPC, for example
+	// grpc.WaitForReady(true) or grpc.MaxCallRecvMsgSize(16 << 20).
+	CallOptions []grpc.CallOption
+
+	// Token, if not nil, gives the credential that the bridge's Authenticate
+	// hook asks for (rule O5). It travels in a batch, never in a URL. It is
+	// called when a session opens and again when the bridge wants a fresh one.
+	Token func(ctx context.Context) (string, error)
+
+	// UserAgent precedes the client's own words in the user-agent that the
+	// backend sees.
+	UserAgent string
+
+	// Header is added to every HTTP request, WebSocket handshakes among them.
+	Header http.Header
+
+	// TLS is used for https and wss URLs. Default: the system's roots.
+	TLS *tls.Config
+
+	// Proxy chooses the forward proxy for a request: http, https or socks5.
+	// WebSockets go through an HTTP proxy by CONNECT, as a browser's do, also
+	// to ws URLs. Default: http.ProxyFromEnvironment.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// Dial opens network connections, to the bridge or the proxy. Default: a
+	// net.Dialer that gives up after 10 s.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// HTTPClient, if not nil, makes all requests in place of the Channel's own
+	// clients; TLS, Proxy and Dial must then be nil. Its cookie jar, timeout and
+	// redirect policy are not used.
+	HTTPClient *http.Client
+
+	// Hold is the longest that a poll may be held. Default 25 s; the bridge's
+	// own limit applies if shorter.
+	Hold time.Duration
+
+	// Pause asks the bridge to keep the session for longer than its resume
+	// window when every link is gone (rule E1), 30 min at most. Default: the
+	// bridge's window.
+	Pause time.Duration
+
+	// MaxMessage is the longest message in bytes that a session takes,
+	// whatever an RPC's MaxCallRecvMsgSize allows (which is 4 MiB unless set,
+	// as in grpc-go). Default 16 MiB.
+	MaxMessage int
+
+	// OnState, if not nil, is called after each change of the state. It must
+	// not block for long, and may call the Channel.
+	OnState func(State)
+
+	// Logger gets what a person may want to know. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// target is where a Channel's requests go.
+type target struct {
+	// base is the URL up to the prefix: scheme http or https, no final slash.
+	base string
+	// host is the URL's host and port, as written.
+	host string
+	// secure tells that the URL's scheme is https or wss.
+	secure bool
+}
+
+func parseURL(raw string) (target, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return target{}, fmt.Errorf("client: %w", err)
+	}
+	scheme, ok := map[string]string{"http": "http", "ws": "http", "https": "https", "wss": "https"}[u.Scheme]
+	if !ok {
+		return target{}, fmt.Errorf("client: URL %q: scheme %q is none of http, https, ws and wss", raw, u.Scheme)
+	}
+	if u.Host == "" {
+		return target{}, fmt.Errorf("client: URL %q has no host", raw)
+	}
+	if u.User != nil {
+		return target{}, fmt.Errorf("client: URL of host %q has credentials in it; use Config.Header or Config.Token", u.Host)
+	}
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return target{}, fmt.Errorf("client: URL %q has a query or a fragment", raw)
+	}
+	prefix := strings.TrimRight(u.EscapedPath(), "/")
+	if prefix == "" {
+		prefix = "/bridge"
+	}
+	return target{base: scheme + "://" + u.Host + prefix, host: u.Host, secure: scheme == "https"}, nil
+}
+
+func parseTransports(names []string) ([]transport.Kind, error) {
+	var kinds []transport.Kind
+	for _, name := range names {
+		kind := transport.Longpoll
+		switch name {
+		case transport.Longpoll.String():
+		case transport.WS.String():
+			kind = transport.WS
+		default:
+			return nil, fmt.Errorf("client: Config.Transports: %q is none of %q and %q", name, transport.WS, transport.Longpoll)
+		}
+		if slices.Contains(kinds, kind) {
+			return nil, fmt.Errorf("client: Config.Transports: %q stands there twice", name)
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds, nil
+}
+
+func (c *Config) check() error {
+	if c.HTTPClient != nil && (c.TLS != nil || c.Proxy != nil || c.Dial != nil) {
+		return fmt.Errorf("client: Config.HTTPClient excludes TLS, Proxy and Dial")
+	}
+	for _, limit := range []struct {
+		name  string
+		value int64
+	}{{"Hold", int64(c.Hold)}, {"Pause", int64(c.Pause)}, {"MaxMessage", int64(c.MaxMessage)}} {
+		if limit.value < 0 {
+			return fmt.Errorf("client: Config.%s is negative", limit.name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+)
+
+const (
+	subprotocol  = "pollbridge.v1"
+	socketBuffer = 1 << 10
+
+	// A write that takes longer than writeLimit plus its bytes at slowest rate
+	// has met a dead link.
+	writeLimit  = 10 * time.Second
+	slowestRate = 4 << 10 // bytes per second
+)
+
+// socket is one WebSocket. The library arms a timer and a goroutine for each
+// read or write whose context can end, so none is handed to it: ending a
+// context closes the socket instead, as the library would.
+type socket struct {
+	conn *websocket.Conn
+	stop *time.Timer // closes the socket when a write is overdue
+
+	mu      sync.Mutex
+	watched context.Context
+	unwatch func() bool
+}
+
+var _ session.Socket = (*socket)(nil)
+
+// Dial implements session.Carrier.
+func (c *carrier) Dial(ctx context.Context, session string) (session.Socket, error) {
+	conn, resp, err := websocket.Dial(ctx, c.url(session, "ws"), &websocket.DialOptions{
+		HTTPClient:   c.socks,
+		HTTPHeader:   c.header,
+		Subprotocols: []string{subprotocol},
+	})
+	if err != nil {
+		return nil, handshakeError(ctx, resp, err)
+	}
+	if conn.Subprotocol() != subprotocol {
+		conn.CloseNow()
+		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is no bridge", subprotocol)
+	}
+	conn.SetReadLimit(maxAnswer)
+	s := &socket{conn: conn}
+	s.stop = time.AfterFunc(writeLimit, s.Close)
+	s.stop.Stop()
+	return s, nil
+}
+
+func handshakeError(ctx context.Context, resp *http.Response, err error) error {
+	if resp == nil || resp.StatusCode == http.StatusSwitchingProtocols || resp.Body == nil {
+		return weather(ctx, err)
+	}
+	// The library leaves at most 1 KiB of the body.
+	glimpse := make([]byte, maxGlimpse)
+	n, _ := resp.Body.Read(glimpse)
+	return foreign(resp, glimpse[:n])
+}
+
+// Read implements session.Socket.
+func (s *socket) Read(ctx context.Context) ([]byte, error) {
+	s.watch(ctx)
+	kind, r, err := s.conn.Reader(context.Background())
+	if err != nil {
+		return nil, weather(ctx, err)
+	}
+	batch, err := readBatch(r)
+	if err != nil {
+		return nil, weather(ctx, err)
+	}
+	if kind != websocket.MessageBinary {
+		return nil, fmt.Errorf("client: WebSocket message is text, begins %q", batch[:min(len(batch), maxGlimpse)])
+	}
+	return batch, nil
+}
+
+// Write implements session.Socket.
+func (s *socket) Write(ctx context.Context, batch []byte) error {
+	if ctx.Err() != nil {
+		return weather(ctx, ctx.Err())
+	}
+	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
+	err := s.conn.Write(context.Background(), websocket.MessageBinary, batch)
+	if !s.stop.Stop() && err != nil {
+		return fmt.Errorf("client: WebSocket took no bytes in time: %w", err)
+	}
+	if err != nil {
+		return weather(ctx, err)
+	}
+	return nil
+}
+
+// watch closes the socket when ctx ends. A caller reads with one and the same
+// ctx, which costs nothing from the second time on.
+func (s *socket) watch(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx == s.watched {
+		return
+	}
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	s.watched, s.unwatch = ctx, context.AfterFunc(ctx, s.Close)
+}
+
+// Close implements session.Socket.
+func (s *socket) Close() {
+	s.conn.CloseNow()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+}

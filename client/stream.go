@@ -1,0 +1,414 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// rpc is what a clientStream uses of a *session.Stream.
+type rpc interface {
+	Send(context.Context, session.Message) error
+	CloseSend() error
+	Recv(context.Context) (session.Message, error)
+	Headers(context.Context) ([]wire.Metadatum, error)
+	Status() *wire.End
+	Sent() bool
+	Cancel()
+}
+
+// caller opens RPCs. The Channel is one.
+type caller interface {
+	call(ctx context.Context, open wire.Open) (r rpc, release func(), err error)
+	lostError(reason, message string) error
+	peer() peer.Peer
+}
+
+// attempt is an RPC on one session. A clientStream has one after the other,
+// each only while nothing of the one before can have reached the bridge (or,
+// for an idempotent RPC, nothing came back): rule E2.
+type attempt struct {
+	rpc
+	release func()
+}
+
+// clientStream is one RPC. It implements grpc.ClientStream.
+type clientStream struct {
+	ctx     context.Context
+	desc    *grpc.StreamDesc
+	options callOptions
+	channel caller
+	open    wire.Open
+
+	shown   context.Context // what Context returns: ends with the RPC
+	hide    context.CancelFunc
+	unwatch func() bool
+
+	receiving sync.Mutex // held by who calls attempt.Recv
+
+	mu       sync.Mutex
+	attempt  *attempt
+	moves    int
+	kept     []mem.BufferSlice // messages that a further attempt needs, in order
+	settled  bool              // no further attempt: kept is empty and stays so
+	sentLast bool
+	finished bool
+	result   error // what RecvMsg returns once finished
+	header   metadata.MD
+	trailer  metadata.MD
+}
+
+// begin opens the first attempt.
+func (s *clientStream) begin() error {
+	s.shown = s.ctx
+	var err error
+	s.attempt, err = s.newAttempt()
+	return err
+}
+
+func (s *clientStream) newAttempt() (*attempt, error) {
+	if s.ctx.Err() != nil {
+		return nil, contextError(s.ctx)
+	}
+	if deadline, ok := s.ctx.Deadline(); ok {
+		s.open.HasTimeout = true
+		s.open.TimeoutMicros = uint64(max(time.Until(deadline).Microseconds(), 1))
+	}
+	r, release, err := s.channel.call(s.ctx, s.open)
+	if err != nil {
+		return nil, err
+	}
+	return &attempt{rpc: r, release: release}, nil
+}
+
+// watch ends the RPC with its context, for streams that nobody may receive
+// from any more.
+func (s *clientStream) watch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown, s.hide = context.WithCancel(s.ctx)
+	s.unwatch = context.AfterFunc(s.ctx, func() { s.finish(contextError(s.ctx)) })
+}
+
+// Context implements grpc.ClientStream.
+func (s *clientStream) Context() context.Context { return s.shown }
+
+// SendMsg implements grpc.ClientStream.
+func (s *clientStream) SendMsg(m any) error {
+	s.mu.Lock()
+	closed := s.sentLast
+	s.mu.Unlock()
+	if closed {
+		return s.fail(status.Error(codes.Internal, "SendMsg called after CloseSend"))
+	}
+	data, err := encode(s.options.codec, m, s.options.maxSend)
+	if err != nil {
+		return s.fail(err)
+	}
+	a := s.keep(data)
+	if a == nil {
+		data.Free()
+		return s.sendEnded()
+	}
+	err = a.Send(s.ctx, toMessage(data))
+	if err == nil && !s.desc.ClientStreams {
+		err = a.CloseSend()
+	}
+	if err == nil || !a.Sent() && s.movedFrom(a) {
+		return nil
+	}
+	return s.sendEnded()
+}
+
+// sendEnded is what SendMsg says when the RPC is over: the status is RecvMsg's
+// to tell. Who sends a single message need not know.
+func (s *clientStream) sendEnded() error {
+	if !s.desc.ClientStreams {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// What was refused here would be missing from a further attempt.
+	s.settle()
+	return io.EOF
+}
+
+// keep notes that data is to be sent and returns the attempt to send it on, nil
+// when the RPC is over.
+func (s *clientStream) keep(data mem.BufferSlice) *attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return nil
+	}
+	if s.attempt.Sent() && !s.options.idempotent {
+		s.settle()
+	}
+	if !s.settled {
+		data.Ref()
+		s.kept = append(s.kept, data)
+	}
+	s.sentLast = !s.desc.ClientStreams
+	return s.attempt
+}
+
+// settle rules further attempts out. s.mu is held.
+func (s *clientStream) settle() {
+	s.settled = true
+	for _, data := range s.kept {
+		data.Free()
+	}
+	s.kept = nil
+}
+
+// CloseSend implements grpc.ClientStream.
+func (s *clientStream) CloseSend() error {
+	s.mu.Lock()
+	if s.sentLast || s.finished {
+		s.mu.Unlock()
+		return nil
+	}
+	s.sentLast = true
+	a := s.attempt
+	s.mu.Unlock()
+	// An RPC that is over has nothing to close; RecvMsg tells its status.
+	_ = a.CloseSend()
+	return nil
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *clientStream) RecvMsg(m any) error {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	message, err := s.receive()
+	if err == io.EOF && !s.desc.ServerStreams && s.finish(errNoResponse()) {
+		return errNoResponse()
+	}
+	if err != nil {
+		s.finish(err)
+		return s.outcome()
+	}
+	if err := decode(s.options.codec, message, m, s.options.maxReceive); err != nil {
+		return s.fail(err)
+	}
+	if s.desc.ServerStreams {
+		return nil
+	}
+	_, err = s.receive()
+	if err == nil {
+		return s.fail(status.Error(codes.Unimplemented, "cardinality violation: expected <EOF> for non server-streaming RPCs, but received another message"))
+	}
+	s.finish(err)
+	if err := s.outcome(); err != io.EOF {
+		return err
+	}
+	return nil
+}
+
+func errNoResponse() error {
+	return status.Error(codes.Unimplemented, "cardinality violation: received no response message from non-server-streaming RPC")
+}
+
+// receive returns the next message, or how the RPC ended: io.EOF for OK.
+// s.receiving is held.
+func (s *clientStream) receive() (session.Message, error) {
+	for {
+		s.mu.Lock()
+		a, finished, result := s.attempt, s.finished, s.result
+		s.mu.Unlock()
+		if finished {
+			return session.Message{}, result
+		}
+		message, err := a.Recv(s.ctx)
+		if err == nil {
+			s.mu.Lock()
+			s.settle()
+			s.mu.Unlock()
+			return message, nil
+		}
+		if err := s.over(a, err); err != nil {
+			return session.Message{}, err
+		}
+	}
+}
+
+// movedFrom looks at how a ended, and reports whether the RPC goes on
+// elsewhere. There is no message of a to miss: none was asked for, or the RPC
+// ended without headers.
+func (s *clientStream) movedFrom(a *attempt) bool {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	s.mu.Lock()
+	moved, finished := s.attempt != a, s.finished
+	s.mu.Unlock()
+	if moved || finished {
+		return moved
+	}
+	_, err := a.Recv(s.ctx)
+	return err != nil && s.over(a, err) == nil
+}
+
+// over judges an attempt whose Recv failed with err. It returns nil when
+// another attempt has taken its place, else how the RPC ended.
+func (s *clientStream) over(a *attempt, err error) error {
+	end := &wire.End{Status: uint32(codes.Unavailable), Message: err.Error(), Origin: wire.OriginBridge}
+	if lost, ok := errors.AsType[*session.Error](err); ok {
+		end.Message, end.Reason = lost.Message, lost.Reason
+	}
+	if err == io.EOF {
+		end = a.Status()
+	}
+	if end.Origin == wire.OriginBridge {
+		switch {
+		case s.ctx.Err() != nil:
+			return contextError(s.ctx)
+		case end.Reason == "deadline":
+			return status.FromContextError(context.DeadlineExceeded).Err()
+		case end.Reason == "closed", end.Reason == "unauthenticated":
+			return s.channel.lostError(end.Reason, end.Message)
+		case movable(end.Reason):
+			if moved, err := s.move(a); moved || err != nil {
+				return err
+			}
+		}
+	}
+	s.mu.Lock()
+	s.trailer = endTrailer(end)
+	s.mu.Unlock()
+	return endError(end)
+}
+
+// move opens another attempt and repeats on it what was said so far, if rule E2
+// allows.
+func (s *clientStream) move(a *attempt) (moved bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := !a.Sent() || s.options.idempotent
+	if s.finished || s.settled || !again || s.moves == maxMoves && !s.open.WaitForReady {
+		return false, nil
+	}
+	s.moves++
+	next, err := s.newAttempt()
+	if err != nil {
+		return false, err
+	}
+	a.release()
+	s.attempt = next
+	for _, data := range s.kept {
+		data.Ref()
+		// A failure shows again in Recv.
+		_ = next.Send(s.ctx, toMessage(data))
+	}
+	if s.sentLast {
+		_ = next.CloseSend()
+	}
+	return true, nil
+}
+
+// Header implements grpc.ClientStream.
+func (s *clientStream) Header() (metadata.MD, error) {
+	for {
+		s.mu.Lock()
+		a, finished, header := s.attempt, s.finished, s.header
+		s.mu.Unlock()
+		if finished || header != nil {
+			return header, nil
+		}
+		list, err := a.Headers(s.ctx)
+		if err == nil && list != nil {
+			s.mu.Lock()
+			s.settle()
+			s.header = incoming(list)
+			s.mu.Unlock()
+			continue
+		}
+		// It ended without headers. As in grpc-go the status is RecvMsg's to
+		// tell.
+		if a.Sent() && !s.options.idempotent || !s.movedFrom(a) {
+			return nil, nil
+		}
+	}
+}
+
+// Trailer implements grpc.ClientStream.
+func (s *clientStream) Trailer() metadata.MD {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trailer
+}
+
+// fail ends the RPC for a reason of the client's own.
+func (s *clientStream) fail(err error) error {
+	s.finish(err)
+	return err
+}
+
+// outcome is how the RPC ended; it is finished.
+func (s *clientStream) outcome() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.result
+}
+
+// finish ends the RPC: err is its status, io.EOF for OK. The first call counts;
+// it reports whether this was the one.
+func (s *clientStream) finish(err error) bool {
+	s.mu.Lock()
+	if s.finished {
+		s.mu.Unlock()
+		return false
+	}
+	s.finished, s.result = true, err
+	s.settle()
+	a := s.attempt
+	s.mu.Unlock()
+
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	// After the END this says nothing more.
+	a.Cancel()
+	s.report(a)
+	a.release()
+	if s.hide != nil {
+		s.hide()
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	s.options.finish(err)
+	return true
+}
+
+// report hands over what the call options asked for.
+func (s *clientStream) report(a *attempt) {
+	if list, err := a.Headers(s.ctx); err == nil && list != nil {
+		s.mu.Lock()
+		s.header = incoming(list)
+		s.mu.Unlock()
+	}
+	s.mu.Lock()
+	header, trailer := s.header, s.trailer
+	s.mu.Unlock()
+	for _, to := range s.options.header {
+		*to = header
+	}
+	for _, to := range s.options.trailer {
+		*to = trailer
+	}
+	for _, to := range s.options.peer {
+		*to = s.channel.peer()
+	}
+}
