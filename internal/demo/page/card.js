@@ -102,14 +102,20 @@ export class Card {
     call.messages = async function* () {
       for await (const bytes of messages()) {
         tally.received++;
-        tally.transports.add(call.transport);
+        if (call.transport) tally.transports.add(call.transport);
+        this.#progress(tally);
         yield bytes;
       }
     };
     this.#call = call;
     this.#mark("running");
-    this.#show("running", "Running", "");
+    this.#show("running", "Running", "no message yet");
+    this.#outcome.lastChild.setAttribute("aria-hidden", "true"); // it changes too often to be read out
     return call;
+  }
+
+  #progress({ received, transports }) {
+    this.#outcome.lastChild.textContent = `${count(received, "message")} so far${over(transports)}`;
   }
 
   #mark(state) {
@@ -118,8 +124,7 @@ export class Card {
   }
 
   #conclude(status, failure, { received, transports, took }) {
-    const over = [...transports].filter(Boolean).map(transportName).join(" and ");
-    const facts = `${count(received, "message")} in ${duration(took)}${over && ` over ${over}`}`;
+    const facts = `${count(received, "message")} in ${duration(took)}${over(transports)}`;
     if (failure && (status.code === OK || status.code === CANCELLED)) {
       this.#show("error", "Page", failure.message);
     } else if (status.code === OK) {
@@ -141,4 +146,9 @@ export class Card {
     this.#outcome.title = text;
     this.#outcome.replaceChildren(strong, span);
   }
+}
+
+/** ", over WebSocket and long-polling", or nothing before the first message. */
+function over(transports) {
+  return transports.size === 0 ? "" : `, over ${[...transports].map(transportName).join(" and ")}`;
 }
