@@ -1,0 +1,76 @@
+package session
+
+import "time"
+
+// estimator learns a path's round-trip time and rate from acked frames.
+type estimator struct {
+	smooth  time.Duration // smoothed round-trip time; 0: not measured
+	least   time.Duration // least round-trip time of late
+	leastAt time.Duration
+	rate    float64 // bytes per second, the best of late
+	rateAt  time.Duration
+}
+
+// memory is how long the best of late counts.
+const memory = 10 * time.Second
+
+// rtt takes a measured round-trip time.
+func (e *estimator) rtt(now, sample time.Duration) {
+	sample = max(sample, time.Microsecond)
+	if e.smooth == 0 {
+		e.smooth = sample
+	} else {
+		e.smooth += (sample - e.smooth) / 8
+	}
+	if e.least == 0 || sample <= e.least || now-e.leastAt > memory {
+		e.least, e.leastAt = sample, now
+	}
+}
+
+// sample takes a frame's round-trip time and what was delivered meanwhile.
+func (e *estimator) sample(now, rtt time.Duration, delivered uint64) {
+	e.rtt(now, rtt)
+	if rtt <= 0 {
+		return
+	}
+	rate := float64(delivered) / rtt.Seconds()
+	if rate >= e.rate || now-e.rateAt > memory {
+		e.rate, e.rateAt = rate, now
+	}
+}
+
+// atLeast is the longer of a floor and n round-trip times: timers scale with
+// the path and are never shorter than what a busy machine needs.
+func (e *estimator) atLeast(floor time.Duration, n int) time.Duration {
+	return max(floor, time.Duration(n)*e.smooth)
+}
+
+// minFlight is what a WebSocket may always have in flight.
+const minFlight = 64 << 10
+
+// bound is the most that should be in flight on a WebSocket, so that the
+// kernel's buffers do not become the queue.
+func (e *estimator) bound() int {
+	return max(minFlight, int(2*e.rate*e.least.Seconds()))
+}
+
+// flight is what was handed to a WebSocket and is not acked.
+type flight struct {
+	x      uint64
+	flying int
+}
+
+func (fl *flight) add(f *sentFrame) {
+	if fl != nil && f.on.ws && f.on.x == fl.x {
+		fl.flying += f.cost
+	}
+}
+
+// remove reports whether the frame was in this flight.
+func (fl *flight) remove(f *sentFrame) bool {
+	if fl == nil || !f.on.ws || f.on.x != fl.x {
+		return false
+	}
+	fl.flying -= f.cost
+	return true
+}

@@ -1,0 +1,373 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// exchange is one exchange of the client that is in flight.
+type exchange struct {
+	x      uint64
+	sent   time.Duration
+	limit  time.Duration // when it has failed
+	hold   time.Duration // what was asked for
+	size   int           // bytes of the request
+	frames bool          // it carries frames
+	hello  bool          // it asks for the Welcome and nothing else
+	cancel context.CancelCauseFunc
+}
+
+// exchanges schedules the client's exchanges. Guarded by Session.mu.
+type exchanges struct {
+	c        *clientSide
+	flying   []*exchange // at most two, in order of x
+	nextTry  time.Duration
+	retry    backoff
+	empties  backoff
+	empty    int // empty answers in a row (L7)
+	refused  int // exchanges refused at once, in a row
+	hold     holdTuner
+	uplink   sizeTuner
+	downlink sizeTuner
+	rate     float64 // measured uplink, bytes a second; 0: not known
+	asked    bool    // an exchange is wanted at once: the WebSocket is mute
+}
+
+const (
+	maxFlying    = 2
+	ackAlone     = 64 << 10 // what is owed before an ack goes alone
+	unknownRate  = 4 << 10
+	retryFirst   = 100 * time.Millisecond
+	retryMost    = 5 * time.Second
+	refusedMost  = 30 * time.Second
+	refusedTimes = 3
+	refusedAge   = 200 * time.Millisecond
+	soonAfter    = 250 * time.Millisecond
+	livedLong    = time.Second
+)
+
+func (e *exchanges) init(c *clientSide) {
+	e.c = c
+	e.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
+	e.empties = backoff{first: retryFirst, most: retryMost, factor: 2}
+	e.hold = holdTuner{hold: c.cfg.Hold, most: c.cfg.Hold}
+	e.uplink = sizeTuner{size: firstBatch, most: mostBatch}
+	e.downlink = sizeTuner{size: mostBatch, most: mostBatch}
+}
+
+// awaiting is the lowest exchange that the client waits for (L2).
+func (e *exchanges) awaiting() uint64 {
+	if len(e.flying) > 0 {
+		return e.flying[0].x
+	}
+	return e.c.nextX
+}
+
+// step abandons what is overdue, begins what is due and tells when to look
+// again.
+func (e *exchanges) step(now time.Duration) time.Duration {
+	e.expire(now)
+	for e.due(now) {
+		e.begin(now)
+	}
+	next := now + longest
+	if e.wanted() && now < e.nextTry && len(e.flying) < maxFlying {
+		next = e.nextTry
+	}
+	for _, x := range e.flying {
+		next = min(next, x.limit, e.pressing(x))
+	}
+	return max(next, now+time.Millisecond)
+}
+
+// expire abandons exchanges that have failed, and older ones with them (L5).
+func (e *exchanges) expire(now time.Duration) {
+	for i := len(e.flying) - 1; i >= 0; i-- {
+		x := e.flying[i]
+		if now < x.limit {
+			continue
+		}
+		err := fmt.Errorf("exchange %d had no answer for %v", x.x, (now - x.sent).Round(time.Millisecond))
+		for _, old := range e.flying[:i+1] {
+			old.cancel(err)
+			e.lose(old)
+		}
+		e.flying = e.flying[i+1:]
+		e.failed(x, err, now)
+		return
+	}
+	e.makeRoom(now)
+}
+
+// pressing is when an exchange with frames counts as held up: a parked poll of
+// ours may be what it waits for (L5).
+func (e *exchanges) pressing(x *exchange) time.Duration {
+	if !x.frames || len(e.flying) < 2 || e.flying[0].frames {
+		return x.limit
+	}
+	return x.sent + e.c.s.path.atLeast(500*time.Millisecond, 2)
+}
+
+// makeRoom aborts the parked poll that may hold up an exchange with frames.
+func (e *exchanges) makeRoom(now time.Duration) {
+	if len(e.flying) < 2 {
+		return
+	}
+	if last := e.flying[len(e.flying)-1]; now >= e.pressing(last) && last.frames && !e.flying[0].frames {
+		e.flying[0].cancel(errMadeRoom)
+		e.lose(e.flying[0])
+		e.flying = e.flying[1:]
+	}
+}
+
+var errMadeRoom = errors.New("aborted to make room")
+
+// lose makes the frames of an exchange be sent again.
+func (e *exchanges) lose(x *exchange) {
+	on := carriage{x: x.x}
+	e.c.s.out.markLost(func(f *sentFrame) bool { return f.on == on })
+	e.c.restate()
+}
+
+// wanted tells that there is a reason for one more exchange.
+func (e *exchanges) wanted() bool {
+	c, s := e.c, e.c.s
+	if !c.longpoll {
+		return false
+	}
+	if !c.welcomed() {
+		return e.wantsWelcome()
+	}
+	if e.asked {
+		return len(e.flying) == 0
+	}
+	if c.ladder.carries() {
+		return false
+	}
+	if s.out.sendable() || s.asksNow() {
+		return true
+	}
+	return len(e.flying) == 0 && (len(s.streams) > 0 || s.in.owed > ackAlone)
+}
+
+// wantsWelcome tells whether to ask for the Welcome, or send early RPCs (O4).
+func (e *exchanges) wantsWelcome() bool {
+	if len(e.flying) == 0 || e.c.s.out.sendable() {
+		return true
+	}
+	for _, x := range e.flying {
+		if x.hello {
+			return false
+		}
+	}
+	return len(e.c.unsent) > 0
+}
+
+func (e *exchanges) due(now time.Duration) bool {
+	return len(e.flying) < maxFlying && now >= e.nextTry && e.c.s.err == nil && e.wanted()
+}
+
+// begin sends one exchange.
+func (e *exchanges) begin(now time.Duration) {
+	c, s := e.c, e.c.s
+	x := &exchange{x: c.nextX, sent: now, hold: e.hold.hold}
+	c.nextX++
+	e.flying = append(e.flying, x)
+	sendable := s.out.sendable()
+	if !c.welcomed() && !sendable || e.asked {
+		x.hold = 0
+		x.hello = !c.welcomed()
+	}
+	e.asked = false
+	if w := c.welcome; w != nil {
+		x.hold = min(x.hold, time.Duration(w.HoldMillis)*time.Millisecond)
+	}
+	h := c.header(x.x)
+	h.Session, h.Key = s.id[:], s.key[:]
+	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.downlink.size)
+	var b wire.Builder
+	b.Begin(nil, &h)
+	if sendable && !c.ladder.carries() {
+		s.filler(&b, carriage{x: x.x}, e.uplink.size, unlimited).fill()
+	}
+	x.frames = b.Frames() > 0
+	batch := b.Finish()
+	x.size = len(batch)
+	x.limit = now + e.patience(x)
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	x.cancel = cancel
+	c.tasks.Go(func() {
+		defer cancel(nil)
+		body, err := c.cfg.Carrier.Exchange(ctx, s.sid, batch)
+		e.done(x, body, err)
+	})
+}
+
+// patience is how long an exchange may take.
+func (e *exchanges) patience(x *exchange) time.Duration {
+	path := &e.c.s.path
+	rate := e.rate / 2
+	if rate == 0 {
+		rate = unknownRate
+	}
+	upload := time.Duration(float64(x.size) / rate * float64(time.Second))
+	if x.frames {
+		return min(x.hold, heldWithFrames) + path.atLeast(3*time.Second, 4) + upload
+	}
+	return x.hold + path.atLeast(10*time.Second, 4) + upload
+}
+
+// done takes an exchange's outcome.
+func (e *exchanges) done(x *exchange, body []byte, err error) {
+	s := e.c.s
+	s.mu.Lock()
+	defer s.unlock()
+	if !e.remove(x) || s.err != nil {
+		return // abandoned before
+	}
+	now := s.now()
+	defer s.wake()
+	var b wire.Batch
+	if err == nil {
+		err = wire.ParseBatch(body, &b)
+	}
+	if err == nil && (string(b.Session) != string(s.id[:]) || b.X != x.x) && b.Close == nil {
+		err = fmt.Errorf("an answer for another session or exchange")
+	}
+	if err != nil {
+		e.lose(x)
+		e.failed(x, err, now)
+		return
+	}
+	if b.Close != nil {
+		e.refusal(x, &b, now)
+		return
+	}
+	e.answered(x, &b, now)
+}
+
+func (e *exchanges) remove(x *exchange) bool {
+	for i, f := range e.flying {
+		if f == x {
+			e.flying = append(e.flying[:i:i], e.flying[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// refusal handles an answer that says no.
+func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
+	e.lose(x)
+	e.c.take(b, x.sent)
+	switch b.Close.Code {
+	case wire.CodeTooLarge:
+		e.uplink.failed()
+		if b.Close.Limit > 0 {
+			e.uplink.most = max(min(e.uplink.most, int(b.Close.Limit)), leastBatch)
+			e.uplink.size = min(e.uplink.size, e.uplink.most)
+		}
+	case wire.CodeBusy:
+		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.next())
+	default:
+		e.nextTry = now + e.retry.next()
+	}
+}
+
+// answered takes a good answer in.
+func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
+	c, s := e.c, e.c.s
+	held := time.Duration(b.HeldMicros) * time.Microsecond
+	took := now - x.sent
+	s.path.rtt(now, max(took-held, 0))
+	e.refused = 0
+	if b.Resend {
+		s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x <= x.x })
+	}
+	progress := len(b.Frames) > 0 || b.Ack > s.out.acked
+	if x.frames {
+		e.measure(x, took-held)
+		e.uplink.passed(x.size, took-held)
+	}
+	for _, old := range e.flying {
+		if old.x < x.x { // the bridge answers it at once (L1, L4)
+			old.limit = min(old.limit, now+s.path.atLeast(3*time.Second, 4))
+		}
+	}
+	c.take(b, x.sent)
+	c.ladder.answered()
+	e.downlink.passed(len(b.Frames)*wire.MaxFragment, took-held)
+	switch {
+	case progress:
+		e.retry.reset()
+		e.empties.reset()
+		e.empty = 0
+	case took >= x.hold/2 && x.hold > 0:
+		e.hold.kept()
+		e.empty = 0
+	case x.hold > 0:
+		if e.empty++; e.empty > 1 {
+			e.nextTry = now + e.empties.next()
+		}
+	}
+}
+
+// measure learns the uplink's rate.
+func (e *exchanges) measure(x *exchange, took time.Duration) {
+	if x.size < firstBatch/4 || took <= 0 {
+		return
+	}
+	rate := float64(x.size) / took.Seconds()
+	if e.rate == 0 {
+		e.rate = rate
+		return
+	}
+	e.rate += (rate - e.rate) / 4
+}
+
+// failed decides when to try again after weather.
+func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
+	c := e.c
+	c.weather(err)
+	age := now - x.sent
+	if x.hold > 0 && !x.frames && age >= leastHold {
+		e.hold.cut(age)
+	}
+	if x.frames {
+		e.uplink.failed()
+	}
+	e.downlink.failed()
+	if age < refusedAge {
+		e.refused++
+	} else {
+		e.refused = 0
+	}
+	e.retry.most = retryMost
+	if e.refused >= refusedTimes {
+		e.retry.most = refusedMost
+	}
+	switch {
+	case e.retry.failures == 0 && age >= livedLong:
+		e.retry.failures++
+	case e.retry.failures == 0:
+		e.retry.failures++
+		e.nextTry = now + jitter(soonAfter)
+	default:
+		e.nextTry = now + e.retry.next()
+	}
+	c.s.wake()
+}
+
+// abandon drops every exchange in flight.
+func (e *exchanges) abandon(why error) {
+	for _, x := range e.flying {
+		x.cancel(why)
+		e.lose(x)
+	}
+	e.flying = nil
+	e.c.weather(why)
+}

@@ -1,0 +1,334 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Registry holds a bridge's sessions. It is the transport.Acceptor.
+type Registry struct {
+	cfg         Config
+	incarnation uint64 // of this instance, not 0 (O2)
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	serving     sync.WaitGroup // Handles
+	large       *budget        // for messages larger than a window (D4)
+
+	buffered atomic.Int64 // message bytes held in outboxes and inboxes
+	streams  atomic.Int64 // Handles that run
+	resent   atomic.Uint64
+	resumes  atomic.Uint64
+	opened   atomic.Uint64
+	polls    atomic.Int64 // links by kind
+	sockets  atomic.Int64
+
+	mu         sync.Mutex
+	sessions   map[[wire.IDSize]byte]*Session
+	principals map[string]int
+	drain      atomic.Bool
+	closed     bool
+	idle       chan struct{} // closed when draining and no Handle runs
+	ends       map[string]uint64
+	refusals   map[string]uint64
+}
+
+// NewRegistry returns a Registry with a fresh incarnation.
+func NewRegistry(cfg Config) *Registry {
+	cfg = cfg.withDefaults()
+	r := &Registry{
+		cfg:        cfg,
+		large:      &budget{left: reassemblyTotal(&cfg)},
+		sessions:   make(map[[wire.IDSize]byte]*Session),
+		principals: make(map[string]int),
+		ends:       make(map[string]uint64),
+		refusals:   make(map[string]uint64),
+	}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	for r.incarnation == 0 {
+		r.incarnation = randomUint64()
+	}
+	return r
+}
+
+// reassemblyTotal is the global budget of rule D4.
+func reassemblyTotal(cfg *Config) int { return int(cfg.MaxBufferedBytes / 4) }
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// lookup finds a session.
+func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[id]
+}
+
+// create adds a session for an ID that has none. If another request of the
+// same client was faster, its session is returned. A nil session comes with
+// what refuses it.
+func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sessions[id]; s != nil {
+		return s, nil
+	}
+	if c := r.noRoom(who); c != nil {
+		return nil, c
+	}
+	s := newBridgeSession(r, id, key, hello, who)
+	r.sessions[id] = s
+	r.principals[who.Name]++
+	r.opened.Add(1)
+	r.cfg.Logger.Debug("session opened", "session", s.sid, "principal", who.Name, "client", hello.Release)
+	return s, nil
+}
+
+// noRoom gives the refusal of a new session, nil if there is room.
+func (r *Registry) noRoom(who Principal) *wire.Close {
+	busy := func(message string) *wire.Close {
+		return &wire.Close{Code: wire.CodeBusy, Message: message, RetryAfterMillis: 5000}
+	}
+	switch {
+	case r.closed:
+		return busy("the bridge is shutting down")
+	case r.isDraining():
+		return busy("the bridge is draining")
+	case len(r.sessions) >= r.cfg.MaxSessions:
+		return busy("too many sessions on this bridge")
+	case r.principals[who.Name] >= r.cfg.MaxPerPrincipal:
+		return busy("too many sessions of this principal")
+	}
+	return nil
+}
+
+// remove forgets a session that is over.
+func (r *Registry) remove(s *Session, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[s.id] != s {
+		return
+	}
+	delete(r.sessions, s.id)
+	who := s.bridge.principal.Name
+	if r.principals[who]--; r.principals[who] == 0 {
+		delete(r.principals, who)
+	}
+	r.ends[reason]++
+	r.cfg.Logger.Debug("session ended", "session", s.sid, "reason", reason)
+}
+
+// serve runs Handle for a stream whose batch was processed whole (D5).
+func (r *Registry) serve(st *Stream) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		r.served(st)
+		return
+	}
+	r.serving.Add(1)
+	r.streams.Add(1)
+	r.mu.Unlock()
+	go func() {
+		defer r.serving.Done()
+		defer r.served(st)
+		defer r.streamDone()
+		r.cfg.Handle(st)
+	}()
+}
+
+// streamDone counts a Handle out and tells Drain of the last one.
+func (r *Registry) streamDone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams.Add(-1) == 0 && r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
+}
+
+// served settles a stream whose Handle has returned.
+func (r *Registry) served(st *Stream) {
+	s := st.s
+	s.mu.Lock()
+	defer s.unlock()
+	st.end(bridgeEnd(statusInternal, ReasonEnded, "the handler returned without a status"))
+	st.serving = false
+	s.forget(st)
+	s.bridge.touch()
+}
+
+// Drain tells every client to open its next RPCs elsewhere, refuses new
+// sessions, waits for the open RPCs until ctx ends, and then closes every
+// session with the reason "drained". It returns the cause of ctx if RPCs had
+// to be cut off.
+func (r *Registry) Drain(ctx context.Context) error {
+	r.mu.Lock()
+	r.drain.Store(true)
+	idle := make(chan struct{})
+	if r.streams.Load() == 0 {
+		close(idle)
+	} else {
+		r.idle = idle
+	}
+	r.mu.Unlock()
+	r.each(func(s *Session) {
+		s.mu.Lock()
+		s.wake()
+		s.unlock()
+	})
+	var err error
+	select {
+	case <-idle:
+		r.flush(ctx)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	r.close(&Error{Reason: ReasonDrained, Message: "the bridge is shutting down"})
+	return err
+}
+
+// flushPoll is how often Drain looks whether the last frames were acked.
+const flushPoll = 20 * time.Millisecond
+
+// flushLimit bounds the wait for acks of the last frames.
+const flushLimit = 2 * time.Second
+
+// flush waits until attached clients have the last frames.
+func (r *Registry) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushLimit)
+	defer cancel()
+	tick := time.NewTicker(flushPoll)
+	defer tick.Stop()
+	for {
+		pending := false
+		r.each(func(s *Session) {
+			s.mu.Lock()
+			pending = pending || s.bridge.links > 0 && (s.out.turn.len() > 0 || s.out.sent.len() > 0)
+			s.mu.Unlock()
+		})
+		if !pending {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close ends every session at once, and waits for every Handle to return.
+func (r *Registry) Close() {
+	r.close(&Error{Reason: ReasonDrained, Message: "the bridge was closed"})
+}
+
+func (r *Registry) close(why *Error) {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.each(func(s *Session) {
+		s.mu.Lock()
+		s.over(why)
+		s.unlock()
+	})
+	r.cancel(why)
+	r.serving.Wait()
+}
+
+// overfull tells that the global budget is exceeded.
+func (r *Registry) overfull() bool { return r.buffered.Load() > r.cfg.MaxBufferedBytes }
+
+// shed closes sessions without a link, those with most bytes first, until the
+// global budget holds again (D8).
+func (r *Registry) shed() {
+	type load struct {
+		s     *Session
+		bytes int
+	}
+	var idle []load
+	r.each(func(s *Session) {
+		s.mu.Lock()
+		if n := s.out.bytes + s.received; s.bridge.links == 0 && n > 0 {
+			idle = append(idle, load{s, n})
+		}
+		s.mu.Unlock()
+	})
+	slices.SortFunc(idle, func(a, b load) int { return b.bytes - a.bytes })
+	for _, l := range idle {
+		if !r.overfull() {
+			return
+		}
+		l.s.mu.Lock()
+		if l.s.bridge.links == 0 {
+			l.s.over(&Error{Reason: ReasonOverloaded, Message: "the bridge's buffers are full"})
+		}
+		l.s.unlock()
+	}
+}
+
+// each calls f for every session, without the registry's lock.
+func (r *Registry) each(f func(*Session)) {
+	r.mu.Lock()
+	all := make([]*Session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	for _, s := range all {
+		f(s)
+	}
+}
+
+// Stats is a reading of a Registry's gauges and counters.
+type Stats struct {
+	Sessions      int
+	Links         map[transport.Kind]int
+	Streams       int // RPCs that run
+	BufferedBytes int64
+
+	SessionsOpened uint64
+	SessionsClosed map[string]uint64 // by Error.Reason
+	Resumes        uint64            // links after a session's first
+	Refusals       map[string]uint64 // "garbled", "version", "busy", "too_large", "unknown"
+	FramesResent   uint64
+}
+
+// Stats reads the gauges and counters.
+func (r *Registry) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := Stats{
+		Sessions: len(r.sessions),
+		Links: map[transport.Kind]int{
+			transport.Longpoll: int(r.polls.Load()),
+			transport.WS:       int(r.sockets.Load()),
+		},
+		Streams:        int(r.streams.Load()),
+		BufferedBytes:  r.buffered.Load(),
+		SessionsOpened: r.opened.Load(),
+		SessionsClosed: make(map[string]uint64, len(r.ends)),
+		Resumes:        r.resumes.Load(),
+		Refusals:       make(map[string]uint64, len(r.refusals)),
+		FramesResent:   r.resent.Load(),
+	}
+	for k, v := range r.ends {
+		st.SessionsClosed[k] = v
+	}
+	for k, v := range r.refusals {
+		st.Refusals[k] = v
+	}
+	return st
+}
+
+func (r *Registry) isDraining() bool { return r.drain.Load() }

@@ -1,0 +1,219 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Times of a WebSocket.
+const (
+	pingAfter = 15 * time.Second // without an inbound byte
+	pongLimit = 10 * time.Second
+	ackDelay  = 20 * time.Millisecond
+	ackBytes  = 32 << 10
+)
+
+// socketLink is the bridge's end of a WebSocket: the transport's Link.
+// Guarded by Session.mu.
+type socketLink struct {
+	flight
+	br       *bridgeSide
+	wake     chan struct{} // capacity 1: Next may look again
+	counts   bool          // it keeps the session alive
+	named    bool          // its first batch was sent
+	welcome  bool          // Hello came
+	pong     uint64
+	padding  []byte
+	heard    time.Duration // when the last batch came
+	pinged   time.Duration // when the last ping went; 0: none is out
+	owedAt   time.Duration // since when an ack is owed; 0: none is
+	replaced bool
+	ended    bool // the last words were said
+	broken   *wire.Close
+}
+
+// attachSocket takes a WebSocket in. Only a higher one replaces another (L1).
+func (br *bridgeSide) attachSocket(b *wire.Batch) transport.Link {
+	l := &socketLink{br: br, wake: make(chan struct{}, 1), heard: br.s.now()}
+	l.x = b.X
+	br.reg.sockets.Add(1)
+	switch {
+	case b.X <= br.highSocket:
+		l.replaced = true
+	default:
+		br.highSocket = b.X
+		if old := br.socket; old != nil {
+			old.replaced = true
+			signal(old.wake)
+		}
+		br.socket = l
+		br.loseSockets(l.x)
+		if b.X > br.highX {
+			br.renew(b)
+		}
+		l.counts = true
+		br.linked()
+	}
+	l.take(b)
+	return l
+}
+
+// take takes one batch of the WebSocket in.
+func (l *socketLink) take(b *wire.Batch) {
+	l.heard, l.pinged = l.br.s.now(), 0
+	l.welcome = l.welcome || b.Hello != nil
+	if b.Ping != 0 {
+		l.pong, l.padding = b.Ping, b.Padding
+		l.br.s.wake()
+	}
+	l.br.state(b)
+	l.br.takeIn(b)
+	if l.br.s.in.owed > 0 && l.owedAt == 0 {
+		l.owedAt = l.heard
+	}
+}
+
+// Deliver takes a further batch in.
+func (l *socketLink) Deliver(batch []byte) error {
+	var b wire.Batch
+	err := wire.ParseBatch(batch, &b)
+	s := l.br.s
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case err != nil:
+		l.broken = refusalOf(err)
+	case b.X != l.x:
+		l.broken = &wire.Close{Code: wire.CodeGarbled, Message: "a batch of another link"}
+	case b.Incarnation != 0 && b.Incarnation != l.br.reg.incarnation, b.Incarnation == 0 && b.Hello == nil:
+		l.broken = unknown()
+	}
+	if l.broken != nil {
+		signal(l.wake)
+		return transport.ErrLinkDone
+	}
+	if s.err == nil {
+		l.take(&b)
+	}
+	return nil
+}
+
+// Close takes the WebSocket out.
+func (l *socketLink) Close() {
+	br := l.br
+	br.s.mu.Lock()
+	defer br.s.unlock()
+	br.reg.sockets.Add(-1)
+	if br.socket == l {
+		br.socket = nil
+		br.loseSockets(0)
+		br.s.wake()
+	}
+	if l.counts {
+		br.unlinked()
+	}
+}
+
+// Next waits for something to say on the WebSocket.
+func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
+	s := l.br.s
+	for {
+		s.mu.Lock()
+		batch, wait, err := l.try(dst, limit)
+		s.unlock()
+		if err != nil || wait == 0 {
+			return batch, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-l.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return dst, context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// try gives a batch, or how long to wait for one.
+func (l *socketLink) try(dst []byte, limit int) ([]byte, time.Duration, error) {
+	s := l.br.s
+	now := s.now()
+	switch {
+	case l.ended && s.err != nil:
+		return dst, 0, transport.ErrSessionOver
+	case l.ended:
+		return dst, 0, transport.ErrLinkDone
+	case s.err != nil:
+		l.ended = true
+		return l.build(dst, limit, now), 0, nil
+	case l.broken != nil:
+		l.ended = true
+		return l.complain(dst), 0, nil
+	case l.replaced:
+		return dst, 0, transport.ErrReplaced
+	case l.pinged > 0 && now >= l.pinged+pongLimit:
+		return dst, 0, transport.ErrMute
+	}
+	if wait := l.idleFor(now); wait > 0 {
+		return dst, wait, nil
+	}
+	return l.build(dst, limit, now), 0, nil
+}
+
+// idleFor is how long there is nothing to say; 0: something is to be said now.
+func (l *socketLink) idleFor(now time.Duration) time.Duration {
+	br := l.br
+	s := br.s
+	if !l.named || l.pong != 0 || s.asksNow() || br.stopped || br.tellGoAway() {
+		return 0
+	}
+	if br.socketPreferred() && s.out.sendable() && roomFor(l.flying, s.path.bound()) {
+		return 0
+	}
+	wait := l.heard + pingAfter - now
+	if l.pinged > 0 {
+		wait = l.pinged + pongLimit - now
+	}
+	if s.in.owed == 0 {
+		l.owedAt = 0
+		return max(wait, 0)
+	}
+	if s.in.owed >= ackBytes {
+		return 0
+	}
+	return max(min(wait, l.owedAt+ackDelay-now), 0)
+}
+
+// build encodes one batch.
+func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
+	br := l.br
+	s := br.s
+	h := br.header(l.x, l.welcome)
+	if !l.named {
+		h.Session = s.id[:]
+	}
+	h.Pong, h.Padding = l.pong, l.padding
+	if now >= l.heard+pingAfter && l.pinged == 0 {
+		l.pinged = now
+		h.Ping = uint64(now.Microseconds()) + 1
+	}
+	l.named, l.welcome, l.pong, l.padding, l.owedAt = true, false, 0, nil, 0
+	var b wire.Builder
+	b.Begin(dst, &h)
+	if s.err == nil && br.socketPreferred() && roomFor(l.flying, s.path.bound()) {
+		before := s.out.resent
+		s.filler(&b, carriage{x: l.x, ws: true}, limit, s.path.bound()-l.flying).fill()
+		br.reg.resent.Add(s.out.resent - before)
+	}
+	return b.Finish()
+}
+
+// complain encodes the last words of a link that was sent what is no batch.
+func (l *socketLink) complain(dst []byte) []byte {
+	return wire.AppendBatch(dst, &wire.Batch{X: l.x, Incarnation: l.br.reg.incarnation, Close: l.broken})
+}
