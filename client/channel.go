@@ -203,7 +203,7 @@ func (c *Channel) State() State {
 }
 
 func publicState(s session.State) State {
-	out := State{Phase: s.Phase, RTT: s.RTT, LastError: s.LastError}
+	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError}
 	if s.Transport != 0 {
 		out.Transport = s.Transport.String()
 	}
