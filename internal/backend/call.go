@@ -9,9 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/gzip" // for calls that ask for it
-	"google.golang.org/grpc/experimental"
+	_ "google.golang.org/grpc/encoding/gzip" // for CallOptions.Compression
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -20,8 +18,9 @@ import (
 type CallOptions struct {
 	// Key pins the call's channel: calls of one key share it.
 	Key string
-	// Compression names the compressor of the messages sent, and admits it for
-	// those received. Empty: none, either way.
+	// Compression names the compressor of the messages sent, e.g. "gzip".
+	// Empty: none. Received ones may be in gzip either way: gRPC says so to
+	// the backend, as it does for each compressor that is linked in.
 	Compression string
 	// ContentSubtype is that of gRPC, e.g. "json". Empty: "proto".
 	ContentSubtype string
@@ -60,16 +59,13 @@ func baseOptions(cfg Config) []grpc.CallOption {
 }
 
 func (p *Pool) options(o CallOptions) []grpc.CallOption {
-	opts := make([]grpc.CallOption, len(p.base), len(p.base)+4)
+	opts := make([]grpc.CallOption, len(p.base), len(p.base)+3)
 	copy(opts, p.base)
 	opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)), grpc.WaitForReady(o.WaitForReady))
-	if o.Compression == "" {
-		return append(opts, experimental.AcceptCompressors())
+	if o.Compression != "" {
+		opts = append(opts, grpc.UseCompressor(o.Compression))
 	}
-	if encoding.GetCompressor(o.Compression) != nil {
-		opts = append(opts, experimental.AcceptCompressors(o.Compression))
-	}
-	return append(opts, grpc.UseCompressor(o.Compression))
+	return opts
 }
 
 // Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
