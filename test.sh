@@ -51,7 +51,7 @@ step() {
 seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
 
 # results shows what a passed step's tests say of themselves.
-results() { grep -hE '^(ok|---|\?) .*|^(DONE|# tests|# pass|# fail|ℹ tests|ℹ pass|ℹ fail) ?.*' "$1" | sed 's/^/      /' || true; }
+results() { { grep -hE '^(ok  |--- |DONE |(#|ℹ) (tests|pass|fail) )' "$1" || true; } | sed 's/^/      /'; }
 
 # tally adds the counts of gotestsum ("DONE 9 tests, 1 skipped, 1 failure in
 # 1s") and of node --test ("# pass 9", "# fail 0") to the sums.

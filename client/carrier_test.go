@@ -88,7 +88,9 @@ func TestExchangeWeather(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			w.Write(batch(10))
 		}, []string{"cut after 22 bytes", "unexpected EOF"}},
-		{"huge claim", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte{0xB1, 0xD6, 1, 0, 0xFF, 0xFF, 0xFF, 0xFF}) },
+		{"huge claim", func(w http.ResponseWriter, _ *http.Request) {
+			w.Write([]byte{0xB1, 0xD6, 1, 0, 0xFF, 0xFF, 0xFF, 0xFF})
+		},
 			[]string{"batch of 4294967307 bytes is over the limit of 16777216"}},
 		{"endless", func(w http.ResponseWriter, _ *http.Request) {
 			for range 40 << 20 >> 16 {
@@ -323,4 +325,3 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
-

@@ -37,6 +37,7 @@ const (
 	pflag     = "github.com/spf13/pflag"
 	yaml      = "go.yaml.in/yaml/v3"
 	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
+	socks     = "golang.org/x/net/proxy"
 	metrics   = "github.com/prometheus/client_golang"
 )
 
@@ -70,13 +71,13 @@ var rules = []rule{
 	{
 		path:   "client",
 		own:    []string{"transport", "internal/session", "internal/wire"},
-		others: []string{websocket, grpc, protobuf, rpcstatus},
+		others: []string{websocket, grpc, protobuf, rpcstatus, socks},
 	},
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
 		own:    []string{"bridge", "client", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, cobra, pflag, yaml, memlimit},
+		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit},
 	},
 	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -322,12 +323,8 @@ func (r *Registry) Stats() Stats {
 		Refusals:       make(map[string]uint64, len(r.refusals)),
 		FramesResent:   r.resent.Load(),
 	}
-	for k, v := range r.ends {
-		st.SessionsClosed[k] = v
-	}
-	for k, v := range r.refusals {
-		st.Refusals[k] = v
-	}
+	maps.Copy(st.SessionsClosed, r.ends)
+	maps.Copy(st.Refusals, r.refusals)
 	return st
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -157,9 +158,7 @@ func TestRefusedBeforeTheUpgrade(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, h := range []http.Header{upgrade, tt.change} {
-				for key, values := range h {
-					req.Header[key] = values
-				}
+				maps.Copy(req.Header, h)
 			}
 			resp, err := s.Client().Do(req)
 			if err != nil {

@@ -258,14 +258,15 @@ type StatusError struct {
 
 // Error has a line for the status and one for each detail.
 func (e *StatusError) Error() string {
-	text := CodeName(e.Status.Code())
+	var text strings.Builder
+	text.WriteString(CodeName(e.Status.Code()))
 	if e.Status.Message() != "" {
-		text += ": " + e.Status.Message()
+		text.WriteString(": " + e.Status.Message())
 	}
 	for _, d := range e.Details {
-		text += "\ndetail: " + d
+		text.WriteString("\ndetail: " + d)
 	}
-	return text
+	return text.String()
 }
 
 func (r *rpc) statusError(err error) error {
