@@ -1,0 +1,163 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	_ "google.golang.org/grpc/encoding/gzip" // for CallOptions.Compression
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// CallOptions are a call's own.
+type CallOptions struct {
+	// Key pins the call's channel: calls of one key share it.
+	Key string
+	// Compression names the compressor of the messages sent, e.g. "gzip".
+	// Empty: none. Received ones may be in gzip either way: gRPC says so to
+	// the backend, as it does for each compressor that is linked in.
+	Compression string
+	// ContentSubtype is that of gRPC, e.g. "json". Empty: "proto".
+	ContentSubtype string
+	// WaitForReady waits for a channel that fails, ReadyTimeout at most.
+	WaitForReady bool
+	// SingleRequest says that exactly one message will be sent: it then goes
+	// out together with the half-close.
+	SingleRequest bool
+}
+
+// Call is one RPC at the backend. Send and CloseSend may be called by one
+// goroutine at a time, Header and Recv by another; Close by any.
+type Call struct {
+	stream  grpc.ClientStream
+	cancel  context.CancelCauseFunc
+	release func()
+	subtype string
+	out     Message
+}
+
+// Every call is opened for streams both ways: who called knows what kind it
+// is. Only the half-close of a single request is known beforehand.
+var (
+	bidiStream    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	singleRequest = &grpc.StreamDesc{ServerStreams: true}
+)
+
+var errNotReady = errors.New("backend: not ready in time")
+
+func baseOptions(cfg Config) []grpc.CallOption {
+	return []grpc.CallOption{
+		grpc.MaxCallRecvMsgSize(cfg.MaxMessage),
+		grpc.MaxCallSendMsgSize(cfg.MaxMessage),
+		grpc.MaxRetryRPCBufferSize(retryBuffer),
+	}
+}
+
+func (p *Pool) options(o CallOptions) []grpc.CallOption {
+	opts := make([]grpc.CallOption, len(p.base), len(p.base)+3)
+	copy(opts, p.base)
+	opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)), grpc.WaitForReady(o.WaitForReady))
+	if o.Compression != "" {
+		opts = append(opts, grpc.UseCompressor(o.Compression))
+	}
+	return opts
+}
+
+// Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
+// until a channel took it, as gRPC does, but no longer than
+// Config.ReadyTimeout: then the error is an UNAVAILABLE with the channel's
+// state and last error. All errors are gRPC status errors. ctx is the RPC's:
+// its deadline goes to the backend, and its end cancels the RPC.
+func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
+	ch, err := p.acquire(o.Key)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	ctx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	c := &Call{
+		cancel:  cancel,
+		release: sync.OnceFunc(func() { p.release(ch) }),
+		subtype: o.ContentSubtype,
+	}
+	desc := bidiStream
+	if o.SingleRequest {
+		desc = singleRequest
+	}
+	limit := time.AfterFunc(p.cfg.ReadyTimeout, func() { cancel(errNotReady) })
+	c.stream, err = ch.cc.NewStream(ctx, desc, method, p.options(o)...)
+	limit.Stop()
+	if context.Cause(ctx) == errNotReady {
+		err = status.Errorf(codes.Unavailable, "backend %q not ready within %v: %s", p.cfg.Name, p.cfg.ReadyTimeout, ch.describe())
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Send sends one message. It returns once gRPC took it, which waits for the
+// backend's HTTP/2 window; the bytes must stay as they are. io.EOF says that
+// the RPC is over: Recv tells how.
+func (c *Call) Send(pieces [][]byte) error {
+	c.out.Pieces = pieces
+	return c.stream.SendMsg(&c.out)
+}
+
+// CloseSend says that no more messages follow.
+func (c *Call) CloseSend() error { return c.stream.CloseSend() }
+
+// Header waits for the response headers; nil when the RPC ends without any.
+// Headers of another content-type than was asked for are an INTERNAL error:
+// what follows would be foreign bytes.
+func (c *Call) Header() (metadata.MD, error) {
+	md, err := c.stream.Header()
+	if err != nil {
+		return nil, err
+	}
+	for _, got := range md.Get("content-type") {
+		if !sameType(got, c.subtype) {
+			return nil, status.Errorf(codes.Internal, "backend answered with content-type %q, want %q", got, contentType(c.subtype))
+		}
+	}
+	return md, nil
+}
+
+func contentType(subtype string) string {
+	if subtype == "" {
+		subtype = "proto"
+	}
+	return "application/grpc+" + subtype
+}
+
+func sameType(got, subtype string) bool {
+	got, _, _ = strings.Cut(strings.ToLower(got), ";")
+	got = strings.TrimSpace(got)
+	return got == "application/grpc" || got == contentType(strings.ToLower(subtype))
+}
+
+// Recv waits for the next message. After the last it returns io.EOF for an OK
+// status and a status error for any other; Trailer is then valid. The caller
+// owns the message and calls its Free.
+func (c *Call) Recv() (Message, error) {
+	var m Message
+	err := c.stream.RecvMsg(&m)
+	return m, err
+}
+
+// Trailer is the trailing metadata, after Recv returned an error.
+func (c *Call) Trailer() metadata.MD { return c.stream.Trailer() }
+
+// Close gives the RPC up, if it is not over, and its place in the channel. It
+// is to be called once the Call is done with, however it went.
+func (c *Call) Close() {
+	c.cancel(errCallClosed)
+	c.release()
+}
+
+var errCallClosed = errors.New("backend: call closed")

@@ -1,0 +1,171 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+)
+
+// assumedLimit is how many streams a backend is taken to allow until its
+// SETTINGS came: the least that RFC 9113 §6.5.2 recommends.
+const assumedLimit = 100
+
+// stateful is what a *grpc.ClientConn tells of itself. Other implementations
+// of grpc.ClientConnInterface count as ready.
+type stateful interface {
+	GetState() connectivity.State
+	WaitForStateChange(ctx context.Context, source connectivity.State) bool
+	Connect()
+}
+
+// channel is one of a Pool's gRPC channels.
+type channel struct {
+	id   uint64
+	cc   grpc.ClientConnInterface
+	own  *grpc.ClientConn // nil: not ours to close
+	log  *slog.Logger
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	state atomic.Uint32 // connectivity.State
+	limit atomic.Uint32 // streams
+
+	mu        sync.Mutex
+	lastError error // of dialling or the handshake, since it was last ready
+
+	streams int // guarded by the Pool's mutex
+}
+
+// dialChannel makes a channel of its own to the Config's target.
+func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
+	c := newChannel(cfg, id)
+	creds, err := cfg.transportCredentials()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := cfg.dialOptions()
+	if err != nil {
+		return nil, err
+	}
+	name, resolvers := target(cfg.Target)
+	opts = append(opts, resolvers...)
+	opts = append(opts,
+		grpc.WithTransportCredentials(tap{creds, c.failed, c.setLimit(cfg.MaxStreams)}),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, addr)
+			if err != nil {
+				c.failed(err)
+			}
+			return conn, err
+		}))
+	cc, err := grpc.NewClient(name, append(opts, cfg.DialOptions...)...)
+	if err != nil {
+		return nil, fmt.Errorf("backend %q: %w", cfg.Name, err)
+	}
+	c.cc, c.own = cc, cc
+	c.watch(cc)
+	return c, nil
+}
+
+// wrapChannel makes a channel of one that someone else made.
+func wrapChannel(cfg Config, cc grpc.ClientConnInterface) *channel {
+	c := newChannel(cfg, 0)
+	c.cc = cc
+	if s, ok := cc.(stateful); ok {
+		c.watch(s)
+		return c
+	}
+	c.state.Store(uint32(connectivity.Ready))
+	return c
+}
+
+func newChannel(cfg Config, id uint64) *channel {
+	c := &channel{id: id, log: cfg.Logger.With("backend", cfg.Name, "channel", id)}
+	c.limit.Store(uint32(min(assumedLimit, cfg.MaxStreams)))
+	return c
+}
+
+func (c *channel) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastError = err
+}
+
+func (c *channel) setLimit(most int) func(uint32) {
+	return func(stated uint32) { c.limit.Store(max(1, min(stated, uint32(most)))) }
+}
+
+func (c *channel) ready() bool {
+	return connectivity.State(c.state.Load()) == connectivity.Ready
+}
+
+// describe is the channel's state with the last error, for people.
+func (c *channel) describe() string {
+	state := connectivity.State(c.state.Load())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case state == connectivity.Ready:
+		return fmt.Sprintf("channel is READY, but its %d streams are taken", c.limit.Load())
+	case c.lastError != nil:
+		return fmt.Sprintf("channel is %v: %v", state, c.lastError)
+	}
+	return fmt.Sprintf("channel is %v", state)
+}
+
+// watch follows the channel's state, logs each change once, and keeps the
+// channel from resting, until close.
+func (c *channel) watch(cc stateful) {
+	ctx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	state := cc.GetState()
+	c.state.Store(uint32(state))
+	c.done.Go(func() {
+		for {
+			if state == connectivity.Idle {
+				cc.Connect()
+			}
+			if !cc.WaitForStateChange(ctx, state) {
+				return
+			}
+			state = cc.GetState()
+			c.changed(state)
+		}
+	})
+}
+
+func (c *channel) changed(state connectivity.State) {
+	c.state.Store(uint32(state))
+	c.mu.Lock()
+	err := c.lastError
+	if state == connectivity.Ready {
+		c.lastError = nil
+	}
+	c.mu.Unlock()
+	switch state {
+	case connectivity.Ready:
+		c.log.Info("backend channel ready")
+	case connectivity.TransientFailure:
+		c.log.Warn("backend channel failed", "err", err)
+	default:
+		c.log.Debug("backend channel changed", "state", state.String())
+	}
+}
+
+func (c *channel) close() error {
+	var err error
+	if c.own != nil {
+		err = c.own.Close()
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.done.Wait()
+	return err
+}

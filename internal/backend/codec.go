@@ -1,0 +1,76 @@
+package backend
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"google.golang.org/grpc/mem"
+)
+
+// smallMessage is the length below which a message is copied rather than kept
+// by reference: many short messages can share one of gRPC's read buffers, and
+// one that waits for an ack would pin all of it.
+const smallMessage = 1 << 10
+
+// Message is one gRPC message: its bytes in order, in one or more pieces.
+type Message struct {
+	Pieces [][]byte
+	// Free, if not nil, gives the bytes back. Calls after the first do nothing.
+	Free func()
+}
+
+// rawCodec hands messages through as they are. Its value is the
+// content-subtype, so that the content-type is what a client with generated
+// code would have sent: "application/grpc" for the empty one.
+type rawCodec string
+
+func (c rawCodec) Name() string { return string(c) }
+
+// Marshal implements encoding.CodecV2 for *Message. The bytes are the garbage
+// collector's, so neither gRPC's free nor its retry buffer can outlive them.
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	m, ok := v.(*Message)
+	if !ok {
+		return nil, fmt.Errorf("backend: cannot send a %T", v)
+	}
+	out := make(mem.BufferSlice, len(m.Pieces))
+	for i, p := range m.Pieces {
+		out[i] = mem.SliceBuffer(p)
+	}
+	return out, nil
+}
+
+// Unmarshal implements encoding.CodecV2 for *Message.
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	m, ok := v.(*Message)
+	if !ok {
+		return fmt.Errorf("backend: cannot receive a %T", v)
+	}
+	n := data.Len()
+	switch {
+	case n == 0:
+		*m = Message{}
+	case n < smallMessage:
+		*m = Message{Pieces: [][]byte{data.Materialize()}}
+	default:
+		*m = keep(data)
+	}
+	return nil
+}
+
+// keep takes a reference of data, which gRPC frees when Unmarshal returns.
+func keep(data mem.BufferSlice) Message {
+	data.Ref()
+	pieces := make([][]byte, 0, len(data))
+	for _, b := range data {
+		if b.Len() > 0 {
+			pieces = append(pieces, b.ReadOnlyData())
+		}
+	}
+	var freed atomic.Bool
+	return Message{Pieces: pieces, Free: func() {
+		if !freed.Swap(true) {
+			data.Free()
+		}
+	}}
+}

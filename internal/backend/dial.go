@@ -1,0 +1,117 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // client-side health checking, when the service config asks for it
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+)
+
+// Windows are fixed: gRPC's own tuning lets one slow reader pin 16 MiB.
+const (
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
+	// retryBuffer is what an RPC keeps for gRPC's retries.
+	retryBuffer = 64 << 10
+)
+
+const minConnectTimeout = 5 * time.Second
+
+// gRPC's own backoff goes up to 120 s: too long for a person who waits.
+var reconnectBackoff = backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
+
+type dialer func(ctx context.Context, addr string) (net.Conn, error)
+
+// dialTCP dials what gRPC resolved: "host:port", or "unix:path" and
+// "unix:///path". HTTPS_PROXY does not count: a backend is a near thing.
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", strings.TrimPrefix(path, "//")
+	} else if strings.HasPrefix(addr, "\x00") {
+		network, addr = "unix", "@"+addr[1:]
+	}
+	d := net.Dialer{KeepAliveConfig: tcpKeepalive}
+	return d.DialContext(ctx, network, addr)
+}
+
+// transportCredentials are those of the Config, not yet tapped.
+func (c Config) transportCredentials() (credentials.TransportCredentials, error) {
+	if c.TLS == nil {
+		return insecure.NewCredentials(), nil
+	}
+	return newFileCredentials(*c.TLS)
+}
+
+// dialOptions are what all channels of a backend have in common.
+func (c Config) dialOptions() ([]grpc.DialOption, error) {
+	keepalive, err := c.Profile.keepalive()
+	if err != nil {
+		return nil, err
+	}
+	service, err := serviceConfig(c.ServiceConfig)
+	if err != nil {
+		return nil, err
+	}
+	return []grpc.DialOption{
+		grpc.WithKeepaliveParams(keepalive),
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: minConnectTimeout}),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
+		grpc.WithDefaultServiceConfig(service),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithUserAgent(c.UserAgent),
+	}, nil
+}
+
+// serviceConfig adds round_robin where no policy is named: pick_first stays
+// idle after a loss until an RPC comes, round_robin reconnects by itself.
+func serviceConfig(user string) (string, error) {
+	fields := map[string]json.RawMessage{}
+	if user != "" {
+		if err := json.Unmarshal([]byte(user), &fields); err != nil {
+			return "", fmt.Errorf("backend: service config: %w", err)
+		}
+	}
+	merged := map[string]json.RawMessage{"loadBalancingConfig": json.RawMessage(`[{"round_robin":{}}]`)}
+	if _, named := fields["loadBalancingPolicy"]; named {
+		clear(merged)
+	}
+	maps.Copy(merged, fields)
+	out, err := json.Marshal(merged)
+	return string(out), err
+}
+
+// target is what grpc.NewClient takes, with a resolver where the list is
+// static. A resolver serves one channel only.
+func target(t string) (string, []grpc.DialOption) {
+	if !strings.Contains(t, ",") || strings.Contains(t, "://") {
+		return t, nil
+	}
+	const scheme = "static"
+	var state resolver.State
+	for a := range strings.SplitSeq(t, ",") {
+		a = strings.TrimSpace(a)
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			host = a
+		}
+		addr := resolver.Address{Addr: a, ServerName: host}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{addr}})
+	}
+	list := manual.NewBuilderWithScheme(scheme)
+	list.InitialState(state)
+	return scheme + ":///" + t, []grpc.DialOption{grpc.WithResolvers(list)}
+}

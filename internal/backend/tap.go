@@ -1,0 +1,83 @@
+package backend
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// tap wraps credentials to learn what gRPC does not tell: why a handshake
+// failed, and how many streams the backend allows on the connection.
+type tap struct {
+	credentials.TransportCredentials
+	failed func(error)
+	limit  func(uint32)
+}
+
+func (t tap) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := t.TransportCredentials.ClientHandshake(ctx, authority, conn)
+	if err != nil {
+		t.failed(err)
+		return nil, nil, err
+	}
+	return &settingsConn{Conn: secured, limit: t.limit}, info, nil
+}
+
+func (t tap) Clone() credentials.TransportCredentials {
+	return tap{t.TransportCredentials.Clone(), t.failed, t.limit}
+}
+
+// HTTP/2 as RFC 9113 gives it: §4.1 frame header, §6.5 SETTINGS.
+const (
+	frameHeaderSize      = 9
+	maxFirstFrame        = 16 << 10
+	typeSettings         = 0x4
+	maxConcurrentStreams = 0x3
+	unlimitedStreams     = 1<<32 - 1
+	settingSize          = 6
+	typeIndex            = 3
+)
+
+// settingsConn looks at the first frame that is read, which is the backend's
+// SETTINGS. After that it is just a net.Conn.
+type settingsConn struct {
+	net.Conn
+	first []byte       // what has been read of it
+	limit func(uint32) // nil once it was seen
+}
+
+func (c *settingsConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.limit != nil {
+		c.look(p[:n])
+	}
+	return n, err
+}
+
+func (c *settingsConn) look(p []byte) {
+	c.first = append(c.first, p...)
+	if len(c.first) < frameHeaderSize {
+		return
+	}
+	length := int(binary.BigEndian.Uint32(c.first) >> 8)
+	isSettings := c.first[typeIndex] == typeSettings && length <= maxFirstFrame
+	if isSettings && len(c.first) < frameHeaderSize+length {
+		return
+	}
+	if isSettings {
+		c.limit(streamLimit(c.first[frameHeaderSize : frameHeaderSize+length]))
+	}
+	c.first, c.limit = nil, nil
+}
+
+func streamLimit(settings []byte) uint32 {
+	limit := uint32(unlimitedStreams)
+	for ; len(settings) >= settingSize; settings = settings[settingSize:] {
+		if binary.BigEndian.Uint16(settings) == maxConcurrentStreams {
+			limit = binary.BigEndian.Uint32(settings[2:])
+		}
+	}
+	return limit
+}

@@ -1,0 +1,74 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// TLS is TLS towards a backend. The files are read at every handshake, so that
+// a new one counts from the next on.
+type TLS struct {
+	CAFile     string // PEM; empty: the system's
+	ServerName string // empty: the target's host
+	CertFile   string // PEM, with KeyFile; empty: none
+	KeyFile    string
+}
+
+// config reads the files.
+func (t TLS) config() (*tls.Config, error) {
+	cfg := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("backend: CA file: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("backend: CA file %s: no certificate in it", t.CAFile)
+		}
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return nil, errors.New("backend: certificate and key go together")
+	}
+	if t.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("backend: client certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	return cfg, nil
+}
+
+// fileCredentials are TLS credentials that are made anew for each handshake.
+type fileCredentials struct {
+	credentials.TransportCredentials
+	tls TLS
+}
+
+func newFileCredentials(t TLS) (credentials.TransportCredentials, error) {
+	cfg, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	return fileCredentials{credentials.NewTLS(cfg), t}, nil
+}
+
+func (c fileCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	cfg, err := c.tls.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	return credentials.NewTLS(cfg).ClientHandshake(ctx, authority, conn)
+}
+
+func (c fileCredentials) Clone() credentials.TransportCredentials {
+	return fileCredentials{c.TransportCredentials.Clone(), c.tls}
+}
