@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
 	"github.com/pollbridge/pollbridge/internal/demo"
 )
 
@@ -31,6 +32,9 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
   bridge demo --listen 127.0.0.1:0     # any free port`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if _, err := config.Address(listen); err != nil {
+				return &usageError{fmt.Errorf("--listen: %w", err)}
+			}
 			return runDemo(listen, command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}

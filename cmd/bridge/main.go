@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,9 +38,12 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 
-	command, err := root.ExecuteC()
+	command, err := root.ExecuteContextC(context.Background())
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errSaid) {
+		return exitFailed
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if line = strings.TrimSpace(line); line != "" {
@@ -53,6 +57,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	fmt.Fprintf(errOut, "See \"%s --help\".\n", command.CommandPath())
 	return exitUsage
 }
+
+// errSaid is a failure of which the command has said everything itself.
+var errSaid = errors.New("failed")
 
 // usageError is an error that exits with exitUsage.
 type usageError struct{ err error }
@@ -75,7 +82,8 @@ over plain long-polling where it does not.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(), newDemo(), newVersion())
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", usageWidth)))
+	root.AddCommand(newServe(), newDemo(), newCheck(), newCall(), newVersion())
 	return root
 }
 

@@ -2,16 +2,16 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/pemtest"
 )
 
 // nowhere is a backend that is never there: port 9 is discard's, which nobody
@@ -87,7 +87,7 @@ func TestTaken(t *testing.T) {
 // TestTLS holds that HTTPS offers HTTP/2 and HTTP/1.1.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
-	roots := writeCertificate(t, dir)
+	roots := pemtest.Write(t, dir)
 	p := start(t, "serve", "--listen", "localhost:0", "--backend", nowhere,
 		"--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem"))
 	if !strings.HasPrefix(p.url, "https://localhost:") {

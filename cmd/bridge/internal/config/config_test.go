@@ -1,14 +1,8 @@
 package config_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"log/slog"
-	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/pemtest"
 )
 
 // load runs the loader in an empty directory that holds file as bridge.yaml,
@@ -27,7 +22,7 @@ import (
 func load(t *testing.T, file string, env map[string]string, args ...string) (*config.Settings, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	writePair(t, "cert.pem", "key.pem")
+	pemtest.Write(t, ".")
 	writeFile(t, "nonsense.pem", "nonsense")
 	if file != "" {
 		writeFile(t, "bridge.yaml", file)
@@ -49,25 +44,6 @@ func writeFile(t *testing.T, name, content string) {
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func writePair(t *testing.T, certName, keyName string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, certName, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
-	writeFile(t, keyName, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
 // TestErrors holds the exact text of every mistake, all of them at once.

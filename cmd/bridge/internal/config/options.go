@@ -71,7 +71,7 @@ func listening() []*Option {
 		{
 			Group: group, Name: "listen", Value: "ADDR", Default: "127.0.0.1:8080",
 			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface",
-			set:  one(func(s *Settings) *string { return &s.Listen }, address),
+			set:  one(func(s *Settings) *string { return &s.Listen }, Address),
 		}, {
 			Group: group, Name: "tls-cert", Value: "FILE",
 			Help: "certificate chain in PEM: serve HTTPS and WSS, over HTTP/2 and HTTP/1.1",
@@ -87,7 +87,7 @@ func listening() []*Option {
 		}, {
 			Group: group, Name: "admin", Value: "ADDR",
 			Help: "address for /healthz, /readyz and /metrics; none without it",
-			set:  one(func(s *Settings) *string { return &s.Admin }, address),
+			set:  one(func(s *Settings) *string { return &s.Admin }, Address),
 		}, {
 			Group: group, Name: "drain-timeout", Value: "DURATION", Default: "20s", field: "DrainTimeout",
 			Help: "how long open RPCs may go on after SIGTERM or SIGINT",

@@ -24,8 +24,8 @@ func wrong(text, want string) error {
 
 func plain(text string) (string, error) { return text, nil }
 
-// address takes HOST:PORT, with or without the host.
-func address(text string) (string, error) {
+// Address takes HOST:PORT, with or without the host.
+func Address(text string) (string, error) {
 	_, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return "", wrong(text, "HOST:PORT or :PORT")

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pollbridge/pollbridge/client"
+)
+
+// reach is how "check" and "call" get to a bridge.
+type reach struct {
+	ca    string
+	proxy string
+}
+
+func (r *reach) addFlags(set *pflag.FlagSet) {
+	set.StringVar(&r.ca, "ca", "", "`FILE` of certificates in PEM that may sign the bridge's, instead of the system's")
+	set.StringVar(&r.proxy, "proxy", "", "forward proxy `URL`: http, https or socks5 (default what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say)")
+}
+
+// config is the part of a client's configuration that the flags give.
+func (r *reach) config() (client.Config, error) {
+	cfg := client.Config{Proxy: http.ProxyFromEnvironment}
+	if r.ca != "" {
+		pem, err := os.ReadFile(r.ca)
+		if err != nil {
+			return cfg, &usageError{fmt.Errorf("--ca: %w", err)}
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return cfg, &usageError{fmt.Errorf("--ca: %s has no certificate in PEM", r.ca)}
+		}
+		cfg.TLS = &tls.Config{RootCAs: roots}
+	}
+	if r.proxy != "" {
+		proxy, err := url.Parse(r.proxy)
+		if err != nil || proxy.Host == "" {
+			return cfg, &usageError{fmt.Errorf("--proxy: %q is wrong, want a URL such as http://proxy.example.com:3128", r.proxy)}
+		}
+		cfg.Proxy = http.ProxyURL(proxy)
+	}
+	return cfg, nil
+}
