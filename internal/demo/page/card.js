@@ -38,12 +38,12 @@ export class Card {
   /**
    * run opens an RPC, lets talk(call) send and read, and resolves with the
    * status once the RPC has ended. talk may throw: if the RPC itself went well,
-   * that is what is shown.
+   * that is what is shown. The log starts empty, unless keep is set.
    */
-  async run(method, talk) {
+  async run(method, talk, { keep = false } = {}) {
     const start = performance.now();
     const tally = { received: 0, transports: new Set() };
-    this.#log.replaceChildren();
+    if (!keep) this.#log.replaceChildren();
     const call = this.#begin(method, tally);
     let failure;
     try {
@@ -99,11 +99,12 @@ export class Card {
   #begin(method, tally) {
     const call = this.#channels.open(method);
     const { messages } = call;
+    const progress = () => this.#progress(tally);
     call.messages = async function* () {
       for await (const bytes of messages()) {
         tally.received++;
         if (call.transport) tally.transports.add(call.transport);
-        this.#progress(tally);
+        progress();
         yield bytes;
       }
     };

@@ -4,6 +4,8 @@ import { Card } from "./card.js";
 import { time } from "./format.js";
 import { ChatKind, decode, encode } from "./messages.js";
 
+const PATIENCE = 2_000; // milliseconds in which the room is left in order
+
 /** chat runs the chat's card. After a change of transport it joins again by itself. */
 export function chat(channels) {
   const card = new Card("chat", channels);
@@ -26,26 +28,28 @@ export function chat(channels) {
     if (event.kind !== ChatKind.said) members.textContent = `${event.members.length} here: ${event.members.join(", ")}`;
     card.append(rowOf(event, self));
   };
-  const join = async () => {
-    setJoined(true);
-    const status = await card.run("Chat", async (opened) => {
-      call = opened;
-      await call.send(encode.join({ room: room.value, name: name.value }));
-      for await (const bytes of call.messages()) show(decode.chat(bytes));
-    });
-    setJoined(false);
-    return status;
-  };
   const stay = async () => {
-    do {
+    setJoined(true);
+    for (let first = true; first || moving; first = false) {
       moving = false;
-      await join();
-    } while (moving);
+      await card.run("Chat", talk, { keep: !first });
+    }
+    setJoined(false);
+  };
+  const talk = async (opened) => {
+    call = opened;
+    await call.send(encode.join({ room: room.value, name: name.value }));
+    for await (const bytes of call.messages()) show(decode.chat(bytes));
+  };
+  const leave = () => {
+    const left = call;
+    left.closeSend();
+    setTimeout(() => left.cancel(), PATIENCE);
   };
 
   joining.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (card.running) call.closeSend();
+    if (card.running) leave();
     else stay();
   });
   saying.addEventListener("submit", async (event) => {
@@ -64,7 +68,7 @@ export function chat(channels) {
   channels.addEventListener("choose", () => {
     if (!card.running) return;
     moving = true;
-    call.closeSend();
+    leave();
   });
   room.addEventListener("input", () => {
     second.href = `?room=${encodeURIComponent(room.value)}`;
