@@ -43,13 +43,13 @@ func (p *forwardProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer out.Close()
 	w.WriteHeader(http.StatusOK)
-	in, _, err := http.NewResponseController(w).Hijack()
+	in, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer in.Close()
 	var both sync.WaitGroup
-	both.Go(func() { io.Copy(out, in); out.Close() })
+	both.Go(func() { io.Copy(out, buffered); out.Close() })
 	both.Go(func() { io.Copy(in, out); in.Close() })
 	both.Wait()
 }
