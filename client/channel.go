@@ -263,7 +263,7 @@ func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error)
 		}
 		c.retire(h, lost)
 		c.release(h)
-		if !movable(lost.Reason) || moves == maxMoves && !open.WaitForReady {
+		if !movable(lost.Reason, open.WaitForReady) || moves == maxMoves && !open.WaitForReady {
 			return nil, nil, c.lostError(lost.Reason, lost.Message)
 		}
 	}
@@ -330,6 +330,11 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	c.current = nil
 	h.retired = true
 	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
+	if spread, ok := h.GoingAway(); ok {
+		// Clients that a bridge sends away do not all arrive elsewhere at once.
+		c.notBefore = time.Now().Add(rand.N(spread + 1))
+		return
+	}
 	if time.Since(h.born) >= shortLife {
 		c.shorts, c.notBefore = 0, time.Time{}
 		return
@@ -366,21 +371,24 @@ func (c *Channel) isClosed() bool {
 // lostError is the status of an RPC that ended with its session, or for lack
 // of one.
 func (c *Channel) lostError(reason, message string) error {
-	if reason == "closed" && c.isClosed() {
+	if reason == session.ReasonClosed && c.isClosed() {
 		return errClosing()
 	}
 	code := codes.Unavailable
-	if reason == "unauthenticated" {
+	if reason == session.ReasonUnauthenticated {
 		code = codes.Unauthenticated
 	}
 	return status.Errorf(code, "pollbridge: %s: %s", reason, message)
 }
 
-// movable names the reasons for which another session may do better.
-func movable(reason string) bool {
+// movable names the reasons for which another session may do better. A bridge
+// that never answered is worth another try only to an RPC that waits for ready.
+func movable(reason string, waitForReady bool) bool {
 	switch reason {
-	case "expired", "unknown_session", "bridge_restarted", "drained":
+	case session.ReasonExpired, session.ReasonUnknown, session.ReasonRestarted, session.ReasonDrained:
 		return true
+	case session.ReasonUnreachable:
+		return waitForReady
 	}
 	return false
 }

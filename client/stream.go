@@ -274,11 +274,11 @@ func (s *clientStream) over(a *attempt, err error) error {
 		switch {
 		case s.ctx.Err() != nil:
 			return contextError(s.ctx)
-		case end.Reason == "deadline":
+		case end.Reason == session.ReasonDeadline:
 			return status.FromContextError(context.DeadlineExceeded).Err()
-		case end.Reason == "closed", end.Reason == "unauthenticated":
+		case end.Reason == session.ReasonClosed, end.Reason == session.ReasonUnauthenticated:
 			return s.channel.lostError(end.Reason, end.Message)
-		case movable(end.Reason):
+		case movable(end.Reason, s.open.WaitForReady):
 			if moved, err := s.move(a); moved || err != nil {
 				return err
 			}
