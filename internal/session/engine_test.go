@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,14 +23,11 @@ type direct struct {
 	delay time.Duration // one way
 	fault func(batch []byte) ([]byte, error)
 
-	mu    sync.Mutex
-	polls int
+	polls atomic.Int64
 }
 
 func (d *direct) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
-	d.mu.Lock()
-	d.polls++
-	d.mu.Unlock()
+	d.polls.Add(1)
 	if err := sleep(ctx, d.delay); err != nil {
 		return nil, err
 	}

@@ -180,10 +180,8 @@ func (p *poll) ready(now time.Duration) (bool, time.Duration) {
 		return true, 0
 	case p.welcome && !p.frames, p.pong != 0, s.asksNow(), br.stopped, br.tellGoAway():
 		return true, 0
-	case !s.out.sendable():
-		return false, p.until
 	case !br.socketPreferred():
-		return true, 0
+		return s.out.sendable(), p.until
 	}
 	oldest, waits := s.out.oldestSent()
 	if !waits {

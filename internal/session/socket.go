@@ -209,6 +209,9 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 		before := s.out.resent
 		s.filler(&b, carriage{x: l.x, ws: true}, limit, s.path.bound()-l.flying).fill()
 		br.reg.resent.Add(s.out.resent - before)
+		if br.poll != nil {
+			br.poll.wake() // a backup counts from the oldest unacked frame (L3)
+		}
 	}
 	return b.Finish()
 }
