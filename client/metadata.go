@@ -78,8 +78,9 @@ func credentialsError(err error) error {
 	switch st.Code() {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted, codes.OutOfRange, codes.DataLoss:
 		return status.Errorf(codes.Internal, "transport: received per-RPC creds error with illegal status: %v", err)
+	default:
+		return err
 	}
-	return err
 }
 
 // authInfo is the security between client and bridge; nil when there is none.

@@ -193,7 +193,7 @@ func (s *clientStream) RecvMsg(m any) error {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
 	message, err := s.receive()
-	if err == io.EOF && !s.desc.ServerStreams && s.finish(errNoResponse()) {
+	if errors.Is(err, io.EOF) && !s.desc.ServerStreams && s.finish(errNoResponse()) {
 		return errNoResponse()
 	}
 	if err != nil {
@@ -211,7 +211,7 @@ func (s *clientStream) RecvMsg(m any) error {
 		return s.fail(status.Error(codes.Unimplemented, "cardinality violation: expected <EOF> for non server-streaming RPCs, but received another message"))
 	}
 	s.finish(err)
-	if err := s.outcome(); err != io.EOF {
+	if err := s.outcome(); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
@@ -267,7 +267,7 @@ func (s *clientStream) over(a *attempt, err error) error {
 	if lost, ok := errors.AsType[*session.Error](err); ok {
 		end.Message, end.Reason = lost.Message, lost.Reason
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		end = a.Status()
 	}
 	if end.Origin == wire.OriginBridge {
@@ -385,7 +385,7 @@ func (s *clientStream) finish(err error) bool {
 	if s.hide != nil {
 		s.hide()
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	s.options.finish(err)

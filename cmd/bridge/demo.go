@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -54,11 +55,11 @@ func runDemo(listen string, out, errOut io.Writer) error {
 	}
 	service := grpc.NewServer()
 	demo.Register(service)
-	served := make(chan error, 1)
-	go func() { served <- service.Serve(backend) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = service.Serve(backend) }) // until Stop
 	defer func() {
 		service.Stop()
-		<-served
+		serving.Wait()
 	}()
 
 	server, err := bridge.New(bridge.Config{

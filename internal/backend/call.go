@@ -91,7 +91,7 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 	limit := time.AfterFunc(p.cfg.ReadyTimeout, func() { cancel(errNotReady) })
 	c.stream, err = ch.cc.NewStream(ctx, desc, method, p.options(o)...)
 	limit.Stop()
-	if context.Cause(ctx) == errNotReady {
+	if errors.Is(context.Cause(ctx), errNotReady) {
 		err = status.Errorf(codes.Unavailable, "backend %q not ready within %v: %s", p.cfg.Name, p.cfg.ReadyTimeout, ch.describe())
 	}
 	if err != nil {

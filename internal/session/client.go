@@ -310,6 +310,7 @@ func (c *clientSide) closed(b *wire.Batch) {
 		if c.incarnation != 0 && b.Incarnation != c.incarnation {
 			why.Reason, why.Message = ReasonRestarted, "the bridge was restarted"
 		}
+	default: // over, for the reason given
 	}
 	c.s.over(why)
 }

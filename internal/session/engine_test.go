@@ -209,7 +209,7 @@ func pingpong(t *testing.T, s *session.Session, n, size int) {
 		}
 	}
 	_ = st.CloseSend()
-	if _, err := st.Recv(t.Context()); err != io.EOF {
+	if _, err := st.Recv(t.Context()); !errors.Is(err, io.EOF) {
 		t.Fatalf("want EOF, got %v", err)
 	}
 	if end := st.Status(); end == nil || end.Status != 0 || end.Message != fmt.Sprint(n) {
@@ -269,7 +269,7 @@ func TestSession_cancel(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if _, err := st.Recv(t.Context()); err != io.EOF {
+		if _, err := st.Recv(t.Context()); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 		if st.Status().Status != 1 {

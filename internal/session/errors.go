@@ -60,7 +60,7 @@ func codeOf(e *Error) wire.CloseCode {
 
 // errorOf is codeOf's inverse, for the client.
 func errorOf(c *wire.Close) *Error {
-	reason := ReasonUnknown
+	var reason string
 	switch c.Code {
 	case wire.CodeDrained:
 		reason = ReasonDrained
@@ -74,6 +74,8 @@ func errorOf(c *wire.Close) *Error {
 		reason = ReasonClosed
 	case wire.CodeVersion:
 		reason = ReasonVersion
+	default:
+		reason = ReasonUnknown
 	}
 	return &Error{Reason: reason, Message: c.Message}
 }

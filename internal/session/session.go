@@ -220,6 +220,7 @@ func (s *Session) take(f *wire.Frame) (bool, *Error) {
 	case wire.TypeClose:
 		s.takeClose(f)
 		return true, nil
+	default: // a stream's
 	}
 	st := s.streams[f.Stream]
 	if st == nil {
