@@ -4,6 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
 // splitMethod takes "/pkg.Service/Method" apart.
@@ -88,4 +93,42 @@ func (m methodRules) allows(method string) bool {
 		}
 	}
 	return false
+}
+
+// backendRoute is a prefix of services and the backend that has them.
+type backendRoute struct {
+	prefix string
+	pool   *backend.Pool
+}
+
+// newRoutes sorts the longest prefix first.
+func newRoutes(cfg Config, pools []*backend.Pool) []backendRoute {
+	var routes []backendRoute
+	for i, b := range cfg.Backends {
+		for _, prefix := range b.Services {
+			routes = append(routes, backendRoute{prefix, pools[i]})
+		}
+	}
+	slices.SortStableFunc(routes, func(a, b backendRoute) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
+	return routes
+}
+
+// route finds the backend of a method, or says why there is none.
+func (s *Server) route(method string) (*backend.Pool, *wire.End) {
+	service, _, ok := splitMethod(method)
+	if !ok {
+		end := bridgeEnd(codes.Unimplemented, reasonMethod, "malformed method name: %.256q", method)
+		return nil, &end
+	}
+	if !s.rules.allows(method) {
+		end := bridgeEnd(codes.Unimplemented, reasonMethod, "method %.256q is not allowed on this bridge", method)
+		return nil, &end
+	}
+	for _, r := range s.routes {
+		if strings.HasPrefix(service, r.prefix) {
+			return r.pool, nil
+		}
+	}
+	end := bridgeEnd(codes.Unimplemented, reasonMethod, "no backend for service %.256q", service)
+	return nil, &end
 }

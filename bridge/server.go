@@ -2,34 +2,145 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/transport/access"
+	"github.com/pollbridge/pollbridge/transport/longpoll"
+	"github.com/pollbridge/pollbridge/transport/ws"
 )
 
 // Server is a bridge. It is an http.Handler.
 type Server struct {
-	cfg Config
+	cfg      Config
+	rules    methodRules
+	routes   []backendRoute
+	pools    []*backend.Pool
+	registry *session.Registry
+	metrics  *metrics
+	mux      *http.ServeMux
+
+	draining atomic.Bool
+	shutdown func(context.Context) error
 }
 
 // New returns a Server that is ready to serve. It dials its backends but does
-// not wait for them. The error is Config.Validate's, or names the file or
-// target that cannot be used.
+// not wait for them. The error is Config.Validate's, or names the file, target
+// or service config that cannot be used.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg.withDefaults()}, nil
+	s := &Server{cfg: cfg.withDefaults()}
+	s.rules = newMethodRules(s.cfg)
+	policy, err := access.New(access.Config{
+		AllowOrigins:   s.cfg.AllowOrigins,
+		AllowHosts:     s.cfg.AllowHosts,
+		TrustedProxies: s.cfg.TrustedProxies,
+		PrivateNetwork: s.cfg.AllowPrivateNetwork,
+		Logger:         s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.dial(); err != nil {
+		return nil, err
+	}
+	s.routes = newRoutes(s.cfg, s.pools)
+	s.registry = session.NewRegistry(s.sessionConfig())
+	s.metrics = newMetrics(s)
+	s.mux = s.newMux(policy)
+	s.shutdown = onceWith(s.end)
+	return s, nil
 }
 
-// ServeHTTP serves every route under Config.Prefix, and 404 elsewhere.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+// dial makes the backends' pools: all of them, or none.
+func (s *Server) dial() error {
+	for i, b := range s.cfg.Backends {
+		pool, err := backend.New(b.pool(s.cfg))
+		if err != nil {
+			return errors.Join(&ConfigError{Field: fieldOf(i), Problem: err.Error()}, s.closePools())
+		}
+		s.pools = append(s.pools, pool)
+	}
+	return nil
+}
 
-// AdminHandler serves /healthz, /readyz and /metrics. It is meant for a
-// listener that only operators reach.
-func (s *Server) AdminHandler() http.Handler { return http.NotFoundHandler() }
+func (s *Server) closePools() error {
+	var errs []error
+	for _, p := range s.pools {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) sessionConfig() session.Config {
+	c := s.cfg
+	cfg := session.Config{
+		Handle:           s.handle,
+		Logger:           c.Logger,
+		Release:          "pollbridge/" + Version(),
+		Hold:             c.Hold,
+		ResumeWindow:     c.ResumeWindow,
+		PauseMax:         c.PauseMax,
+		MaxMessage:       c.MaxMessageBytes,
+		MaxMetadata:      c.MaxMetadataBytes,
+		MaxBatch:         c.MaxBatchBytes,
+		MaxStreams:       c.MaxStreams,
+		MaxSessions:      c.MaxSessions,
+		MaxPerPrincipal:  c.MaxSessionsPerPrincipal,
+		MaxBufferedBytes: c.MaxBufferedBytes,
+	}
+	if c.Authenticate != nil || len(c.ForwardHeaders) > 0 {
+		cfg.Authenticate = s.authenticate
+	}
+	return cfg
+}
+
+func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
+	mux := http.NewServeMux()
+	prefix := s.cfg.Prefix
+	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}))
+	mux.Handle(prefix+"/v1/{sid}/ws", ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}))
+	handleScripts(mux, prefix)
+	mux.HandleFunc("/", policy.NotFound)
+	return mux
+}
+
+// ServeHTTP serves every route under Config.Prefix, and 404 elsewhere. A
+// server in front of it must not buffer, compress or time out its answers.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // Shutdown ends the bridge in order: /readyz turns false, clients are told to
 // open their next RPCs elsewhere, parked polls are answered, open RPCs go on
 // until ctx ends, or for Config.DrainTimeout when ctx has no deadline. Then
 // every session is closed, and the backends' channels with them. It returns
-// ctx's cause when RPCs had to be cut.
-func (s *Server) Shutdown(ctx context.Context) error { return nil }
+// ctx's cause when RPCs had to be cut. Later calls wait for the first and
+// return what it did. Shut an http.Server down after its bridge: it would wait
+// for parked polls, and does not know WebSockets.
+func (s *Server) Shutdown(ctx context.Context) error { return s.shutdown(ctx) }
+
+func (s *Server) end(ctx context.Context) error {
+	s.draining.Store(true)
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.DrainTimeout)
+		defer cancel()
+	}
+	return errors.Join(s.registry.Drain(ctx), s.closePools())
+}
+
+// onceWith is sync.OnceValue for a function of a context: the first one's
+// counts.
+func onceWith(f func(context.Context) error) func(context.Context) error {
+	var once sync.Once
+	var err error
+	return func(ctx context.Context) error {
+		once.Do(func() { err = f(ctx) })
+		return err
+	}
+}

@@ -1,0 +1,84 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// identity is what a session keeps of the request that began it.
+type identity struct {
+	principal Principal
+	headers   metadata.MD // Config.ForwardHeaders
+}
+
+// forward puts the forwarded headers over what the client set.
+func (i *identity) forward(md metadata.MD) {
+	for key, values := range i.headers {
+		md[key] = values
+	}
+}
+
+type principalKey struct{}
+
+// PrincipalFrom tells who an RPC is for. It is meant for client interceptors
+// among a backend's DialOptions; ok is false outside of them.
+func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
+	p, ok = ctx.Value(principalKey{}).(Principal)
+	return p, ok
+}
+
+var errUnauthenticated = errors.New("authentication failed")
+
+// authenticate is session.Config's Authenticate.
+func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token string) (session.Principal, error) {
+	who := Principal{Name: hello.RemoteAddr}
+	if s.cfg.Authenticate != nil {
+		var err error
+		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: hello.Request, Token: token, RemoteAddr: hello.RemoteAddr})
+		if err != nil {
+			return session.Principal{}, s.refusal(hello, err)
+		}
+	}
+	id := &identity{principal: who, headers: forwarded(hello.Request, s.cfg.ForwardHeaders)}
+	return session.Principal{Name: who.Name, Value: id}, nil
+}
+
+// refusal is what the client may know of a failed authentication.
+func (s *Server) refusal(hello transport.Hello, err error) error {
+	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
+	if st, ok := status.FromError(err); ok {
+		return errors.New(st.Message())
+	}
+	return errUnauthenticated
+}
+
+// forwarded takes the named headers from a request. A value that gRPC forbids
+// is left out: it is the browser's, and must not fail every RPC.
+func forwarded(r *http.Request, names []string) metadata.MD {
+	md := metadata.MD{}
+	for _, name := range names {
+		for _, v := range r.Header.Values(name) {
+			if printable(v) {
+				md.Append(strings.ToLower(name), v)
+			}
+		}
+	}
+	return md
+}
+
+func printable(v string) bool {
+	for _, c := range []byte(v) {
+		if c < 0x20 || c > 0x7e {
+			return false
+		}
+	}
+	return true
+}

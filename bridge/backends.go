@@ -1,0 +1,36 @@
+package bridge
+
+import (
+	"fmt"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+)
+
+// pool is the Backend in the form that package backend takes.
+func (b Backend) pool(c Config) backend.Config {
+	cfg := backend.Config{
+		Name:          b.Name,
+		Target:        b.Target,
+		ClientConn:    b.ClientConn,
+		Server:        b.GRPCServer,
+		Profile:       backend.Profile(b.Profile),
+		ServiceConfig: b.ServiceConfig,
+		ReadyTimeout:  b.ReadyTimeout,
+		MaxStreams:    b.MaxConcurrentStreams,
+		MaxMessage:    c.MaxMessageBytes,
+		UserAgent:     "pollbridge/" + Version(),
+		DialOptions:   b.DialOptions,
+		Logger:        c.Logger,
+	}
+	if b.TLS != nil {
+		cfg.TLS = &backend.TLS{
+			CAFile:     b.TLS.CAFile,
+			ServerName: b.TLS.ServerName,
+			CertFile:   b.TLS.CertFile,
+			KeyFile:    b.TLS.KeyFile,
+		}
+	}
+	return cfg
+}
+
+func fieldOf(backend int) string { return fmt.Sprintf("Backends[%d]", backend) }

@@ -1,0 +1,158 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// stream is what a proxy needs of a session.Stream.
+type stream interface {
+	Recv(context.Context) (session.Message, error)
+	Send(context.Context, session.Message) error
+	SendHeaders([]wire.Metadatum) error
+}
+
+// handle serves one RPC, in a goroutine of its own: it is session.Config's
+// Handle.
+func (s *Server) handle(st *session.Stream) {
+	began := time.Now()
+	s.metrics.started.Inc()
+	sess := st.Session()
+	who, _ := sess.Principal().Value.(*identity)
+	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), who: who})
+	st.End(end)
+	s.metrics.completed(end.Status, time.Since(began))
+}
+
+// rpc is what is known of an RPC when it begins.
+type rpc struct {
+	open    *wire.Open
+	session string
+	who     *identity // nil: nothing but an address is known
+}
+
+// serve runs one RPC to its end. It returns when both pumps have.
+func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
+	pool, refusal := s.route(r.open.Method)
+	if refusal != nil {
+		return *refusal
+	}
+	md := requestMetadata(r.open.Metadata)
+	if r.who != nil {
+		ctx = context.WithValue(ctx, principalKey{}, r.who.principal)
+		r.who.forward(md)
+	}
+	call, err := pool.Start(ctx, r.open.Method, md, backend.CallOptions{
+		Key:            r.session,
+		Compression:    r.open.Compression,
+		ContentSubtype: r.open.ContentSubtype,
+		WaitForReady:   r.open.WaitForReady,
+		SingleRequest:  r.open.SingleRequest,
+	})
+	if err != nil {
+		return startEnd(ctx, err)
+	}
+	p := &proxy{ctx: ctx, stream: st, call: call, maxMetadata: s.cfg.MaxMetadataBytes}
+	return p.run(r.open.SingleRequest)
+}
+
+// proxy joins a stream and a call: pumpUp takes messages to the backend,
+// pumpDown takes what the backend says to the client.
+type proxy struct {
+	ctx         context.Context // the stream's
+	stream      stream
+	call        *backend.Call
+	maxMetadata int
+
+	upError error // why pumpUp gave the call up; to be read when it returned
+}
+
+func (p *proxy) run(singleRequest bool) wire.End {
+	ctx, stop := context.WithCancel(p.ctx)
+	defer stop()
+	var up sync.WaitGroup
+	if singleRequest {
+		p.pumpUp(ctx)
+	} else {
+		up.Go(func() { p.pumpUp(ctx) })
+	}
+	end := p.pumpDown()
+	stop()
+	p.call.Close()
+	up.Wait()
+	if p.upError != nil {
+		return callEnd(p.ctx, p.upError, nil)
+	}
+	return end
+}
+
+// pumpUp sends the client's messages and half-close. The credit for a message
+// goes back with the Recv after it, which is when gRPC has taken it.
+func (p *proxy) pumpUp(ctx context.Context) {
+	for {
+		m, err := p.stream.Recv(ctx)
+		if errors.Is(err, io.EOF) {
+			err = p.call.CloseSend()
+			p.giveUp(err)
+			return
+		}
+		if err != nil {
+			return // the RPC is over, or ctx ended: the call ends with it
+		}
+		if err := p.call.Send(m.Pieces); err != nil {
+			p.giveUp(err)
+			return
+		}
+	}
+}
+
+// giveUp ends a call that gRPC refuses to send more on. io.EOF says that the
+// backend has ended it: pumpDown learns how.
+func (p *proxy) giveUp(err error) {
+	if err == nil || errors.Is(err, io.EOF) {
+		return
+	}
+	p.upError = err
+	p.call.Close()
+}
+
+// pumpDown forwards headers as soon as they are there, then messages, and
+// returns how the RPC ended.
+func (p *proxy) pumpDown() wire.End {
+	header, err := p.call.Header()
+	if err != nil {
+		return callEnd(p.ctx, err, nil)
+	}
+	if header != nil {
+		if n := metadataSize(header); n > p.maxMetadata {
+			return tooMuchMetadata("headers", n, p.maxMetadata)
+		}
+		if err := p.stream.SendHeaders(wireMetadata(header)); err != nil {
+			return callEnd(p.ctx, err, nil)
+		}
+	}
+	for {
+		m, err := p.call.Recv()
+		if err != nil {
+			return p.ended(err)
+		}
+		if err := p.stream.Send(p.ctx, session.Message(m)); err != nil {
+			return callEnd(p.ctx, err, nil)
+		}
+	}
+}
+
+func (p *proxy) ended(err error) wire.End {
+	trailer := p.call.Trailer()
+	if n := metadataSize(trailer); n > p.maxMetadata {
+		return tooMuchMetadata("trailers", n, p.maxMetadata)
+	}
+	return callEnd(p.ctx, err, trailer)
+}

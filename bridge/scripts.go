@@ -1,0 +1,33 @@
+package bridge
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"github.com/pollbridge/pollbridge/jsclient"
+)
+
+// handleScripts serves the browser client. It holds no secret, so that pages
+// of any origin may load it.
+func handleScripts(mux *http.ServeMux, prefix string) {
+	mux.Handle("GET "+prefix+"/client.js", script(jsclient.Module))
+	mux.Handle("GET "+prefix+"/client.global.js", script(jsclient.Global))
+}
+
+func script(text []byte) http.Handler {
+	sum := sha256.Sum256(text)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/javascript; charset=utf-8")
+		h.Set("ETag", tag)
+		h.Set("Cache-Control", "no-cache") // ask each time, mostly answered by 304
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+	})
+}

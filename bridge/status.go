@@ -1,0 +1,86 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// reasonMethod is the reason of an RPC whose method the bridge does not pass
+// on.
+const reasonMethod = "method"
+
+// reasonBackend is the reason of an RPC that no backend took.
+const reasonBackend = "backend"
+
+// bridgeEnd is a status that the bridge made.
+func bridgeEnd(code codes.Code, reason, format string, args ...any) wire.End {
+	return wire.End{Status: uint32(code), Message: fmt.Sprintf(format, args...), Origin: wire.OriginBridge, Reason: reason}
+}
+
+func tooMuchMetadata(what string, size, limit int) wire.End {
+	return bridgeEnd(codes.ResourceExhausted, session.ReasonLimit, "%s of %d bytes are over the limit of %d", what, size, limit)
+}
+
+// startEnd is how an RPC ends that no backend took.
+func startEnd(ctx context.Context, err error) wire.End {
+	end := callEnd(ctx, err, nil)
+	if end.Origin == wire.OriginBackend {
+		end.Origin, end.Reason = wire.OriginBridge, reasonBackend
+	}
+	return end
+}
+
+// callEnd is how an RPC ended: with the backend's status, unless err only
+// echoes that the stream was over before.
+func callEnd(ctx context.Context, err error, trailer metadata.MD) wire.End {
+	if end, over := streamEnd(ctx, err); over {
+		return end
+	}
+	end := wire.End{Trailers: wireMetadata(trailer)}
+	if errors.Is(err, io.EOF) {
+		return end
+	}
+	st := status.Convert(err)
+	end.Status = uint32(st.Code())
+	end.Message = strings.ToValidUTF8(st.Message(), "\ufffd")
+	if p := st.Proto(); len(p.GetDetails()) > 0 {
+		// It came off the wire, so it can be put back on it.
+		end.Details, _ = proto.Marshal(p)
+	}
+	return end
+}
+
+// streamEnd tells whether err comes of the stream's end: the client's cancel,
+// the deadline, the session's loss.
+func streamEnd(ctx context.Context, err error) (wire.End, bool) {
+	why, ok := errors.AsType[*session.Error](err)
+	if !ok {
+		code := status.Code(err)
+		if ctx.Err() == nil || code != codes.Canceled && code != codes.DeadlineExceeded {
+			return wire.End{}, false
+		}
+		if why, ok = errors.AsType[*session.Error](context.Cause(ctx)); !ok {
+			return wire.End{}, false
+		}
+	}
+	switch why.Reason {
+	case session.ReasonDeadline:
+		return bridgeEnd(codes.DeadlineExceeded, why.Reason, "%v", context.DeadlineExceeded), true
+	case session.ReasonCancelled:
+		return bridgeEnd(codes.Canceled, why.Reason, "%v", context.Canceled), true
+	case session.ReasonLimit:
+		return bridgeEnd(codes.ResourceExhausted, why.Reason, "%s", why.Message), true
+	}
+	return bridgeEnd(codes.Unavailable, why.Reason, "%s", why.Message), true
+}

@@ -1,0 +1,139 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/prototext"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+)
+
+// transports are the choices that every scenario runs with.
+var transports = map[string][]string{
+	"longpoll": {"longpoll"},
+	"ws":       {"ws"},
+	"ladder":   nil,
+}
+
+// world is a test service, reached directly and through a bridge. All of it is
+// in memory, so that it can live in a bubble.
+type world struct {
+	Service *testsvc.Server
+	Direct  *grpc.ClientConn
+	Bridged *client.Channel
+	Bridge  *bridge.Server
+}
+
+func newWorld(t *testing.T, choice []string, cfg bridge.Config) *world {
+	t.Helper()
+	w := &world{Service: testsvc.New()}
+	backend := bufconn.Listen(256 << 10)
+	w.Service.Serve(backend)
+	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })
+
+	var err error
+	w.Direct, err = grpc.NewClient("passthrough:///backend", dial, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Backends = []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}}
+	w.Bridge, err = bridge.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := bufconn.Listen(256 << 10)
+	server := &http.Server{Handler: w.Bridge}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(front) }()
+	w.Bridged, err = client.New("http://bridge.test", client.Config{
+		Transports: choice,
+		Dial:       func(ctx context.Context, _, _ string) (net.Conn, error) { return front.DialContext(ctx) },
+		Proxy:      func(*http.Request) (*url.URL, error) { return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		check(t, w.Bridged.Close())
+		check(t, w.Direct.Close())
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		check(t, w.Bridge.Shutdown(ctx))
+		check(t, server.Close())
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		w.Service.Stop()
+	})
+	return w
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// transcript is all that a caller sees of an RPC, in a form that prints.
+type transcript struct {
+	Header   metadata.MD
+	Messages []string
+	Trailer  metadata.MD
+	Status   string
+}
+
+func (tr *transcript) end(err error) {
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	tr.Status = prototext.MarshalOptions{}.Format(status.Convert(err).Proto())
+}
+
+func (tr *transcript) message(m *echopb.Reply) {
+	for _, p := range m.GetMetadata() {
+		switch p.GetKey() {
+		case ":authority", "user-agent", "x-user-agent": // each channel's own
+			p.Value = nil
+		}
+	}
+	tr.Messages = append(tr.Messages, fmt.Sprintf("%d %x %d %d %v", m.GetNumber(), m.GetPayload(), m.GetRequests(), m.GetRequestBytes(), m.GetMetadata()))
+}
+
+// receive writes a stream of replies down, or the error that it began with.
+func receive(stream replies, err error) *transcript {
+	if err != nil {
+		return failed(err)
+	}
+	tr := &transcript{}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			tr.finish(stream, err)
+			return tr
+		}
+		tr.message(m)
+	}
+}
+
+func failed(err error) *transcript {
+	tr := &transcript{}
+	tr.end(err)
+	return tr
+}
