@@ -25,7 +25,7 @@ var hopKeys = map[string]bool{
 	"trailer":           true,
 	"transfer-encoding": true,
 	"upgrade":           true,
-	"user-agent":        true, // the bridge's own; see requestMetadata
+	"user-agent":        true, // a channel's in gRPC, not a call's: the bridge's own goes
 }
 
 // droppedKey tells whether metadata of this key is left out of what the
@@ -55,16 +55,11 @@ func validKey(key string) bool {
 
 // requestMetadata turns what an Open frame carries into gRPC metadata. Keys
 // are taken in lower case, as gRPC does. What gRPC forbids is left in: gRPC
-// then refuses the RPC with an INTERNAL status that names the key. A user-agent
-// is a channel's in gRPC, not a call's: the client's goes to x-user-agent, where
-// backends know it from gRPC-Web.
+// then refuses the RPC with an INTERNAL status that names the key.
 func requestMetadata(list []wire.Metadatum) metadata.MD {
 	md := make(metadata.MD, len(list))
 	for _, m := range list {
 		key := strings.ToLower(m.Key)
-		if key == "user-agent" {
-			key = "x-user-agent"
-		}
 		if !droppedKey(key) {
 			md[key] = append(md[key], string(m.Value))
 		}

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,8 +151,8 @@ func TestKinds_asDirectly(t *testing.T) {
 						w := newWorld(t, choice, bridge.Config{})
 						want := play(t, run, w.Direct, sc)
 						got := play(t, run, w.Bridged, sc)
-						if !reflect.DeepEqual(got, want) {
-							t.Errorf("through the bridge:\n%.2000v\ndirectly:\n%.2000v", got, want)
+						if got != want {
+							t.Errorf("through the bridge:\n%.2000s\ndirectly:\n%.2000s", got, want)
 						}
 						synctest.Wait()
 						if n := w.Service.Counts().Active; n != 0 {
@@ -166,11 +165,17 @@ func TestKinds_asDirectly(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, run func(context.Context, grpc.ClientConnInterface, scenario) *transcript, cc grpc.ClientConnInterface, sc scenario) *transcript {
+func play(t *testing.T, run func(context.Context, grpc.ClientConnInterface, scenario) *transcript, cc grpc.ClientConnInterface, sc scenario) string {
 	ctx, cancel := context.WithCancel(t.Context())
 	if sc.timeout > 0 {
 		ctx, cancel = context.WithTimeout(t.Context(), sc.timeout)
 	}
 	defer cancel()
-	return run(metadata.NewOutgoingContext(ctx, sc.metadata), cc, sc)
+	tr := run(metadata.NewOutgoingContext(ctx, sc.metadata), cc, sc)
+	if sc.timeout > 0 {
+		// The server's clock runs out at the same moment: who is first decides
+		// whether its headers and trailers are seen.
+		tr.Header, tr.Trailer = nil, nil
+	}
+	return tr.String()
 }

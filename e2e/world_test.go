@@ -2,12 +2,14 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +101,10 @@ type transcript struct {
 	Status   string
 }
 
+func (tr *transcript) String() string {
+	return fmt.Sprintf("header  %v\n%s\ntrailer %v\nstatus  %s", tr.Header, strings.Join(tr.Messages, "\n"), tr.Trailer, tr.Status)
+}
+
 func (tr *transcript) end(err error) {
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -109,11 +115,11 @@ func (tr *transcript) end(err error) {
 func (tr *transcript) message(m *echopb.Reply) {
 	for _, p := range m.GetMetadata() {
 		switch p.GetKey() {
-		case ":authority", "user-agent", "x-user-agent": // each channel's own
+		case ":authority", "user-agent": // each channel's own
 			p.Value = nil
 		}
 	}
-	tr.Messages = append(tr.Messages, fmt.Sprintf("%d %x %d %d %v", m.GetNumber(), m.GetPayload(), m.GetRequests(), m.GetRequestBytes(), m.GetMetadata()))
+	tr.Messages = append(tr.Messages, fmt.Sprintf("%d %x of %d: %d %d %v", m.GetNumber(), sha256.Sum256(m.GetPayload()), len(m.GetPayload()), m.GetRequests(), m.GetRequestBytes(), m.GetMetadata()))
 }
 
 // receive writes a stream of replies down, or the error that it began with.
