@@ -1,0 +1,124 @@
+import { fromWire, type Metadata, toWire } from "./metadata.js";
+import { bridgeEnd, CANCELLED, DEADLINE_EXCEEDED } from "./session/errors.js";
+import { Stream } from "./session/stream.js";
+import { Code, type Status, StatusError, toStatus } from "./status.js";
+import type { Open } from "./wire/batch.js";
+
+/** CallOptions are the options of one RPC. */
+export interface CallOptions {
+  /** Request metadata. Default: none. */
+  metadata?: Metadata | undefined;
+  /** Time allowed for the whole RPC, in milliseconds, from now on. Default: no deadline. */
+  timeoutMs?: number | undefined;
+  /** Cancels the RPC when it aborts. */
+  signal?: AbortSignal | undefined;
+  /** Compression of messages towards the gRPC server, e.g. "gzip". Default: none. */
+  compression?: string | undefined;
+  /**
+   * The RPC may run twice without harm, so that it need not wait until the
+   * session is open: it saves a round trip. Default: false.
+   */
+  idempotent?: boolean | undefined;
+  /** Wait until the gRPC server can be reached instead of failing soon. Default: false. */
+  waitForReady?: boolean | undefined;
+}
+
+const METHOD = /^\/[^/]+\/[^/]+$/;
+/** Longest delay of setTimeout, in milliseconds. */
+const MAX_DELAY = 2 ** 31 - 1;
+
+/** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
+export function newOpen(path: string, options: CallOptions, single: boolean): Open {
+  const method = path.startsWith("/") ? path : "/" + path;
+  if (!METHOD.test(method)) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
+  const timeout = options.timeoutMs;
+  if (timeout !== undefined && !(timeout >= 0)) throw new TypeError(`timeoutMs ${timeout}: must be 0 or more`);
+  return {
+    method,
+    metadata: toWire(options.metadata ?? []),
+    ...(timeout !== undefined && Number.isFinite(timeout) && { timeoutMicros: Math.round(1000 * timeout) }),
+    createdMicros: 0,
+    compression: options.compression ?? "",
+    early: options.idempotent ?? false,
+    contentSubtype: "",
+    waitForReady: options.waitForReady ?? false,
+    singleRequest: single,
+    singleResponse: single,
+  };
+}
+
+/** Call is one RPC, of any of the four kinds. */
+export class Call {
+  /** Resolves with the response headers as soon as they came; with none if the RPC ends without any. Never rejects. */
+  readonly headers: Promise<Metadata>;
+  /** Resolves when the RPC is over. Never rejects. */
+  readonly status: Promise<Status>;
+  /**
+   * The response messages, in order; to be iterated once. Ends with a
+   * StatusError unless the status is OK. Leaving the loop early cancels the
+   * RPC. What is not read is not sent for: reading slowly slows the server.
+   */
+  readonly messages: AsyncIterableIterator<Uint8Array>;
+  readonly #stream: Stream;
+
+  /** Made by Channel.open. */
+  constructor(stream: Stream, options: CallOptions) {
+    this.#stream = stream;
+    this.headers = stream.headers.then(fromWire);
+    this.status = stream.ended.then(toStatus);
+    this.messages = this.#iterate();
+    this.#watch(options);
+  }
+
+  /**
+   * Sends one message. Resolves when there is room for the next: await it, and
+   * a slow network or server slows the sender. The bytes are copied. Rejects
+   * with a StatusError if the RPC has ended otherwise than OK; after OK, what
+   * is sent goes nowhere, as in gRPC.
+   */
+  send(bytes: Uint8Array): Promise<void> {
+    const sent = this.#send(bytes.slice());
+    sent.catch(() => undefined); // who does not await learns it from status
+    return sent;
+  }
+
+  async #send(bytes: Uint8Array): Promise<void> {
+    await this.#stream.send(bytes);
+    const end = this.#stream.status;
+    if (end && end.status !== Code.ok) throw new StatusError(toStatus(end));
+  }
+
+  /** Says that no more messages follow: the half-close. */
+  closeSend(): void {
+    this.#stream.closeSend();
+  }
+
+  /** Gives the RPC up. Its status is CANCELLED unless it had ended before. */
+  cancel(): void {
+    this.#stream.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
+  }
+
+  async *#iterate(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for (let message = await this.#stream.recv(); message; message = await this.#stream.recv()) yield message;
+    } finally {
+      this.cancel();
+    }
+    const status = await this.status;
+    if (status.code !== Code.ok) throw new StatusError(status);
+  }
+
+  /** Ends the RPC at its deadline or when its signal aborts. */
+  #watch({ timeoutMs, signal }: CallOptions): void {
+    const stream = this.#stream;
+    const abort = (): void => this.cancel();
+    if (signal?.aborted) return abort();
+    signal?.addEventListener("abort", abort);
+    const expire = (): void => stream.giveUp(bridgeEnd(DEADLINE_EXCEEDED, "deadline", `deadline of ${timeoutMs} ms exceeded`));
+    const timer = timeoutMs !== undefined && timeoutMs <= MAX_DELAY ? setTimeout(expire, timeoutMs) : undefined;
+    void stream.ended.then(() => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    });
+  }
+}

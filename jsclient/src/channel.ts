@@ -1,0 +1,245 @@
+import { Call, type CallOptions, newOpen } from "./call.js";
+import { Backoff } from "./link/backoff.js";
+import { HttpCarrier, type WebSocketConstructor } from "./link/carrier.js";
+import { Ladder, type Transport } from "./link/ladder.js";
+import type { Metadata } from "./metadata.js";
+import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./session/errors.js";
+import { Session } from "./session/session.js";
+import { Stream } from "./session/stream.js";
+import { Code, type Status, StatusError } from "./status.js";
+import type { Open } from "./wire/batch.js";
+
+/** ChannelOptions configure a Channel. */
+export interface ChannelOptions {
+  /**
+   * One transport forces it. Both (the default) begin with long-polling and go
+   * over to a WebSocket once it has proved itself. Without a WebSocket class
+   * only long-polling is used unless "ws" is forced.
+   */
+  transports?: readonly Transport[] | undefined;
+  /** Open the session with the first RPC, not at once. Default: false. */
+  lazy?: boolean | undefined;
+  /** Gives the credential for each new session. Default: none. */
+  auth?: (() => string | Promise<string>) | undefined;
+  /** Of the requests, as fetch knows it. Default: "same-origin". */
+  credentials?: RequestCredentials | undefined;
+  /** Default: the global fetch. */
+  fetch?: typeof fetch | undefined;
+  /** Default: the global WebSocket; Node 20 has none. */
+  WebSocket?: WebSocketConstructor | undefined;
+  /** Longest response message, in bytes; a longer one ends its RPC with RESOURCE_EXHAUSTED. Default: 16 MiB. */
+  maxMessageBytes?: number | undefined;
+  /** Longest time that a poll is held, in milliseconds. Default: 25,000: shorter than what proxies cut by default. */
+  holdMs?: number | undefined;
+}
+
+/** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
+export type State = "connecting" | "open" | "retrying" | "closed";
+
+/** What a unary RPC gives. */
+export interface UnaryResponse {
+  readonly headers: Metadata;
+  readonly message: Uint8Array;
+  readonly trailers: Metadata;
+}
+
+/** The client's release, as the Hello tells it. */
+const RELEASE = "pollbridge-js/0.1.0";
+const STREAM_WINDOW = 64 << 10;
+/** A lost session that lived so long, in milliseconds, is replaced soon. */
+const LONG_LIFE = 10_000;
+
+/**
+ * Channel calls gRPC services through a bridge. It keeps one session, repairs
+ * its links, and replaces it when it is lost. It dispatches "statechange" when
+ * state, transport or lastError have changed.
+ */
+export class Channel extends EventTarget {
+  readonly #carrier: HttpCarrier;
+  readonly #options: ChannelOptions;
+  readonly #transports: readonly Transport[];
+  readonly #backoff = new Backoff();
+  /** Every session that lives, with its links: the current one and those that finish their RPCs. */
+  readonly #sessions = new Map<Session, Ladder>();
+  #current: Session | undefined;
+  #state: State = "connecting";
+  #transport: Transport | undefined;
+  #lastError: Error | undefined;
+  /** Why the channel is of no more use. */
+  #final: SessionError | undefined;
+  /** No session is opened before, on the clock of performance.now (E3). */
+  #notBefore = 0;
+
+  /**
+   * Makes a channel to the bridge at url, which may be relative in a page; a
+   * url without a path means the prefix /bridge. Throws TypeError for a bad url
+   * or option.
+   */
+  constructor(url: string | URL, options: ChannelOptions = {}) {
+    super();
+    this.#options = options;
+    this.#carrier = new HttpCarrier({ url, fetch: options.fetch, WebSocket: options.WebSocket, credentials: options.credentials });
+    this.#transports = this.#choose(options.transports ?? ["longpoll", "ws"]);
+    if (!options.lazy) this.#ensure(0);
+  }
+
+  #choose(wanted: readonly Transport[]): readonly Transport[] {
+    const unknown = wanted.find((t) => t !== "longpoll" && t !== "ws");
+    if (wanted.length === 0 || unknown) throw new TypeError(`transports ${JSON.stringify(wanted)}: must be "longpoll", "ws" or both`);
+    if (this.#carrier.hasWebSocket) return wanted;
+    if (!wanted.includes("longpoll")) throw new TypeError("there is no WebSocket class here: give one in the option WebSocket");
+    return ["longpoll"];
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** What carries messages now; undefined while nothing does. */
+  get transport(): Transport | undefined {
+    return this.#transport;
+  }
+
+  /** Round-trip time to the bridge in milliseconds, smoothed; undefined before it was measured. */
+  get rtt(): number | undefined {
+    return this.#current?.path.smooth || undefined;
+  }
+
+  /** The latest thing that went wrong, whether or not it was mended since. */
+  get lastError(): Error | undefined {
+    return this.#lastError;
+  }
+
+  /**
+   * Starts an RPC of any kind: path is "/package.Service/Method". Throws
+   * TypeError for a path or metadata that gRPC forbids; everything else that
+   * goes wrong is the call's status.
+   */
+  open(path: string, options: CallOptions = {}): Call {
+    return new Call(this.#stream(newOpen(path, options, false)), options);
+  }
+
+  /** Makes a unary RPC. Rejects with a StatusError unless it ends OK with one message. */
+  async unary(path: string, message: Uint8Array, options: CallOptions = {}): Promise<UnaryResponse> {
+    const call = new Call(this.#stream(newOpen(path, options, true)), options);
+    void call.send(message);
+    call.closeSend();
+    const messages: Uint8Array[] = [];
+    for await (const response of call.messages) messages.push(response);
+    const status = await call.status;
+    const [response, more] = messages;
+    if (!response || more) throw new StatusError(cardinality(status, messages.length));
+    return { headers: await call.headers, message: response, trailers: status.trailers };
+  }
+
+  /** Closes the channel for good: open RPCs end with CANCELLED. May be called again. */
+  close(): void {
+    if (this.#final?.reason === "closed") return;
+    this.#final = new SessionError("closed", "the channel was closed");
+    for (const session of this.#sessions.keys()) session.close();
+    this.#current = undefined;
+    this.#changed();
+  }
+
+  /** Cuts every link at once, as a failing network would. For tests and demonstrations. */
+  disrupt(): void {
+    for (const ladder of this.#sessions.values()) ladder.drop();
+  }
+
+  #stream(open: Open): Stream {
+    const stream = new Stream(open, STREAM_WINDOW);
+    if (this.#final) stream.finish(finalEnd(this.#final));
+    else this.#ensure(0).adopt(stream);
+    return stream;
+  }
+
+  /** The session for new RPCs; opens one, after a delay, if there is none. */
+  #ensure(delay: number): Session {
+    return (this.#current ??= this.#openSession(Math.max(delay, this.#notBefore - performance.now())));
+  }
+
+  #openSession(delay: number): Session {
+    const config = {
+      release: RELEASE,
+      token: "",
+      streamWindow: STREAM_WINDOW,
+      maxMessageBytes: this.#options.maxMessageBytes ?? 16 << 20,
+    };
+    const session: Session = new Session(config, {
+      changed: () => this.#changed(),
+      over: (why, orphans) => this.#lost(session, why, orphans),
+      goAway: (spread) => this.#goAway(session, spread),
+    });
+    const ladder = new Ladder(session, this.#carrier, this.#transports, this.#options.holdMs ?? 25_000);
+    this.#sessions.set(session, ladder);
+    if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
+    else void this.#start(session, ladder);
+    return session;
+  }
+
+  async #start(session: Session, ladder: Ladder): Promise<void> {
+    if (session.error) return;
+    const { auth } = this.#options;
+    try {
+      if (auth) session.config.token = await Promise.resolve().then(auth);
+      if (!session.error) session.start(ladder);
+    } catch (err) {
+      session.end(new SessionError("unauthenticated", `no credential: ${String(err)}`));
+    }
+  }
+
+  #lost(session: Session, why: SessionError, orphans: Stream[]): void {
+    this.#sessions.delete(session);
+    const wasCurrent = this.#current === session;
+    if (wasCurrent) this.#current = undefined;
+    if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
+    if (why.reason !== "closed") this.#lastError = why;
+    const hopeless = this.#final ?? (why.reason === "unreachable" || why.reason === "unauthenticated" ? why : undefined);
+    if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, false));
+    if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
+    this.#changed();
+  }
+
+  /** Opens another session if somebody waits for one, or is to find one open. */
+  #replace(session: Session, why: SessionError, orphans: Stream[]): void {
+    const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated";
+    if (orphans.length === 0 && !eager) return;
+    if (session.welcomed && session.now() > LONG_LIFE) this.#backoff.reset();
+    const next = this.#ensure(this.#backoff.next(false, orphans.length === 0));
+    for (const stream of orphans) next.adopt(stream);
+  }
+
+  /** The bridge asks for new RPCs to go to another session (E3). */
+  #goAway(session: Session, spread: number): void {
+    if (this.#current !== session) return;
+    this.#current = undefined;
+    this.#notBefore = performance.now() + Math.random() * spread;
+    const orphans = session.release();
+    if (!this.#options.lazy) this.#ensure(0);
+    for (const stream of orphans) this.#ensure(0).adopt(stream);
+    session.whenIdle(() => session.close());
+  }
+
+  #changed(): void {
+    const session = this.#current;
+    const state = this.#final ? "closed" : (session?.phase ?? this.#state);
+    const transport = session && this.#sessions.get(session)?.transport;
+    const lastError = session?.lastError ?? this.#lastError;
+    if (state === this.#state && transport === this.#transport && lastError === this.#lastError) return;
+    this.#state = state;
+    this.#transport = transport;
+    this.#lastError = lastError;
+    this.dispatchEvent(new Event("statechange"));
+  }
+}
+
+/** The end of an RPC on a channel that is of no more use. */
+function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
+  return why.reason === "closed" ? bridgeEnd(CANCELLED, why.reason, why.message) : lossEnd(why, false);
+}
+
+/** The status of a unary RPC that ended OK, but with so many messages instead of one. */
+function cardinality(status: Status, count: number): Status {
+  const message = `a unary RPC must give one message, this gave ${count}`;
+  return { ...status, code: Code.unimplemented, message, origin: "bridge", reason: "cardinality" };
+}

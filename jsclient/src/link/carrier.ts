@@ -1,0 +1,168 @@
+// How batches reach a bridge: fetch and WebSocket. No rule of the protocol is
+// known here.
+
+/** Weather is anything but a batch of ours: it never ends a session (W2). */
+export class Weather extends Error {
+  override name = "Weather";
+  /** HTTP status, where there was one. */
+  readonly status: number | undefined;
+  /** The answer began and was cut. */
+  readonly cut: boolean;
+  /** A foreign Retry-After, in milliseconds. */
+  readonly retryAfterMillis: number;
+
+  constructor(message: string, seen: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {}) {
+    super(message, { cause: seen.cause });
+    this.status = seen.status;
+    this.cut = seen.cut ?? false;
+    this.retryAfterMillis = seen.retryAfterMillis ?? 0;
+  }
+}
+
+/** OriginError tells that the bridge itself refused this page's origin: final (W4). */
+export class OriginError extends Error {
+  override name = "OriginError";
+}
+
+/** What happens on a WebSocket. */
+export interface SocketEvents {
+  opened(): void;
+  received(message: Uint8Array): void;
+  /** The socket is gone; called once, also after a failure to open. */
+  lost(why: Weather): void;
+}
+
+/** One WebSocket. */
+export interface Socket {
+  send(batch: Uint8Array<ArrayBuffer>): void;
+  /** Bytes that wait to leave. */
+  readonly buffered: number;
+  /** Closes without waiting; lost is not called any more. */
+  close(): void;
+}
+
+/** Carrier is how a session reaches its bridge. */
+export interface Carrier {
+  /** Sends one batch by POST and resolves with the body of the answer, whatever it is; rejects with Weather or OriginError. */
+  exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array>;
+  /** Opens a WebSocket. */
+  dial(sid: string, events: SocketEvents): Socket;
+}
+
+/** What HttpCarrier needs of a WebSocket class; every implementation of the standard has it. */
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+/** The part of a WebSocket that is used. */
+export interface WebSocketLike {
+  binaryType: string;
+  readonly bufferedAmount: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(): void;
+}
+
+/** Where a bridge is and how to reach it. */
+export interface CarrierConfig {
+  /** URL of the bridge; without a path the prefix /bridge is meant. */
+  url: string | URL;
+  fetch?: typeof fetch | undefined;
+  WebSocket?: WebSocketConstructor | undefined;
+  credentials?: RequestCredentials | undefined;
+}
+
+const SUBPROTOCOL = "pollbridge.v1";
+const MAX_RETRY_AFTER = 10_000;
+
+/** HttpCarrier carries batches by fetch and WebSocket. */
+export class HttpCarrier implements Carrier {
+  readonly #base: string;
+  readonly #fetch: typeof fetch;
+  readonly #WebSocket: WebSocketConstructor | undefined;
+  readonly #credentials: RequestCredentials;
+
+  constructor(config: CarrierConfig) {
+    const url = new URL(config.url, globalThis.location?.href);
+    if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`bridge URL ${url.href}: must be http or https`);
+    const path = url.pathname.replace(/\/+$/, "");
+    this.#base = url.origin + (path || "/bridge") + "/v1/";
+    this.#fetch = config.fetch ?? ((input, init) => fetch(input, init));
+    this.#WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+    this.#credentials = config.credentials ?? "same-origin";
+  }
+
+  /** Tells whether dial can work at all. */
+  get hasWebSocket(): boolean {
+    return this.#WebSocket !== undefined;
+  }
+
+  async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
+    let status: number | undefined;
+    try {
+      const response = await this.#fetch(`${this.#base}${sid}/poll`, {
+        method: "POST",
+        headers: { "Content-Type": "application/octet-stream" },
+        body: batch,
+        cache: "no-store",
+        credentials: this.#credentials,
+        redirect: "error", // the body holds the session's key
+        signal,
+      });
+      status = response.status;
+      if (status !== 200) throw await refusal(response);
+      return new Uint8Array(await response.arrayBuffer());
+    } catch (cause) {
+      if (cause instanceof Weather || cause instanceof OriginError) throw cause;
+      if (status !== undefined) throw new Weather("the answer was cut", { status, cut: true, cause });
+      throw new Weather(cause instanceof Error ? cause.message : String(cause), { cause });
+    }
+  }
+
+  dial(sid: string, events: SocketEvents): Socket {
+    let socket: WebSocketLike;
+    try {
+      socket = new this.#WebSocket!(`ws${this.#base.slice("http".length)}${sid}/ws`, [SUBPROTOCOL]);
+    } catch (cause) { // e.g. by the page's content security policy
+      queueMicrotask(() => events.lost(new Weather(`no WebSocket: ${String(cause)}`, { cause })));
+      return { send: () => undefined, buffered: 0, close: () => undefined };
+    }
+    socket.binaryType = "arraybuffer";
+    let over = false;
+    const lost = (message: string): void => {
+      if (over) return;
+      over = true;
+      events.lost(new Weather(message));
+    };
+    socket.onopen = () => over || events.opened();
+    socket.onmessage = (event: { data: unknown }) => {
+      if (over) return;
+      if (event.data instanceof ArrayBuffer) events.received(new Uint8Array(event.data));
+      else lost("a text message came on the WebSocket");
+    };
+    socket.onclose = (event: { code: number; reason: string }) => lost(`WebSocket closed: ${event.code} ${event.reason}`);
+    socket.onerror = () => undefined; // close follows and says as much
+    return {
+      send: (batch) => socket.send(batch),
+      get buffered() {
+        return socket.bufferedAmount;
+      },
+      close() {
+        over = true;
+        socket.close();
+      },
+    };
+  }
+}
+
+/** What an answer with another status than 200 means (W4). */
+async function refusal(response: Response): Promise<Weather | OriginError> {
+  const { status, headers } = response;
+  if (status === 403 && headers.get("Pollbridge")) {
+    return new OriginError(`the bridge refuses this page's origin; it would be admitted by --allow-origin (${(await response.text()).trim()})`);
+  }
+  await response.body?.cancel();
+  const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
+  return new Weather(`HTTP status ${status}`, { status, retryAfterMillis });
+}

@@ -1,0 +1,249 @@
+// Long-polling: a session's exchanges (section 5 of the design, L1 to L7).
+
+import { type Batch, CloseCode } from "../wire/batch.js";
+import { encodeBatch, parseBatch } from "../wire/codec.js";
+import { SessionError } from "../session/errors.js";
+import type { Session } from "../session/session.js";
+import { Backoff, Empties } from "./backoff.js";
+import { type Carrier, OriginError, Weather } from "./carrier.js";
+import { Hold } from "./hold.js";
+
+const MAX_IN_FLIGHT = 2;
+/** The bridge holds an exchange that carried frames no longer, in milliseconds. */
+const HOLD_WITH_FRAMES = 2_000;
+/** An ack alone is worth an exchange above so many bytes. */
+const OWED_ACK = 64 << 10;
+const UPLINK_FIRST = 64 << 10;
+const UPLINK_MOST = 512 << 10;
+const UPLINK_LEAST = 1 << 10;
+const UPLINK_QUICK = 1_000;
+const DOWNLINK_MOST = 512 << 10;
+const DOWNLINK_LEAST = 16 << 10;
+/** Bytes per millisecond that the uplink is believed to carry when nothing is known. */
+const SLOWEST_UPLINK = 4.096;
+
+type Timer = ReturnType<typeof setTimeout>;
+
+/** One exchange in flight. */
+interface Flight {
+  x: number;
+  sentAt: number;
+  batch: Batch;
+  size: number;
+  hold: number;
+  timers: Timer[];
+  controller: AbortController;
+}
+
+/** Exchanges schedules a session's exchanges. */
+export class Exchanges {
+  /** Whether exchanges are to be made at all: not while a WebSocket does it all. */
+  active = false;
+  /** Called with each valid answer, before the next exchange is made. */
+  answered: () => void = () => undefined;
+
+  readonly #session: Session;
+  readonly #carrier: Carrier;
+  readonly #hold: Hold;
+  readonly #backoff = new Backoff();
+  readonly #empties = new Empties();
+  #flights: Flight[] = [];
+  #wait: Timer | undefined;
+  #uplink = UPLINK_FIRST;
+  #downlink = DOWNLINK_MOST;
+  #uplinkRate = SLOWEST_UPLINK;
+
+  constructor(session: Session, carrier: Carrier, hold: number) {
+    this.#session = session;
+    this.#carrier = carrier;
+    this.#hold = new Hold(hold);
+  }
+
+  /** Makes the exchanges that are needed now. */
+  wake(): void {
+    while (this.active && !this.#wait && this.#flights.length < MAX_IN_FLIGHT && this.#launch());
+  }
+
+  /** Makes the next exchange at once, whatever was being waited for. */
+  hurry(): void {
+    clearTimeout(this.#wait);
+    this.#wait = undefined;
+    this.wake();
+  }
+
+  /** Gives up the exchanges that carry nothing. */
+  release(): void {
+    for (const f of [...this.#flights]) if (f.batch.frames.length === 0) this.#abandon(f);
+  }
+
+  /** Ends all exchanges; no more are made. */
+  close(): void {
+    this.active = false;
+    clearTimeout(this.#wait);
+    for (const f of [...this.#flights]) this.#abandon(f);
+  }
+
+  /** Fails every exchange in flight, as a network would. */
+  drop(): void {
+    for (const f of [...this.#flights]) {
+      f.controller.abort();
+      this.#failed(f, new Weather("cut on request"));
+    }
+  }
+
+  /** Makes one exchange if there is a need for it. */
+  #launch(): boolean {
+    const s = this.#session;
+    if (s.lapsed()) return false;
+    const first = this.#flights.length === 0;
+    if (!s.welcomed && !first) return false;
+    const parks = first && (s.open > 0 || !s.welcomed);
+    if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
+
+    const x = s.nextX;
+    s.awaiting = this.#flights[0]?.x ?? x;
+    const owed = s.inbox.owed;
+    const batch = s.header(x, true);
+    s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink, room: Infinity });
+    if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
+      s.inbox.owed = owed;
+      return false;
+    }
+    s.takeX(x);
+    this.#send(x, batch);
+    return true;
+  }
+
+  #send(x: number, batch: Batch): void {
+    const s = this.#session;
+    if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
+    const frames = batch.frames.length > 0;
+    batch.holdMillis = s.welcomed && s.open > 0 ? Math.round(this.#hold.now) : 0;
+    batch.maxBytes = this.#downlink;
+    const bytes = encodeBatch(batch);
+    const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
+    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, timers: [], controller: new AbortController() };
+    const limit = hold + s.path.atLeast(frames ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
+    this.#after(f, limit, () => this.#timedOut(f));
+    if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#abandonOlder(f.x));
+    this.#flights.push(f);
+    this.#carrier.exchange(s.sid, bytes, f.controller.signal).then(
+      (answer) => this.#arrived(f, answer),
+      (error: Error) => this.#failed(f, error),
+    );
+  }
+
+  #after(f: Flight, millis: number, what: () => void): void {
+    f.timers.push(setTimeout(what, millis));
+  }
+
+  /** Takes an exchange out of the list; false if it was out already. */
+  #remove(f: Flight): boolean {
+    if (!this.#flights.includes(f)) return false;
+    this.#flights = this.#flights.filter((other) => other !== f);
+    for (const timer of f.timers) clearTimeout(timer);
+    this.#session.awaiting = this.#flights[0]?.x ?? 0;
+    return true;
+  }
+
+  /** Forgets an exchange, whose answer does not count any more; its frames are sent again. */
+  #abandon(f: Flight): void {
+    if (!this.#remove(f)) return;
+    f.controller.abort();
+    this.#lose(f);
+  }
+
+  #abandonOlder(x: number): void {
+    for (const f of this.#flights.filter((other) => other.x < x)) this.#abandon(f);
+  }
+
+  #lose(f: Flight): void {
+    this.#session.lose((on) => on.x === f.x);
+  }
+
+  #timedOut(f: Flight): void {
+    f.controller.abort();
+    this.#abandonOlder(f.x); // L5
+    this.#failed(f, new Weather(`no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
+  }
+
+  #failed(f: Flight, error: Error): void {
+    if (!this.#remove(f)) return;
+    this.#lose(f);
+    const s = this.#session;
+    if (error instanceof OriginError) {
+      s.end(new SessionError("origin", error.message));
+      return;
+    }
+    const age = s.now() - f.sentAt;
+    if (f.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
+    if (f.batch.frames.length > 0) this.#uplink = Math.max(UPLINK_LEAST, this.#uplink / 2);
+    const weather = error as Weather;
+    if (weather.cut) this.#downlink = Math.max(DOWNLINK_LEAST, this.#downlink / 2);
+    s.trouble(error);
+    const idle = s.open === 0 && s.welcomed;
+    this.#pause(Math.max(this.#backoff.next(age >= 1_000, idle), weather.retryAfterMillis || 0));
+  }
+
+  /** Makes no further exchange for a while. */
+  #pause(millis: number): void {
+    clearTimeout(this.#wait);
+    this.#wait = setTimeout(() => this.hurry(), millis);
+  }
+
+  #arrived(f: Flight, bytes: Uint8Array): void {
+    if (!this.#flights.includes(f)) return; // abandoned
+    let answer: Batch;
+    try {
+      answer = parseBatch(bytes);
+    } catch (cause) {
+      this.#failed(f, new Weather("the answer is not the bridge's", { status: 200, cut: true, cause }));
+      return;
+    }
+    if (refusals.has(answer.close?.code ?? 0)) this.#refused(f, answer);
+    else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("an answer for another exchange"));
+    else this.#taken(f, answer);
+  }
+
+  /** Handles a refusal that touches no session (W6). */
+  #refused(f: Flight, answer: Batch): void {
+    const close = answer.close!;
+    this.#failed(f, new Weather(`the bridge refused a batch: ${close.message}`, { status: 200 }));
+    if (close.code === CloseCode.tooLarge) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit / 2));
+    if (close.code === CloseCode.busy) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
+  }
+
+  #taken(f: Flight, answer: Batch): void {
+    this.#remove(f);
+    const s = this.#session;
+    const elapsed = s.now() - f.sentAt;
+    const rtt = elapsed - answer.heldMicros / 1000;
+    s.path.rtt(s.now(), rtt);
+    this.#measureUplink(f, rtt);
+    const highest = f.x === s.nextX - 1;
+    const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x);
+    if (s.error) return;
+    for (const older of this.#flights.filter((other) => other.x < f.x)) {
+      this.#after(older, s.path.atLeast(3_000, 4), () => this.#abandon(older)); // L4
+    }
+    const early = highest && elapsed < f.hold / 2;
+    if (progress || !early) {
+      this.#backoff.reset();
+      this.#empties.reset();
+    }
+    if (f.hold > HOLD_WITH_FRAMES) this.#hold.answered();
+    if (!answer.close) this.#downlink = Math.min(DOWNLINK_MOST, 2 * this.#downlink);
+    this.answered();
+    const wait = progress || !early ? 0 : this.#empties.next();
+    if (wait > 0) this.#pause(wait);
+    else this.wake();
+  }
+
+  #measureUplink(f: Flight, elapsed: number): void {
+    if (f.batch.frames.length === 0) return;
+    this.#uplinkRate = Math.max(SLOWEST_UPLINK, f.size / Math.max(elapsed, 1));
+    if (elapsed < UPLINK_QUICK && f.size > this.#uplink / 2) this.#uplink = Math.min(UPLINK_MOST, 2 * this.#uplink);
+  }
+}
+
+const refusals: ReadonlySet<number> = new Set([CloseCode.garbled, CloseCode.busy, CloseCode.tooLarge]);

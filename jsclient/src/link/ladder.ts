@@ -1,0 +1,143 @@
+// The choice of transport (section 7 of the design).
+
+import type { Session } from "../session/session.js";
+import { Backoff } from "./backoff.js";
+import type { Carrier, Weather } from "./carrier.js";
+import { Exchanges } from "./exchanges.js";
+import { SocketLink } from "./socketlink.js";
+
+/** A kind of carriage. */
+export type Transport = "longpoll" | "ws";
+
+/** Times in milliseconds. */
+const PROOF = 3_000;
+const PROOF_FORCED = 10_000;
+/** A WebSocket that lived so long starts with a clean record. */
+const LONG_LIFE = 10_000;
+const DEMOTED = 30_000;
+const DEMOTED_MOST = 600_000;
+
+/**
+ * Ladder gives a session its links. With both transports it begins with
+ * exchanges, opens a WebSocket beside them after the Welcome, and goes over to
+ * it once it has answered. A mute or lost one hands back to exchanges.
+ */
+export class Ladder {
+  readonly #session: Session;
+  readonly #carrier: Carrier;
+  readonly #exchanges: Exchanges;
+  readonly #polls: boolean;
+  readonly #sockets: boolean;
+  readonly #backoff = new Backoff();
+  #socket: SocketLink | undefined;
+  #redial: ReturnType<typeof setTimeout> | undefined;
+  #demoted = 0;
+  #closed = false;
+
+  constructor(session: Session, carrier: Carrier, transports: readonly Transport[], hold: number) {
+    this.#session = session;
+    this.#carrier = carrier;
+    this.#polls = transports.includes("longpoll");
+    this.#sockets = transports.includes("ws");
+    this.#exchanges = new Exchanges(session, carrier, hold);
+    this.#exchanges.answered = () => this.#pollAnswered();
+  }
+
+  /** What carries new frames; undefined while nothing does. */
+  get transport(): Transport | undefined {
+    if (this.#session.prefer > 0 && this.#socket?.proven) return "ws";
+    return this.#polls && this.#session.welcomed ? "longpoll" : undefined;
+  }
+
+  /** Does what there is to do, on whatever link there is. */
+  wake(): void {
+    if (this.#closed) return;
+    const s = this.#session;
+    if (this.#sockets && !this.#socket && !this.#redial && (s.welcomed || !this.#polls)) this.#dial();
+    if (this.#closed) return;
+    this.#exchanges.active = this.#polls && (s.prefer === 0 || this.#socket?.mute === true);
+    this.#exchanges.wake();
+    this.#socket?.wake();
+  }
+
+  /** Ends every link and opens no more. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#redial);
+    this.#exchanges.close();
+    this.#socket?.close();
+  }
+
+  /** Cuts every link at once, as a network would. */
+  drop(): void {
+    this.#exchanges.drop();
+    this.#socket?.drop();
+  }
+
+  #dial(): void {
+    const s = this.#session;
+    if (s.lapsed()) return;
+    const within = this.#polls ? s.path.atLeast(PROOF, 4) : PROOF_FORCED;
+    const socket = new SocketLink(s, this.#carrier, within, {
+      proven: () => this.#proven(socket),
+      mute: () => this.#muted(socket),
+      lost: (why) => this.#lost(socket, why),
+    });
+    this.#socket = socket;
+    if (!this.#polls) s.prefer = socket.x;
+  }
+
+  #proven(socket: SocketLink): void {
+    this.#prefer(socket.x);
+    this.#exchanges.release();
+  }
+
+  /** A mute WebSocket gets exchanges beside it; one that speaks again is preferred again. */
+  #muted(socket: SocketLink): void {
+    if (!socket.mute) this.#prefer(socket.x);
+    this.#session.wake();
+  }
+
+  /** Moves new frames to the WebSocket x, or to exchanges (L3). */
+  #prefer(x: number): void {
+    const s = this.#session;
+    s.prefer = x;
+    s.restate = true;
+    s.note(undefined);
+  }
+
+  /** An exchange was answered: if the WebSocket is mute still, frames move (L3). */
+  #pollAnswered(): void {
+    if (!this.#polls || !this.#socket?.mute || this.#session.prefer === 0) return;
+    this.#session.lose((on) => on.ws);
+    this.#prefer(0);
+  }
+
+  #lost(socket: SocketLink, why: Weather): void {
+    const s = this.#session;
+    const preferred = s.prefer === socket.x;
+    this.#socket = undefined;
+    s.prefer = 0;
+    s.lose((on) => on.ws && on.x === socket.x);
+    if (socket.proven && s.now() - socket.openedAt > LONG_LIFE) {
+      this.#backoff.reset();
+      this.#demoted = 0;
+    }
+    this.#redial = setTimeout(() => {
+      this.#redial = undefined;
+      this.wake();
+    }, this.#delay(socket));
+    if (preferred) s.trouble(why);
+    else s.note(why);
+    s.wake();
+  }
+
+  /** How long to wait before another WebSocket: one that never worked is demoted when there is another way. */
+  #delay(socket: SocketLink): number {
+    const s = this.#session;
+    const lived = s.now() - socket.openedAt;
+    if (!this.#polls || (socket.proven && !socket.mute)) return this.#backoff.next(socket.proven && lived > 1_000, s.open === 0);
+    this.#demoted = Math.min(DEMOTED_MOST, this.#demoted === 0 ? DEMOTED : 2 * this.#demoted);
+    return this.#demoted;
+  }
+}

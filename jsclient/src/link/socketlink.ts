@@ -1,0 +1,204 @@
+// A session's WebSocket (section 6 of the design, L3).
+
+import { type Batch, CloseCode } from "../wire/batch.js";
+import { encodeBatch, parseBatch } from "../wire/codec.js";
+import type { Session } from "../session/session.js";
+import { type Carrier, type Socket, Weather } from "./carrier.js";
+
+/** Times in milliseconds, sizes in bytes. */
+const ACK_DELAY = 20;
+const ACK_OWED = 32 << 10;
+const MAX_BATCH = 64 << 10;
+const MAX_BUFFERED = 64 << 10;
+/** After so long without an inbound byte a ping is due: while RPCs are open, and while idle. */
+const QUIET = 5_000;
+const QUIET_IDLE = 20_000;
+/** Pings that ride on other batches are at least so far apart. */
+const PING_APART = 1_000;
+const MUTE = 2_000;
+const DEAD = 10_000;
+
+/** What a WebSocket tells the ladder. */
+export interface SocketLinkEvents {
+  /** The first batch came back: the socket works. */
+  proven(): void;
+  /** A ping went unanswered for a while (true), or something came again (false). */
+  mute(mute: boolean): void;
+  lost(why: Weather): void;
+}
+
+/** SocketLink is one WebSocket of a session. */
+export class SocketLink {
+  readonly x: number;
+  proven = false;
+  readonly openedAt: number;
+
+  readonly #session: Session;
+  readonly #events: SocketLinkEvents;
+  readonly #socket: Socket;
+  #opened = false;
+  #first = true;
+  #closed = false;
+  #pong = 0;
+  #pingSentAt = 0;
+  #pinged = false;
+  /** A ping goes unanswered. */
+  mute = false;
+  #heardAt: number;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #watchTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Dials. The socket must prove itself within so many milliseconds. */
+  constructor(session: Session, carrier: Carrier, within: number, events: SocketLinkEvents) {
+    this.#session = session;
+    this.#events = events;
+    this.x = session.nextX;
+    session.takeX(this.x);
+    this.openedAt = this.#heardAt = session.now();
+    this.#watchTimer = setTimeout(() => this.#lose(new Weather(`the WebSocket said nothing within ${within} ms`)), within);
+    this.#socket = carrier.dial(session.sid, {
+      opened: () => {
+        this.#opened = true;
+        this.wake();
+      },
+      received: (message) => this.#received(message),
+      lost: (why) => this.#lose(why),
+    });
+  }
+
+  /** Sends what there is to send. */
+  wake(): void {
+    if (!this.#opened || this.#closed) return;
+    while (this.#socket.buffered < MAX_BUFFERED && this.#sendOne());
+  }
+
+  /** Closes the socket without telling the ladder. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#ackTimer);
+    clearTimeout(this.#watchTimer);
+    this.#socket.close();
+  }
+
+  /** Cuts the socket, as a network would. */
+  drop(): void {
+    this.#lose(new Weather("cut on request"));
+  }
+
+  /** Sends one batch if there is a need for it; true if there may be more. */
+  #sendOne(): boolean {
+    const s = this.#session;
+    const carries = s.prefer === this.x;
+    const needed = this.#first || this.#pong > 0 || s.restate;
+    const owed = s.inbox.owed;
+    if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) {
+      if (carries && owed > 0) this.#ackTimer ??= setTimeout(() => this.#sendAck(), ACK_DELAY);
+      return false;
+    }
+    const batch = s.header(this.x, this.#first);
+    if (carries) {
+      const room = s.path.bound() - s.out.flyingOn(this.x);
+      s.out.fill(batch, { x: this.x, ws: true }, s.now(), { max: MAX_BATCH, room });
+    }
+    const frames = batch.frames.length > 0;
+    if (!frames && !needed && owed < ACK_OWED) {
+      s.inbox.owed = owed;
+      return false;
+    }
+    if (this.#first || (frames && s.now() - this.#pingSentAt > PING_APART)) this.#ping(batch);
+    this.#send(batch);
+    return frames;
+  }
+
+  #sendAck(): void {
+    if (this.#session.inbox.owed > 0) this.#send(this.#session.header(this.x, false));
+  }
+
+  #send(batch: Batch): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    batch.pong = this.#pong;
+    this.#pong = 0;
+    this.#first = false;
+    this.#socket.send(encodeBatch(batch));
+  }
+
+  /** Asks for a sign of life, which also measures the round trip. */
+  #ping(batch: Batch): void {
+    const now = this.#session.now();
+    if (this.#pinged) return;
+    this.#pinged = true;
+    this.#pingSentAt = now;
+    batch.ping = Math.max(1, Math.round(1000 * now));
+    if (this.proven) this.#watch(this.#session.path.atLeast(MUTE, 3));
+  }
+
+  /** Looks after a while whether anything has come. No timer decides alone: see #look. */
+  #watch(millis: number): void {
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => this.#look(), millis);
+  }
+
+  #look(): void {
+    const s = this.#session;
+    const silent = s.now() - this.#heardAt;
+    const quiet = s.open > 0 ? QUIET : QUIET_IDLE;
+    if (!this.#pinged) {
+      if (silent < quiet) return this.#watch(quiet - silent);
+      const batch = s.header(this.x, false);
+      this.#ping(batch);
+      return this.#send(batch);
+    }
+    const since = s.now() - Math.max(this.#pingSentAt, this.#heardAt);
+    const mute = s.path.atLeast(MUTE, 3);
+    if (since < mute) return this.#watch(mute - since);
+    if (since >= Math.max(DEAD, mute)) return this.#lose(new Weather(`the WebSocket was mute for ${Math.round(since)} ms`));
+    this.#setMute(true);
+    this.#watch(Math.max(DEAD, mute) - since);
+  }
+
+  #setMute(mute: boolean): void {
+    if (this.mute === mute) return;
+    this.mute = mute;
+    this.#events.mute(mute);
+  }
+
+  #received(message: Uint8Array): void {
+    const s = this.#session;
+    let batch: Batch;
+    try {
+      batch = parseBatch(message);
+    } catch {
+      this.#lose(new Weather("what came on the WebSocket is not the bridge's"));
+      return;
+    }
+    if (refusals.has(batch.close?.code ?? 0) || !s.isOurs(batch, this.x)) {
+      this.#lose(new Weather(`the bridge refused a WebSocket: ${batch.close?.message ?? "another session's"}`));
+      return;
+    }
+    const now = s.now();
+    this.#heardAt = now;
+    this.#setMute(false);
+    if (batch.pong > 0) {
+      this.#pinged = false;
+      s.path.rtt(now, now - batch.pong / 1000);
+    }
+    if (batch.ping > 0) this.#pong = batch.ping;
+    s.receive(batch, now, (_, at) => at <= now - s.path.smooth);
+    if (s.error || this.#closed) return;
+    if (!this.proven) {
+      this.proven = true;
+      this.#watch(QUIET);
+      this.#events.proven();
+    }
+    s.wake();
+  }
+
+  #lose(why: Weather): void {
+    if (this.#closed) return;
+    this.close();
+    this.#events.lost(why);
+  }
+}
+
+const refusals: ReadonlySet<number> = new Set([CloseCode.garbled, CloseCode.busy, CloseCode.tooLarge]);

@@ -1,0 +1,65 @@
+import { CloseCode, type Close, type End, Origin } from "../wire/batch.js";
+
+/** Reasons for which a session, or by the engine's doing an RPC, ends. */
+export type Reason =
+  | "expired"
+  | "unknown_session"
+  | "bridge_restarted"
+  | "drained"
+  | "unreachable"
+  | "closed"
+  | "breach"
+  | "overloaded"
+  | "unauthenticated"
+  | "version"
+  | "origin"
+  | "cancelled"
+  | "deadline"
+  | "limit"
+  | "cardinality";
+
+/** SessionError says why a session is over. */
+export class SessionError extends Error {
+  override name = "SessionError";
+  readonly reason: Reason;
+  constructor(reason: Reason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+const reasons: Record<number, Reason> = {
+  [CloseCode.done]: "closed",
+  [CloseCode.drained]: "drained",
+  [CloseCode.breach]: "breach",
+  [CloseCode.overloaded]: "overloaded",
+  [CloseCode.unauthenticated]: "unauthenticated",
+  [CloseCode.version]: "version",
+  [CloseCode.unknown]: "unknown_session",
+};
+
+/** The session's end that a close states; undefined for a refusal that touches no session (W6). */
+export function endOfSession(close: Close): SessionError | undefined {
+  const reason = reasons[close.code];
+  return reason && new SessionError(reason, close.message);
+}
+
+/** gRPC status codes that the engine itself gives to RPCs. */
+export const CANCELLED = 1;
+export const DEADLINE_EXCEEDED = 4;
+export const RESOURCE_EXHAUSTED = 8;
+export const UNIMPLEMENTED = 12;
+export const UNAVAILABLE = 14;
+export const UNAUTHENTICATED = 16;
+
+/** An end of the engine's making. */
+export function bridgeEnd(status: number, reason: Reason, message: string): End {
+  return { status, message, details: new Uint8Array(0), trailers: [], origin: Origin.bridge, reason };
+}
+
+/** How an RPC ends whose session was lost (E2). */
+export function lossEnd(why: SessionError, sent: boolean): End {
+  if (why.reason === "unauthenticated") return bridgeEnd(UNAUTHENTICATED, why.reason, why.message);
+  const fate = sent ? "the RPC may have run" : "the RPC did not run";
+  return bridgeEnd(UNAVAILABLE, why.reason, `session ended (${why.reason}: ${why.message}); ${fate}`);
+}

@@ -1,0 +1,43 @@
+/** How long the best of late counts, in milliseconds. */
+const MEMORY = 10_000;
+/** What a WebSocket may always have in flight, in bytes. */
+const MIN_FLIGHT = 64 << 10;
+
+/** Estimator learns a path's round-trip time and rate. Times are in milliseconds. */
+export class Estimator {
+  /** Smoothed round-trip time; 0: not measured yet. */
+  smooth = 0;
+  #least = 0;
+  #leastAt = 0;
+  #rate = 0;
+  #rateAt = 0;
+
+  /** Takes a measured round-trip time. */
+  rtt(now: number, sample: number): void {
+    sample = Math.max(sample, 0.001);
+    this.smooth += (sample - this.smooth) / (this.smooth === 0 ? 1 : 4);
+    if (this.#least === 0 || sample <= this.#least || now - this.#leastAt > MEMORY) {
+      this.#least = sample;
+      this.#leastAt = now;
+    }
+  }
+
+  /** Takes how many bytes were acked in how long. */
+  delivered(now: number, bytes: number, elapsed: number): void {
+    if (elapsed <= 0) return;
+    const rate = bytes / elapsed;
+    if (rate < this.#rate && now - this.#rateAt <= MEMORY) return;
+    this.#rate = rate;
+    this.#rateAt = now;
+  }
+
+  /** The longer of a floor and n round-trip times: a slow network must not be taken for a dead one. */
+  atLeast(floor: number, n: number): number {
+    return Math.max(floor, n * this.smooth);
+  }
+
+  /** Most bytes that should be in flight on a WebSocket, so that no kernel's buffer becomes the queue. */
+  bound(): number {
+    return Math.max(MIN_FLIGHT, 2 * this.#rate * this.#least);
+  }
+}

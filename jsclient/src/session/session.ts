@@ -1,0 +1,398 @@
+import { type Batch, CloseCode, type Frame, FrameType, HIGHEST_VERSION, ID_SIZE, KEY_SIZE, LOWEST_VERSION, MAX_FRAGMENT, type Open, type Welcome } from "../wire/batch.js";
+import { newBatch } from "../wire/codec.js";
+import { bridgeEnd, CANCELLED, endOfSession, lossEnd, SessionError, UNIMPLEMENTED } from "./errors.js";
+import { Estimator } from "./estimator.js";
+import { Inbox } from "./inbox.js";
+import { type Carriage, Outbox } from "./outbox.js";
+import { Reassembly } from "./reassembly.js";
+import { Stream } from "./stream.js";
+
+/** What a session says to the one who made it. */
+export interface SessionEvents {
+  /** Phase, preferred link or last error have changed. */
+  changed(): void;
+  /** The session is over; orphans are RPCs of which nothing was sent (E2). */
+  over(why: SessionError, orphans: Stream[]): void;
+  /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
+  goAway(spreadMillis: number): void;
+}
+
+/** SessionConfig configures a session. */
+export interface SessionConfig {
+  /** Told in the Hello, e.g. "pollbridge-js/0.1.0". */
+  release: string;
+  /** Credential for the first batch; empty: none (O5). */
+  token: string;
+  /** First window of a stream towards here, in bytes. */
+  streamWindow: number;
+  /** Longest message taken, in bytes. */
+  maxMessageBytes: number;
+}
+
+/** What a client's session is doing. */
+export type Phase = "connecting" | "open" | "retrying" | "closed";
+
+/** What wakes and ends a session's links. */
+export interface Links {
+  wake(): void;
+  close(): void;
+}
+
+/** Part of the resume window after which the client gives up (E1). */
+const LAPSE = 0.8;
+/** Bounds the wait for the first Welcome, in milliseconds. */
+const CONNECT = 20_000;
+/** How long close waits for the bridge to hear of it, in milliseconds. */
+const CLOSE_PATIENCE = 3_000;
+
+/** Session is the resumable link between this client and the bridge. */
+export class Session {
+  readonly id: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(ID_SIZE));
+  /** The ID as it stands in paths: safe to log. */
+  readonly sid: string = base64url(this.id);
+  readonly config: SessionConfig;
+  readonly out: Outbox = new Outbox((stream, open) => this.#number(stream, open));
+  readonly inbox: Inbox = new Inbox();
+  readonly path: Estimator = new Estimator();
+  readonly large: Reassembly;
+  /** What the bridge's Welcome said; undefined before. */
+  welcome: Welcome | undefined;
+  /** x of the WebSocket that new frames go on; 0: exchanges (L3). */
+  prefer = 0;
+  /** Lowest x of an exchange that is waited for; 0: none (L2). */
+  awaiting = 0;
+  /** The header says something new: a WebSocket sends it at once. */
+  restate = false;
+  phase: Phase = "connecting";
+  lastError: Error | undefined;
+  /** Why the session is over. */
+  error: SessionError | undefined;
+
+  readonly #key = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+  readonly #epoch = performance.now();
+  readonly #events: SessionEvents;
+  readonly #streams = new Map<number, Stream>();
+  readonly #unsent = new Set<Stream>();
+  #incarnation = 0n;
+  #highestX = 0;
+  #highestStream = 0;
+  #woken = false;
+  /** now_us of the latest batch. */
+  #latest = 0;
+  /** When the last answered link was sent, by both clocks. */
+  #answered = this.#clocks();
+  #lapse: ReturnType<typeof setTimeout> | undefined;
+  #links: Links | undefined;
+  #idle: (() => void) | undefined;
+
+  constructor(config: SessionConfig, events: SessionEvents) {
+    this.config = config;
+    this.#events = events;
+    this.large = new Reassembly(2 * config.maxMessageBytes);
+  }
+
+  /** Begins: from now on links are made. */
+  start(links: Links): void {
+    this.#links = links;
+    this.#answered = this.#clocks();
+    this.#watchLapse();
+    this.wake();
+  }
+
+  get welcomed(): boolean {
+    return this.welcome !== undefined;
+  }
+
+  /** First window of a stream towards the bridge, in bytes. */
+  get peerStreamWindow(): number {
+    return this.welcome?.streamWindow ?? MAX_FRAGMENT; // O4
+  }
+
+  /** Number of RPCs that are open; a cancelled one counts until its END. */
+  get open(): number {
+    return this.#streams.size + this.#unsent.size;
+  }
+
+  /** The session's clock, in milliseconds. */
+  now(): number {
+    return performance.now() - this.#epoch;
+  }
+
+  /** Takes an RPC on. */
+  adopt(stream: Stream): void {
+    this.#unsent.add(stream);
+    stream.attach(this);
+    this.wake();
+  }
+
+  /** Opens an RPC. Sending waits for the Welcome unless open.early (O4). */
+  openStream(open: Open): Stream {
+    const stream = new Stream(open, this.config.streamWindow);
+    this.adopt(stream);
+    return stream;
+  }
+
+  /** Forgets an RPC of which nothing was sent. */
+  forget(stream: Stream): void {
+    this.#unsent.delete(stream);
+    this.#checkIdle();
+  }
+
+  /** Calls idle once, as soon as no RPC is open. */
+  whenIdle(idle: () => void): void {
+    this.#idle = idle;
+    this.#checkIdle();
+  }
+
+  #checkIdle(): void {
+    if (this.open > 0) return;
+    const idle = this.#idle;
+    this.#idle = undefined;
+    idle?.();
+  }
+
+  /** Hands over the RPCs of which nothing was sent: they can go on another session (E2, E3). */
+  release(): Stream[] {
+    const orphans = [...this.#unsent];
+    this.#unsent.clear();
+    return orphans;
+  }
+
+  /** Tells the bridge that an RPC was given up. */
+  cancel(stream: number): void {
+    if (this.error || !this.#streams.has(stream)) return;
+    this.out.cancels.push(stream);
+    this.wake();
+  }
+
+  /** Wakes the links once the current task is done, so that what it sends shares a batch. */
+  wake(): void {
+    if (this.#woken || this.error) return;
+    this.#woken = true;
+    queueMicrotask(() => {
+      this.#woken = false;
+      if (!this.error) this.#links?.wake();
+    });
+  }
+
+  /** The x that the next link will have (L1). */
+  get nextX(): number {
+    return this.#highestX + 1;
+  }
+
+  /** Uses up an x. */
+  takeX(x: number): void {
+    this.#highestX = Math.max(this.#highestX, x);
+  }
+
+  /** A batch for link x with its header fields; withKey in every exchange and a WebSocket's first batch (O1). */
+  header(x: number, withKey: boolean): Batch {
+    const batch = newBatch();
+    batch.session = this.id;
+    batch.x = x;
+    if (withKey) batch.key = this.#key;
+    batch.incarnation = this.#incarnation;
+    batch.ack = this.inbox.taken;
+    batch.nowMicros = this.#latest = Math.max(this.#latest + 1, Math.floor(1000 * this.now())); // L3
+    batch.awaiting = this.awaiting || this.nextX;
+    batch.prefer = this.prefer;
+    batch.resend = this.inbox.lacks;
+    this.inbox.owed = 0;
+    this.restate = false;
+    if (!this.welcomed) this.#hello(batch);
+    return batch;
+  }
+
+  #hello(batch: Batch): void {
+    const { release, streamWindow, maxMessageBytes, token } = this.config;
+    batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
+    batch.hello = { release, streamWindow, maxMessageBytes };
+    batch.token = token;
+  }
+
+  /** Tells whether a batch answers link x of this session; any other is weather (L4). */
+  isOurs(batch: Batch, x: number): boolean {
+    if (batch.x !== x || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
+    return batch.session!.length === 0 || this.id.every((b, i) => b === batch.session![i]);
+  }
+
+  /**
+   * Takes in a batch that came on a link which was sent at sentAt; again tells
+   * which of the frames sent are meant when it asks to resend. Returns whether
+   * it brought frames or a higher ack.
+   */
+  receive(batch: Batch, sentAt: number, again: (on: Carriage, at: number) => boolean): boolean {
+    if (batch.close && this.#refused(batch)) return false;
+    if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
+    this.#answer(sentAt);
+    const acked = this.out.acked;
+    const taken = this.inbox.taken;
+    try {
+      this.#takeAck(batch.ack);
+      if (batch.resend) this.out.markLost(again);
+      for (const frame of batch.frames) for (const next of this.inbox.accept(frame)) this.#take(next);
+    } catch (err) {
+      if (!(err instanceof SessionError)) throw err;
+      this.end(err);
+      return false;
+    }
+    if (batch.goAway) this.#events.goAway(batch.goAway.spreadMillis);
+    this.wake();
+    return this.out.acked > acked || this.inbox.taken > taken;
+  }
+
+  /** Handles a batch's close; false if it touches no session, and the link sees to it (W6). */
+  #refused(batch: Batch): boolean {
+    const close = batch.close!;
+    let why = endOfSession(close);
+    if (!why) return false;
+    const known = this.#incarnation !== 0n && batch.incarnation !== 0n;
+    if (close.code === CloseCode.unknown && known && batch.incarnation !== this.#incarnation) {
+      why = new SessionError("bridge_restarted", "the bridge was restarted");
+    }
+    this.end(why);
+    return true;
+  }
+
+  #takeWelcome(batch: Batch, welcome: Welcome): void {
+    this.welcome = welcome;
+    this.#incarnation = batch.incarnation;
+    this.out.window = welcome.sessionWindow;
+    for (const stream of this.#unsent) {
+      stream.outgoing.begin(welcome.streamWindow);
+      stream.release();
+    }
+    for (const stream of this.#streams.values()) stream.outgoing.raise(welcome.streamWindow);
+    this.#watchLapse();
+  }
+
+  #takeAck(ack: number): void {
+    if (ack <= this.out.acked) return;
+    const now = this.now();
+    const fits = this.out.ack(ack, (sentAt, bytes) => this.path.delivered(now, bytes, now - sentAt));
+    if (!fits) throw new SessionError("breach", `frame ${ack} was acked, only ${this.out.lastSeq} were sent`);
+  }
+
+  /** Applies one frame, in order. */
+  #take(frame: Frame): void {
+    if (frame.type === FrameType.close) {
+      const why = endOfSession(frame.close!);
+      throw why ?? new SessionError("closed", frame.close!.message);
+    }
+    const stream = this.#streams.get(frame.stream);
+    if (!stream) return; // over, or never was: ignored (D5)
+    if (frame.type === FrameType.end) this.#streams.delete(frame.stream);
+    if (frame.type > FrameType.close && frame.critical) {
+      stream.giveUp(bridgeEnd(UNIMPLEMENTED, "version", `frame type ${frame.type} is not known here`));
+    }
+    stream.take(frame, this.config.maxMessageBytes);
+    this.#checkIdle();
+  }
+
+  /** Gives a stream its number and states its age, when its OPEN is first sent. */
+  #number(stream: Stream, frame: Frame): void {
+    stream.id = ++this.#highestStream;
+    this.#unsent.delete(stream);
+    this.#streams.set(stream.id, stream);
+    const open = frame.open!;
+    const created = Math.floor(1000 * (stream.createdAt - this.#epoch));
+    open.createdMicros = Math.max(0, created);
+    // An RPC older than its session has used up some of its time before.
+    if (open.timeoutMicros !== undefined) open.timeoutMicros = Math.max(0, open.timeoutMicros + Math.min(0, created));
+  }
+
+  /** Says that a link has failed. */
+  trouble(error: Error): void {
+    this.lastError = error;
+    if (this.phase === "open") this.phase = "retrying";
+    this.#events.changed();
+  }
+
+  /** Tells of a change of link, perhaps by an error, that changes no phase. */
+  note(error: Error | undefined): void {
+    this.lastError = error ?? this.lastError;
+    this.#events.changed();
+  }
+
+  #answer(sentAt: number): void {
+    const clocks = this.#clocks();
+    const age = this.now() - sentAt;
+    this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
+    if (this.phase === "open" || !this.welcomed) return;
+    this.phase = "open";
+    this.#events.changed();
+  }
+
+  #clocks(): { steady: number; wall: number } {
+    return { steady: performance.now(), wall: Date.now() };
+  }
+
+  /**
+   * Gives the session up when no link was answered for most of the resume
+   * window (E1), by the larger of two clocks: one of them may stand still
+   * while the machine sleeps. Called before a link is opened and by a timer.
+   */
+  lapsed(): boolean {
+    if (this.error) return true;
+    const age = this.#unanswered();
+    if (age < this.#patience()) return false;
+    const seen = this.lastError ? `; last seen: ${this.lastError.message}` : "";
+    this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer for ${Math.round(age / 1000)} s${seen}`));
+    return true;
+  }
+
+  /** How long the session may go without an answer. */
+  #patience(): number {
+    return this.welcome ? LAPSE * this.welcome.resumeMillis : CONNECT;
+  }
+
+  #unanswered(): number {
+    const now = this.#clocks();
+    return Math.max(now.steady - this.#answered.steady, now.wall - this.#answered.wall);
+  }
+
+  #watchLapse(): void {
+    clearTimeout(this.#lapse);
+    this.#lapse = setTimeout(() => {
+      if (!this.lapsed()) this.#watchLapse();
+    }, Math.max(this.#patience() - this.#unanswered(), 100));
+  }
+
+  /**
+   * Ends every RPC, then the session in order: CLOSE is its last frame (L6).
+   * At once if the bridge knows nothing of the session, or cannot be told.
+   */
+  close(): void {
+    const closed = bridgeEnd(CANCELLED, "closed", "the channel was closed");
+    for (const stream of [...this.#unsent, ...this.#streams.values()]) stream.giveUp(closed);
+    const why = new SessionError("closed", closed.message);
+    if (!this.welcomed) return this.end(why);
+    clearTimeout(this.#lapse);
+    this.#lapse = setTimeout(() => this.end(why), CLOSE_PATIENCE);
+    this.out.closing = { code: CloseCode.done, message: "", retryAfterMillis: 0, limit: 0 };
+    this.wake();
+  }
+
+  /** Ends the session at once; each RPC of which something was sent ends UNAVAILABLE (E2). */
+  end(why: SessionError): void {
+    if (this.error) return;
+    this.error = this.lastError = why;
+    this.phase = "closed";
+    clearTimeout(this.#lapse);
+    this.#links?.close();
+    for (const stream of this.#streams.values()) stream.finish(lossEnd(why, true));
+    this.#streams.clear();
+    this.#events.over(why, this.release());
+  }
+
+  /** Marks frames lost whose last carriage is gone (L2). */
+  lose(gone: (on: Carriage) => boolean): void {
+    this.out.markLost(gone);
+    this.restate = true;
+    this.wake();
+  }
+}
+
+function base64url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}

@@ -1,0 +1,127 @@
+import { type End, type Frame, FrameType, type Metadatum, type Open } from "../wire/batch.js";
+import { Incoming, Outgoing } from "./flow.js";
+import type { Session } from "./session.js";
+
+/** Stream is one RPC on a session. */
+export class Stream {
+  /** Its number in its session; 0 while nothing of it was sent (E2). */
+  id = 0;
+  /** The session that it is on. */
+  session: Session | undefined;
+  readonly request: Open;
+  readonly outgoing: Outgoing;
+  readonly incoming: Incoming;
+  /** When the RPC was made, in milliseconds of performance.now. */
+  readonly createdAt: number = performance.now();
+  /** Resolves with the response headers; with none when the RPC ended without any. */
+  readonly headers: Promise<Metadatum[]>;
+  /** Resolves when the RPC is over. Never rejects. */
+  readonly ended: Promise<End>;
+  /** How the RPC ended; undefined before. */
+  status: End | undefined;
+
+  #resolveHeaders!: (metadata: Metadatum[]) => void;
+  #resolveEnded!: (end: End) => void;
+  #readable: (() => void) | undefined;
+
+  constructor(request: Open, window: number) {
+    this.request = request;
+    this.outgoing = new Outgoing(this);
+    this.incoming = new Incoming(this, window);
+    this.headers = new Promise((resolve) => (this.#resolveHeaders = resolve));
+    this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
+    this.outgoing.push({ seq: 0, stream: 0, type: FrameType.open, open: request });
+  }
+
+  /** Goes on a session: a new RPC, or one that its lost session had sent nothing of. */
+  attach(session: Session): void {
+    this.session = session;
+    this.outgoing.inTurn = false;
+    this.outgoing.begin(session.peerStreamWindow);
+    this.release();
+  }
+
+  /** Looks again whether the stream may be sent: after the Welcome, and after the half-close (O4). */
+  release(): void {
+    const corked = this.request.singleRequest && !this.outgoing.closed;
+    this.outgoing.held = corked || !this.session || (!this.session.welcomed && !this.request.early);
+    this.outgoing.activate();
+  }
+
+  /**
+   * Queues one message, whose bytes the stream owns from now on, and resolves
+   * when there is room for the next. Messages sent after the RPC's end are
+   * dropped: see status.
+   */
+  async send(bytes: Uint8Array): Promise<void> {
+    if (this.status) return;
+    if (this.outgoing.closed) throw new Error("message sent after the half-close");
+    this.outgoing.push({ bytes, cut: 0, started: false });
+    await this.outgoing.room();
+  }
+
+  /** Says that no more messages follow. */
+  closeSend(): void {
+    if (this.outgoing.closed) return;
+    this.outgoing.closed = true;
+    this.outgoing.push({ seq: 0, stream: 0, type: FrameType.halfClose });
+    this.release();
+  }
+
+  /** The next message, in order; undefined after the last. One call at a time. */
+  async recv(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const message = this.incoming.take();
+      if (message || this.status) return message;
+      await new Promise<void>((resolve) => (this.#readable = resolve));
+    }
+  }
+
+  /**
+   * Ends the RPC for the user and tells the bridge, which still owes its END;
+   * one of which nothing was sent is just forgotten.
+   */
+  giveUp(end: End): void {
+    if (this.status) return;
+    this.finish(end);
+    this.incoming.drop();
+    if (this.id === 0) this.session?.forget(this);
+    else this.session?.cancel(this.id);
+  }
+
+  /** Ends the RPC for the user. What was received before can still be read. */
+  finish(end: End): void {
+    if (this.status) return;
+    this.status = end;
+    this.outgoing.drop();
+    this.incoming.end();
+    this.#resolveHeaders([]);
+    this.#resolveEnded(end);
+    this.#wake();
+  }
+
+  /** Takes a frame of this stream, in order. Throws SessionError for a breach. */
+  take(frame: Frame, longest: number): void {
+    if (this.status) return;
+    switch (frame.type) {
+      case FrameType.headers:
+        this.#resolveHeaders(frame.headers!.metadata);
+        return;
+      case FrameType.message:
+        this.incoming.accept(frame, longest);
+        this.#wake();
+        return;
+      case FrameType.window:
+        this.outgoing.raise(frame.limit ?? 0);
+        return;
+      case FrameType.end:
+        this.finish(frame.end!);
+        return;
+    }
+  }
+
+  #wake(): void {
+    this.#readable?.();
+    this.#readable = undefined;
+  }
+}
