@@ -1,0 +1,131 @@
+// Command testbridge is the far side of the JavaScript client's tests: the
+// test service behind a bridge, on free ports of the loopback interface.
+//
+// It prints one line of JSON with the URLs to use, and ends when its standard
+// input does, so that it never outlives the test that started it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
+)
+
+func main() {
+	static := flag.String("static", "", "directory served under /static/")
+	verbose := flag.Bool("v", false, "log to standard error")
+	flag.Parse()
+	if err := run(*static, *verbose); err != nil {
+		fmt.Fprintln(os.Stderr, "testbridge:", err)
+		os.Exit(1)
+	}
+}
+
+func run(static string, verbose bool) error {
+	backend, err := testsvc.Listen("")
+	if err != nil {
+		return err
+	}
+	defer backend.Stop()
+	logger := slog.New(slog.DiscardHandler)
+	if verbose {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	br, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: backend.Addr}}, Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer shutDown(br)
+
+	public, err := listen()
+	if err != nil {
+		return err
+	}
+	control, err := listen()
+	if err != nil {
+		return err
+	}
+	servers := []*http.Server{serve(public, pages(br, static)), serve(control, controls(public, backend))}
+	defer func() {
+		for _, s := range servers {
+			_ = s.Close() // nothing is left to tell
+		}
+	}()
+	urls := map[string]string{"url": "http://" + public.Addr().String(), "control": "http://" + control.Addr().String()}
+	if err := json.NewEncoder(os.Stdout).Encode(urls); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func shutDown(br *bridge.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = br.Shutdown(ctx) // RPCs that are cut are what the deadline is for
+}
+
+func listen() (*listener, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return &listener{Listener: l, open: make(map[net.Conn]struct{})}, nil
+}
+
+func serve(l net.Listener, h http.Handler) *http.Server {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	return s
+}
+
+// pages serves the bridge, and a page for browser tests under the content
+// security policy that an application would have.
+func pages(br http.Handler, static string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/bridge/", br)
+	if static != "" {
+		mux.Handle("/static/", http.StripPrefix("/static/", http.FileServer(http.Dir(static))))
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<!doctype html><title>Pollbridge test</title>")
+	})
+	return mux
+}
+
+// controls lets a test see and break what is below HTTP.
+func controls(public *listener, backend *testsvc.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /cut", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, map[string]int{"cut": public.cut()})
+	})
+	mux.HandleFunc("POST /refuse", func(w http.ResponseWriter, r *http.Request) {
+		public.refuse(r.FormValue("on") == "true")
+		reply(w, nil)
+	})
+	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, _ *http.Request) {
+		public.reset()
+		reply(w, nil)
+	})
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, map[string]any{"connections": public.stats(), "rpcs": backend.Counts()})
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the test is gone
+}
