@@ -29,6 +29,7 @@ type bridgeSide struct {
 	pause      time.Duration // the resume window that the client asked for; 0: none
 	lapse      *time.Timer
 	linkless   time.Duration // since when there is none
+	took       int           // bytes of the last answer to an exchange
 	opened     bool          // more than Hellos came (O4)
 	stopped    bool          // an OPEN was not taken (D6)
 	told       bool          // go_away was sent (E3)
@@ -118,6 +119,16 @@ func (br *bridgeSide) linked() {
 func (br *bridgeSide) unlinked() {
 	br.links--
 	br.touch()
+}
+
+// appetite is what is worth having ready while there is no link (D8). Between
+// two polls it is twice what the last answer took, so that the next one finds
+// as much as the path carries.
+func (br *bridgeSide) appetite() int {
+	if br.s.now()-br.linkless > br.s.path.atLeast(betweenPolls, 4) {
+		return linklessOutbox
+	}
+	return max(linklessOutbox, 2*br.took)
 }
 
 // touch begins the wait for the next link.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -235,7 +236,7 @@ func (e *exchanges) done(x *exchange, body []byte, err error) {
 	if err == nil {
 		err = wire.ParseBatch(body, &b)
 	}
-	if err == nil && (string(b.Session) != string(s.id[:]) || b.X != x.x) && b.Close == nil {
+	if err == nil && !e.isFor(x, &b) {
 		err = fmt.Errorf("an answer for another session or exchange")
 	}
 	if err != nil {
@@ -248,6 +249,15 @@ func (e *exchanges) done(x *exchange, body []byte, err error) {
 		return
 	}
 	e.answered(x, &b, now)
+}
+
+// isFor tells whether an answer is this exchange's (L4). A bridge that could not
+// read the request cannot name it.
+func (e *exchanges) isFor(x *exchange, b *wire.Batch) bool {
+	if c := b.Close; c != nil && (c.Code == wire.CodeGarbled || c.Code == wire.CodeTooLarge) {
+		return true
+	}
+	return string(b.Session) == string(e.c.s.id[:]) && b.X == x.x
 }
 
 func (e *exchanges) remove(x *exchange) bool {
@@ -267,6 +277,7 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 	switch b.Close.Code {
 	case wire.CodeTooLarge:
 		e.uplink.failed()
+		e.nextTry = now + jitter(soonAfter)
 		if b.Close.Limit > 0 {
 			e.uplink.most = max(min(e.uplink.most, int(b.Close.Limit)), leastBatch)
 			e.uplink.size = min(e.uplink.size, e.uplink.most)
@@ -340,7 +351,9 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	if x.frames {
 		e.uplink.failed()
 	}
-	e.downlink.failed()
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrGarbled) {
+		e.downlink.failed()
+	}
 	if age < refusedAge {
 		e.refused++
 	} else {

@@ -117,6 +117,7 @@ func (st *Stream) dropQueue() {
 	}
 	st.send.bytes = 0
 	signal(st.writable)
+	st.s.wakeStalled()
 }
 
 // recvSide is what a stream has received. Guarded by Session.mu.

@@ -223,6 +223,7 @@ func (p *poll) build(dst []byte, limit int, now time.Duration) []byte {
 	if s.err == nil && !p.replaced {
 		p.fill(&b, limit, now)
 	}
+	br.took = b.Len()
 	return b.Finish()
 }
 

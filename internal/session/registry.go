@@ -79,20 +79,27 @@ func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
 // same client was faster, its session is returned. A nil session comes with
 // what refuses it.
 func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close) {
+	s, refusal, added := r.add(id, key, hello, who)
+	if added {
+		r.cfg.Logger.Debug("session opened", "session", s.sid, "principal", who.Name, "client", hello.Release)
+	}
+	return s, refusal
+}
+
+func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.sessions[id]; s != nil {
-		return s, nil
+		return s, nil, false
 	}
 	if c := r.noRoom(who); c != nil {
-		return nil, c
+		return nil, c, false
 	}
 	s := newBridgeSession(r, id, key, hello, who)
 	r.sessions[id] = s
 	r.principals[who.Name]++
 	r.opened.Add(1)
-	r.cfg.Logger.Debug("session opened", "session", s.sid, "principal", who.Name, "client", hello.Release)
-	return s, nil
+	return s, nil, true
 }
 
 // noRoom gives the refusal of a new session, nil if there is room.
@@ -115,18 +122,15 @@ func (r *Registry) noRoom(who Principal) *wire.Close {
 
 // remove forgets a session that is over.
 func (r *Registry) remove(s *Session, reason string) {
+	r.cfg.Logger.Debug("session ended", "session", s.sid, "reason", reason)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sessions[s.id] != s {
-		return
-	}
 	delete(r.sessions, s.id)
 	who := s.bridge.principal.Name
 	if r.principals[who]--; r.principals[who] == 0 {
 		delete(r.principals, who)
 	}
 	r.ends[reason]++
-	r.cfg.Logger.Debug("session ended", "session", s.sid, "reason", reason)
 }
 
 // serve runs Handle for a stream whose batch was processed whole (D5).

@@ -402,6 +402,24 @@ func TestRule_linkless(t *testing.T) {
 		st.End(wire.End{})
 	}
 	cfg := session.Config{Handle: flood, MaxBufferedBytes: 200 << 10}
+	bubble(t, session.Config{Handle: flood}, func(t *testing.T, reg *session.Registry) {
+		sent = make(chan int, 10_000)
+		p := newPeer(t, reg)
+		p.open()
+		for i := range uint64(20) {
+			p.poll(p.batch(nil, openFrame(i+1)))
+		}
+		time.Sleep(time.Minute)
+		p.poll(p.batch(nil))
+		before := reg.Stats().BufferedBytes
+		time.Sleep(time.Minute)
+		if got := reg.Stats().BufferedBytes; got > before {
+			t.Errorf("%d bytes more without a link", got-before)
+		}
+		if limit := int64(2<<20 + 20*8<<10); before > limit {
+			t.Errorf("%d bytes held without a link, limit %d", before, limit)
+		}
+	})
 	bubble(t, cfg, func(t *testing.T, reg *session.Registry) {
 		sent = make(chan int, 1000)
 		for range 3 {

@@ -107,14 +107,14 @@ func (s *Session) hold(n int) {
 // congested tells Stream.Send to wait: too much is queued (D6), or there is no
 // link to send it on (D8).
 func (s *Session) congested() bool {
-	if s.out.full() {
-		return true
-	}
-	return s.bridge != nil && s.bridge.links == 0 && s.out.bytes > linklessOutbox
+	return s.out.full() || s.bridge != nil && s.bridge.links == 0 && s.out.ready > s.bridge.appetite()
 }
 
 // linklessOutbox is what a session without a link still takes (D8).
 const linklessOutbox = 64 << 10
+
+// betweenPolls is how long the gap between two polls may be.
+const betweenPolls = 2 * time.Second
 
 // wakeStalled lets Sends that wait for room in the outbox look again.
 func (s *Session) wakeStalled() {
