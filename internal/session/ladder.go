@@ -114,6 +114,13 @@ func (l *ladder) watch(now time.Duration) time.Duration {
 	if !so.open {
 		return so.begun + probeLimit + pongLimit
 	}
+	if l.forced() && !c.welcomed() {
+		limit := so.heard + muteLimit
+		if now >= limit {
+			so.fail(errors.New("the WebSocket opened, but no Welcome came"))
+		}
+		return limit
+	}
 	if so.pinged == 0 {
 		return l.pingIfQuiet(so, now)
 	}
