@@ -1,0 +1,20 @@
+package longpoll_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/transport"
+	"github.com/pollbridge/pollbridge/transport/longpoll"
+	"github.com/pollbridge/pollbridge/transport/transporttest"
+)
+
+func TestSuite(t *testing.T)        { transporttest.Run(t, transport.Longpoll, start) }
+func TestSuiteOverTCP(t *testing.T) { transporttest.RunTCP(t, transport.Longpoll, start) }
+
+func start(t *testing.T, acceptor transport.Acceptor, network transporttest.Network) session.Carrier {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: acceptor}))
+	return transporttest.Serve(t, network, mux)
+}
