@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	if setting := os.Getenv(asInterop); setting != "" {
+		runInterop(setting)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -85,14 +89,15 @@ func start(t *testing.T, args ...string) *process {
 // program is the command without anything of the tester's own settings.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd := exec.Command(os.Args[0], args...) // t.Context ends before clients are closed
 	cmd.Dir = t.TempDir()
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "POLLBRIDGE_") {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, asProgram+"=1")
+	// A race detector would make each process wait for a second at its end.
+	cmd.Env = append(cmd.Env, asProgram+"=1", "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

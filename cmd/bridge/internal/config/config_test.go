@@ -298,3 +298,22 @@ func TestErrorPlaces(t *testing.T) {
 		t.Errorf("got %v, want an error that names the file of POLLBRIDGE_CONFIG", err)
 	}
 }
+
+// TestDocs holds that docs/OPERATIONS.md gives each flag with its default.
+func TestDocs(t *testing.T) {
+	data, err := os.ReadFile("../../../../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range config.Options() {
+		row := ""
+		for line := range strings.Lines(string(data)) {
+			if cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | "); strings.Contains(cell+"`", "`--"+o.Name+strings.TrimRight(" "+o.Value, " ")+"`") {
+				row = line
+			}
+		}
+		if row == "" || !strings.Contains(row, "`"+o.Default+"`") && o.Default != "" {
+			t.Errorf("docs/OPERATIONS.md: no row `--%s %s` with the default `%s`", o.Name, o.Value, o.Default)
+		}
+	}
+}

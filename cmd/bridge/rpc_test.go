@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/interop"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/pemtest"
+)
+
+var transports = []string{"longpoll", "ws"}
+
+// interopServer starts gRPC's own test server and returns its address.
+func interopServer(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
+	reflection.Register(server)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		<-done
+	})
+	return listener.Addr().String()
+}
+
+func dial(t *testing.T, url string, cfg client.Config) *client.Channel {
+	t.Helper()
+	channel, err := client.New(url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { channel.Close() })
+	return channel
+}
+
+// asInterop makes the test binary be gRPC's interop client, which ends its
+// process at the first failure: URL and transport.
+const asInterop = "BRIDGE_TEST_AS_INTEROP"
+
+// TestInterop runs gRPC's interop cases through "bridge serve".
+func TestInterop(t *testing.T) {
+	p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", interopServer(t))
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Env = append(os.Environ(), asInterop+"="+transport+" "+p.url)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v:\n%s", err, out)
+			}
+		})
+	}
+}
+
+func runInterop(setting string) {
+	transport, url, _ := strings.Cut(setting, " ")
+	channel, err := client.New(url, client.Config{Transports: []string{transport}})
+	if err != nil {
+		panic(err)
+	}
+	ctx, service := context.Background(), testgrpc.NewTestServiceClient(channel)
+	for _, do := range []func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption){
+		interop.DoEmptyUnaryCall, interop.DoLargeUnaryCall, interop.DoClientStreaming, interop.DoServerStreaming,
+		interop.DoPingPong, interop.DoEmptyStream, interop.DoTimeoutOnSleepingServer, interop.DoCancelAfterBegin,
+		interop.DoCancelAfterFirstResponse, interop.DoStatusCodeAndMessage, interop.DoSpecialStatusMessage, interop.DoCustomMetadata,
+	} {
+		do(ctx, service)
+	}
+	interop.DoUnimplementedService(ctx, testgrpc.NewUnimplementedServiceClient(channel))
+	if err := channel.Close(); err != nil {
+		panic(err)
+	}
+}
+
+// TestSecure holds that HTTPS carries polls over HTTP/2 and WSS over HTTP/1.1.
+func TestSecure(t *testing.T) {
+	dir := t.TempDir()
+	roots := pemtest.Write(t, dir)
+	p := start(t, "serve", "--listen", "localhost:0", "--backend", interopServer(t),
+		"--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem"))
+	for _, transport := range transports {
+		channel := dial(t, p.url, client.Config{Transports: []string{transport}, TLS: &tls.Config{RootCAs: roots}})
+		if _, err := testgrpc.NewTestServiceClient(channel).EmptyCall(t.Context(), &testgrpc.Empty{}); err != nil {
+			t.Errorf("%s: %v", transport, err)
+		}
+	}
+	out, errOut, code := runOnce(t, "", "check", p.url, "--ca", filepath.Join(dir, "cert.pem"))
+	if code != 0 || errOut != "" {
+		t.Fatalf("exit code %d, standard error %q, standard output\n%s", code, errOut, out)
+	}
+	for _, want := range []string{"\nlongpoll   yes    2.0   200     yes   ", "\nws         yes    1.1   101     yes   ", "\nWorks, over WebSocket and long-polling.\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+// TestCall calls methods of gRPC's test service by reflection, which only a
+// bridge that allows it passes on.
+func TestCall(t *testing.T) {
+	backend := interopServer(t)
+	open := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", backend, "--allow-method", "*", "--allow-method", "grpc.reflection.*")
+	closed := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", backend)
+	const service = "grpc.testing.TestService/"
+	tests := []struct {
+		name        string
+		url         string
+		args        []string
+		stdin       string
+		out, errOut string // errOut: part of it
+		code        int
+	}{
+		{"unary", open.url, []string{service + "UnaryCall", "-d", `{"responseSize": 2}`}, "", `{"payload":{"body":"AAA="}}` + "\n", "", 0},
+		{
+			"server streaming",
+			open.url,
+			[]string{service + "StreamingOutputCall", "-d", `{"responseParameters": [{"size": 1}, {"size": 2}]}`}, "",
+			`{"payload":{"body":"AA=="}}` + "\n" + `{"payload":{"body":"AAA="}}` + "\n", "", 0,
+		},
+		{"client streaming", open.url, []string{service + "StreamingInputCall", "-d", "-"}, `{"payload": {"body": "AAAA"}} {}`, `{"aggregatedPayloadSize":3}` + "\n", "", 0},
+		{"bidi streaming", open.url, []string{service + "FullDuplexCall", "-d", `{"responseParameters": [{"size": 1}]}`}, "", `{"payload":{"body":"AA=="}}` + "\n", "", 0},
+		{
+			"status", open.url,
+			[]string{service + "UnaryCall", "-d", `{"responseStatus": {"code": 5, "message": "gone"}}`}, "",
+			"", "bridge call: NOT_FOUND: gone\n", 1,
+		},
+		{
+			"metadata", open.url,
+			[]string{service + "EmptyCall", "-v", "-H", "x-grpc-test-echo-initial: there", "-H", "x-grpc-test-echo-trailing-bin: AP8="}, "",
+			"{}\n", "header x-grpc-test-echo-initial: there\n", 0,
+		},
+		{"deadline", open.url, []string{service + "FullDuplexCall", "--max-time", "50ms", "-d", `{"responseParameters": [{"intervalUs": 60000000}]}`}, "", "", "bridge call: DEADLINE_EXCEEDED", 1},
+		{"no reflection", closed.url, []string{service + "EmptyCall"}, "", "", "give --descriptor-set FILE", 1},
+		{"wrong field", open.url, []string{service + "EmptyCall", "-d", `{"a": 1}`}, "", "", `unknown field "a"`, 2},
+		{"wrong transport", open.url, []string{service + "EmptyCall", "--transport", "udp"}, "", "", `bridge call: --transport: "udp" is wrong, want auto, ws or longpoll`, 2},
+	}
+	for _, test := range tests {
+		for _, transport := range append(transports, "auto") {
+			t.Run(test.name+"/"+transport, func(t *testing.T) {
+				args := append([]string{"call", test.url, "--transport", transport, "--compact"}, test.args...)
+				out, errOut, code := runOnce(t, test.stdin, args...)
+				if out != test.out || !strings.Contains(errOut, test.errOut) || code != test.code {
+					t.Errorf("exit code %d, standard output %q, standard error %q", code, out, errOut)
+				}
+			})
+		}
+	}
+}
+
+// TestAdmin holds what the admin listener serves, and that only it does.
+func TestAdmin(t *testing.T) {
+	for _, test := range []struct {
+		name, backend string
+		ready         int
+	}{{"backend there", interopServer(t), http.StatusOK}, {"backend gone", nowhere, http.StatusServiceUnavailable}} {
+		t.Run(test.name, func(t *testing.T) {
+			p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", test.backend, "--admin", "127.0.0.1:0", "--log-format", "json")
+			admin := adminURL(t, p)
+			if resp, _ := get(t, http.DefaultClient, admin+"/healthz"); resp.StatusCode != http.StatusOK {
+				t.Errorf("/healthz: %s", resp.Status)
+			}
+			awaitReady(t, admin, test.ready)
+			resp, body := get(t, http.DefaultClient, admin+"/metrics")
+			if resp.StatusCode != http.StatusOK || !strings.Contains(body, "\npollbridge_") {
+				t.Errorf("/metrics: %s\n%s", resp.Status, body)
+			}
+			for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+				if resp, _ := get(t, http.DefaultClient, p.url+path); resp.StatusCode != http.StatusNotFound {
+					t.Errorf("public %s: %s", path, resp.Status)
+				}
+			}
+		})
+	}
+}
+
+// adminURL reads the admin listener's URL from the log, where it stands before
+// the first line is written.
+func adminURL(t *testing.T, p *process) string {
+	t.Helper()
+	_, after, found := strings.Cut(p.err.String(), `"msg":"admin listening","url":"`)
+	url, _, closed := strings.Cut(after, `"`)
+	if !found || !closed {
+		t.Fatal("no admin URL in the log")
+	}
+	return url
+}
+
+// awaitReady asks /readyz until it says so: backends are dialled meanwhile.
+func awaitReady(t *testing.T, admin string, status int) {
+	t.Helper()
+	for {
+		resp, _ := get(t, http.DefaultClient, admin+"/readyz")
+		if resp.StatusCode == status {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatalf("/readyz stays %s", resp.Status)
+		}
+	}
+}
+
+// TestDrain holds what a signal does while an RPC is open on each transport.
+func TestDrain(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Run("in time", func(t *testing.T) { testDrainInTime(t, transport) })
+			t.Run("over time", func(t *testing.T) { testDrainOverTime(t, transport) })
+			t.Run("second signal", func(t *testing.T) { testSecondSignal(t, transport) })
+		})
+	}
+}
+
+// draining starts a bridge with an RPC open, and drains it.
+func draining(t *testing.T, transport string, args ...string) (*process, grpc.BidiStreamingClient[testgrpc.StreamingOutputCallRequest, testgrpc.StreamingOutputCallResponse]) {
+	t.Helper()
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--backend", interopServer(t), "--admin", "127.0.0.1:0", "--log-format", "json"}, args...)
+	p := start(t, args...)
+	channel := dial(t, p.url, client.Config{Transports: []string{transport}})
+	stream, err := testgrpc.NewTestServiceClient(channel).FullDuplexCall(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pingPong(t, stream)
+	admin := adminURL(t, p)
+	awaitReady(t, admin, http.StatusOK)
+	p.signal(syscall.SIGTERM)
+	awaitReady(t, admin, http.StatusServiceUnavailable)
+	return p, stream
+}
+
+// pingPong sends a message and takes its answer.
+func pingPong(t *testing.T, stream grpc.BidiStreamingClient[testgrpc.StreamingOutputCallRequest, testgrpc.StreamingOutputCallResponse]) {
+	t.Helper()
+	request := &testgrpc.StreamingOutputCallRequest{ResponseParameters: []*testgrpc.ResponseParameters{{Size: 7}}}
+	if err := stream.Send(request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(answer.GetPayload().GetBody()); n != 7 {
+		t.Fatalf("got %d bytes, want 7", n)
+	}
+}
+
+func testDrainInTime(t *testing.T, transport string) {
+	p, stream := draining(t, transport, "--drain-timeout", "10m")
+	pingPong(t, stream)
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != io.EOF {
+		t.Errorf("the RPC ended with %v", err)
+	}
+	if _, code := p.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func testDrainOverTime(t *testing.T, transport string) {
+	p, stream := draining(t, transport, "--drain-timeout", "500ms")
+	_, err := stream.Recv()
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "drained") {
+		t.Errorf("the RPC ended with %v, want UNAVAILABLE with the reason drained", err)
+	}
+	if _, code := p.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func testSecondSignal(t *testing.T, transport string) {
+	p, _ := draining(t, transport, "--drain-timeout", "10m")
+	p.signal(syscall.SIGINT)
+	if _, code := p.wait(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+}
