@@ -71,7 +71,7 @@ func runDemo(listen string, out, errOut io.Writer) error {
 	}
 	h := &host{
 		bridge:       server,
-		handler:      addPage(compose(server, "/bridge")),
+		handler:      addPage(compose(server)),
 		logger:       logger,
 		listen:       listen,
 		drainTimeout: demoDrainTimeout,

@@ -58,7 +58,7 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 		serving.Wait()
 		return err
 	case sig := <-signals:
-		h.logger.Info("draining", "signal", sig, "timeout", h.drainTimeout)
+		h.logger.Info("draining", "signal", sig.String(), "timeout", h.drainTimeout.String())
 	}
 
 	drained := make(chan struct{})

@@ -40,14 +40,38 @@ type process struct {
 
 // output can be read while it is written.
 type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu      sync.Mutex
+	b       bytes.Buffer
+	written chan struct{} // closed and replaced by each write
 }
+
+func newOutput() *output { return &output{written: make(chan struct{})} }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	close(o.written)
+	o.written = make(chan struct{})
 	return o.b.Write(p)
+}
+
+// await waits for a line that holds before and gives what follows that.
+func (o *output) await(t *testing.T, before string) string {
+	t.Helper()
+	for {
+		o.mu.Lock()
+		written := o.written
+		_, after, found := strings.Cut(o.b.String(), before)
+		o.mu.Unlock()
+		if line, _, whole := strings.Cut(after, "\n"); found && whole {
+			return line
+		}
+		select {
+		case <-written:
+		case <-t.Context().Done():
+			t.Fatalf("never wrote %q", before)
+		}
+	}
 }
 
 func (o *output) String() string {
@@ -59,7 +83,7 @@ func (o *output) String() string {
 // start runs the program until its first line. It is killed at the test's end.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: program(t, args...), err: &output{}}
+	p := &process{t: t, cmd: program(t, args...), err: newOutput()}
 	p.cmd.Stderr = p.err
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {

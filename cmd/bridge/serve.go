@@ -63,7 +63,7 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 	}
 	h := &host{
 		bridge:       server,
-		handler:      compose(server, settings.Bridge.Prefix),
+		handler:      compose(server),
 		logger:       logger,
 		listen:       settings.Listen,
 		certificate:  settings.Certificate,
@@ -75,11 +75,11 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 
 // compose mounts the bridge on an Echo. None of Echo's middleware is used: its
 // gzip and timeout break upgrades and held requests.
-func compose(server *bridge.Server, prefix string) *echo.Echo {
+func compose(server *bridge.Server) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true
 	e.HidePort = true
-	e.Any(prefix+"/*", echo.WrapHandler(server))
+	server.Mount(e)
 	return e
 }
 

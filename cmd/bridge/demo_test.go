@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/demo"
+	"github.com/pollbridge/pollbridge/internal/demo/demopb"
+)
+
+// TestDemo holds that the demo serves its page, the client's script and RPCs.
+func TestDemo(t *testing.T) {
+	p := start(t, "demo", "--listen", "127.0.0.1:0")
+
+	resp, body := get(t, http.DefaultClient, p.url+"/")
+	want, err := fs.ReadFile(demo.Page(), "index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || body != string(want) {
+		t.Errorf("/: %s, %d bytes of body, want the page of %d", resp.Status, len(body), len(want))
+	}
+	if policy := resp.Header.Get("Content-Security-Policy"); policy != demo.ContentSecurityPolicy {
+		t.Errorf("/: Content-Security-Policy %q", policy)
+	}
+	resp, body = get(t, http.DefaultClient, p.url+"/bridge/client.js")
+	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/javascript") || body == "" {
+		t.Errorf("/bridge/client.js: %s, %q, %d bytes", resp.Status, resp.Header.Get("Content-Type"), len(body))
+	}
+	if resp, _ := get(t, http.DefaultClient, p.url+"/nothing"); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("/nothing: %s", resp.Status)
+	}
+
+	for _, transport := range transports {
+		service := demopb.NewDemoClient(dial(t, p.url, client.Config{Transports: []string{transport}}))
+		answer, err := service.Greet(t.Context(), &demopb.GreetRequest{Name: "Ada"})
+		if err != nil || answer.GetGreeting() != "Hello, Ada!" {
+			t.Errorf("%s: %v, %v", transport, answer, err)
+		}
+	}
+	p.signal(syscall.SIGINT)
+	rest, code := p.wait()
+	if code != 0 || !strings.Contains(rest, "\nOpen "+p.url+"/ in a browser") {
+		t.Errorf("exit code %d, standard output %q", code, rest)
+	}
+}
+
+// TestCheckFails holds what a check says where nothing is, and where something
+// else is.
+func TestCheckFails(t *testing.T) {
+	out, errOut, code := runOnce(t, "", "check", "http://"+nowhere)
+	if code != exitFailed || errOut != "" || !strings.HasSuffix(out, "\nDoes not work: no session could be opened.\n") {
+		t.Errorf("exit code %d, standard error %q, standard output\n%s", code, errOut, out)
+	}
+
+	p := start(t, "demo", "--listen", "127.0.0.1:0")
+	out, _, code = runOnce(t, "", "check", "--json", p.url+"/elsewhere")
+	var result checkResult
+	if err := json.Unmarshal([]byte(out), &result); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitFailed || result.Works || result.URL != p.url+"/elsewhere" || len(result.Transports) != 2 {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	for _, found := range result.Transports {
+		if found.Works || found.Error == "" || found.Ours {
+			t.Errorf("%+v", found)
+		}
+	}
+
+	out, _, code = runOnce(t, "", "check", "--json", p.url)
+	if err := json.Unmarshal([]byte(out), &result); err != nil || code != 0 || !result.Works || result.Bridge.Protocol != 1 {
+		t.Errorf("exit code %d, %v, %s", code, err, out)
+	}
+	if _, errOut, code := runOnce(t, "", "check", "ftp://x"); code != exitUsage || !strings.Contains(errOut, `scheme "ftp"`) {
+		t.Errorf("exit code %d, standard error %q", code, errOut)
+	}
+}
