@@ -37,10 +37,13 @@ func TestDemo(t *testing.T) {
 	}
 
 	for _, transport := range transports {
-		service := demopb.NewDemoClient(dial(t, p.url, client.Config{Transports: []string{transport}}))
-		answer, err := service.Greet(t.Context(), &demopb.GreetRequest{Name: "Ada"})
+		channel := dial(t, p.url, client.Config{Transports: []string{transport}})
+		answer, err := demopb.NewDemoClient(channel).Greet(t.Context(), &demopb.GreetRequest{Name: "Ada"})
 		if err != nil || answer.GetGreeting() != "Hello, Ada!" {
 			t.Errorf("%s: %v, %v", transport, answer, err)
+		}
+		if err := channel.Close(); err != nil {
+			t.Errorf("%s: %v", transport, err)
 		}
 	}
 	p.signal(syscall.SIGINT)
