@@ -1,13 +1,12 @@
 package backend
 
-import "context"
+import (
+	"context"
+	"runtime"
 
-// Channels is how many channels the pool has.
-func (p *Pool) Channels() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.channels)
-}
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+)
 
 // Streams counts the streams of each channel.
 func (p *Pool) Streams() []int {
@@ -31,14 +30,34 @@ func (p *Pool) Limits() []uint32 {
 	return n
 }
 
-// WaitReady waits for the first channel, however long that takes.
-func (p *Pool) WaitReady() {
+// Grow adds a channel.
+func (p *Pool) Grow() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.grow()
+}
+
+// ClientConn is the first channel's.
+func (p *Pool) ClientConn() grpc.ClientConnInterface { return p.channels[0].cc }
+
+// WaitReady waits until the first channel is ready.
+func (p *Pool) WaitReady() {
+	p.wait(func(s connectivity.State) bool { return s == connectivity.Ready })
+}
+
+// WaitNotReady waits until the first channel is not ready.
+func (p *Pool) WaitNotReady() {
+	p.wait(func(s connectivity.State) bool { return s != connectivity.Ready })
+}
+
+func (p *Pool) wait(is func(connectivity.State) bool) {
 	c := p.channels[0]
-	p.mu.Unlock()
-	s := c.cc.(stateful)
-	for s.GetState().String() != "READY" || !c.ready() {
-		s.WaitForStateChange(context.Background(), s.GetState())
+	for !is(connectivity.State(c.state.Load())) {
+		s := c.cc.(stateful).GetState()
+		if !is(s) {
+			c.cc.(stateful).WaitForStateChange(context.Background(), s)
+		}
+		runtime.Gosched() // the watcher sees it next
 	}
 }
 
