@@ -75,6 +75,34 @@ func TestNamedTests(t *testing.T) {
 	}
 }
 
+// TestOperations holds that docs/OPERATIONS.md names every flag of bridge serve
+// and every metric.
+func TestOperations(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/OPERATIONS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, names := range map[string]*regexp.Regexp{
+		"cmd/bridge/internal/config/options.go": regexp.MustCompile(`\bName: "([a-z-]+)"`),
+		"bridge/metrics.go":                     regexp.MustCompile(`"(pollbridge_[a-z_]+)"`),
+	} {
+		code, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		found := names.FindAllStringSubmatch(string(code), -1)
+		if len(found) < 10 {
+			t.Errorf("%s: only %d names found", file, len(found))
+		}
+		for _, m := range found {
+			if !strings.Contains(string(page), m[1]) {
+				t.Errorf("docs/OPERATIONS.md does not name %s of %s", m[1], file)
+			}
+		}
+	}
+}
+
 // hasCase tells whether a name of a subtest is written somewhere, with spaces
 // or with the underscores that go test makes of them.
 func hasCase(tests, name string) bool {
