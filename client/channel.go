@@ -332,7 +332,7 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
 	if spread, ok := h.GoingAway(); ok {
 		// Clients that a bridge sends away do not all arrive elsewhere at once.
-		c.notBefore = time.Now().Add(rand.N(spread + 1))
+		c.notBefore = time.Now().Add(rand.N(spread + 1)) //nolint:gosec // spreads load, hides nothing
 		return
 	}
 	if time.Since(h.born) >= shortLife {
@@ -343,7 +343,7 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	// that a restarted bridge does not know.
 	if c.shorts > 0 {
 		limit := float64(firstDelay) * math.Pow(delayRatio, float64(c.shorts-1))
-		c.notBefore = time.Now().Add(rand.N(time.Duration(min(limit, float64(lastDelay)))))
+		c.notBefore = time.Now().Add(rand.N(time.Duration(min(limit, float64(lastDelay))))) //nolint:gosec // spreads load, hides nothing
 	}
 	c.shorts++
 }

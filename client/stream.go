@@ -346,7 +346,7 @@ func (s *clientStream) Header() (metadata.MD, error) {
 func (s *clientStream) Trailer() metadata.MD {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.trailer
+	return s.trailer.Copy()
 }
 
 // fail ends the RPC for a reason of the client's own.
@@ -406,7 +406,7 @@ func (s *clientStream) report(a *attempt) {
 		*to = header
 	}
 	for _, to := range s.options.trailer {
-		*to = trailer
+		*to = trailer.Copy()
 	}
 	for _, to := range s.options.peer {
 		*to = s.channel.peer()
