@@ -122,7 +122,7 @@ func (st *Stream) tryRecv() (Message, error, bool) {
 // Send queues one message and waits until the stream's queue has room for the
 // next (back-pressure). The engine owns the bytes until it calls m.Free, which
 // it does also when Send fails. On the client it returns io.EOF when the RPC
-// has ended: see Status.
+// had ended before: see Status.
 func (st *Stream) Send(ctx context.Context, m Message) error {
 	if err := st.queueMessage(m); err != nil {
 		return err
@@ -179,7 +179,8 @@ func (st *Stream) hasRoom() (error, bool) {
 	st.send.waiting = false
 	switch {
 	case st.done && s.bridge == nil:
-		return io.EOF, true
+		// The message was taken before the end came: the next Send tells.
+		return nil, true
 	case st.ctx.Err() != nil:
 		return context.Cause(st.ctx), true
 	case st.send.bytes > sendQueueBytes:
