@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -21,9 +22,7 @@ type identity struct {
 
 // forward puts the forwarded headers over what the client set.
 func (i *identity) forward(md metadata.MD) {
-	for key, values := range i.headers {
-		md[key] = values
-	}
+	maps.Copy(md, i.headers)
 }
 
 type principalKey struct{}

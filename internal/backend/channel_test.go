@@ -223,7 +223,7 @@ func TestPool_pinsKeys(t *testing.T) {
 			synctest.Wait()
 		}
 		used := map[int]bool{}
-		for _, key := range strings.Fields("a b c d e f g h i j k l m n o p q r s t u v w x y z") {
+		for key := range strings.FieldsSeq("a b c d e f g h i j k l m n o p q r s t u v w x y z") {
 			before := p.Streams()
 			var calls []*backend.Call
 			for range 5 {
