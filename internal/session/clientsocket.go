@@ -107,8 +107,9 @@ func (so *clientSocket) ask(padding int) {
 	signal(so.wake)
 }
 
-// read takes in what comes.
+// read takes in what comes. Its end frees the writer from a write.
 func (so *clientSocket) read() {
+	defer so.conn.Close()
 	for {
 		batch, err := so.conn.Read(context.Background())
 		if err != nil {
