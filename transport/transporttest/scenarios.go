@@ -29,6 +29,9 @@ func scenarios(kind transport.Kind) []scenario {
 		{name: "bad input", tcp: true, run: badInput},
 		{name: "registry closed", tcp: true, run: registryClosed},
 	}
+	lossy := scenario{name: "thousand streams, lossy", run: thousandStreams}
+	lossy.plan = oneIn(4, 0, loseRequest, loseAnswer, duplicate, cutAnswer)
+	list = append(list, lossy)
 	for f := loseRequest; f <= mute; f++ {
 		list = append(list, scenario{name: f.String(), plan: oneIn(5, uint64(f), f), run: underFaults})
 	}
@@ -69,13 +72,13 @@ func (r *rig) startedOnce(t *testing.T, n int) {
 }
 
 func allSizes(t *testing.T, r *rig) {
-	together(t, 4, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d", i), mixed) })
-	r.startedOnce(t, 4)
+	together(t, 2, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d", i), mixed) })
+	r.startedOnce(t, 2)
 }
 
 func underFaults(t *testing.T, r *rig) {
-	const rpcs = 8
-	sizes := slices.Repeat([]int{10, 0, 1000, 20 << 10, 3, 40 << 10}, 5)
+	const rpcs = 6
+	sizes := slices.Repeat([]int{10, 0, 1000, 20 << 10, 3, 40 << 10}, 3)
 	together(t, rpcs, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d", i), sizes) })
 	r.startedOnce(t, rpcs)
 	if n := r.network.taken(); n < 10 {
@@ -183,8 +186,8 @@ func stoppedBackend(t *testing.T, r *rig) {
 // neighbours are RPCs that have enough to say for windows to matter.
 func neighbours(t *testing.T, r *rig) {
 	t.Helper()
-	sizes := slices.Repeat([]int{100, 30 << 10}, 20)
-	together(t, 10, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("neighbour%d", i), sizes) })
+	sizes := slices.Repeat([]int{100, 30 << 10}, 10)
+	together(t, 5, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("neighbour%d", i), sizes) })
 }
 
 func cancelledWhileParked(t *testing.T, r *rig) {
