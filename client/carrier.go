@@ -14,6 +14,8 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"math"
+	"strconv"
 )
 
 const (
@@ -145,6 +147,19 @@ type AnswerError struct {
 	ContentType string
 	Location    string // of a redirect
 	Body        []byte // its beginning
+	retryAfter  string // the header field
+}
+
+// RetryAfter is how long an intermediary asked to be left alone; 0: it did not
+// say.
+func (e *AnswerError) RetryAfter() time.Duration {
+	if seconds, err := strconv.Atoi(e.retryAfter); err == nil && seconds > 0 {
+		return time.Duration(min(seconds, math.MaxInt32)) * time.Second
+	}
+	if at, err := http.ParseTime(e.retryAfter); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
 }
 
 func (e *AnswerError) Error() string {
@@ -161,6 +176,7 @@ func foreign(resp *http.Response, body []byte) error {
 		ContentType: resp.Header.Get("Content-Type"),
 		Location:    resp.Header.Get("Location"),
 		Body:        body[:min(len(body), maxGlimpse)],
+		retryAfter:  resp.Header.Get("Retry-After"),
 	}
 }
 

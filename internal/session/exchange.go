@@ -372,8 +372,20 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	default:
 		e.nextTry = now + e.retry.next()
 	}
+	if asked, ok := errors.AsType[retryAfter](err); ok {
+		e.nextTry = max(e.nextTry, now+min(asked.RetryAfter(), mostRetryAfter))
+	}
 	c.s.wake()
 }
+
+// retryAfter is an error of a Carrier that knows how long it was asked to wait.
+type retryAfter interface {
+	error
+	RetryAfter() time.Duration
+}
+
+// mostRetryAfter is how long an intermediary is obeyed.
+const mostRetryAfter = 10 * time.Second
 
 // abandon drops every exchange in flight.
 func (e *exchanges) abandon(why error) {

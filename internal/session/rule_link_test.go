@@ -352,6 +352,32 @@ func TestRule_unreachable(t *testing.T) {
 	}
 }
 
+// tooMany is an intermediary's 429.
+type tooMany struct{}
+
+func (tooMany) Error() string             { return "status 429" }
+func (tooMany) RetryAfter() time.Duration { return time.Minute }
+
+// Section 5: a foreign Retry-After is honoured, for 10 s at most.
+func TestRule_retryAfter(t *testing.T) {
+	bubble(t, session.Config{}, func(t *testing.T, reg *session.Registry) {
+		d := &direct{reg: reg}
+		began := time.Now()
+		d.fault = func(answer []byte) ([]byte, error) {
+			switch d.polls.Load() {
+			case 1:
+				return nil, tooMany{}
+			case 2:
+				equal(t, "waited", time.Since(began), 10*time.Second)
+			}
+			return answer, nil
+		}
+		s := session.Start(session.ClientConfig{Carrier: d, Transports: []transport.Kind{transport.Longpoll}})
+		time.Sleep(15 * time.Second)
+		_ = s.Close(t.Context())
+	})
+}
+
 // Section 5, L7: an idle session sends nothing; a quiet stream one poll a hold.
 func TestRule_quiet(t *testing.T) {
 	saying := &say{}
