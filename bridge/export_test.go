@@ -1,0 +1,27 @@
+package bridge
+
+import (
+	"context"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// Stream is what a proxy needs of a session.Stream.
+type Stream = stream
+
+// Serve runs one RPC over a stream of the test's own.
+func (s *Server) Serve(ctx context.Context, st Stream, open *wire.Open) wire.End {
+	return s.serve(ctx, st, rpc{open: open, session: "test"})
+}
+
+// Allows tells whether the Config admits a method.
+func (c Config) Allows(method string) bool { return newMethodRules(c).allows(method) }
+
+// WithDefaults is what the bridge makes of a Config.
+func (c Config) WithDefaults() Config { return c.withDefaults() }
+
+var (
+	SplitMethod     = splitMethod
+	RequestMetadata = requestMetadata
+	CallEnd         = callEnd
+)
