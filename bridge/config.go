@@ -130,9 +130,9 @@ type Backend struct {
 	// ReadyTimeout is how long an RPC that waits for ready waits for a backend
 	// that cannot be reached. Default: 10 s.
 	ReadyTimeout time.Duration
-	// MaxConcurrentStreams is how many streams the backend allows on one
-	// HTTP/2 connection. A further one is dialled at 80 % of it. Default: 100,
-	// the least that HTTP/2 recommends.
+	// MaxConcurrentStreams bounds the RPCs on one HTTP/2 connection, beside
+	// what the backend itself states. Another one is dialled at 80 % of it.
+	// Default: 1,000.
 	MaxConcurrentStreams int
 	// DialOptions are applied after the bridge's own.
 	DialOptions []grpc.DialOption
@@ -220,7 +220,7 @@ func (b Backend) withDefaults() Backend {
 	}
 	b.Profile = or(b.Profile, "safe")
 	b.ReadyTimeout = or(b.ReadyTimeout, 10*time.Second)
-	b.MaxConcurrentStreams = or(b.MaxConcurrentStreams, 100)
+	b.MaxConcurrentStreams = or(b.MaxConcurrentStreams, 1000)
 	return b
 }
 

@@ -1,0 +1,269 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// fakeStream is a bridge.Stream with a client that the test plays.
+type fakeStream struct {
+	t  *testing.T
+	up chan *echopb.Request // closed: half-close
+
+	mu       sync.Mutex
+	recvs    int
+	headers  []wire.Metadatum
+	messages []*echopb.Reply
+	sendErr  error
+}
+
+func newStream(t *testing.T, requests ...*echopb.Request) *fakeStream {
+	s := &fakeStream{t: t, up: make(chan *echopb.Request, 100)}
+	for _, r := range requests {
+		s.up <- r
+	}
+	return s
+}
+
+func (s *fakeStream) Recv(ctx context.Context) (session.Message, error) {
+	s.mu.Lock()
+	s.recvs++
+	s.mu.Unlock()
+	select {
+	case r, ok := <-s.up:
+		if !ok {
+			return session.Message{}, io.EOF
+		}
+		b, err := proto.Marshal(r)
+		return session.Message{Pieces: [][]byte{b}}, err
+	case <-ctx.Done():
+		return session.Message{}, context.Cause(ctx)
+	}
+}
+
+func (s *fakeStream) Send(_ context.Context, m session.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reply := new(echopb.Reply)
+	if err := proto.Unmarshal(m.Bytes(), reply); err != nil {
+		s.t.Error(err)
+	}
+	if m.Free != nil {
+		m.Free()
+	}
+	s.messages = append(s.messages, reply)
+	return s.sendErr
+}
+
+func (s *fakeStream) SendHeaders(md []wire.Metadatum) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.headers = md
+	return nil
+}
+
+// newServer is a bridge to a test service in this process.
+func newServer(t *testing.T, cfg bridge.Config) (*bridge.Server, *testsvc.Server) {
+	t.Helper()
+	svc := testsvc.New()
+	cfg.Backends = []bridge.Backend{{GRPCServer: svc.GRPC}}
+	srv, err := bridge.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		svc.Stop()
+	})
+	return srv, svc
+}
+
+func TestProxy_bidi(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newServer(t, bridge.Config{})
+		st := newStream(t, testsvc.Request(1, 10), testsvc.Request(2, 2000))
+		st.up <- testsvc.Request(3, 0)
+		close(st.up)
+		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		if end.Status != 0 || end.Origin != wire.OriginBackend || end.Reason != "" {
+			t.Errorf("ended with %+v", end)
+		}
+		for i, n := range []int{10, 2000, 0} {
+			if err := testsvc.Check(st.messages[i], uint64(i+1), n); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(st.messages) != 3 || len(st.headers) == 0 {
+			t.Errorf("got %d messages, headers %v", len(st.messages), st.headers)
+		}
+	})
+}
+
+// TestProxy_headersFirst: headers are there before any message is.
+func TestProxy_headersFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newServer(t, bridge.Config{})
+		st := newStream(t, &echopb.Request{Script: &echopb.Script{
+			HeadersFirst: true, DelayMs: 60_000, Headers: []*echopb.Pair{{Key: "k", Value: []byte("v")}},
+		}})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan wire.End)
+		go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+		time.Sleep(time.Second)
+		st.mu.Lock()
+		if !slices.ContainsFunc(st.headers, func(m wire.Metadatum) bool { return m.Key == "k" && string(m.Value) == "v" }) {
+			t.Errorf("headers %v", st.headers)
+		}
+		st.mu.Unlock()
+		cancel(&session.Error{Reason: session.ReasonCancelled})
+		if end := <-done; codes.Code(end.Status) != codes.Canceled {
+			t.Errorf("ended with %+v", end)
+		}
+	})
+}
+
+// TestProxy_streamEnds: whatever ends the stream ends the backend's RPC, and
+// gives the status that names it.
+func TestProxy_streamEnds(t *testing.T) {
+	for reason, want := range map[string]codes.Code{
+		session.ReasonCancelled: codes.Canceled,
+		session.ReasonDeadline:  codes.DeadlineExceeded,
+		session.ReasonExpired:   codes.Unavailable,
+		session.ReasonDrained:   codes.Unavailable,
+		session.ReasonBreach:    codes.Unavailable,
+		session.ReasonLimit:     codes.ResourceExhausted,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			srv, svc := newServer(t, bridge.Config{})
+			st := newStream(t, &echopb.Request{Script: &echopb.Script{DelayMs: 3600_000}})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			done := make(chan wire.End)
+			go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+			synctest.Wait()
+			if n := svc.Counts().Active; n != 1 {
+				t.Fatalf("%d RPCs at the backend, want 1", n)
+			}
+			cancel(&session.Error{Reason: reason, Message: "the test says so"})
+			end := <-done
+			if codes.Code(end.Status) != want || end.Origin != wire.OriginBridge || end.Reason != reason {
+				t.Errorf("%s: ended with %+v", reason, end)
+			}
+			synctest.Wait()
+			if c := svc.Counts(); c.Active != 0 || c.Cancelled != 1 {
+				t.Errorf("%s: backend's counts are %+v", reason, c)
+			}
+		})
+	}
+}
+
+// TestProxy_sendFails: a stream that takes no more ends the backend's RPC.
+func TestProxy_sendFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, svc := newServer(t, bridge.Config{})
+		st := newStream(t, testsvc.Request(1, 1))
+		st.sendErr = &session.Error{Reason: session.ReasonOverloaded, Message: "full"}
+		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		if codes.Code(end.Status) != codes.Unavailable || end.Reason != session.ReasonOverloaded {
+			t.Errorf("ended with %+v", end)
+		}
+		synctest.Wait()
+		if n := svc.Counts().Active; n != 0 {
+			t.Errorf("%d RPCs still run", n)
+		}
+	})
+}
+
+// TestProxy_creditAfterSend: a message is asked for only when the one before
+// it was taken by gRPC, so that its credit cannot go back earlier.
+func TestProxy_creditAfterSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newServer(t, bridge.Config{})
+		st := newStream(t)
+		script := &echopb.Script{DelayMs: 3600_000}
+		for n := range 100 { // 25 MB against a server that reads nothing but the first
+			req := testsvc.Request(uint64(n+1), 250_000)
+			req.Script, script = script, nil
+			st.up <- req
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan wire.End)
+		go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+		synctest.Wait()
+		st.mu.Lock()
+		if st.recvs > 10 {
+			t.Errorf("%d messages of 250,000 bytes were taken for a backend that reads none", st.recvs)
+		}
+		st.mu.Unlock()
+		cancel(&session.Error{Reason: session.ReasonCancelled})
+		<-done
+	})
+}
+
+func TestProxy_limits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newServer(t, bridge.Config{MaxMessageBytes: 5000, MaxMetadataBytes: 2000})
+		long := []*echopb.Pair{{Key: "k", Value: []byte(strings.Repeat("x", 3000))}}
+		for what, req := range map[string]*echopb.Request{
+			"message":  {Script: &echopb.Script{ReplyBytes: 6000}},
+			"request":  testsvc.Request(1, 6000),
+			"headers":  {Script: &echopb.Script{Headers: long}},
+			"trailers": {Script: &echopb.Script{Trailers: long}},
+		} {
+			st := newStream(t, req)
+			close(st.up)
+			end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+			if codes.Code(end.Status) != codes.ResourceExhausted || !strings.Contains(end.Message, "000") {
+				t.Errorf("%s: ended with %+v", what, end)
+			}
+		}
+	})
+}
+
+func TestProxy_refusals(t *testing.T) {
+	srv, svc := newServer(t, bridge.Config{DenyMethods: []string{"secret."}, AllowMethods: []string{"*"}})
+	for method, want := range map[string]string{
+		"/secret./M": "not allowed", "nonsense": "malformed", "/a.B": "malformed", "": "malformed",
+	} {
+		end := srv.Serve(t.Context(), newStream(t), &wire.Open{Method: method})
+		if codes.Code(end.Status) != codes.Unimplemented || end.Origin != wire.OriginBridge || !strings.Contains(end.Message, want) {
+			t.Errorf("%q: ended with %+v", method, end)
+		}
+	}
+	open := &wire.Open{Method: echopb.Echo_Unary_FullMethodName, Metadata: []wire.Metadatum{{Key: "b@d", Value: []byte("v")}}}
+	if end := srv.Serve(t.Context(), newStream(t), open); codes.Code(end.Status) != codes.Internal || !strings.Contains(end.Message, "b@d") {
+		t.Errorf("ended with %+v", end)
+	}
+	if n := svc.Counts().Started; n != 0 {
+		t.Errorf("%d RPCs reached the backend", n)
+	}
+}
+
+func TestCallEnd(t *testing.T) {
+	ended, cancel := context.WithCancelCause(t.Context())
+	cancel(&session.Error{Reason: session.ReasonExpired})
+	// The backend's own word counts, even when the stream is over by now.
+	if end := bridge.CallEnd(ended, io.EOF, nil); end.Status != 0 {
+		t.Errorf("got %+v", end)
+	}
+	if end := bridge.CallEnd(t.Context(), errors.New("odd \xff"), nil); codes.Code(end.Status) != codes.Unknown || end.Message != "odd \ufffd" {
+		t.Errorf("got %+v", end)
+	}
+}
