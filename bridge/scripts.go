@@ -8,19 +8,24 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/jsclient"
+	"github.com/pollbridge/pollbridge/transport/access"
 )
 
 // handleScripts serves the browser client. It holds no secret, so that pages
 // of any origin may load it.
 func handleScripts(mux *http.ServeMux, prefix string) {
-	mux.Handle("GET "+prefix+"/client.js", script(jsclient.Module))
-	mux.Handle("GET "+prefix+"/client.global.js", script(jsclient.Global))
+	mux.Handle(prefix+"/client.js", script(jsclient.Module))
+	mux.Handle(prefix+"/client.global.js", script(jsclient.Global))
 }
 
 func script(text []byte) http.Handler {
 	sum := sha256.Sum256(text)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			access.NotAllowed(w, r, "GET, HEAD")
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
 		h.Set("ETag", tag)

@@ -1,0 +1,188 @@
+package bridge_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/jsclient"
+)
+
+func get(h http.Handler, method, path string, header ...string) *http.Response {
+	r := httptest.NewRequest(method, path, http.NoBody)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestServer_routes(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{Prefix: "/x/y"})
+	mounted := echo.New()
+	srv.Mount(mounted)
+	for name, h := range map[string]http.Handler{"handler": srv, "echo": mounted} {
+		for _, tt := range []struct {
+			method, path string
+			want         int
+		}{
+			{"GET", "/x/y/client.js", 200},
+			{"HEAD", "/x/y/client.global.js", 200},
+			{"POST", "/x/y/client.js", 405},
+			{"GET", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", 405},
+			{"OPTIONS", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", 204},
+			{"POST", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", 200}, // garbled, says the bridge itself
+			{"GET", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/ws", 400},    // no WebSocket handshake
+			{"POST", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/ws", 405},
+			{"GET", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/else", 404},
+			{"GET", "/x/y/v2/AAAAAAAAAAAAAAAAAAAAAA/poll", 404},
+			{"GET", "/x/y/", 404},
+			{"GET", "/bridge/client.js", 404},
+			{"GET", "/metrics", 404},
+		} {
+			if got := get(h, tt.method, tt.path, "Content-Type", "application/octet-stream"); got.StatusCode != tt.want {
+				t.Errorf("%s: %s %s: got %d, want %d", name, tt.method, tt.path, got.StatusCode, tt.want)
+			}
+		}
+	}
+}
+
+func TestServer_scripts(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{})
+	for path, want := range map[string][]byte{"/bridge/client.js": jsclient.Module, "/bridge/client.global.js": jsclient.Global} {
+		got := get(srv, "GET", path)
+		if text := body(t, got); text != string(want) {
+			t.Errorf("%s: %d bytes, want %d", path, len(text), len(want))
+		}
+		if ct := got.Header.Get("Content-Type"); ct != "text/javascript; charset=utf-8" {
+			t.Errorf("%s: content-type %q", path, ct)
+		}
+		again := get(srv, "GET", path, "If-None-Match", got.Header.Get("ETag"))
+		if again.StatusCode != http.StatusNotModified || body(t, again) != "" {
+			t.Errorf("%s: got %d for its own ETag", path, again.StatusCode)
+		}
+	}
+}
+
+func TestServer_originRefused(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{AllowOrigins: []string{"https://good.example"}})
+	path := "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll"
+	for origin, want := range map[string]int{"https://good.example": 200, "https://evil.example": 403, "": 200} {
+		for _, route := range []string{path, strings.TrimSuffix(path, "poll") + "ws"} {
+			header := []string{"Content-Type", "application/octet-stream"}
+			if origin != "" {
+				header = append(header, "Origin", origin)
+			}
+			got := get(srv, "POST", route, header...)
+			if (got.StatusCode == 403) != (want == 403) {
+				t.Errorf("%s from %q: got %d", route, origin, got.StatusCode)
+			}
+		}
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newServer(t, bridge.Config{})
+		admin := srv.AdminHandler()
+		synctest.Wait()
+		if got := get(admin, "GET", "/healthz"); got.StatusCode != 200 {
+			t.Errorf("healthz: %d", got.StatusCode)
+		}
+		if got := get(admin, "GET", "/readyz"); got.StatusCode != 200 {
+			t.Errorf("readyz: %d %s", got.StatusCode, body(t, got))
+		}
+		st := newStream(t, &echopb.Request{Script: &echopb.Script{Status: 5}})
+		close(st.up)
+		srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true})
+		get(srv, "POST", "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", "Content-Type", "application/octet-stream")
+		text := body(t, get(admin, "GET", "/metrics"))
+		for _, line := range []string{
+			`pollbridge_sessions 0`, `pollbridge_links{transport="ws"} 0`, `pollbridge_streams 0`, `pollbridge_buffered_bytes 0`,
+			`pollbridge_backend_channels{backend="in-process",state="READY"} 1`, `pollbridge_refusals_total{reason="garbled"} 1`,
+			`pollbridge_rpcs_started_total 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count 0`,
+		} {
+			if !slices.Contains(strings.Split(text, "\n"), line) {
+				t.Errorf("metrics lack %s", line)
+			}
+		}
+		if !strings.Contains(text, "pollbridge_build_info{") || !strings.Contains(text, "go_goroutines") {
+			t.Error("metrics lack the build or Go's own")
+		}
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := get(admin, "GET", "/readyz"); got.StatusCode != 503 || body(t, got) != "draining\n" {
+			t.Errorf("readyz while draining: %d", got.StatusCode)
+		}
+		if got := get(admin, "GET", "/healthz"); got.StatusCode != 200 {
+			t.Errorf("healthz while draining: %d", got.StatusCode)
+		}
+	})
+}
+
+func TestAdmin_notReadyWithoutBackend(t *testing.T) {
+	srv, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: "127.0.0.1:1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := get(srv.AdminHandler(), "GET", "/readyz"); got.StatusCode != 503 {
+		t.Errorf("readyz: %d", got.StatusCode)
+	}
+	if err := srv.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := srv.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRequestMetadata(t *testing.T) {
+	var list []wire.Metadatum
+	add := func(key, value string) { list = append(list, wire.Metadatum{Key: key, Value: []byte(value)}) }
+	for _, dropped := range strings.Fields(`connection content-length content-type cookie host http2-settings keep-alive origin
+		proxy-authorization sec-fetch-site te trailer transfer-encoding upgrade user-agent accept-encoding :path
+		grpc-timeout grpc-status grpc-encoding grpc-accept-encoding grpc-previous-rpc-attempts`) {
+		add(dropped, "x")
+	}
+	add("Authorization", "Bearer x")
+	add("traceparent", "00-1-2-01")
+	add("k", "1")
+	add("K", "2")
+	add("k-bin", "\x00\xff,")
+	add("grpc-trace-bin", "\x01")
+	add("bad key", "stays, for gRPC to refuse")
+	md := bridge.RequestMetadata(list)
+	want := map[string][]string{
+		"authorization": {"Bearer x"}, "traceparent": {"00-1-2-01"}, "k": {"1", "2"}, "k-bin": {"\x00\xff,"},
+		"grpc-trace-bin": {"\x01"}, "bad key": {"stays, for gRPC to refuse"},
+	}
+	if len(md) != len(want) {
+		t.Errorf("got %v", md)
+	}
+	for key, values := range want {
+		if !slices.Equal(md[key], values) {
+			t.Errorf("%s: got %q, want %q", key, md[key], values)
+		}
+	}
+}
