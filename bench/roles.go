@@ -71,7 +71,7 @@ func serveBridge(lis net.Listener, backend string) error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(lis, server)
+	go func() { _ = http.Serve(lis, server) }() // until the process ends
 	return nil
 }
 
@@ -123,9 +123,7 @@ func serveProxy(lis net.Listener, backend string) error {
 			return err
 		}
 		go func() {
-			if pump[frame](out, in) == nil {
-				out.CloseSend()
-			} else {
+			if err := errors.Join(pump[frame](out, in), out.CloseSend()); err != nil {
 				cancel()
 			}
 		}()
