@@ -21,6 +21,7 @@ type Server struct {
 	routes   []backendRoute
 	pools    []*backend.Pool
 	registry *session.Registry
+	sockets  *ws.Handler
 	metrics  *metrics
 	mux      *http.ServeMux
 
@@ -105,7 +106,8 @@ func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := s.cfg.Prefix
 	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}))
-	mux.Handle(prefix+"/v1/{sid}/ws", ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}))
+	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes})
+	mux.Handle(prefix+"/v1/{sid}/ws", s.sockets)
 	handleScripts(mux, prefix)
 	mux.HandleFunc("/", policy.NotFound)
 	return mux
@@ -131,7 +133,9 @@ func (s *Server) end(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.DrainTimeout)
 		defer cancel()
 	}
-	return errors.Join(s.registry.Drain(ctx), s.closePools())
+	err := s.registry.Drain(ctx)
+	s.sockets.Close() // they still have to say that their sessions are over
+	return errors.Join(err, s.closePools())
 }
 
 // onceWith is sync.OnceValue for a function of a context: the first one's

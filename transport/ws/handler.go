@@ -72,7 +72,8 @@ func New(cfg Config) *Handler {
 }
 
 // Close refuses further WebSockets and waits until the present ones are closed,
-// which the ends of their sessions bring about.
+// which the ends of their sessions bring about: each has said its last words
+// then, or its peer did not take them within 5 s.
 func (h *Handler) Close() {
 	h.mu.Lock()
 	h.closed = true
@@ -80,7 +81,7 @@ func (h *Handler) Close() {
 	h.sockets.Wait()
 }
 
-// add counts one more socket, unless the handler is closed.
+// add counts one more socket with a link, unless the handler is closed.
 func (h *Handler) add() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -105,12 +106,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")), http.StatusBadRequest)
 		return
 	}
-	if !h.add() {
-		panic(http.ErrAbortHandler) // shutting down: as if nobody listened
-	}
 	s, link := h.open(w, r)
 	if link == nil {
-		h.sockets.Done()
+		return
+	}
+	if !h.add() {
+		link.Close()
+		_ = s.CloseNow()
 		return
 	}
 	go func() {

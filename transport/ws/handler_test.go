@@ -310,10 +310,12 @@ func TestCloseWaitsForTheSessions(t *testing.T) {
 	expectClose(t, c, ws.CloseSession, "")
 	<-closed
 	<-link.Closed
-	_, _, err := websocket.Dial(t.Context(), s.URL+"/bridge/v1/c2lk/ws", &websocket.DialOptions{Subprotocols: []string{ws.Subprotocol}})
-	if err == nil {
-		t.Error("a closed handler opened a WebSocket")
+	late := dial(t, s)
+	write(t, late, []byte("first"))
+	if _, _, err := late.Read(t.Context()); err == nil {
+		t.Error("a closed handler carries a link")
 	}
+	<-(<-acceptor.Links).Closed
 }
 
 // TestEarlyFirstMessage sends the first batch in one packet with the request.
