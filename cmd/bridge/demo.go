@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
@@ -20,6 +21,14 @@ import (
 
 // demoDrainTimeout is short: somebody waits at a terminal.
 const demoDrainTimeout = 2 * time.Second
+
+const demoGreeting = `
+Open %s/ in a browser, and in a second tab to see the chat. Or call it from another terminal:
+
+  bridge call %s pollbridge.demo.v1.Demo/Count -d '{"to": 3}'
+
+Ctrl-C ends the demo.
+`
 
 func newDemo() *cobra.Command {
 	var listen string
@@ -55,6 +64,7 @@ func runDemo(listen string, out, errOut io.Writer) error {
 	}
 	service := grpc.NewServer()
 	demo.Register(service)
+	reflection.Register(service)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = service.Serve(backend) }) // until Stop
 	defer func() {
@@ -63,8 +73,9 @@ func runDemo(listen string, out, errOut io.Writer) error {
 	}()
 
 	server, err := bridge.New(bridge.Config{
-		Backends: []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
-		Logger:   logger,
+		Backends:     []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
+		AllowMethods: []string{"*", "grpc.reflection.*"}, // for "bridge call"
+		Logger:       logger,
 	})
 	if err != nil {
 		return err
@@ -76,9 +87,7 @@ func runDemo(listen string, out, errOut io.Writer) error {
 		listen:       listen,
 		drainTimeout: demoDrainTimeout,
 	}
-	return h.run(out, func(url string) {
-		fmt.Fprintf(out, "\nOpen %s/ in a browser, and in a second tab to see the chat.\nCtrl-C ends the demo.\n", url)
-	})
+	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url) })
 }
 
 // addPage serves the demo's page beside the bridge.

@@ -46,6 +46,10 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s: %v", transport, err)
 		}
 	}
+	out, errOut, code := runOnce(t, "", "call", p.url, "pollbridge.demo.v1.Demo/Count", "-d", `{"to": 3}`, "--compact")
+	if out != "{\"number\":1}\n{\"number\":2}\n{\"number\":3}\n" || code != 0 {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, out, errOut)
+	}
 	p.signal(syscall.SIGINT)
 	rest, code := p.wait()
 	if code != 0 || !strings.Contains(rest, "\nOpen "+p.url+"/ in a browser") {

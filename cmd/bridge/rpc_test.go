@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/reflection"
@@ -27,13 +28,13 @@ import (
 var transports = []string{"longpoll", "ws"}
 
 // interopServer starts gRPC's own test server and returns its address.
-func interopServer(t *testing.T) string {
+func interopServer(t *testing.T, options ...grpc.ServerOption) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
 	reflection.Register(server)
 	done := make(chan error, 1)
@@ -116,6 +117,30 @@ func TestSecure(t *testing.T) {
 	}
 }
 
+// TestBackendTLS goes to a backend that asks for the bridge's certificate.
+func TestBackendTLS(t *testing.T) {
+	dir := t.TempDir()
+	roots := pemtest.Write(t, dir)
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := interopServer(t, grpc.Creds(credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert,
+	})))
+	p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", "grpc.testing.="+backend, "--backend-tls", "--backend-ca", cert,
+		"--backend-cert", cert, "--backend-key", key, "--backend-server-name", "localhost")
+	channel := dial(t, p.url, client.Config{})
+	if _, err := testgrpc.NewTestServiceClient(channel).EmptyCall(t.Context(), &testgrpc.Empty{}); err != nil {
+		t.Error(err)
+	}
+	err = channel.Invoke(t.Context(), "/elsewhere.Service/Method", &testgrpc.Empty{}, &testgrpc.Empty{})
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("a service that no backend has: %v", err)
+	}
+}
+
 // TestCall calls methods of gRPC's test service by reflection, which only a
 // bridge that allows it passes on.
 func TestCall(t *testing.T) {
@@ -150,7 +175,7 @@ func TestCall(t *testing.T) {
 			[]string{service + "UnaryCall", "-v", "-H", "x-grpc-test-echo-initial: there", "-H", "x-grpc-test-echo-trailing-bin: AP8="}, "",
 			`{"payload":{}}` + "\n", "header x-grpc-test-echo-initial: there\n", 0,
 		},
-		{"deadline", open.url, []string{service + "FullDuplexCall", "--max-time", "50ms", "-d", `{"responseParameters": [{"intervalUs": 60000000}]}`}, "", "", "bridge call: DEADLINE_EXCEEDED", 1},
+		{"deadline", open.url, []string{service + "FullDuplexCall", "--max-time", "50ms", "-d", `{"responseParameters": [{"intervalUs": 60000000}]}`}, "", "", "DEADLINE_EXCEEDED", 1},
 		{"no reflection", closed.url, []string{service + "EmptyCall"}, "", "", "give --descriptor-set FILE", 1},
 		{"wrong field", open.url, []string{service + "EmptyCall", "-d", `{"a": 1}`}, "", "", `unknown field "a"`, 2},
 		{"wrong transport", open.url, []string{service + "EmptyCall", "--transport", "udp"}, "", "", `bridge call: --transport: "udp" is wrong, want auto, ws or longpoll`, 2},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -107,5 +108,107 @@ func TestTLS(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	if _, code := p.wait(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestConfigFile holds that a file is read, and that each mistake in it is
+// told by file, line and key before anything listens.
+func TestConfigFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "bridge.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("backend: " + nowhere + "\nlisten: 127.0.0.1:1\nprefix: nothing\nholt: 3s\n")
+	stdout, stderr, code := runOnce(t, "", "serve", "--config", name)
+	want := "bridge serve: " + name + ":3: prefix: \"nothing\" does not start with a slash\n" +
+		"bridge serve: " + name + ":4: unknown key \"holt\", did you mean \"hold\"?\n" +
+		"See \"bridge serve --help\".\n"
+	if code != exitUsage || stdout != "" || stderr != want {
+		t.Errorf("exit code %d, standard output %q, standard error\n%swant\n%s", code, stdout, stderr, want)
+	}
+
+	write("backend: " + nowhere + "\nlisten: 127.0.0.1:0\n")
+	p := start(t, "serve", "--config", name)
+	p.signal(syscall.SIGTERM)
+	if _, code := p.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestUnusable holds that files which only the bridge reads are wrong
+// configuration too.
+func TestUnusable(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(name, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := runOnce(t, "", "serve", "--backend", nowhere, "--backend-tls", "--backend-ca", name)
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, name) {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+}
+
+// TestOrigins holds which pages may use the bridge under a prefix of its own.
+func TestOrigins(t *testing.T) {
+	p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", nowhere, "--prefix", "/rpc", "--allow-origin", "https://app.example")
+	const sid = "AAAAAAAAAAAAAAAAAAAAAA"
+	for _, test := range []struct {
+		path, origin string
+		status       int
+		allowed      string
+	}{
+		{"/rpc/v1/" + sid + "/poll", "https://app.example", 200, "https://app.example"},
+		{"/rpc/v1/" + sid + "/poll", p.url, 200, ""}, // needs no header,
+		{"/rpc/v1/" + sid + "/poll", "https://evil.example", 403, "https://evil.example"},
+		{"/rpc/v1/" + sid + "/ws", "https://evil.example", 403, "https://evil.example"},
+		{"/bridge/v1/" + sid + "/poll", "https://app.example", 404, ""},
+	} {
+		req, err := http.NewRequest(http.MethodPost, p.url+test.path, strings.NewReader("not a batch"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", test.origin)
+		req.Header.Set("Content-Type", "application/octet-stream")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if allowed := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != test.status || allowed != test.allowed {
+			t.Errorf("%s from %s: %s, allowed %q; want %d, %q", test.path, test.origin, resp.Status, allowed, test.status, test.allowed)
+		}
+	}
+}
+
+// TestMemory holds how the garbage collector is set, and that the environment
+// wins.
+func TestMemory(t *testing.T) {
+	tests := []struct {
+		env  []string
+		want []string
+	}{
+		{nil, []string{"go_gc_gogc_percent 400\n"}},
+		{[]string{"GOGC=150", "GOMEMLIMIT=3GiB"}, []string{"go_gc_gogc_percent 150\n", "go_gc_gomemlimit_bytes 3.221225472e+09\n"}},
+	}
+	for _, test := range tests {
+		t.Run(strings.Join(test.env, " "), func(t *testing.T) {
+			for _, v := range test.env {
+				name, value, _ := strings.Cut(v, "=")
+				t.Setenv(name, value)
+			}
+			p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", nowhere, "--admin", "127.0.0.1:0", "--log-format", "json")
+			_, body := get(t, http.DefaultClient, adminURL(t, p)+"/metrics")
+			for _, want := range test.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("metrics lack %q", want)
+				}
+			}
+			if strings.Contains(body, "go_gc_gomemlimit_bytes 9.223372036854776e+18\n") {
+				t.Error("no memory limit")
+			}
+		})
 	}
 }
