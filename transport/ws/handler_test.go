@@ -299,6 +299,8 @@ func TestCloseWaitsForTheSessions(t *testing.T) {
 	c := dial(t, s)
 	write(t, c, []byte("first"))
 	link := <-acceptor.Links
+	link.Say <- []byte("running")
+	expect(t, c, []byte("running"))
 	closed := make(chan struct{})
 	go func() {
 		h.Close()
