@@ -37,8 +37,8 @@ export class Card {
 
   /**
    * run opens an RPC, lets talk(call) send and read, and resolves with the
-   * status once the RPC has ended. talk may throw: if the RPC itself went well,
-   * that is what is shown. The log starts empty, unless keep is set.
+   * status once the RPC has ended. What talk throws beside the status, as for
+   * bytes that are no message, cancels the RPC and is shown. The log starts empty, unless keep is set.
    */
   async run(method, talk, { keep = false } = {}) {
     const start = performance.now();
@@ -49,7 +49,7 @@ export class Card {
     try {
       await talk(call);
     } catch (error) {
-      failure = error;
+      if (error.name !== "StatusError") failure = error;
       call.cancel();
     }
     const status = await call.status;
@@ -126,14 +126,14 @@ export class Card {
 
   #conclude(status, failure, { received, transports, took }) {
     const facts = `${count(received, "message")} in ${duration(took)}${over(transports)}`;
-    if (failure && (status.code === OK || status.code === CANCELLED)) {
+    if (failure) {
       this.#show("error", "Page", failure.message);
     } else if (status.code === OK) {
       this.#show("ok", "OK", facts);
     } else if (status.code === CANCELLED) {
       this.#show("cancelled", codeName(status.code), facts);
     } else {
-      const who = status.origin === "bridge" ? " (said by the bridge)" : "";
+      const who = status.origin === "bridge" ? " (from Pollbridge, not the server)" : "";
       this.#show("error", codeName(status.code), `${status.message || "no message"}${who}`);
     }
   }

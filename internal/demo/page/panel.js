@@ -21,8 +21,7 @@ export function panel(channels) {
   channels.addEventListener("statechange", showState);
   channels.addEventListener("traffic", once(() => showTraffic(channels.counters)));
   setInterval(() => {
-    const open = channels.state === "open";
-    plot.add(open ? channels.rtt : undefined, channels.transport);
+    plot.add(channels.rtt, channels.state === "open" ? channels.transport : undefined);
     plot.draw();
     showStateOf(channels);
   }, SAMPLE);

@@ -11,7 +11,7 @@ const BOTTOM = 20;
 /** Plot draws into one <svg>. Colours come from its classes in panel.css. */
 export class Plot {
   #svg;
-  #samples = []; // {at, rtt, transport}, oldest first; rtt undefined while there is no link
+  #samples = []; // {at, rtt, transport}, oldest first; no transport while nothing carries
   #cuts = []; // times
   #width = 0;
   #height = 0;
@@ -25,7 +25,7 @@ export class Plot {
     }).observe(svg);
   }
 
-  /** add takes a sample of now. */
+  /** add takes a sample of now; rtt may be unknown yet, transport is undefined without a link. */
   add(rtt, transport) {
     this.#samples.push({ at: performance.now(), rtt, transport });
   }
@@ -85,7 +85,7 @@ export class Plot {
     let d = "";
     this.#samples.forEach((sample, i) => {
       const next = this.#samples[i + 1];
-      if (sample.rtt !== undefined || !next || x(sample.at) < LEFT) return;
+      if (sample.transport || !next || x(sample.at) < LEFT) return;
       d += `M${round(x(sample.at))} ${top}H${round(x(next.at))}V${bottom}H${round(x(sample.at))}Z`;
     });
     return d;
