@@ -99,6 +99,11 @@ export class Channels extends EventTarget {
     };
   }
 
+  /** close ends everything, as when the page goes away. */
+  close() {
+    for (const channel of this.#calls.keys()) channel.close();
+  }
+
   #opened(channel) {
     this.#calls.set(channel, this.#calls.get(channel) + 1);
     this.counters.open++;

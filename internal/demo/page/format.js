@@ -58,9 +58,9 @@ export function codeName(code) {
   return CODES[code] ?? `CODE ${code}`;
 }
 
-/** WebSocket for "ws"; "no transport" while there is none. */
+/** WebSocket for "ws". */
 export function transportName(transport) {
-  return TRANSPORTS[transport] ?? "no transport";
+  return TRANSPORTS[transport] ?? transport;
 }
 
 /** The bytes in hexadecimal. */

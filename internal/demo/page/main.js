@@ -11,6 +11,8 @@ try {
   const { Channel } = await import(`${prefix}/client.js`);
   const channels = new Channels(Channel, prefix);
   for (const part of [panel, greet, countUp, upload, echo, chat]) part(channels);
+  document.getElementById("rpcs").inert = false;
+  addEventListener("pagehide", ({ persisted }) => persisted || channels.close());
 } catch (error) {
   const failure = document.getElementById("failure");
   failure.textContent = `The client at ${prefix}/client.js did not start: ${error.message}`;

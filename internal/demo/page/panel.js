@@ -57,14 +57,14 @@ function once(show) {
 function showStateOf({ state, transport, rtt, lastError }) {
   const detail = {
     connecting: "to the bridge",
-    open: `over ${transportName(transport)}`,
+    open: transport ? `over ${transportName(transport)}` : "no link in use",
     retrying: lastError ? String(lastError.message ?? lastError) : "the bridge does not answer",
     closed: lastError ? String(lastError.message ?? lastError) : "no new RPCs",
   }[state];
   byId("state").dataset.state = byId("state-brief").dataset.state = state;
   setText("state-name", NAMES[state]);
   setText("state-detail", detail);
-  setText("state-brief", state === "open" ? transportName(transport) : NAMES[state]);
+  setText("state-brief", state === "open" && transport ? transportName(transport) : NAMES[state]);
   setText("rtt", state === "open" && rtt > 0 ? rtt.toFixed(rtt < 10 ? 1 : 0) : "–");
   byId("state-detail").title = detail;
 }
@@ -93,7 +93,7 @@ function cutNote(channels) {
       channels.cut();
     },
     statechange() {
-      if (at === undefined || channels.state !== "open") return;
+      if (at === undefined || channels.state !== "open" || !channels.transport) return;
       say(`${time()} Back ${duration(performance.now() - at)} after the cut, over ${transportName(channels.transport)}.`);
       at = undefined;
     },
