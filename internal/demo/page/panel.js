@@ -13,7 +13,9 @@ const byId = (id) => document.getElementById(id);
 export function panel(channels) {
   const plot = new Plot(byId("plot"));
   const cuts = cutNote(channels);
+  const sample = () => plot.add(channels.rtt, channels.state === "open" ? channels.transport : undefined);
   const showState = () => {
+    sample();
     showStateOf(channels);
     cuts.statechange();
   };
@@ -21,7 +23,7 @@ export function panel(channels) {
   channels.addEventListener("statechange", showState);
   channels.addEventListener("traffic", once(() => showTraffic(channels.counters)));
   setInterval(() => {
-    plot.add(channels.rtt, channels.state === "open" ? channels.transport : undefined);
+    sample();
     plot.draw();
     showStateOf(channels);
   }, SAMPLE);

@@ -7,6 +7,7 @@ const LEFT = 44;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
+const DOT = "m-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0m1 0"; // around the point, back to it
 
 /** Plot draws into one <svg>. Colours come from its classes in panel.css. */
 export class Plot {
@@ -73,7 +74,7 @@ export class Plot {
       if (shown) {
         const joined = before !== undefined && sample.at - before.at < GAP;
         const point = `${round(x(sample.at))} ${round(y(sample.rtt))}`;
-        d += joined ? `L${point}` : `M${point}h.01`; // a lone sample is a dot
+        d += joined ? `L${point}` : `M${point}${DOT}`; // so that a lone sample is seen
       }
       before = shown ? sample : undefined;
     }

@@ -1,0 +1,167 @@
+// Drives the demo's page as a person would, in Chromium, against `bridge demo`.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { after, before, test } from "node:test";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+
+const transports = ["auto", "ws", "longpoll"] as const;
+
+let demo: ChildProcess;
+let url: string;
+let browser: Browser;
+
+before(async () => {
+  // A group of its own: `go run` does not pass signals on to what it runs.
+  demo = spawn("go", ["run", "./cmd/bridge", "demo", "--listen", "127.0.0.1:0"], {
+    cwd: "..",
+    detached: true,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = (await once(createInterface({ input: demo.stdout! }), "line")) as [string];
+  match(line, /^listening on http:\/\//);
+  url = line.slice("listening on ".length);
+  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
+  browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+});
+
+after(async () => {
+  await browser?.close();
+  if (demo?.pid === undefined || demo.exitCode !== null) return;
+  process.kill(-demo.pid, "SIGTERM");
+  await once(demo, "exit");
+});
+
+/** visit opens the page over one transport and runs body; nothing may be logged, thrown or blocked. */
+async function visit(transport: string, body: (page: Page, context: BrowserContext) => Promise<void>): Promise<void> {
+  const complaints: string[] = [];
+  const context = await browser.newContext();
+  context.on("console", (message) => complaints.push(`${message.type()}: ${message.text()}`));
+  context.on("weberror", (error) => complaints.push(error.error().message));
+  await context.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => console.error(`blocked: ${event.violatedDirective}`));
+  });
+  const page = await context.newPage();
+  await page.goto(`${url}/?transport=${transport}`);
+  await page.locator('#state[data-state="open"]').waitFor();
+  await body(page, context);
+  await context.close();
+  deepEqual(complaints, []);
+}
+
+const messages = (page: Page, id: string): Promise<string[]> => page.locator(`#${id} .received .text`).allTextContents();
+
+/** ended waits for the end of a card's RPC and returns its code. */
+async function ended(page: Page, id: string): Promise<string | null> {
+  await page.locator(`#${id}:not([data-running]) .outcome strong`).waitFor();
+  return await page.locator(`#${id} .outcome strong`).textContent();
+}
+
+for (const transport of transports) {
+  test(`demo page over ${transport}: unary, and an error that names field and limit`, () =>
+    visit(transport, async (page) => {
+      await page.click("#greet .run");
+      equal(await ended(page, "greet"), "OK");
+      deepEqual(await messages(page, "greet"), ['greeting: "Hello, Ada!"']);
+      await page.fill("#greet input", "");
+      await page.click("#greet .run");
+      equal(await ended(page, "greet"), "INVALID_ARGUMENT");
+      equal(await page.locator("#greet .outcome span").textContent(), "name length: 0 is not in 1 to 100");
+    }));
+
+  test(`demo page over ${transport}: client-streaming, with the server's checksum`, () =>
+    visit(transport, async (page) => {
+      await page.selectOption("#upload select", "1048576");
+      await page.click("#upload .run");
+      equal(await ended(page, "upload"), "OK");
+      equal((await messages(page, "upload"))[0], "bytes: 1,048,576, messages: 32");
+      equal(await page.locator("#upload .note .text").last().textContent(), "SHA-256 is that of the bytes sent");
+    }));
+
+  test(`demo page over ${transport}: bidirectional, in order, to the half-close`, () =>
+    visit(transport, async (page) => {
+      for (const [i, text] of ["one", "two", "three"].entries()) {
+        await page.fill("#echo input", text);
+        await page.click("#echo .send");
+        await page.locator("#echo .received").nth(i).waitFor();
+      }
+      await page.click("#echo .end");
+      equal(await ended(page, "echo"), "OK");
+      const echoes = (await messages(page, "echo")).map((row) => row.replace(/ \(.*\)$/, ""));
+      deepEqual(echoes, ['number: 1, text: "one"', 'number: 2, text: "two"', 'number: 3, text: "three"']);
+    }));
+
+  test(`demo page over ${transport}: server-streaming goes on through three cuts`, () =>
+    visit(transport, async (page) => {
+      await page.fill("#count [name=to]", "100");
+      await page.fill("#count [name=interval]", "20");
+      await page.click("#count .run");
+      for (const seen of [10, 35, 60]) {
+        await page.locator("#count .received").nth(seen).waitFor();
+        await page.click("#cut");
+      }
+      equal(await ended(page, "count"), "OK");
+      deepEqual(
+        await messages(page, "count"),
+        Array.from({ length: 100 }, (_, i) => `number: ${i + 1}`),
+      );
+      equal(await page.locator("#cuts").textContent(), "3");
+      equal(await page.locator("#lost").textContent(), "none lost");
+    }));
+
+  test(`demo page over ${transport}: two tabs chat, also after a cut`, () =>
+    visit(transport, async (page, context) => {
+      const other = await context.newPage();
+      await other.goto(`${url}/?transport=${transport}`);
+      const room = `room of ${transport}`;
+      for (const [tab, name] of [[page, "Ada"], [other, "Bob"]] as const) {
+        await tab.fill("#chat [name=room]", room);
+        await tab.fill("#chat .join [name=name]", name);
+        await tab.click("#chat .join .run");
+        await tab.locator("#chat .event", { hasText: `You joined as ${name}` }).waitFor();
+      }
+      const say = async (tab: Page, text: string): Promise<void> => {
+        await tab.fill("#chat .say input", text);
+        await tab.press("#chat .say input", "Enter");
+        for (const reader of [page, other]) await reader.locator("#chat .said .text", { hasText: text }).waitFor();
+      };
+      await say(page, "hello");
+      await say(other, "hello yourself");
+      await page.click("#cut");
+      await say(page, "still here");
+      for (const tab of [page, other]) {
+        deepEqual(await tab.locator("#chat .said .text").allTextContents(), ["hello", "hello yourself", "still here"]);
+      }
+      await other.goto("about:blank");
+      await page.locator("#chat .event", { hasText: "Bob left" }).waitFor();
+    }));
+}
+
+test("demo page: another transport moves the chat along and lets running RPCs end", () =>
+  visit("longpoll", async (page) => {
+    await page.click("#chat .join .run");
+    await page.locator("#chat .event", { hasText: "You joined" }).waitFor();
+    await page.fill("#count [name=to]", "20");
+    await page.fill("#count [name=interval]", "50");
+    await page.click("#count .run");
+    await page.getByText("WebSocket", { exact: true }).click();
+    await page.locator("#state-detail", { hasText: "over WebSocket" }).waitFor();
+    equal(await ended(page, "count"), "OK");
+    match((await page.locator("#count .outcome span").textContent()) ?? "", /, over long-polling$/);
+    await page.locator("#chat .event", { hasText: "You joined" }).nth(1).waitFor();
+    match(page.url(), /transport=ws/);
+  }));
+
+test("demo page: fits 360 pixels, and every control has a name", () =>
+  visit("auto", async (page) => {
+    await page.setViewportSize({ width: 360, height: 740 });
+    equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+    const nameless = await page.locator("button, input, select, progress, svg, ol").evaluateAll((elements) =>
+      elements.filter(
+        (e) => !e.textContent?.trim() && !e.getAttribute("aria-label") && !(e as HTMLInputElement).labels?.length,
+      ).map((e) => e.outerHTML),
+    );
+    deepEqual(nameless, []);
+  }));
