@@ -146,7 +146,7 @@ test("demo page: another transport moves the chat along and lets running RPCs en
     await page.fill("#count [name=to]", "20");
     await page.fill("#count [name=interval]", "50");
     await page.click("#count .run");
-    await page.getByText("WebSocket", { exact: true }).click();
+    await page.locator("#transports span", { hasText: "WebSocket" }).click();
     await page.locator("#state-detail", { hasText: "over WebSocket" }).waitFor();
     equal(await ended(page, "count"), "OK");
     match((await page.locator("#count .outcome span").textContent()) ?? "", /, over long-polling$/);
