@@ -17,16 +17,19 @@ func (p *Policy) ClientAddr(r *http.Request) string {
 	if !ok {
 		return r.RemoteAddr
 	}
+	if !p.trusted(addr) {
+		return addr.String()
+	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		if !p.trusted(addr) {
-			break
-		}
 		next, ok := parseAddr(strings.TrimSpace(hop))
 		if !ok {
 			break
 		}
 		addr = next
+		if !p.trusted(addr) {
+			break
+		}
 	}
 	return addr.String()
 }
@@ -43,12 +46,8 @@ func (p *Policy) trusted(addr netip.Addr) bool {
 
 // hostAllowed guards a loopback listener against DNS rebinding.
 func (p *Policy) hostAllowed(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return true
-	}
-	addr, ok := parseAddr(local.String())
-	if !ok || !addr.IsLoopback() || p.any {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() || p.any {
 		return true
 	}
 	host := hostname(r.Host)

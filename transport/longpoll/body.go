@@ -19,7 +19,10 @@ type form struct {
 
 func formOf(r *http.Request) form {
 	const octetStream = "application/octet-stream"
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	mediaType := r.Header.Get("Content-Type")
+	if mediaType != octetStream {
+		mediaType, _, _ = mime.ParseMediaType(mediaType)
+	}
 	if mediaType == "text/plain" {
 		return form{contentType: "text/plain; charset=utf-8", text: true, safelisted: true}
 	}
