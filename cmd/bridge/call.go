@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,7 @@ Types come from --descriptor-set, or else from the backend's server reflection,
 which a bridge passes on only where --allow-method says so.
 
 Each response is printed as it comes. A status other than OK goes to standard
-error, with its details, and the exit code is 1.`,
+error, with its details, and the exit code is 1. Ctrl-C cancels the RPC.`,
 		Example: `  bridge call http://localhost:8080 pkg.Greeter/SayHello -d '{"name": "you"}'
   bridge call http://localhost:8080 pkg.Chat/Talk -d - < messages.ndjson
   bridge call http://localhost:8080 pkg.Upload/Send -d @part1.json -d @part2.json \
@@ -85,7 +87,9 @@ func (o *callOptions) run(command *cobra.Command, url, method string) error {
 		return err
 	}
 	defer channel.Close()
-	ctx := command.Context()
+	ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if o.maxTime > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.maxTime)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
@@ -189,6 +190,51 @@ func TestCall(t *testing.T) {
 					t.Errorf("exit code %d, standard output %q, standard error %q", code, out, errOut)
 				}
 			})
+		}
+	}
+}
+
+// TestCallCancelled holds that a signal cancels the RPC, at the backend too.
+func TestCallCancelled(t *testing.T) {
+	p := start(t, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json", "--backend", interopServer(t),
+		"--allow-method", "*", "--allow-method", "grpc.reflection.*")
+	cmd := program(t, "call", p.url, "grpc.testing.TestService/FullDuplexCall", "--compact", "-d", "-")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	errOut := newOutput()
+	cmd.Stderr = errOut
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(stdout)
+	for range 2 { // each answer comes while the input is still open
+		if _, err := io.WriteString(in, `{"responseParameters": [{"size": 1}]}`+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := out.ReadString('\n'); line != `{"payload":{"body":"AA=="}}`+"\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(t, cmd.Wait()); code != exitFailed || !strings.HasPrefix(errOut.String(), "bridge call: CANCELLED") {
+		t.Errorf("exit code %d, standard error %q", code, errOut)
+	}
+	admin := adminURL(t, p)
+	for {
+		_, body := get(t, http.DefaultClient, admin+"/metrics")
+		if strings.Contains(body, "\npollbridge_streams 0\n") {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("the RPC is still open at the bridge")
 		}
 	}
 }
