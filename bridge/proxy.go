@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -49,18 +51,58 @@ func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 		ctx = context.WithValue(ctx, principalKey{}, r.who.principal)
 		r.who.forward(md)
 	}
-	call, err := pool.Start(ctx, r.open.Method, md, backend.CallOptions{
+	opts := backend.CallOptions{
 		Key:            r.session,
 		Compression:    r.open.Compression,
 		ContentSubtype: r.open.ContentSubtype,
 		WaitForReady:   r.open.WaitForReady,
 		SingleRequest:  r.open.SingleRequest,
-	})
+	}
+	if r.open.SingleRequest && r.open.SingleResponse {
+		m, err := st.Recv(ctx)
+		if err == nil {
+			reply, err := pool.Invoke(ctx, r.open.Method, md, opts, m.Pieces)
+			return s.answer(ctx, st, reply, err)
+		}
+		if !errors.Is(err, io.EOF) {
+			return callEnd(ctx, err, nil)
+		}
+	}
+	call, err := pool.Start(ctx, r.open.Method, md, opts)
 	if err != nil {
-		return startEnd(ctx, err)
+		return callEnd(ctx, err, nil)
 	}
 	p := &proxy{ctx: ctx, stream: st, call: call, maxMetadata: s.cfg.MaxMetadataBytes}
 	return p.run(r.open.SingleRequest)
+}
+
+// answer gives the client all of an RPC of one message each way.
+func (s *Server) answer(ctx context.Context, st stream, reply backend.Reply, err error) wire.End {
+	if err := sendHeaders(st, reply.Header, s.cfg.MaxMetadataBytes); err != nil {
+		return callEnd(ctx, err, nil)
+	}
+	if err == nil {
+		err = st.Send(ctx, session.Message(reply.Message))
+	}
+	return lastEnd(ctx, err, reply.Trailer, s.cfg.MaxMetadataBytes)
+}
+
+func sendHeaders(st stream, header metadata.MD, limit int) error {
+	if header == nil {
+		return nil
+	}
+	if n := metadataSize(header); n > limit {
+		return tooMuchMetadata("headers", n, limit)
+	}
+	return st.SendHeaders(wireMetadata(header))
+}
+
+// lastEnd is callEnd with trailers, if they are not too long.
+func lastEnd(ctx context.Context, err error, trailer metadata.MD, limit int) wire.End {
+	if n := metadataSize(trailer); n > limit {
+		return callEnd(ctx, tooMuchMetadata("trailers", n, limit), nil)
+	}
+	return callEnd(ctx, err, trailer)
 }
 
 // proxy joins a stream and a call: pumpUp takes messages to the backend,
@@ -94,7 +136,8 @@ func (p *proxy) run(singleRequest bool) wire.End {
 }
 
 // pumpUp sends the client's messages and half-close. The credit for a message
-// goes back with the Recv after it, which is when gRPC has taken it.
+// goes back with the Recv after it, which is when gRPC has taken it; that is
+// why a single request is not the end of it.
 func (p *proxy) pumpUp(ctx context.Context) {
 	for {
 		m, err := p.stream.Recv(ctx)
@@ -130,29 +173,16 @@ func (p *proxy) pumpDown() wire.End {
 	if err != nil {
 		return callEnd(p.ctx, err, nil)
 	}
-	if header != nil {
-		if n := metadataSize(header); n > p.maxMetadata {
-			return tooMuchMetadata("headers", n, p.maxMetadata)
-		}
-		if err := p.stream.SendHeaders(wireMetadata(header)); err != nil {
-			return callEnd(p.ctx, err, nil)
-		}
+	if err := sendHeaders(p.stream, header, p.maxMetadata); err != nil {
+		return callEnd(p.ctx, err, nil)
 	}
 	for {
 		m, err := p.call.Recv()
 		if err != nil {
-			return p.ended(err)
+			return lastEnd(p.ctx, err, p.call.Trailer(), p.maxMetadata)
 		}
 		if err := p.stream.Send(p.ctx, session.Message(m)); err != nil {
 			return callEnd(p.ctx, err, nil)
 		}
 	}
-}
-
-func (p *proxy) ended(err error) wire.End {
-	trailer := p.call.Trailer()
-	if n := metadataSize(trailer); n > p.maxMetadata {
-		return tooMuchMetadata("trailers", n, p.maxMetadata)
-	}
-	return callEnd(p.ctx, err, trailer)
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
@@ -28,17 +29,8 @@ func bridgeEnd(code codes.Code, reason, format string, args ...any) wire.End {
 	return wire.End{Status: uint32(code), Message: fmt.Sprintf(format, args...), Origin: wire.OriginBridge, Reason: reason}
 }
 
-func tooMuchMetadata(what string, size, limit int) wire.End {
-	return bridgeEnd(codes.ResourceExhausted, session.ReasonLimit, "%s of %d bytes are over the limit of %d", what, size, limit)
-}
-
-// startEnd is how an RPC ends that no backend took.
-func startEnd(ctx context.Context, err error) wire.End {
-	end := callEnd(ctx, err, nil)
-	if end.Origin == wire.OriginBackend {
-		end.Origin, end.Reason = wire.OriginBridge, reasonBackend
-	}
-	return end
+func tooMuchMetadata(what string, size, limit int) error {
+	return &session.Error{Reason: session.ReasonLimit, Message: fmt.Sprintf("%s of %d bytes are over the limit of %d", what, size, limit)}
 }
 
 // callEnd is how an RPC ended: with the backend's status, unless err only
@@ -48,8 +40,11 @@ func callEnd(ctx context.Context, err error, trailer metadata.MD) wire.End {
 		return end
 	}
 	end := wire.End{Trailers: wireMetadata(trailer)}
-	if errors.Is(err, io.EOF) {
+	if err == nil || errors.Is(err, io.EOF) {
 		return end
+	}
+	if _, notTaken := errors.AsType[*backend.NotTakenError](err); notTaken {
+		end.Origin, end.Reason = wire.OriginBridge, reasonBackend
 	}
 	st := status.Convert(err)
 	end.Status = uint32(st.Code())

@@ -316,3 +316,42 @@ func TestSameType(t *testing.T) {
 		}
 	}
 }
+
+func TestPool_invoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := inProcess(t, backend.Config{ReadyTimeout: time.Second})
+		invoke := func(req *echopb.Request) (*echopb.Reply, backend.Reply, error) {
+			b, err := proto.Marshal(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.Invoke(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{}, [][]byte{b[:len(b)/2], b[len(b)/2:]})
+			reply := new(echopb.Reply)
+			if err := proto.Unmarshal(bytes.Join(r.Message.Pieces, nil), reply); err != nil {
+				t.Error(err)
+			}
+			return reply, r, err
+		}
+		req := testsvc.Request(1, 5000)
+		pair := []*echopb.Pair{{Key: "k", Value: []byte("v")}}
+		req.Script = &echopb.Script{Headers: pair, Trailers: pair, DelayMs: 5000} // longer than ReadyTimeout
+		reply, r, err := invoke(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := testsvc.Check(reply, 1, 5000); err != nil {
+			t.Error(err)
+		}
+		r.Message.Free()
+		if r.Header.Get("k")[0] != "v" || r.Trailer.Get("k")[0] != "v" {
+			t.Errorf("got %v and %v", r.Header, r.Trailer)
+		}
+		req.Script = &echopb.Script{Status: uint32(codes.NotFound), Trailers: pair}
+		if _, r, err := invoke(req); status.Code(err) != codes.NotFound || r.Trailer.Get("k")[0] != "v" {
+			t.Errorf("got %v and %v", err, r.Trailer)
+		}
+		if got := p.Streams(); got[0] != 0 {
+			t.Errorf("streams %v", got)
+		}
+	})
+}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,8 +35,7 @@ type CallOptions struct {
 // goroutine at a time, Header and Recv by another; Close by any.
 type Call struct {
 	stream  grpc.ClientStream
-	cancel  context.CancelCauseFunc
-	release func()
+	turn    *turn
 	subtype string
 	out     Message
 }
@@ -68,37 +67,107 @@ func (p *Pool) options(o CallOptions) []grpc.CallOption {
 	return opts
 }
 
+// turn is an RPC's place on a channel. gRPC may take ReadyTimeout to give the
+// RPC to the channel, and then all the time it needs.
+type turn struct {
+	pool   *Pool
+	ch     *channel
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	limit  *time.Timer
+	left   atomic.Bool
+}
+
+func (p *Pool) take(ctx context.Context, md metadata.MD, o CallOptions) (*turn, error) {
+	ch, err := p.acquire(o.Key)
+	if err != nil {
+		return nil, &NotTakenError{status.New(codes.Unavailable, err.Error())}
+	}
+	t := &turn{pool: p, ch: ch}
+	t.ctx, t.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	t.limit = time.AfterFunc(p.cfg.ReadyTimeout, func() { t.cancel(errNotReady) })
+	return t, nil
+}
+
+// NotTakenError is the status of an RPC that no channel took: it did not run.
+type NotTakenError struct{ status *status.Status }
+
+func (e *NotTakenError) Error() string { return e.status.String() }
+
+// GRPCStatus makes it a gRPC status error.
+func (e *NotTakenError) GRPCStatus() *status.Status { return e.status }
+
+// notTaken says why no channel took the RPC in time, nil if one did.
+func (t *turn) notTaken(err error) error {
+	if context.Cause(t.ctx) == errNotReady {
+		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", t.pool.cfg.Name, t.pool.cfg.ReadyTimeout, t.ch.describe())}
+	}
+	if err != nil {
+		return &NotTakenError{status.Convert(err)}
+	}
+	return nil
+}
+
+// leave ends the RPC, if it is not over, and gives its place back.
+func (t *turn) leave() {
+	if t.left.Swap(true) {
+		return
+	}
+	t.limit.Stop()
+	t.cancel(errCallClosed)
+	t.pool.release(t.ch)
+}
+
 // Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
 // until a channel took it, as gRPC does, but no longer than
 // Config.ReadyTimeout: then the error is an UNAVAILABLE with the channel's
 // state and last error. All errors are gRPC status errors. ctx is the RPC's:
 // its deadline goes to the backend, and its end cancels the RPC.
 func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
-	ch, err := p.acquire(o.Key)
+	t, err := p.take(ctx, md, o)
 	if err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
-	}
-	ctx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
-	c := &Call{
-		cancel:  cancel,
-		release: sync.OnceFunc(func() { p.release(ch) }),
-		subtype: o.ContentSubtype,
+		return nil, err
 	}
 	desc := bidiStream
 	if o.SingleRequest {
 		desc = singleRequest
 	}
-	limit := time.AfterFunc(p.cfg.ReadyTimeout, func() { cancel(errNotReady) })
-	c.stream, err = ch.cc.NewStream(ctx, desc, method, p.options(o)...)
-	limit.Stop()
-	if errors.Is(context.Cause(ctx), errNotReady) {
-		err = status.Errorf(codes.Unavailable, "backend %q not ready within %v: %s", p.cfg.Name, p.cfg.ReadyTimeout, ch.describe())
-	}
-	if err != nil {
-		c.Close()
+	stream, err := t.ch.cc.NewStream(t.ctx, desc, method, p.options(o)...)
+	t.limit.Stop()
+	if err := t.notTaken(err); err != nil {
+		t.leave()
 		return nil, err
 	}
-	return c, nil
+	return &Call{stream: stream, turn: t, subtype: o.ContentSubtype}, nil
+}
+
+// Reply is what a backend said in an RPC of one message each way.
+type Reply struct {
+	Header  metadata.MD // nil: there was none
+	Message Message     // only without an error
+	Trailer metadata.MD
+}
+
+// Invoke runs an RPC of one message each way. It is cheaper than Start: gRPC
+// keeps a goroutine for each stream. The error is nil for an OK status, else a
+// status error; Header and Trailer are what came of them either way.
+func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (Reply, error) {
+	t, err := p.take(ctx, md, o)
+	if err != nil {
+		return Reply{}, err
+	}
+	defer t.leave()
+	var r Reply
+	opts := append(p.options(o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
+	in := &unaryRequest{Message: Message{Pieces: request}, limit: t.limit}
+	err = t.ch.cc.Invoke(t.ctx, method, in, &r.Message, opts...)
+	switch {
+	case !in.taken:
+		return Reply{}, t.notTaken(err)
+	case err != nil:
+		return r, err
+	}
+	return r, checkType(r.Header, o.ContentSubtype)
 }
 
 // Send sends one message. It returns once gRPC took it, which waits for the
@@ -120,12 +189,16 @@ func (c *Call) Header() (metadata.MD, error) {
 	if err != nil {
 		return nil, err
 	}
+	return md, checkType(md, c.subtype)
+}
+
+func checkType(md metadata.MD, subtype string) error {
 	for _, got := range md.Get("content-type") {
-		if !sameType(got, c.subtype) {
-			return nil, status.Errorf(codes.Internal, "backend answered with content-type %q, want %q", got, contentType(c.subtype))
+		if !sameType(got, subtype) {
+			return status.Errorf(codes.Internal, "backend answered with content-type %q, want %q", got, contentType(subtype))
 		}
 	}
-	return md, nil
+	return nil
 }
 
 func contentType(subtype string) string {
@@ -155,9 +228,6 @@ func (c *Call) Trailer() metadata.MD { return c.stream.Trailer() }
 
 // Close gives the RPC up, if it is not over, and its place in the channel. It
 // is to be called once the Call is done with, however it went.
-func (c *Call) Close() {
-	c.cancel(errCallClosed)
-	c.release()
-}
+func (c *Call) Close() { c.turn.leave() }
 
 var errCallClosed = errors.New("backend: call closed")

@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/mem"
 )
@@ -26,11 +27,26 @@ type rawCodec string
 
 func (c rawCodec) Name() string { return string(c) }
 
-// Marshal implements encoding.CodecV2 for *Message. The bytes are the garbage
-// collector's, so neither gRPC's free nor its retry buffer can outlive them.
+// unaryRequest is the request of a Pool.Invoke. gRPC marshals it once a channel
+// took the RPC, which ends the wait for one.
+type unaryRequest struct {
+	Message
+	limit *time.Timer
+	taken bool // limit did not run out before
+}
+
+// Marshal implements encoding.CodecV2 for *Message and *unaryRequest. The bytes
+// are the garbage collector's, so neither gRPC's free nor its retry buffer can
+// outlive them.
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	m, ok := v.(*Message)
-	if !ok {
+	var m *Message
+	switch v := v.(type) {
+	case *Message:
+		m = v
+	case *unaryRequest:
+		v.taken = v.limit.Stop()
+		m = &v.Message
+	default:
 		return nil, fmt.Errorf("backend: cannot send a %T", v)
 	}
 	out := make(mem.BufferSlice, len(m.Pieces))
