@@ -163,7 +163,11 @@ func TestPool_notReady(t *testing.T) {
 func TestPool_notReadyNamesTheLastError(t *testing.T) {
 	srv := listen(t, "")
 	srv.Stop()
-	p := newPool(t, backend.Config{Target: srv.Addr, ReadyTimeout: 300 * time.Millisecond})
+	p := newPool(t, backend.Config{Target: srv.Addr, ReadyTimeout: time.Minute})
+	if _, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{}); status.Code(err) != codes.Unavailable {
+		t.Fatalf("got %v", err)
+	}
+	p.SetReadyTimeout(time.Millisecond)
 	_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{WaitForReady: true})
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -36,6 +37,9 @@ func (p *Pool) Grow() {
 	defer p.mu.Unlock()
 	p.grow()
 }
+
+// SetReadyTimeout changes Config.ReadyTimeout.
+func (p *Pool) SetReadyTimeout(d time.Duration) { p.cfg.ReadyTimeout = d }
 
 // ClientConn is the first channel's.
 func (p *Pool) ClientConn() grpc.ClientConnInterface { return p.channels[0].cc }

@@ -107,12 +107,12 @@ func TestTLS(t *testing.T) {
 		"not someone":        {CAFile: a.ca(), ServerName: "someone"},
 		"unknown authority ": {},
 	} {
-		p := newPool(t, backend.Config{Target: srv.Addr, TLS: &config, ReadyTimeout: 500 * time.Millisecond})
+		p := newPool(t, backend.Config{Target: srv.Addr, TLS: &config})
 		if want = strings.TrimSpace(want); want == "" {
 			echo(t, p, backend.CallOptions{WaitForReady: true})
 			continue
 		}
-		_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{WaitForReady: true})
+		_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{})
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: got %v, want %q", config, err, want)
 		}
