@@ -32,7 +32,8 @@ type Config struct {
 	// PrivateNetwork lets pages of public sites reach a bridge in a private
 	// network, where the browser asks before (Private Network Access).
 	PrivateNetwork bool
-	// Logger gets the first refusal, once. Default: discard.
+	// Logger gets the first refusal of each kind: for its Host, for its Origin,
+	// for having none. Default: discard.
 	Logger *slog.Logger
 }
 
@@ -45,7 +46,8 @@ type Policy struct {
 	private bool
 	logger  *slog.Logger
 
-	refused sync.Once // the first refusal is logged
+	// The first refusal of each kind is logged.
+	badHost, badOrigin, noOrigin sync.Once
 }
 
 // New checks a Config. Its error names every bad origin.
@@ -90,17 +92,17 @@ func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) 
 	setCommon(w.Header())
 	origin := r.Header.Get("Origin")
 	if !p.hostAllowed(r) {
-		p.refuse(w, r, fmt.Sprintf("host %.256q is not a loopback name, as it must be over a loopback connection", r.Host),
+		p.refuse(w, r, &p.badHost, fmt.Sprintf("host %.256q is not a loopback name, as it must be over a loopback connection", r.Host),
 			"--trusted-proxy 127.0.0.1/32 if it came through a proxy on this machine, else with --allow-origin http://"+truncated(r.Host))
 		return false
 	}
 	if !p.originAllowed(r, origin, safelisted) {
 		if origin == "" {
-			p.refuse(w, r, fmt.Sprintf("a request of type %.256q needs an Origin", r.Header.Get("Content-Type")),
+			p.refuse(w, r, &p.noOrigin, fmt.Sprintf("a request of type %.256q needs an Origin", r.Header.Get("Content-Type")),
 				"Content-Type: application/octet-stream")
 			return false
 		}
-		p.refuse(w, r, fmt.Sprintf("origin %.256q is not allowed", origin), fmt.Sprintf("--allow-origin %.256s", origin))
+		p.refuse(w, r, &p.badOrigin, fmt.Sprintf("origin %.256q is not allowed", origin), fmt.Sprintf("--allow-origin %.256s", origin))
 		return false
 	}
 	p.setCORS(w.Header(), origin)
@@ -189,10 +191,10 @@ func (p *Policy) host(r *http.Request, scheme string) string {
 	return normalHost(strings.TrimSpace(host), scheme)
 }
 
-func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, reason, remedy string) {
+func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, first *sync.Once, reason, remedy string) {
 	origin := r.Header.Get("Origin")
-	p.refused.Do(func() {
-		p.logger.Warn("request refused; later refusals are not logged", "reason", reason, "allow_with", remedy,
+	first.Do(func() {
+		p.logger.Warn("request refused; later ones of this kind are not logged", "reason", reason, "allow_with", remedy,
 			"origin", truncated(origin), "host", truncated(r.Host), "path", truncated(r.URL.Path))
 	})
 	if origin != "" && r.Method != http.MethodOptions {

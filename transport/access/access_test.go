@@ -169,13 +169,14 @@ func TestRefusalNamesTheRemedyAndIsLoggedOnce(t *testing.T) {
 	p := policy(t, access.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 3 {
 		w := httptest.NewRecorder()
+		p.Admit(httptest.NewRecorder(), request(), true)
 		p.Admit(w, request("Origin", "https://app.example"), false)
 		if body := w.Body.String(); !strings.Contains(body, "--allow-origin https://app.example") {
 			t.Errorf("body %q does not name the flag", body)
 		}
 	}
-	if got := strings.Count(log.String(), "\n"); got != 1 {
-		t.Errorf("%d lines logged, want 1: %s", got, &log)
+	if got := strings.Count(log.String(), "\n"); got != 2 {
+		t.Errorf("%d lines logged, want 1 for each kind: %s", got, &log)
 	}
 	for _, want := range []string{"--allow-origin https://app.example", "origin=https://app.example", "host=bridge.example"} {
 		if !strings.Contains(log.String(), want) {
