@@ -91,12 +91,12 @@ function cutNote(channels) {
   return {
     cut() {
       at = performance.now();
-      say(`${time()} Cut. Waiting for the session…`);
+      say(`${time()} Cut. Coming back…`);
       channels.cut();
     },
     statechange() {
       if (at === undefined || channels.state !== "open" || !channels.transport) return;
-      say(`${time()} Back ${duration(performance.now() - at)} after the cut, over ${transportName(channels.transport)}.`);
+      say(`${time()} Cut, and back in ${duration(performance.now() - at)}.`);
       at = undefined;
     },
   };
