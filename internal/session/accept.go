@@ -56,10 +56,13 @@ func unknown() *wire.Close {
 
 // admit finds the session that the batch speaks for, or makes it (O1 to O5).
 func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.IDSize]byte, b *wire.Batch) (*Session, *wire.Close) {
-	if len(b.Key) != wire.KeySize || b.Incarnation != 0 && b.Incarnation != r.incarnation {
+	if len(b.Key) != wire.KeySize {
 		return nil, unknown()
 	}
 	s := r.lookup(id)
+	if s != nil && b.Incarnation != 0 && b.Incarnation != s.bridge.incarnation {
+		return nil, unknown()
+	}
 	if s == nil && (b.Incarnation != 0 || b.Hello == nil) {
 		return nil, unknown()
 	}
@@ -122,7 +125,7 @@ func (r *Registry) refuse(b *wire.Batch, why *wire.Close) transport.Link {
 	return &refusedLink{answer: wire.Batch{
 		Session:     append([]byte(nil), b.Session...),
 		X:           b.X,
-		Incarnation: r.incarnation,
+		Incarnation: r.instance,
 		Close:       why,
 		Versions:    &wire.Versions{Lowest: wire.LowestVersion, Highest: wire.HighestVersion},
 	}}

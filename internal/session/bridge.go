@@ -15,6 +15,8 @@ type bridgeSide struct {
 	s         *Session
 	reg       *Registry
 	principal Principal
+	// incarnation names this life of the session on this bridge (O2).
+	incarnation uint64
 
 	// Guarded by Session.mu.
 	highX      uint64        // highest x seen (L1)

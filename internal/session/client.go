@@ -307,7 +307,7 @@ func (c *clientSide) closed(b *wire.Batch) {
 		c.weather(fmt.Errorf("refused by the bridge: %s", b.Close.Message))
 		return
 	case wire.CodeUnknown:
-		if c.incarnation != 0 && b.Incarnation != c.incarnation {
+		if c.incarnation != 0 && b.Incarnation&^livesMask != c.incarnation&^livesMask {
 			why.Reason, why.Message = ReasonRestarted, "the bridge was restarted"
 		}
 	default: // over, for the reason given

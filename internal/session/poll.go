@@ -257,7 +257,7 @@ const unlimited = 1 << 40
 func (br *bridgeSide) header(x uint64, welcome bool) wire.Batch {
 	s := br.s
 	h := wire.Batch{
-		X: x, Incarnation: br.reg.incarnation, Ack: s.in.taken,
+		X: x, Incarnation: br.incarnation, Ack: s.in.taken,
 		Resend: s.askIfDue(), Stopped: br.stopped,
 		WaitingBytes: uint64(s.out.ready),
 	}

@@ -17,7 +17,7 @@ import (
 // Registry holds a bridge's sessions. It is the transport.Acceptor.
 type Registry struct {
 	cfg         Config
-	incarnation uint64 // of this instance, not 0 (O2)
+	instance    uint64 // upper half of every incarnation, not 0 (O2)
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
 	serving     sync.WaitGroup // Handles
@@ -34,6 +34,7 @@ type Registry struct {
 	mu         sync.Mutex
 	sessions   map[[wire.IDSize]byte]*Session
 	principals map[string]int
+	lives      uint64 // sessions made
 	drain      atomic.Bool
 	closed     bool
 	idle       chan struct{} // closed when draining and no Handle runs
@@ -41,7 +42,7 @@ type Registry struct {
 	refusals   map[string]uint64
 }
 
-// NewRegistry returns a Registry with a fresh incarnation.
+// NewRegistry returns a Registry that is a fresh instance of a bridge.
 func NewRegistry(cfg Config) *Registry {
 	cfg = cfg.withDefaults()
 	r := &Registry{
@@ -53,11 +54,15 @@ func NewRegistry(cfg Config) *Registry {
 		refusals:   make(map[string]uint64),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
-	for r.incarnation == 0 {
-		r.incarnation = randomUint64()
+	for r.instance == 0 {
+		r.instance = randomUint64() &^ livesMask
 	}
 	return r
 }
+
+// livesMask covers the part of an incarnation that counts the sessions of an
+// instance: a session that is made again after it lapsed has another (O3).
+const livesMask = 1<<32 - 1
 
 // reassemblyTotal is the global budget of rule D4.
 func reassemblyTotal(cfg *Config) int { return int(cfg.MaxBufferedBytes / 4) }
@@ -96,6 +101,8 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 		return nil, c, false
 	}
 	s := newBridgeSession(r, id, key, hello, who)
+	r.lives++
+	s.bridge.incarnation = r.instance | r.lives&livesMask
 	r.sessions[id] = s
 	r.principals[who.Name]++
 	r.opened.Add(1)

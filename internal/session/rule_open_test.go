@@ -162,7 +162,8 @@ func TestRule_lateCopies(t *testing.T) {
 	}
 	bubble(t, session.Config{Handle: handle}, func(t *testing.T, reg *session.Registry) {
 		p := newPeer(t, reg)
-		p.open()
+		hello := p.batch(withHello)
+		p.incarnation = p.poll(hello).Incarnation
 		b := p.batch(nil, openFrame(1), frameOf(1, wire.TypeHalfClose))
 		p.poll(b)
 		for range 5 {
@@ -176,6 +177,9 @@ func TestRule_lateCopies(t *testing.T) {
 		defer restarted.Close()
 		for _, at := range []*session.Registry{reg, restarted} {
 			p.reg = at
+			if a := <-p.park(hello); a.Welcome == nil || a.Incarnation == p.incarnation {
+				t.Errorf("a late Hello makes the session anew, in another incarnation: %+v", a)
+			}
 			if a := <-p.park(b); a.Close == nil || a.Close.Code != wire.CodeUnknown {
 				t.Errorf("%+v", a)
 			}

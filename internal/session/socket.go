@@ -88,7 +88,7 @@ func (l *socketLink) Deliver(batch []byte) error {
 		l.broken = refusalOf(err)
 	case b.X != l.x:
 		l.broken = &wire.Close{Code: wire.CodeGarbled, Message: "a batch of another link"}
-	case b.Incarnation != 0 && b.Incarnation != l.br.reg.incarnation, b.Incarnation == 0 && b.Hello == nil:
+	case b.Incarnation != 0 && b.Incarnation != l.br.incarnation, b.Incarnation == 0 && b.Hello == nil:
 		l.broken = unknown()
 	}
 	if l.broken != nil {
@@ -218,5 +218,5 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 
 // complain encodes the last words of a link that was sent what is no batch.
 func (l *socketLink) complain(dst []byte) []byte {
-	return wire.AppendBatch(dst, &wire.Batch{X: l.x, Incarnation: l.br.reg.incarnation, Close: l.broken})
+	return wire.AppendBatch(dst, &wire.Batch{X: l.x, Incarnation: l.br.incarnation, Close: l.broken})
 }

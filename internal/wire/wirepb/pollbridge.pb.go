@@ -243,7 +243,8 @@ type Batch struct {
 	// The session's secret, 16 bytes: in every exchange and in the first batch
 	// of a WebSocket (O1). From the client only.
 	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	// The bridge instance that the session lives on (O2, O3). 0: not known yet.
+	// The bridge instance, in the upper half, and this life of the session on it
+	// (O2, O3). 0: not known yet.
 	Incarnation uint64 `protobuf:"fixed64,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Highest seq up to which every frame of the peer was taken (D1).
 	Ack uint64 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
