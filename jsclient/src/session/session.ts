@@ -247,7 +247,8 @@ export class Session {
     let why = endOfSession(close);
     if (!why) return false;
     const known = this.#incarnation !== 0n && batch.incarnation !== 0n;
-    if (close.code === CloseCode.unknown && known && batch.incarnation !== this.#incarnation) {
+    // The upper half names the instance, the lower one this life of the session (O2).
+    if (close.code === CloseCode.unknown && known && batch.incarnation >> 32n !== this.#incarnation >> 32n) {
       why = new SessionError("bridge_restarted", "the bridge was restarted");
     }
     this.end(why);
