@@ -173,12 +173,12 @@ func TestConfig_methods(t *testing.T) {
 		{bridge.Config{DenyMethods: []string{"a.B"}, AllowMethods: []string{"a.B"}}, "", "/a.B/C"},
 	} {
 		cfg := tt.cfg.WithDefaults()
-		for _, m := range strings.Fields(tt.allowed) {
+		for m := range strings.FieldsSeq(tt.allowed) {
 			if !cfg.Allows(m) {
 				t.Errorf("%q %q: %s is denied", tt.cfg.AllowMethods, tt.cfg.DenyMethods, m)
 			}
 		}
-		for _, m := range strings.Fields(tt.denied) {
+		for m := range strings.FieldsSeq(tt.denied) {
 			if cfg.Allows(m) {
 				t.Errorf("%q %q: %s is allowed", tt.cfg.AllowMethods, tt.cfg.DenyMethods, m)
 			}

@@ -160,7 +160,7 @@ func TestAdmin_notReadyWithoutBackend(t *testing.T) {
 func TestRequestMetadata(t *testing.T) {
 	var list []wire.Metadatum
 	add := func(key, value string) { list = append(list, wire.Metadatum{Key: key, Value: []byte(value)}) }
-	for _, dropped := range strings.Fields(`connection content-length content-type cookie host http2-settings keep-alive origin
+	for dropped := range strings.FieldsSeq(`connection content-length content-type cookie host http2-settings keep-alive origin
 		proxy-authorization sec-fetch-site te trailer transfer-encoding upgrade user-agent accept-encoding :path
 		grpc-timeout grpc-status grpc-encoding grpc-accept-encoding grpc-previous-rpc-attempts`) {
 		add(dropped, "x")
