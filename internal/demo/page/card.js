@@ -133,8 +133,7 @@ export class Card {
     } else if (status.code === CANCELLED) {
       this.#show("cancelled", codeName(status.code), facts);
     } else {
-      const who = status.origin === "bridge" ? " (from Pollbridge, not the server)" : "";
-      this.#show("error", codeName(status.code), `${status.message || "no message"}${who}`);
+      this.#show("error", codeName(status.code), status.message || "no message");
     }
   }
 

@@ -60,8 +60,8 @@ function showStateOf({ state, transport, rtt, lastError }) {
   const detail = {
     connecting: "to the bridge",
     open: transport ? `over ${transportName(transport)}` : "no link in use",
-    retrying: lastError ? String(lastError.message ?? lastError) : "the bridge does not answer",
-    closed: lastError ? String(lastError.message ?? lastError) : "no new RPCs",
+    retrying: lastError ? `last try: ${lastError.message}` : "the bridge does not answer",
+    closed: lastError ? lastError.message : "no new RPCs",
   }[state];
   byId("state").dataset.state = byId("state-brief").dataset.state = state;
   setText("state-name", NAMES[state]);
