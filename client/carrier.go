@@ -32,7 +32,8 @@ const (
 // carrier reaches a bridge over net/http and WebSocket.
 type carrier struct {
 	base   string
-	header http.Header
+	header http.Header  // of WebSocket handshakes
+	poll   http.Header  // of exchanges; shared by all, never written to
 	posts  *http.Client // exchanges
 	socks  *http.Client // WebSocket handshakes
 }
@@ -47,6 +48,8 @@ func newCarrier(base string, cfg *Config) *carrier {
 	if c.header.Get("User-Agent") == "" {
 		c.header.Set("User-Agent", release)
 	}
+	c.poll = c.header.Clone()
+	c.poll.Set("Content-Type", "application/octet-stream")
 	if cfg.HTTPClient != nil {
 		c.posts = plainClient(cfg.HTTPClient.Transport)
 		c.socks = c.posts
@@ -107,8 +110,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	req.Header = c.header.Clone()
-	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header = c.poll
 	resp, err := c.posts.Do(req)
 	if err != nil {
 		return nil, weather(ctx, err)

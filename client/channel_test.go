@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -39,7 +40,7 @@ func newEchoes() *echoes {
 		for {
 			m, err := s.Recv(s.Context())
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					end = wire.End{Status: uint32(codes.Canceled)}
 				}
 				return
@@ -150,7 +151,7 @@ func wantOK(t *testing.T, s grpc.ClientStream) {
 	if err := s.CloseSend(); err != nil {
 		t.Error(err)
 	}
-	if err := s.RecvMsg(new([]byte)); err != io.EOF {
+	if err := s.RecvMsg(new([]byte)); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want EOF", err)
 	}
 }

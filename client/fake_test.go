@@ -72,7 +72,6 @@ type fakeRPC struct {
 	got       []string
 	closed    int
 	cancelled int
-	over      chan struct{} // closed by finish
 }
 
 func (f *fakeRPC) Send(ctx context.Context, m session.Message) error {

@@ -100,7 +100,7 @@ func TestInterop(t *testing.T) {
 }
 
 // newBridge returns a bridge in front of the gRPC server at target.
-func newBridge(t *testing.T, target string) *bridge.Server {
+func newBridge(t testing.TB, target string) *bridge.Server {
 	t.Helper()
 	b, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: target}}})
 	if err != nil {

@@ -33,6 +33,9 @@ func (c *Channel) outgoing(ctx context.Context, method string, o *callOptions) (
 		return nil, err
 	}
 	out = append(out, creds...)
+	if len(md) == 0 {
+		return out, nil
+	}
 	for _, key := range slices.Sorted(maps.Keys(md)) {
 		if reserved(key) {
 			continue

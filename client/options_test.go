@@ -47,7 +47,7 @@ func TestOptionsRefused(t *testing.T) {
 		if status.Code(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%T: %v", tt.option, err)
 		}
-		if finished != err {
+		if !errors.Is(finished, err) {
 			t.Errorf("%T: OnFinish got %v", tt.option, finished)
 		}
 	}

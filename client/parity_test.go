@@ -39,7 +39,7 @@ func (o outcome) String() string {
 
 func same(a, b outcome) bool {
 	return proto.Equal(a.status.Proto(), b.status.Proto()) && a.eof == b.eof &&
-		reflect.DeepEqual(a.header, b.header) && reflect.DeepEqual(a.trailer, b.trailer) &&
+		reflect.DeepEqual(a.header, b.header) && reflect.DeepEqual(a.trailer.Copy(), b.trailer.Copy()) &&
 		slices.EqualFunc(a.replies, b.replies, func(x, y *echopb.Reply) bool { return proto.Equal(x, y) })
 }
 
@@ -69,7 +69,7 @@ func runBidi(ctx context.Context, c grpc.ClientConnInterface, req *echopb.Reques
 	for {
 		reply, err := s.Recv()
 		if err != nil {
-			o.eof = err == io.EOF
+			o.eof = errors.Is(err, io.EOF)
 			if !o.eof {
 				o.status = status.Convert(err)
 			}
@@ -89,11 +89,14 @@ func allBytes() []byte {
 }
 
 // normal leaves out what is the channel's own, the software's name and what it
-// can decompress, and what even a native channel says now so, now so: after a
-// deadline, who noticed first.
+// can decompress, and what even a native channel says now so, now so: how much
+// came before an RPC was given up, and who noticed its deadline first.
 func normal(o outcome) outcome {
-	if o.status.Code() == codes.DeadlineExceeded {
-		o.status, o.trailer = status.New(codes.DeadlineExceeded, ""), nil
+	switch o.status.Code() {
+	case codes.DeadlineExceeded:
+		return outcome{status: status.New(codes.DeadlineExceeded, "")}
+	case codes.Canceled:
+		return outcome{status: o.status}
 	}
 	for _, r := range o.replies {
 		r.Metadata = slices.DeleteFunc(r.Metadata, func(p *echopb.Pair) bool {
@@ -171,6 +174,10 @@ func TestParity(t *testing.T) {
 		{"over the server's limit", plain, testsvc.Request(1, 5<<20), nil},
 		{"headers and an error", plain, &echopb.Request{Script: &echopb.Script{HeadersFirst: true, Status: 5, Message: "none",
 			Headers: []*echopb.Pair{{Key: "h", Value: []byte("1")}}, Trailers: []*echopb.Pair{{Key: "t", Value: []byte("1")}}}}, nil},
+		{"16 MiB", plain, &echopb.Request{Script: &echopb.Script{ReplyBytes: 16<<20 - 100}}, []grpc.CallOption{grpc.MaxCallRecvMsgSize(16 << 20)}},
+		{"content-subtype", plain, &echopb.Request{}, []grpc.CallOption{grpc.CallContentSubtype("Proto")}},
+		{"compressor unknown", plain, &echopb.Request{}, []grpc.CallOption{grpc.UseCompressor("nonesuch")}},
+		{"compressor identity", plain, &echopb.Request{}, []grpc.CallOption{grpc.UseCompressor("identity")}},
 		{"content-subtype unknown", plain, &echopb.Request{}, []grpc.CallOption{grpc.CallContentSubtype("nonesuch")}},
 	}
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {

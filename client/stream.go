@@ -323,23 +323,31 @@ func (s *clientStream) Header() (metadata.MD, error) {
 		s.mu.Lock()
 		a, finished, header := s.attempt, s.finished, s.header
 		s.mu.Unlock()
-		if finished || header != nil {
+		if header != nil {
 			return header, nil
 		}
-		list, err := a.Headers(s.ctx)
-		if err == nil && list != nil {
-			s.mu.Lock()
-			s.settle()
-			s.header = incoming(list)
-			s.mu.Unlock()
-			continue
+		if header := s.arrived(a); header != nil {
+			return header, nil
 		}
 		// It ended without headers. As in grpc-go the status is RecvMsg's to
 		// tell.
-		if a.Sent() && !s.options.idempotent || !s.movedFrom(a) {
+		if finished || a.Sent() && !s.options.idempotent || !s.movedFrom(a) {
 			return nil, nil
 		}
 	}
+}
+
+// arrived waits for a's headers; nil when it ended without any.
+func (s *clientStream) arrived(a *attempt) metadata.MD {
+	list, err := a.Headers(s.ctx)
+	if err != nil || list == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settle()
+	s.header = incoming(list)
+	return s.header
 }
 
 // Trailer implements grpc.ClientStream.
@@ -394,19 +402,11 @@ func (s *clientStream) finish(err error) bool {
 
 // report hands over what the call options asked for.
 func (s *clientStream) report(a *attempt) {
-	if list, err := a.Headers(s.ctx); err == nil && list != nil {
-		s.mu.Lock()
-		s.header = incoming(list)
-		s.mu.Unlock()
-	}
-	s.mu.Lock()
-	header, trailer := s.header, s.trailer
-	s.mu.Unlock()
 	for _, to := range s.options.header {
-		*to = header
+		*to = s.arrived(a)
 	}
 	for _, to := range s.options.trailer {
-		*to = trailer.Copy()
+		*to = s.Trailer()
 	}
 	for _, to := range s.options.peer {
 		*to = s.channel.peer()

@@ -46,7 +46,7 @@ func open(t *testing.T, f client.FakeCaller, desc *grpc.StreamDesc, opts ...grpc
 
 func wantStatus(t *testing.T, err error, code codes.Code, message string) {
 	t.Helper()
-	if got := status.Convert(err); err == nil || err == io.EOF || got.Code() != code || got.Message() != message {
+	if got := status.Convert(err); err == nil || errors.Is(err, io.EOF) || got.Code() != code || got.Message() != message {
 		t.Errorf("error %v; want %v %q", err, code, message)
 	}
 }
