@@ -48,13 +48,14 @@ type Channel struct {
 	idempotent idempotency
 
 	closing chan struct{} // closed by Close
-	retired sync.WaitGroup
+	ending  sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	current   *held
-	shorts    int       // sessions in a row that were short-lived
-	notBefore time.Time // when the next session may be opened
+	live      map[*held]struct{} // not yet ended: current, and retired ones
+	shorts    int                // sessions in a row that were short-lived
+	notBefore time.Time          // when the next session may be opened
 }
 
 // held is a session with the RPCs that it carries.
@@ -109,6 +110,7 @@ func New(url string, cfg Config) (*Channel, error) {
 		onState:   cfg.OnState,
 		logger:    logger,
 		closing:   make(chan struct{}),
+		live:      make(map[*held]struct{}),
 		sessions: session.ClientConfig{
 			Carrier:    carrier,
 			Transports: kinds,
@@ -204,6 +206,9 @@ func (c *Channel) State() State {
 
 func publicState(s session.State) State {
 	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError}
+	if s.Phase == session.Closed {
+		out.Phase = "idle" // the Channel goes on, with the next session
+	}
 	if s.Transport != 0 {
 		out.Transport = s.Transport.String()
 	}
@@ -211,7 +216,8 @@ func publicState(s session.State) State {
 }
 
 // Close ends the Channel: RPCs in flight end CANCELLED, later ones fail so. It
-// waits up to 3 s for what was sent to be delivered. Closing twice is harmless.
+// waits up to 3 s for what was sent to be delivered. The error is always nil.
+// Closing twice is harmless.
 func (c *Channel) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -219,29 +225,32 @@ func (c *Channel) Close() error {
 		return nil
 	}
 	c.closed = true
-	close(c.closing)
-	h := c.current
 	c.current = nil
+	close(c.closing)
+	for h := range c.live {
+		c.end(h)
+	}
 	c.mu.Unlock()
 
-	var err error
-	if h != nil {
-		err = c.end(h)
-	}
-	c.retired.Wait()
+	c.ending.Wait()
 	c.carrier.close()
-	return err
-}
-
-// end closes a session in order, within closeLimit. That the peer is not there
-// to hear of it is no failure of closing.
-func (c *Channel) end(h *held) error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
-	defer cancel()
-	if err := h.Close(ctx); err != nil && ctx.Err() == nil {
-		return err
+	if c.onState != nil {
+		c.onState(State{Phase: "closed"})
 	}
 	return nil
+}
+
+// end closes a session in order, within closeLimit, without waiting for it.
+// c.mu is held.
+func (c *Channel) end(h *held) {
+	delete(c.live, h)
+	c.ending.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+		defer cancel()
+		if err := h.Close(ctx); err != nil {
+			c.logger.Debug("session not closed in order", "session", h.ID(), "error", err)
+		}
+	})
 }
 
 // call opens an RPC on the current session, or on the next one when that is
@@ -317,6 +326,7 @@ func (c *Channel) start() *held {
 	}
 	h.Session = session.Start(cfg)
 	c.current = h
+	c.live[h] = struct{}{}
 	return h
 }
 
@@ -353,12 +363,8 @@ func (c *Channel) release(h *held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h.rpcs--
-	if h.retired && h.rpcs == 0 {
-		c.retired.Go(func() {
-			if err := c.end(h); err != nil {
-				c.logger.Debug("closing a retired session", "session", h.ID(), "error", err)
-			}
-		})
+	if h.retired && h.rpcs == 0 && !c.closed {
+		c.end(h)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 	"github.com/pollbridge/pollbridge/transport/ws"
 )
@@ -30,8 +31,8 @@ type echoes struct {
 	registry *session.Registry
 }
 
-func newEchoes() *echoes {
-	registry := session.NewRegistry(session.Config{Handle: func(s *session.Stream) {
+func newEchoes(cfg session.Config) *echoes {
+	cfg.Handle = func(s *session.Stream) {
 		var end wire.End
 		defer func() { s.End(end) }()
 		if s.SendHeaders([]wire.Metadatum{{Key: "echo", Value: []byte("1")}}) != nil {
@@ -49,7 +50,8 @@ func newEchoes() *echoes {
 				return
 			}
 		}
-	}})
+	}
+	registry := session.NewRegistry(cfg)
 	mux := http.NewServeMux()
 	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: registry}))
 	mux.Handle("/bridge/v1/{sid}/ws", ws.New(ws.Config{Acceptor: registry}))
@@ -92,7 +94,7 @@ func eachTransport(t *testing.T, test func(t *testing.T, c *client.Channel, f *f
 	for _, way := range []string{"ws", "longpoll", "ws longpoll"} {
 		t.Run(way, func(t *testing.T) {
 			before := runtime.NumGoroutine()
-			first, second := newEchoes(), newEchoes()
+			first, second := newEchoes(session.Config{}), newEchoes(session.Config{})
 			f := &front{latest: first, known: map[string]http.Handler{}}
 			server := httptest.NewServer(f)
 			c, err := client.New(server.URL, client.Config{Transports: strings.Fields(way)})
@@ -179,15 +181,44 @@ func TestGoAway(t *testing.T) {
 		f.replace(second, false)
 		drained := make(chan error)
 		go func() { drained <- first.registry.Drain(t.Context()) }()
-		for second.registry.Stats().Streams == 0 { // until the client knows
-			if s := talk(t, c); second.registry.Stats().Streams == 0 {
-				wantOK(t, s)
-			}
-		}
+		talkTo(t, c, second)
 		wantEcho(t, old, "still here")
 		wantOK(t, old)
 		if err := <-drained; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// talkTo opens chats until one arrives at the bridge.
+func talkTo(t *testing.T, c *client.Channel, bridge *echoes) {
+	t.Helper()
+	for {
+		s := talk(t, c)
+		if bridge.registry.Stats().Streams > 0 {
+			return
+		}
+		wantOK(t, s)
+	}
+}
+
+// Closing ends the sessions that are going away, too.
+func TestCloseWhileGoingAway(t *testing.T) {
+	eachTransport(t, func(t *testing.T, c *client.Channel, f *front, first, second *echoes) {
+		old := talk(t, c)
+		f.replace(second, false)
+		drained := make(chan error)
+		go func() { drained <- first.registry.Drain(t.Context()) }()
+		talkTo(t, c, second)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		wantStatus(t, old.RecvMsg(new([]byte)), codes.Canceled, "grpc: the client connection is closing")
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		if a, b := first.registry.Stats().Sessions, second.registry.Stats().Sessions; a+b != 0 {
+			t.Errorf("%d and %d sessions left", a, b)
 		}
 	})
 }
@@ -234,7 +265,7 @@ func TestAbandoned(t *testing.T) {
 }
 
 func TestLazy(t *testing.T) {
-	bridge := newEchoes()
+	bridge := newEchoes(session.Config{})
 	defer bridge.registry.Close()
 	server := httptest.NewServer(bridge)
 	defer server.Close()
@@ -291,4 +322,78 @@ func TestUnreachable(t *testing.T) {
 		err = c.Invoke(ctx, "/echo/Unary", nil, nil, grpc.WaitForReady(true))
 		wantStatus(t, err, codes.DeadlineExceeded, "context deadline exceeded")
 	})
+}
+
+// within answers requests by a handler in the same process, with no network.
+func within(h http.Handler) *http.Client {
+	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.ServeHTTP(w, r)
+		}()
+		select {
+		case <-done:
+			return w.Result(), nil
+		case <-r.Context().Done():
+			return nil, context.Cause(r.Context())
+		}
+	})}
+}
+
+// A session on which nothing happens lapses unnoticed: the next RPC opens
+// another (rule E1).
+func TestIdleSessionLapses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bridge := newEchoes(session.Config{})
+		defer bridge.registry.Close()
+		c, err := client.New("http://bridge.test", client.Config{Transports: []string{"longpoll"}, HTTPClient: within(bridge)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 3 {
+			wantOK(t, talk(t, c))
+			time.Sleep(10 * time.Minute)
+		}
+		if got := bridge.registry.Stats(); got.SessionsOpened != 3 || got.Sessions != 0 {
+			t.Errorf("%d sessions opened, %d left", got.SessionsOpened, got.Sessions)
+		}
+	})
+}
+
+// The token goes to the bridge's Authenticate; a refusal ends RPCs
+// UNAUTHENTICATED.
+func TestToken(t *testing.T) {
+	for _, way := range []string{"ws", "longpoll"} {
+		bridge := newEchoes(session.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (session.Principal, error) {
+			if token != "open sesame" {
+				return session.Principal{}, errors.New("nobody knows you")
+			}
+			return session.Principal{Name: "ali"}, nil
+		}})
+		server := httptest.NewServer(bridge)
+		for token, want := range map[string]codes.Code{"open sesame": codes.OK, "open barley": codes.Unauthenticated, "": codes.Unauthenticated} {
+			c, err := client.New(server.URL, client.Config{Transports: []string{way}, Token: func(context.Context) (string, error) {
+				if token == "" {
+					return "", errors.New("no token to be had")
+				}
+				return token, nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var reply []byte
+			err = c.Invoke(t.Context(), "/echo/Unary", []byte("x"), &reply, grpc.ForceCodecV2(bytesCodec{&counter{}}))
+			if status.Code(err) != want {
+				t.Errorf("%s, token %q: %v", way, token, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		server.Close()
+		bridge.registry.Close()
+	}
 }
