@@ -273,7 +273,7 @@ func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error)
 		c.retire(h, lost)
 		c.release(h)
 		if !movable(lost.Reason, open.WaitForReady) || moves == maxMoves && !open.WaitForReady {
-			return nil, nil, c.lostError(lost.Reason, lost.Message)
+			return nil, nil, lostError(lost.Reason, lost.Message)
 		}
 	}
 }
@@ -374,12 +374,8 @@ func (c *Channel) isClosed() bool {
 	return c.closed
 }
 
-// lostError is the status of an RPC that ended with its session, or for lack
-// of one.
-func (c *Channel) lostError(reason, message string) error {
-	if reason == session.ReasonClosed && c.isClosed() {
-		return errClosing()
-	}
+// lostError is the status of an RPC that ended for lack of a session.
+func lostError(reason, message string) error {
 	code := codes.Unavailable
 	if reason == session.ReasonUnauthenticated {
 		code = codes.Unauthenticated

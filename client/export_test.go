@@ -66,9 +66,7 @@ func (f FakeCaller) call(ctx context.Context, open wire.Open) (rpc, func(), erro
 	return r, func() {}, err
 }
 
-func (f FakeCaller) lostError(reason, message string) error {
-	return (&Channel{}).lostError(reason, message)
-}
+func (f FakeCaller) isClosed() bool { return false }
 
 func (f FakeCaller) peer() peer.Peer { return peer.Peer{Addr: bridgeAddr("bridge.test")} }
 

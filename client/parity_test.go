@@ -60,7 +60,7 @@ func runBidi(ctx context.Context, c grpc.ClientConnInterface, req *echopb.Reques
 		o.status = status.Convert(err)
 		return o
 	}
-	if err := s.Send(req); err != nil && err != io.EOF {
+	if err := s.Send(req); err != nil && !errors.Is(err, io.EOF) {
 		o.status = status.Convert(err)
 		return o
 	}

@@ -32,7 +32,7 @@ type rpc interface {
 // caller opens RPCs. The Channel is one.
 type caller interface {
 	call(ctx context.Context, open wire.Open) (r rpc, release func(), err error)
-	lostError(reason, message string) error
+	isClosed() bool
 	peer() peer.Peer
 }
 
@@ -276,8 +276,10 @@ func (s *clientStream) over(a *attempt, err error) error {
 			return contextError(s.ctx)
 		case end.Reason == session.ReasonDeadline:
 			return status.FromContextError(context.DeadlineExceeded).Err()
-		case end.Reason == session.ReasonClosed, end.Reason == session.ReasonUnauthenticated:
-			return s.channel.lostError(end.Reason, end.Message)
+		case end.Reason == session.ReasonUnauthenticated:
+			return lostError(end.Reason, end.Message)
+		case end.Status == uint32(codes.Unavailable) && s.channel.isClosed():
+			return errClosing()
 		case movable(end.Reason, s.open.WaitForReady):
 			if moved, err := s.move(a); moved || err != nil {
 				return err

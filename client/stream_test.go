@@ -89,7 +89,7 @@ func TestUnary(t *testing.T) {
 		t.Errorf("header %v, trailer %v", header, trailer)
 	}
 	wantFreed(t, held)
-	if err := s.RecvMsg(&reply); err != io.EOF {
+	if err := s.RecvMsg(&reply); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func TestCardinality(t *testing.T) {
 		wantStatus(t, bad.RecvMsg(new([]byte)), codes.NotFound, "none")
 	}
 	s, _ := open(t, inTurn(t, &fakeRPC{end: &wire.End{}, sent: true}), feed)
-	if err := s.RecvMsg(new([]byte)); err != io.EOF {
+	if err := s.RecvMsg(new([]byte)); !errors.Is(err, io.EOF) {
 		t.Errorf("an empty feed: %v", err)
 	}
 }
@@ -150,7 +150,7 @@ func TestSendAfterCloseSend(t *testing.T) {
 func TestSendAfterEnd(t *testing.T) {
 	s, held := open(t, inTurn(t, &fakeRPC{end: &wire.End{Status: 9, Message: "no"}, sent: true}), chat)
 	wantStatus(t, s.RecvMsg(new([]byte)), codes.FailedPrecondition, "no")
-	if err := s.SendMsg([]byte("x")); err != io.EOF {
+	if err := s.SendMsg([]byte("x")); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want EOF", err)
 	}
 	wantStatus(t, s.RecvMsg(new([]byte)), codes.FailedPrecondition, "no")
@@ -206,7 +206,7 @@ func TestMoveFromRecvAndHeader(t *testing.T) {
 		if !slices.Equal(second.got, []string{"go"}) || second.closed != 1 {
 			t.Errorf("second attempt got %q, closed %d times", second.got, second.closed)
 		}
-		if err := s.RecvMsg(&got); err != io.EOF {
+		if err := s.RecvMsg(&got); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
 		wantFreed(t, held)
@@ -279,7 +279,7 @@ func TestMovesEnd(t *testing.T) {
 func TestNoMoveAfterRefusedMessage(t *testing.T) {
 	first := &fakeRPC{end: lost("breach")}
 	s, held := open(t, inTurn(t, first), upload)
-	if err := s.SendMsg([]byte("a")); err != io.EOF {
+	if err := s.SendMsg([]byte("a")); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want EOF", err)
 	}
 	first.end = lost("expired")
@@ -319,7 +319,7 @@ func TestContextEnds(t *testing.T) {
 			}
 			wantStatus(t, finished, tt.code, tt.message)
 			wantStatus(t, s.RecvMsg(nil), tt.code, tt.message)
-			if err := s.SendMsg(nil); err != io.EOF {
+			if err := s.SendMsg(nil); !errors.Is(err, io.EOF) {
 				t.Errorf("%v, want EOF", err)
 			}
 			if _, err := inTurn(t).NewStream(ctx, chat); status.Code(err) != tt.code {
@@ -369,7 +369,7 @@ func TestDetails(t *testing.T) {
 	}
 	wantStatus(t, client.EndError(&wire.End{Status: 3, Message: "bad", Details: []byte{255}}), codes.InvalidArgument, "bad")
 	wantStatus(t, client.EndError(&wire.End{Status: 99, Message: "odd"}), codes.Code(99), "odd")
-	if err := client.EndError(&wire.End{}); err != io.EOF {
+	if err := client.EndError(&wire.End{}); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }
