@@ -216,7 +216,9 @@ const flushPoll = 20 * time.Millisecond
 // flushLimit bounds the wait for acks of the last frames.
 const flushLimit = 2 * time.Second
 
-// flush waits until attached clients have the last frames.
+// flush waits until clients have the last frames. One that polls has no link
+// between an answer and its next request, so frames that were never sent count
+// without a link too.
 func (r *Registry) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
@@ -226,7 +228,7 @@ func (r *Registry) flush(ctx context.Context) {
 		pending := false
 		r.each(func(s *Session) {
 			s.mu.Lock()
-			pending = pending || s.bridge.links > 0 && (s.out.turn.len() > 0 || s.out.sent.len() > 0)
+			pending = pending || s.out.turn.len() > 0 || s.bridge.links > 0 && s.out.sent.len() > 0
 			s.mu.Unlock()
 		})
 		if !pending {
