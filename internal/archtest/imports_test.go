@@ -83,6 +83,7 @@ var rules = []rule{
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/simnet"},
 	{path: "internal/archtest"},
+	{path: "internal/model"},
 	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},

@@ -87,7 +87,7 @@ func (d deliveryDesign) next(s delivery) []model.Step[delivery] {
 				s.lossy = true
 			})
 		}
-		for set := uint8(0); set < 1<<frames; set++ {
+		for set := range uint8(1 << frames) {
 			if s.answers[x]&(1<<set) != 0 {
 				add(fmt.Sprintf("the answer to %d with frames %03b arrives", x, set), func(s *delivery) {
 					// Another copy's answer may have had the frames.
@@ -116,7 +116,7 @@ func (d deliveryDesign) ack(s delivery) uint8 {
 		return s.taken
 	}
 	high := s.taken
-	for f := uint8(0); f < frames; f++ {
+	for f := range uint8(frames) {
 		if s.ahead&(1<<f) != 0 {
 			high = max(high, f+1)
 		}

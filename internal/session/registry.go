@@ -16,12 +16,12 @@ import (
 
 // Registry holds a bridge's sessions. It is the transport.Acceptor.
 type Registry struct {
-	cfg         Config
-	instance    uint64 // upper half of every incarnation, not 0 (O2)
-	ctx         context.Context
-	cancel      context.CancelCauseFunc
-	serving     sync.WaitGroup // Handles
-	large       *budget        // for messages larger than a window (D4)
+	cfg      Config
+	instance uint64 // upper half of every incarnation, not 0 (O2)
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	serving  sync.WaitGroup // Handles
+	large    *budget        // for messages larger than a window (D4)
 
 	buffered atomic.Int64 // message bytes held in outboxes and inboxes
 	streams  atomic.Int64 // Handles that run
