@@ -99,7 +99,7 @@ func (e *NotTakenError) GRPCStatus() *status.Status { return e.status }
 
 // notTaken says why no channel took the RPC in time, nil if one did.
 func (t *turn) notTaken(err error) error {
-	if context.Cause(t.ctx) == errNotReady {
+	if errors.Is(context.Cause(t.ctx), errNotReady) {
 		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", t.pool.cfg.Name, t.pool.cfg.ReadyTimeout, t.ch.describe())}
 	}
 	if err != nil {

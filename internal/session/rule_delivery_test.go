@@ -309,8 +309,8 @@ func TestRule_cancelAtOnce(t *testing.T) {
 		if len(a.Frames) != 1 || a.Frames[0].Type != wire.TypeEnd || a.Frames[0].End.Status != 1 {
 			t.Errorf("%+v", a.Frames)
 		}
-		b := p.poll(p.batch(holding(time.Second), openFrame(2), dataFrame(2, "x")))
-		b = p.poll(p.batch(holding(time.Second), frameOf(2, wire.TypeCancel), dataFrame(2, "late"), frameOf(7, wire.TypeCancel)))
+		p.poll(p.batch(holding(time.Second), openFrame(2), dataFrame(2, "x")))
+		b := p.poll(p.batch(holding(time.Second), frameOf(2, wire.TypeCancel), dataFrame(2, "late"), frameOf(7, wire.TypeCancel)))
 		if len(b.Frames) != 1 || b.Frames[0].Type != wire.TypeEnd {
 			t.Errorf("%+v", b.Frames)
 		}

@@ -215,11 +215,3 @@ func (so *socket) frames() []wire.Frame {
 		}
 	}
 }
-
-func types(frames []wire.Frame) []wire.FrameType {
-	var ts []wire.FrameType
-	for _, f := range frames {
-		ts = append(ts, f.Type)
-	}
-	return ts
-}
