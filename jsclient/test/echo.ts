@@ -1,0 +1,94 @@
+// The messages of internal/testsvc/echopb/echo.proto.
+
+import { Reader, Writer } from "../src/wire/proto.js";
+import { bool, bytes, define, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "../src/wire/schema.js";
+
+export const SERVICE = "/pollbridge.test.v1.Echo/";
+
+export interface Pair {
+  key: string;
+  value: Uint8Array;
+}
+
+export interface Script {
+  replies?: number;
+  replyBytes?: number;
+  delayMs?: number;
+  headers?: Pair[];
+  trailers?: Pair[];
+  headersFirst?: boolean;
+  status?: number;
+  message?: string;
+  details?: Pair[];
+  hang?: boolean;
+  reflect?: boolean;
+  stopAfter?: number;
+}
+
+export interface Request {
+  number: number;
+  payload?: Uint8Array;
+  script?: Script;
+}
+
+export interface Reply {
+  number: number;
+  payload: Uint8Array;
+  requests: number;
+  requestBytes: number;
+  metadata: Pair[];
+  timeoutMs: number;
+}
+
+const pair: Schema<Pair> = define<Pair>({ key: [1, string], value: [2, bytes] });
+
+const script: Schema<Script> = define<Script>({
+  replies: [1, uint32],
+  replyBytes: [2, uint32],
+  delayMs: [3, uint32],
+  headers: [4, repeated(message(pair))],
+  trailers: [5, repeated(message(pair))],
+  headersFirst: [6, bool],
+  status: [7, uint32],
+  message: [8, string],
+  details: [9, repeated(message(pair))],
+  hang: [10, bool],
+  reflect: [11, bool],
+  stopAfter: [13, uint32],
+});
+
+const request: Schema<Request> = define<Request>({ number: [1, uint64], payload: [2, bytes], script: [3, message(script)] });
+
+const reply: Schema<Reply> = define<Reply>({
+  number: [1, uint64],
+  payload: [2, bytes],
+  requests: [3, uint64],
+  requestBytes: [4, uint64],
+  metadata: [5, repeated(message(pair))],
+  timeoutMs: [6, uint64],
+});
+
+export function encode(value: Request): Uint8Array {
+  const w = new Writer();
+  write(w, request, value);
+  return w.bytes().slice();
+}
+
+export function decode(raw: Uint8Array): Reply {
+  return read(new Reader(raw), reply, zero(reply));
+}
+
+/** n bytes that tell which message they are of. */
+export function payload(number: number, n: number): Uint8Array {
+  const out = new Uint8Array(n);
+  let state = (number * 0x9e3779b9) | 1;
+  for (let i = 0; i < n; i++) {
+    state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x3c6ef372;
+    out[i] = state >>> 24;
+  }
+  return out;
+}
+
+export function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((v, i) => v === b[i]);
+}
