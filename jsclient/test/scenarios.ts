@@ -94,11 +94,8 @@ const metadata: Scenario = async ({ channel }) => {
     reflect: true,
     headers: [{ key: "h", value }],
     trailers: [{ key: "t-bin", value: Uint8Array.of(0, 254) }],
-    status: 9,
-    message: "sorry: 100 % \u{1f600}",
-    details: [{ key: "type.googleapis.com/x", value }],
   };
-  await call.send(encode({ number: 1, script: { ...script, status: 0 } }));
+  await call.send(encode({ number: 1, script }));
   call.closeSend();
   const [reply] = await rest(call);
   const got = reply!.metadata.filter((p) => p.key.startsWith("x-")).map((p) => [p.key, Array.from(p.value)]);
@@ -107,12 +104,14 @@ const metadata: Scenario = async ({ channel }) => {
   equal((await call.headers).find(([key]) => key === "h"), ["h", "v"], "header");
 
   const failing = channel.open(SERVICE + "Unary");
-  await failing.send(encode({ number: 1, script }));
+  const details = [{ key: "type.googleapis.com/x", value }];
+  const message = "sorry: 100 % \u{1f600}";
+  await failing.send(encode({ number: 1, script: { ...script, status: 9, message, details } }));
   failing.closeSend();
   const error = await rest(failing).then(() => undefined, (err: Error) => err);
   equal(error?.name, "StatusError", "error of the messages");
   const status = await failing.status;
-  equal([status.code, status.message, status.origin, status.reason], [9, script.message, "backend", ""], "status");
+  equal([status.code, status.message, status.origin, status.reason], [9, message, "backend", ""], "status");
   check(status.details.length > 0, "the status has lost its details");
   const trailer = status.trailers.find(([key]) => key === "t-bin")?.[1];
   check(trailer instanceof Uint8Array && same(trailer, Uint8Array.of(0, 254)), "the trailer is not what was sent");

@@ -125,7 +125,7 @@ export class Exchanges {
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, timers: [], controller: new AbortController() };
     const limit = hold + s.path.atLeast(frames ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f));
-    if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#abandonOlder(f.x));
+    if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     this.#flights.push(f);
     this.#carrier.exchange(s.sid, bytes, f.controller.signal).then(
       (answer) => this.#arrived(f, answer),
@@ -151,6 +151,11 @@ export class Exchanges {
     if (!this.#remove(f)) return;
     f.controller.abort();
     this.#lose(f);
+  }
+
+  /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
+  #makeRoom(x: number): void {
+    for (const f of this.#flights) if (f.x < x && f.batch.frames.length === 0) this.#abandon(f);
   }
 
   #abandonOlder(x: number): void {

@@ -9,7 +9,8 @@ import { type Carrier, type Socket, Weather } from "./carrier.js";
 const ACK_DELAY = 20;
 const ACK_OWED = 32 << 10;
 const MAX_BATCH = 64 << 10;
-const MAX_BUFFERED = 64 << 10;
+const MAX_BUFFERED = 128 << 10;
+const DRAIN = 5;
 /** After so long without an inbound byte a ping is due: while RPCs are open, and while idle. */
 const QUIET = 5_000;
 const QUIET_IDLE = 20_000;
@@ -45,6 +46,7 @@ export class SocketLink {
   /** A ping goes unanswered. */
   mute = false;
   #heardAt: number;
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -69,7 +71,17 @@ export class SocketLink {
   /** Sends what there is to send. */
   wake(): void {
     if (!this.#opened || this.#closed) return;
-    while (this.#socket.buffered < MAX_BUFFERED && this.#sendOne());
+    do {
+      if (this.#socket.buffered >= MAX_BUFFERED) return this.#wakeLater();
+    } while (this.#sendOne());
+  }
+
+  /** Looks again when the socket may have drained: no event tells. */
+  #wakeLater(): void {
+    this.#drainTimer ??= setTimeout(() => {
+      this.#drainTimer = undefined;
+      this.wake();
+    }, DRAIN);
   }
 
   /** Closes the socket without telling the ladder. */
@@ -77,6 +89,7 @@ export class SocketLink {
     this.#closed = true;
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#watchTimer);
+    clearTimeout(this.#drainTimer);
     this.#socket.close();
   }
 
@@ -91,10 +104,7 @@ export class SocketLink {
     const carries = s.prefer === this.x;
     const needed = this.#first || this.#pong > 0 || s.restate;
     const owed = s.inbox.owed;
-    if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) {
-      if (carries && owed > 0) this.#ackTimer ??= setTimeout(() => this.#sendAck(), ACK_DELAY);
-      return false;
-    }
+    if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) return this.#sendAckLater();
     const batch = s.header(this.x, this.#first);
     if (carries) {
       const room = s.path.bound() - s.out.flyingOn(this.x);
@@ -103,15 +113,21 @@ export class SocketLink {
     const frames = batch.frames.length > 0;
     if (!frames && !needed && owed < ACK_OWED) {
       s.inbox.owed = owed;
-      return false;
+      return this.#sendAckLater();
     }
     if (this.#first || (frames && s.now() - this.#pingSentAt > PING_APART)) this.#ping(batch);
     this.#send(batch);
     return frames;
   }
 
-  #sendAck(): void {
-    if (this.#session.inbox.owed > 0) this.#send(this.#session.header(this.x, false));
+  #sendAckLater(): false {
+    const s = this.#session;
+    if (s.inbox.owed === 0 || s.prefer !== this.x) return false;
+    this.#ackTimer ??= setTimeout(() => {
+      this.#ackTimer = undefined;
+      if (s.inbox.owed > 0) this.#send(s.header(this.x, false));
+    }, ACK_DELAY);
+    return false;
   }
 
   #send(batch: Batch): void {
