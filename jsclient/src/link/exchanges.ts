@@ -214,7 +214,7 @@ export class Exchanges {
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
     this.#failed(f, new Weather(`the bridge refused a batch: ${close.message}`, { status: 200 }));
-    if (close.code === CloseCode.tooLarge) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit / 2));
+    if (close.code === CloseCode.tooLarge) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit >> 1));
     if (close.code === CloseCode.busy) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
 

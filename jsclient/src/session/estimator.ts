@@ -38,6 +38,6 @@ export class Estimator {
 
   /** Most bytes that should be in flight on a WebSocket, so that no kernel's buffer becomes the queue. */
   bound(): number {
-    return Math.max(MIN_FLIGHT, 2 * this.#rate * this.#least);
+    return Math.max(MIN_FLIGHT, Math.floor(2 * this.#rate * this.#least));
   }
 }
