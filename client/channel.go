@@ -380,7 +380,7 @@ func lostError(reason, message string) error {
 	if reason == session.ReasonUnauthenticated {
 		code = codes.Unauthenticated
 	}
-	return status.Errorf(code, "pollbridge: %s: %s", reason, message)
+	return madeHere(code, reason, "pollbridge: "+reason+": "+message, false)
 }
 
 // movable names the reasons for which another session may do better. A bridge

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"io"
+	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -15,8 +17,39 @@ import (
 
 const detailsKey = "grpc-status-details-bin"
 
-// endError is the error of an ended RPC, io.EOF for OK.
-func endError(end *wire.End) error {
+// Domain is the domain of the google.rpc.ErrorInfo detail of an UNAVAILABLE that
+// the backend did not make. Its reason says why, in capitals: EXPIRED,
+// UNKNOWN_SESSION, BRIDGE_RESTARTED, DRAINED, UNREACHABLE, OVERLOADED, BREACH,
+// or BACKEND where none could be reached (rule E2). Its metadata "started" is
+// "no" where no frame of the RPC was ever sent, so that it cannot have run, else
+// "maybe".
+const Domain = "pollbridge"
+
+// madeHere is the status of an RPC that the backend did not end.
+func madeHere(code codes.Code, reason, message string, sent bool) error {
+	s := status.New(code, message)
+	if reason == "" {
+		return s.Err()
+	}
+	started := "no"
+	if sent {
+		started = "maybe"
+	}
+	info := &errdetails.ErrorInfo{
+		Reason: strings.ToUpper(reason), Domain: Domain, Metadata: map[string]string{"started": started},
+	}
+	if detailed, err := s.WithDetails(info); err == nil {
+		s = detailed
+	}
+	return s.Err()
+}
+
+// endError is the error of an ended RPC, io.EOF for OK. sent tells whether any
+// frame of it was.
+func endError(end *wire.End, sent bool) error {
+	if end.Origin == wire.OriginBridge && end.Status == uint32(codes.Unavailable) {
+		return madeHere(codes.Code(end.Status), end.Reason, end.Message, sent)
+	}
 	if len(end.Details) == 0 {
 		return statusError(&spb.Status{Code: int32(end.Status), Message: end.Message})
 	}

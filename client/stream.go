@@ -289,7 +289,7 @@ func (s *clientStream) over(a *attempt, err error) error {
 	s.mu.Lock()
 	s.trailer = endTrailer(end)
 	s.mu.Unlock()
-	return endError(end)
+	return endError(end, a.Sent())
 }
 
 // move opens another attempt and repeats on it what was said so far, if rule E2

@@ -355,7 +355,7 @@ func TestDetails(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := &wire.End{Status: 3, Message: "bad", Details: raw}
-	if got := status.Convert(client.EndError(end)).Proto(); !proto.Equal(got, full) {
+	if got := status.Convert(client.EndError(end, true)).Proto(); !proto.Equal(got, full) {
 		t.Errorf("%v", got)
 	}
 	if got := client.EndTrailer(end); !reflect.DeepEqual(got, metadata.MD{"grpc-status-details-bin": {string(raw)}}) {
@@ -364,12 +364,12 @@ func TestDetails(t *testing.T) {
 	if got := client.EndTrailer(&wire.End{}); got != nil {
 		t.Errorf("trailer %v", got)
 	}
-	if got := status.Convert(client.EndError(&wire.End{Status: 4, Message: "bad", Details: raw})); got.Code() != codes.Internal {
+	if got := status.Convert(client.EndError(&wire.End{Status: 4, Message: "bad", Details: raw}, true)); got.Code() != codes.Internal {
 		t.Errorf("codes that differ: %v", got)
 	}
-	wantStatus(t, client.EndError(&wire.End{Status: 3, Message: "bad", Details: []byte{255}}), codes.InvalidArgument, "bad")
-	wantStatus(t, client.EndError(&wire.End{Status: 99, Message: "odd"}), codes.Code(99), "odd")
-	if err := client.EndError(&wire.End{}); !errors.Is(err, io.EOF) {
+	wantStatus(t, client.EndError(&wire.End{Status: 3, Message: "bad", Details: []byte{255}}, true), codes.InvalidArgument, "bad")
+	wantStatus(t, client.EndError(&wire.End{Status: 99, Message: "odd"}, true), codes.Code(99), "odd")
+	if err := client.EndError(&wire.End{}, true); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }
