@@ -91,10 +91,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 		panic(http.ErrAbortHandler) // cut off or too slow: no answer can mean anything
 	}
 	batch, err := h.ask(r, hello)
-	if r.Context().Err() != nil {
-		return // nobody is left to be answered
-	}
-	if err != nil {
+	if err != nil || r.Context().Err() != nil {
+		// Nobody is left to be answered. Should someone be, an empty 200 would
+		// mislead, and each further request on this connection would get one.
 		panic(http.ErrAbortHandler)
 	}
 	h.answer(w, form, batch)
