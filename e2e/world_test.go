@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
 
 // transports are the choices that every scenario runs with.
@@ -40,11 +42,53 @@ type world struct {
 	Direct  *grpc.ClientConn
 	Bridged *client.Channel
 	Bridge  *bridge.Server
+
+	front transporttest.Network
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	down  bool // the test has shut the bridge down
+}
+
+// dial makes a TCP connection to the bridge, so to speak.
+func (w *world) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := w.front.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns[conn] = true
+	return conn, nil
+}
+
+// Cut closes every connection between client and bridge, and tells how many.
+func (w *world) Cut() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(w.conns)
+	for conn := range w.conns {
+		conn.Close()
+	}
+	clear(w.conns)
+	return n
+}
+
+// Client makes another client of the bridge.
+func (w *world) Client(t *testing.T, cfg client.Config) *client.Channel {
+	t.Helper()
+	cfg.Dial = w.dial
+	cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	ch, err := client.New("http://bridge.test", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, ch.Close()) })
+	return ch
 }
 
 func newWorld(t *testing.T, choice []string, cfg bridge.Config) *world {
 	t.Helper()
-	w := &world{Service: testsvc.New()}
+	w := &world{Service: testsvc.New(), front: transporttest.Pipes(t), conns: map[net.Conn]bool{}}
 	backend := bufconn.Listen(256 << 10)
 	w.Service.Serve(backend)
 	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })
@@ -54,35 +98,28 @@ func newWorld(t *testing.T, choice []string, cfg bridge.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Backends = []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}}
+	cfg.Backends = append(cfg.Backends, bridge.Backend{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}})
 	w.Bridge, err = bridge.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := bufconn.Listen(256 << 10)
 	server := &http.Server{Handler: w.Bridge}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(front) }()
-	w.Bridged, err = client.New("http://bridge.test", client.Config{
-		Transports: choice,
-		Dial:       func(ctx context.Context, _, _ string) (net.Conn, error) { return front.DialContext(ctx) },
-		Proxy:      func(*http.Request) (*url.URL, error) { return nil, nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	go func() { served <- server.Serve(w.front.Listener) }()
 	t.Cleanup(func() {
-		check(t, w.Bridged.Close())
 		check(t, w.Direct.Close())
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		check(t, w.Bridge.Shutdown(ctx))
+		if err := w.Bridge.Shutdown(ctx); !w.down {
+			check(t, err)
+		}
 		check(t, server.Close())
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 		w.Service.Stop()
 	})
+	w.Bridged = w.Client(t, client.Config{Transports: choice})
 	return w
 }
 
