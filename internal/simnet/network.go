@@ -84,6 +84,14 @@ func (n *Network) Pending() int {
 	return len(n.plan.queued)
 }
 
+// Change gives the network another profile.
+func (n *Network) Change(profile Profile) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.profile = profile
+	n.plan.rates = profile.Rates
+}
+
 // Calm ends all faults but those already under way.
 func (n *Network) Calm() {
 	n.mu.Lock()

@@ -42,7 +42,7 @@ type lane struct {
 }
 
 type item struct {
-	piece []byte
+	piece []byte // nil: the end
 	at    time.Time
 }
 
@@ -134,7 +134,7 @@ func (s *socket) strike(way int, piece []byte) []byte {
 		case Reset:
 			s.close()
 		case FlipSocket:
-			if s.countdown == -1 {
+			if s.countdown == -1 && len(piece) > 0 {
 				piece = s.d.flip(piece)
 			}
 		}
@@ -165,20 +165,37 @@ func (e *End) Write(piece []byte) error {
 			return e.s.alive()
 		}
 	}
+	return l.push(piece)
+}
+
+// Finish tells the peer, after all that was written, that no more comes. Only
+// Close may follow.
+func (e *End) Finish() error {
+	if e.out.s.strike(e.out.way, []byte{}) == nil {
+		return e.s.alive()
+	}
+	if held := e.out.held; held != nil {
+		if err := e.out.push(held); err != nil {
+			return err
+		}
+	}
+	return e.out.push(nil)
+}
+
+// push puts a piece, or nil for the end, on its way.
+func (l *lane) push(piece []byte) error {
 	at := time.Now().Add(l.s.wayTime())
 	if at.Before(l.last) {
 		at = l.last // in order, as TCP does
 	}
 	l.last = at
-	select {
-	case <-e.s.gone:
-		return io.ErrClosedPipe
-	default:
+	if err := l.s.alive(); err != nil {
+		return err
 	}
 	select {
 	case l.items <- item{piece, at}:
 		return nil
-	case <-e.s.gone:
+	case <-l.s.gone:
 		return io.ErrClosedPipe
 	}
 }
@@ -203,8 +220,20 @@ func (e *End) Read() ([]byte, error) {
 	if sleep(e.s.ctx, time.Until(it.at)) != nil || e.s.n.pass(e.s.ctx) != nil {
 		return nil, io.ErrUnexpectedEOF
 	}
+	if it.piece == nil {
+		return nil, io.EOF
+	}
 	return it.piece, nil
 }
 
 // Close resets the socket, both ways.
 func (e *End) Close() { e.s.close() }
+
+// Drain discards what still comes until the socket is closed.
+func (e *End) Drain() {
+	for {
+		if _, err := e.Read(); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package session_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Flags of the simulation. A failing run prints the seed that it had.
+var (
+	simSeed     = flag.Uint64("sim.seed", 1, "seed of the simulation")
+	simMessages = flag.Int("sim.messages", 700, "messages of each simulated session, at least")
+	simRuns     = flag.Int("sim.runs", 1, "runs of each profile, each with a seed of its own")
+	simMixtures = flag.Int("sim.mixtures", 1000, "mixtures of weather, with a tenth of the messages each")
+)
+
+// simulation is one session in bad weather.
+type simulation struct {
+	seed    uint64
+	choices []string // of transports; nil: all
+	kinds   []transport.Kind
+	profile simnet.Profile
+	pause   time.Duration // resume window asked for
+	// drive, if not nil, makes trouble while RPCs run, until ctx ends.
+	drive func(ctx context.Context, r *simRun)
+	// most messages of an RPC, each way; 0: 40
+	most int
+}
+
+// simRun is a simulation that runs.
+type simRun struct {
+	simulation
+	net    *simnet.Network
+	s      *session.Session
+	rng    *rand.Rand // drive's
+	oracle *oracle
+	want   int // messages
+}
+
+// limit is the virtual time after which a run counts as stuck.
+const limit = 12 * time.Hour
+
+// run runs the simulation in a bubble of its own, until that many messages
+// have passed.
+func (sim simulation) run(t *testing.T, want int) (messages int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		if sim.most == 0 {
+			sim.most = 40
+		}
+		o := newOracle(sim.most)
+		reg := session.NewRegistry(session.Config{Handle: o.handle})
+		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
+		carrier := newFaulty(net, reg)
+		s := session.Start(session.ClientConfig{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
+		r := &simRun{simulation: sim, net: net, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want}
+		began := time.Now()
+		r.connect(t)
+		net.Change(sim.profile)
+		r.work(t)
+		messages = int(o.passed.Load())
+		net.Calm()
+		net.Thaw()
+		net.Up()
+		if err := s.Close(t.Context()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		time.Sleep(10 * time.Minute) // copies still under way
+		carrier.close()
+		synctest.Wait()
+		o.report(t)
+		checkIdle(t, reg)
+		reg.Close()
+		if t.Failed() {
+			t.Logf("seed %d; %v of virtual time; %d messages, %d exchanges; faults %v; err %v",
+				sim.seed, time.Since(began), messages, net.Exchanges(), net.Counts(), s.Err())
+		}
+	})
+	return messages
+}
+
+// connect waits for the Welcome: what comes before it is no part of a session.
+func (r *simRun) connect(t *testing.T) {
+	r.oracle.call(t.Context(), r.s, scriptOf(r.seed<<20-1, r.most))
+}
+
+// work runs RPCs, eight at a time, until enough messages have passed.
+func (r *simRun) work(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	driving, stop := context.WithCancel(ctx)
+	var driver, workers sync.WaitGroup
+	if r.drive != nil {
+		driver.Go(func() { r.drive(driving, r) })
+	}
+	for w := range 8 {
+		workers.Go(func() {
+			for i := uint64(0); r.more(ctx); i++ {
+				if r.enough() { // trouble still goes on: take it slowly
+					_ = sleep(ctx, 5*time.Second)
+				}
+				r.oracle.call(ctx, r.s, scriptOf(r.seed<<20|uint64(w)<<16|i, r.most))
+			}
+		})
+	}
+	workers.Wait()
+	stop()
+	driver.Wait()
+}
+
+// more tells whether another RPC is to be made.
+func (r *simRun) more(ctx context.Context) bool {
+	r.oracle.mu.Lock()
+	failed := len(r.oracle.failures) > 0
+	r.oracle.mu.Unlock()
+	return !failed && ctx.Err() == nil && (!r.enough() || r.net.Pending() > 0)
+}
+
+func (r *simRun) enough() bool { return int(r.oracle.passed.Load()) >= r.want }
+
+// checkIdle holds a Registry to be as if nothing had ever been.
+func checkIdle(t *testing.T, reg *session.Registry) {
+	t.Helper()
+	st := reg.Stats()
+	if st.Sessions != 0 || st.Streams != 0 || st.BufferedBytes != 0 || st.Links[transport.Longpoll] != 0 || st.Links[transport.WS] != 0 {
+		t.Errorf("left behind: %+v", st)
+	}
+	if n := session.Reserved(reg); n != 0 {
+		t.Errorf("left behind: %d bytes reserved for large messages", n)
+	}
+}
+
+// seedFor gives a run's seed.
+func seedFor(name string, run int) uint64 {
+	h := fnv.New32a()
+	fmt.Fprint(h, name)
+	return *simSeed*1_000_003 + uint64(run)*7919 + uint64(h.Sum32())
+}
+
+// choices are the transports of a session; "switch" changes them at random.
+var allChoices = []string{"longpoll", "ws", "auto", "switch"}
+
+func (sim simulation) on(choice string) simulation {
+	sim.kinds = transports()[choice]
+	if choice == "switch" {
+		sim.kinds = transports()["auto"]
+		inner := sim.drive
+		sim.drive = func(ctx context.Context, r *simRun) {
+			var wg sync.WaitGroup
+			wg.Go(func() { r.switching(ctx) })
+			if inner != nil {
+				inner(ctx, r)
+			}
+			wg.Wait()
+		}
+	}
+	return sim
+}
+
+// switching changes the transport at random: sockets die, fall silent in one
+// or both directions, and come back.
+func (r *simRun) switching(ctx context.Context) {
+	rng := rand.New(rand.NewPCG(r.seed, 4))
+	for sleep(ctx, time.Duration(rng.Int64N(int64(3*time.Second)))) == nil {
+		switch rng.IntN(6) {
+		case 0:
+			r.s.Kill()
+		case 1:
+			r.net.Cut()
+		case 2:
+			r.net.MuteSockets(true, true)
+		case 3:
+			r.net.MuteSockets(true, false)
+		case 4:
+			r.net.MuteSockets(false, true)
+		case 5:
+			session.ForgetDemotion(r.s)
+		}
+	}
+}
+
+// inRow injects a fault 20 times in a row, twice.
+func inRow(f simnet.Fault, pause time.Duration) func(context.Context, *simRun) {
+	return func(ctx context.Context, r *simRun) {
+		for range 2 {
+			if sleep(ctx, time.Duration(500+r.rng.IntN(1000))*time.Millisecond) != nil {
+				return
+			}
+			r.net.Inject(slices.Repeat([]simnet.Fault{f}, 20)...)
+			for r.net.Pending() > 0 {
+				if sleep(ctx, pause) != nil {
+					return
+				}
+				if len(r.kinds) > 1 || r.kinds[0] == transport.WS {
+					r.net.Cut() // sockets are spoiled when they open, exchanges made when there is none
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package session_test
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// faulty is a Carrier that reaches a Registry through a faulty network, with
+// what the transports do and no HTTP.
+type faulty struct {
+	net *simnet.Network
+	reg atomic.Pointer[session.Registry]
+
+	tasks sync.WaitGroup
+}
+
+func newFaulty(net *simnet.Network, reg *session.Registry) *faulty {
+	f := &faulty{net: net}
+	f.reg.Store(reg)
+	return f
+}
+
+// close ends the network and waits for what was under way.
+func (f *faulty) close() {
+	f.net.Close()
+	f.tasks.Wait()
+}
+
+func (f *faulty) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
+	a, err := f.net.Exchange(ctx, batch, func(ctx context.Context, request []byte) ([]byte, error) {
+		link := f.reg.Load().Accept(ctx, hello(transport.Longpoll, sid, request))
+		defer link.Close()
+		return link.Next(ctx, nil, 1<<20)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.Body, a.Err()
+}
+
+func hello(kind transport.Kind, sid string, batch []byte) transport.Hello {
+	return transport.Hello{Kind: kind, Session: sid, Batch: batch, RemoteAddr: "test"}
+}
+
+func (f *faulty) Dial(ctx context.Context, sid string) (session.Socket, error) {
+	near, far, err := f.net.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.tasks.Go(func() { f.carry(far, sid) })
+	return end{near}, nil
+}
+
+// carry is the bridge's end of a WebSocket.
+func (f *faulty) carry(far *simnet.End, sid string) {
+	defer far.Close()
+	tooLate := time.AfterFunc(10*time.Second, far.Close)
+	first, err := far.Read()
+	tooLate.Stop()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	link := f.reg.Load().Accept(ctx, hello(transport.WS, sid, first))
+	defer link.Close()
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for {
+			batch, err := link.Next(ctx, nil, 64<<10)
+			if err != nil {
+				_ = far.Finish()
+				time.AfterFunc(5*time.Second, far.Close) // a peer that answers no close frame
+				return
+			}
+			if far.Write(batch) != nil {
+				return
+			}
+		}
+	})
+	for {
+		batch, err := far.Read()
+		if err != nil {
+			break
+		}
+		if link.Deliver(batch) != nil {
+			far.Drain()
+			break
+		}
+	}
+	cancel()
+	far.Close()
+	writer.Wait()
+}
+
+// end is the client's end of a WebSocket.
+type end struct{ *simnet.End }
+
+func (e end) Read(context.Context) ([]byte, error) { return e.End.Read() }
+
+func (e end) Write(_ context.Context, batch []byte) error {
+	if err := e.End.Write(batch); err != nil {
+		return io.ErrClosedPipe
+	}
+	return nil
+}

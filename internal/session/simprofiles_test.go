@@ -1,0 +1,127 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/simnet"
+)
+
+const ms = time.Millisecond
+
+// profiles are the kinds of bad weather, named after what is seen in the wild.
+func profiles() map[string]simulation {
+	p := map[string]simulation{
+		"clean": {profile: simnet.Profile{RTT: 20 * ms}},
+	}
+	add := func(f simnet.Fault, pause time.Duration, choices ...string) {
+		p[string(f)] = simulation{
+			profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{f: 0.2}, Cut: 4 * time.Second},
+			pause:   30 * time.Minute, choices: choices,
+		}
+		p[string(f)+" 20 in a row"] = simulation{
+			profile: simnet.Profile{RTT: 20 * ms, Cut: 4 * time.Second}, pause: 30 * time.Minute, drive: inRow(f, pause), choices: choices,
+		}
+	}
+	for _, f := range simnet.ExchangeFaults() {
+		add(f, time.Second, "longpoll", "auto", "switch")
+	}
+	for _, f := range simnet.SocketFaults() {
+		add(f, 20*time.Second, "ws", "auto", "switch")
+	}
+	p["buffer until close"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{simnet.MuteDown: 1}}, pause: 30 * time.Minute}
+	p["hold first until second"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{simnet.HoldAnswer: 0.4, simnet.Lag: 0.4}}, pause: 30 * time.Minute}
+	p["one-way loss"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{
+		simnet.Swallow: 0.05, simnet.Deaf: 0.05, simnet.MuteUp: 0.3, simnet.MuteDown: 0.3,
+	}}, pause: 30 * time.Minute}
+	p["rtt 200 ms loss 2 %"] = simulation{profile: simnet.Profile{RTT: 200 * ms, Jitter: 50 * ms, Loss: 0.02}}
+	p["rtt 800 ms loss 10 %"] = simulation{profile: simnet.Profile{RTT: 800 * ms, Jitter: 100 * ms, Loss: 0.1}}
+	p["freeze"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: freezes}
+	p["clock jump"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: sleeps}
+	p["cuts"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, drive: cuts}
+	return p
+}
+
+// freezes holds all that is under way for up to 20 minutes.
+func freezes(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(r.rng.IntN(2000))*ms) == nil {
+		r.net.Freeze()
+		_ = sleep(ctx, time.Duration(r.rng.IntN(20*60))*time.Second)
+		r.net.Thaw()
+		_ = sleep(ctx, time.Minute) // a retry may wait for half of that
+	}
+}
+
+// sleeps takes the network away for up to 20 minutes.
+func sleeps(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(500+r.rng.IntN(2000))*ms) == nil {
+		r.net.Down()
+		_ = sleep(ctx, time.Duration(r.rng.IntN(20*60))*time.Second)
+		r.net.Up()
+		_ = sleep(ctx, time.Minute) // a retry may wait for half of that
+	}
+}
+
+// cuts resets everything every 20 to 200 ms.
+func cuts(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(20+r.rng.IntN(180))*ms) == nil {
+		r.net.Cut()
+	}
+}
+
+// TestSim holds that no weather inside the resume window loses, repeats or
+// reorders a message, changes a status or starts an RPC twice.
+func TestSim(t *testing.T) {
+	total := 0
+	for name, sim := range profiles() {
+		if sim.choices == nil {
+			sim.choices = allChoices
+		}
+		for _, choice := range sim.choices {
+			for run := range *simRuns {
+				t.Run(name+"/"+choice, func(t *testing.T) {
+					sim := sim.on(choice)
+					sim.seed = seedFor(t.Name(), run)
+					total += sim.run(t, *simMessages)
+				})
+			}
+		}
+	}
+	t.Logf("%d messages in their places", total)
+}
+
+// TestSim_mixtures is the same under mixtures of everything, a thousand of
+// them.
+func TestSim_mixtures(t *testing.T) {
+	total := 0
+	for run := range *simMixtures {
+		seed := seedFor("mixture", run)
+		t.Run(fmt.Sprint(run), func(t *testing.T) { total += mixture(seed).run(t, *simMessages/10) })
+	}
+	t.Logf("%d messages in their places", total)
+}
+
+// mixture is the weather that a seed gives.
+func mixture(seed uint64) simulation {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	p := simnet.Profile{
+		RTT:   []time.Duration{2 * ms, 20 * ms, 200 * ms, 800 * ms}[rng.IntN(4)],
+		Loss:  []float64{0, 0, 0.02, 0.1}[rng.IntN(4)],
+		Rates: make(map[simnet.Fault]float64),
+		Cut:   time.Duration(1+rng.IntN(20)) * time.Second,
+	}
+	p.Jitter = time.Duration(rng.Int64N(int64(p.RTT)))
+	for _, f := range append(simnet.ExchangeFaults(), simnet.SocketFaults()...) {
+		if rng.IntN(3) == 0 {
+			p.Rates[f] = 0.15 * rng.Float64()
+		}
+	}
+	sim := simulation{profile: p, pause: 30 * time.Minute}
+	sim.drive = []func(context.Context, *simRun){nil, nil, cuts, freezes, sleeps}[rng.IntN(5)]
+	sim = sim.on(allChoices[rng.IntN(len(allChoices))])
+	sim.seed = seed
+	return sim
+}
