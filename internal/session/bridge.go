@@ -79,6 +79,7 @@ func (br *bridgeSide) state(b *wire.Batch) {
 	if b.Awaiting > br.awaiting {
 		br.awaiting = b.Awaiting
 		br.s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x < br.awaiting })
+		br.s.wake()
 	}
 	if b.NowMicros < br.stated {
 		return
@@ -87,6 +88,7 @@ func (br *bridgeSide) state(b *wire.Batch) {
 	if b.Prefer != br.prefer {
 		br.prefer = b.Prefer
 		br.loseSockets(br.prefer)
+		br.s.wake()
 	}
 }
 

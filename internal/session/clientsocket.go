@@ -215,7 +215,7 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 		return dst, 0, false
 	}
 	now := s.now()
-	carries := c.ladder.carries() && roomFor(so.flying, s.path.bound())
+	carries := c.ladder.carries() && s.fits(&so.flight)
 	if wait := so.idleFor(now, carries && s.out.sendable()); wait > 0 {
 		return dst, wait, true
 	}

@@ -150,6 +150,11 @@ func (o *outbox) leaveTurn() {
 	st.setBlocked(st.send.queue.len() > 0)
 }
 
+// gapped tells that the peer lacks the frame which it must take next, and that
+// it is under way on no link: it must go even on a link without room, because
+// what fills the link cannot be acked before it.
+func (o *outbox) gapped() bool { return o.sent.len() > 0 && o.sent.at(0).lost }
+
 // oldestSent is when the oldest unacked frame was last sent.
 func (o *outbox) oldestSent() (time.Duration, bool) {
 	if o.sent.len() == 0 {
@@ -184,14 +189,17 @@ func (fl *filler) fill() {
 	_ = fl.cancels() && fl.grants() && fl.streams() && fl.close()
 }
 
-// again sends lost frames, oldest first. It reports whether all went in.
+// again sends lost frames, oldest first. It reports whether all went in. Those
+// that the peer must take next need no room on the link.
 func (fl *filler) again() bool {
+	gap := true
 	for i := 0; i < fl.o.sent.len() && fl.o.lost > 0; i++ {
 		f := fl.o.sent.at(i)
 		if !f.lost {
+			gap = false
 			continue
 		}
-		if !fl.fits(&f.Frame) {
+		if !fl.fits(&f.Frame) && !(gap && fl.inBatch(&f.Frame)) {
 			return false
 		}
 		fl.b.AppendFrame(&f.Frame)
@@ -206,7 +214,11 @@ func (fl *filler) again() bool {
 // fits tells whether a frame may go in. The first always may: the link had
 // room, and a limit shorter than one frame would never be met.
 func (fl *filler) fits(f *wire.Frame) bool {
-	return fl.n == 0 || fl.n < maxFramesPerBatch && fl.room >= frameRoom && fl.b.Len()+wire.FrameSize(f) <= fl.max
+	return fl.n == 0 || fl.room >= frameRoom && fl.inBatch(f)
+}
+
+func (fl *filler) inBatch(f *wire.Frame) bool {
+	return fl.n < maxFramesPerBatch && fl.b.Len()+wire.FrameSize(f) <= fl.max
 }
 
 func (fl *filler) sent(f *sentFrame) {

@@ -204,6 +204,11 @@ func (s *Session) acked(seq uint64) bool {
 	return true
 }
 
+// fits tells that a WebSocket with that flight takes more frames.
+func (s *Session) fits(fl *flight) bool {
+	return roomFor(fl.flying, s.path.bound()) || s.out.gapped()
+}
+
 func (s *Session) socketFlight() *flight {
 	if s.bridge != nil {
 		return s.bridge.flight()

@@ -172,7 +172,7 @@ func (l *socketLink) idleFor(now time.Duration) time.Duration {
 	if !l.named || l.pong != 0 || s.asksNow() || br.stopped || br.tellGoAway() {
 		return 0
 	}
-	if br.socketPreferred() && s.out.sendable() && roomFor(l.flying, s.path.bound()) {
+	if br.socketPreferred() && s.out.sendable() && s.fits(&l.flight) {
 		return 0
 	}
 	wait := l.heard + pingAfter - now
@@ -205,7 +205,7 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 	l.named, l.welcome, l.pong, l.padding, l.owedAt = true, false, 0, nil, 0
 	var b wire.Builder
 	b.Begin(dst, &h)
-	if s.err == nil && br.socketPreferred() && roomFor(l.flying, s.path.bound()) {
+	if s.err == nil && br.socketPreferred() && s.fits(&l.flight) {
 		before := s.out.resent
 		s.filler(&b, carriage{x: l.x, ws: true}, limit, s.path.bound()-l.flying).fill()
 		br.reg.resent.Add(s.out.resent - before)
