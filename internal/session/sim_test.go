@@ -42,6 +42,7 @@ type simulation struct {
 type simRun struct {
 	simulation
 	net    *simnet.Network
+	reg    *session.Registry
 	s      *session.Session
 	rng    *rand.Rand // drive's
 	oracle *oracle
@@ -64,7 +65,7 @@ func (sim simulation) run(t *testing.T, want int) (messages int) {
 		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
 		carrier := newFaulty(net, reg)
 		s := session.Start(session.ClientConfig{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
-		r := &simRun{simulation: sim, net: net, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want}
+		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want}
 		began := time.Now()
 		r.connect(t)
 		net.Change(sim.profile)
@@ -83,8 +84,8 @@ func (sim simulation) run(t *testing.T, want int) (messages int) {
 		checkIdle(t, reg)
 		reg.Close()
 		if t.Failed() {
-			t.Logf("seed %d; %v of virtual time; %d messages, %d exchanges; faults %v; err %v",
-				sim.seed, time.Since(began), messages, net.Exchanges(), net.Counts(), s.Err())
+			t.Logf("seed %d; %v, %+v; %v of virtual time; %d messages, %d exchanges; faults %v; err %v",
+				sim.seed, sim.kinds, sim.profile, time.Since(began), messages, net.Exchanges(), net.Counts(), s.Err())
 		}
 	})
 	return messages
@@ -99,6 +100,7 @@ func (r *simRun) connect(t *testing.T) {
 func (r *simRun) work(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { r.dump(t) })()
 	driving, stop := context.WithCancel(ctx)
 	var driver, workers sync.WaitGroup
 	if r.drive != nil {
@@ -117,6 +119,14 @@ func (r *simRun) work(t *testing.T) {
 	workers.Wait()
 	stop()
 	driver.Wait()
+}
+
+// dump shows both ends of a run that is stuck.
+func (r *simRun) dump(t *testing.T) {
+	t.Log("stuck; client:", session.Dump(r.s))
+	for _, s := range session.Sessions(r.reg) {
+		t.Log("bridge:", session.Dump(s))
+	}
 }
 
 // more tells whether another RPC is to be made.

@@ -65,9 +65,11 @@ func sleeps(ctx context.Context, r *simRun) {
 	}
 }
 
-// cuts resets everything every 20 to 200 ms.
+// cuts resets everything every one to ten round trips: 20 to 200 ms on a good
+// network.
 func cuts(ctx context.Context, r *simRun) {
-	for sleep(ctx, time.Duration(20+r.rng.IntN(180))*ms) == nil {
+	rtt := max(r.profile.RTT+2*r.profile.Jitter, 20*ms)
+	for sleep(ctx, rtt+time.Duration(r.rng.Int64N(int64(9*rtt)))) == nil {
 		r.net.Cut()
 	}
 }
