@@ -222,6 +222,7 @@ part_js() {
   need_node || { leave_out js "no Node $NODE_MIN or later"; return; }
   step 'npm packages' 30 npm_packages
   step 'js check' 30 npm_run check
+  step 'js package' 30 npm_run package
   step 'js unit test' 60 npm_run test
   step 'js test in Node' 120 npm_run test:node
 }
