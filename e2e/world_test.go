@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -98,7 +99,7 @@ func newWorld(t *testing.T, choice []string, cfg bridge.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Backends = append(cfg.Backends, bridge.Backend{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}})
+	cfg.Backends = append(cfg.Backends, bridge.Backend{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial, experimental.WithBufferPool(poison{})}})
 	w.Bridge, err = bridge.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -179,4 +180,19 @@ func failed(err error) *transcript {
 	tr := &transcript{}
 	tr.end(err)
 	return tr
+}
+
+// poison is a mem.BufferPool that spoils what is given back to it: a message
+// that the bridge lets go of too early arrives spoilt.
+type poison struct{}
+
+func (poison) Get(n int) *[]byte {
+	b := make([]byte, n)
+	return &b
+}
+
+func (poison) Put(b *[]byte) {
+	for i := range *b {
+		(*b)[i] = 0xee
+	}
 }
