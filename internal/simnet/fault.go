@@ -1,5 +1,7 @@
 package simnet
 
+import "slices"
+
 import "math/rand/v2"
 
 // Fault is one way to spoil an exchange or a socket.
@@ -77,10 +79,5 @@ func (p *plan) pick(rng *rand.Rand, all []Fault) Fault {
 }
 
 func contains(all []Fault, f Fault) bool {
-	for _, a := range all {
-		if a == f {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(all, f)
 }

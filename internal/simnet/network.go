@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -105,9 +106,7 @@ func (n *Network) Counts() map[Fault]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := make(map[Fault]int, len(n.counts))
-	for f, k := range n.counts {
-		c[f] = k
-	}
+	maps.Copy(c, n.counts)
 	return c
 }
 
