@@ -251,20 +251,29 @@ func (st *Stream) reserved() {
 // that is over count as consumed (D3).
 func (st *Stream) dropReceived() {
 	r := &st.recv
-	st.s.unqueueReserve(st)
-	drop := func(m *inMessage) {
-		if m == nil {
-			return
-		}
-		st.s.hold(-m.got)
-		if m.reserved > 0 {
-			st.s.unreserve(m.reserved)
-		}
-	}
+	st.dropPart()
 	for r.queue.len() > 0 {
-		drop(r.queue.pop())
+		st.drop(r.queue.pop())
 	}
-	drop(r.part)
-	drop(r.taken)
-	r.part, r.taken, r.ended = nil, nil, true
+	if r.taken != nil {
+		st.drop(r.taken)
+	}
+	r.taken, r.ended = nil, true
+}
+
+// dropPart forgets the message that is being put together.
+func (st *Stream) dropPart() {
+	st.s.unqueueReserve(st)
+	if part := st.recv.part; part != nil {
+		st.recv.part = nil
+		st.drop(part)
+	}
+}
+
+// drop gives back what a message holds.
+func (st *Stream) drop(m *inMessage) {
+	st.s.hold(-m.got)
+	if m.reserved > 0 {
+		st.s.unreserve(m.reserved)
+	}
 }

@@ -2,7 +2,9 @@ package session_test
 
 import (
 	"bytes"
+	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/session"
@@ -49,5 +51,72 @@ func TestFound_gapBehindFullSocket(t *testing.T) {
 			t.Errorf("after the lost answer was given up: %d frames, want frame 1", len(again))
 		}
 		so.close()
+	})
+}
+
+// TestFound_lapseIsNotPutOff: an RPC that ends on its own does not give the
+// others of a session without a link more time.
+func TestFound_lapseIsNotPutOff(t *testing.T) {
+	ended := make(map[uint64]time.Time)
+	handle := func(st *session.Stream) {
+		limit := time.Hour
+		if st.ID() == 1 {
+			limit = time.Minute
+		}
+		_ = sleep(st.Context(), limit)
+		ended[st.ID()] = time.Now()
+		st.End(wire.End{})
+	}
+	bubble(t, session.Config{Handle: handle}, func(t *testing.T, reg *session.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		p.poll(p.batch(nil, openFrame(1), openFrame(2)))
+		began := time.Now()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		equal(t, "the first ended after", ended[1].Sub(began), time.Minute)
+		equal(t, "the second was cancelled after", ended[2].Sub(began), 2*time.Minute)
+	})
+}
+
+// TestFound_reservationOfACutMessage: an RPC that ends in the middle of a long
+// message gives the room back that it had reserved for the rest.
+func TestFound_reservationOfACutMessage(t *testing.T) {
+	const long = 1 << 20
+	handle := func(st *session.Stream) {
+		_ = st.SendHeaders(nil)
+		_ = st.Send(st.Context(), message(make([]byte, long)))
+		_, err := st.Recv(st.Context())
+		if err != io.EOF {
+			<-st.Context().Done()
+		}
+		st.End(wire.End{})
+	}
+	bubble(t, session.Config{Handle: handle, MaxMessage: long}, func(t *testing.T, reg *session.Registry) {
+		d := &direct{reg: reg, delay: 100 * time.Millisecond}
+		s := session.Start(session.ClientConfig{Carrier: d, Transports: transports()["longpoll"], MaxMessage: long})
+		for i := range 5 {
+			st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := st.Headers(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			_ = st.Send(t.Context(), message(make([]byte, long+1)))
+			if m, err := st.Recv(t.Context()); err != io.EOF {
+				t.Fatalf("RPC %d: %d bytes, %v", i, m.Len(), err)
+			}
+			equal(t, "status", st.Status().Status, uint32(8))
+		}
+		st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = st.CloseSend()
+		if m, err := st.Recv(t.Context()); err != nil || m.Len() != long {
+			t.Errorf("%d bytes, %v; status %+v", m.Len(), err, st.Status())
+		}
+		_ = s.Close(t.Context())
 	})
 }

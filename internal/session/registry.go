@@ -177,7 +177,6 @@ func (r *Registry) served(st *Stream) {
 	st.end(bridgeEnd(statusInternal, ReasonEnded, "the handler returned without a status"))
 	st.serving = false
 	s.forget(st)
-	s.bridge.touch()
 }
 
 // Drain tells every client to open its next RPCs elsewhere, refuses new

@@ -305,6 +305,7 @@ func (st *Stream) finish(end wire.End) {
 	st.done, st.status = true, &end
 	st.send.closed = true
 	st.recv.ended = true
+	st.dropPart()
 	if st.unfollow != nil {
 		st.unfollow()
 	}
