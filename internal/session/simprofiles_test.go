@@ -39,29 +39,31 @@ func profiles() map[string]simulation {
 	}}, pause: 30 * time.Minute}
 	p["rtt 200 ms loss 2 %"] = simulation{profile: simnet.Profile{RTT: 200 * ms, Jitter: 50 * ms, Loss: 0.02}}
 	p["rtt 800 ms loss 10 %"] = simulation{profile: simnet.Profile{RTT: 800 * ms, Jitter: 100 * ms, Loss: 0.1}}
-	p["freeze"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: freezes}
-	p["clock jump"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: sleeps}
+	p["freeze"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: freezes(20*time.Minute, time.Minute)}
+	p["clock jump"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: sleeps(20*time.Minute, time.Minute)}
 	p["cuts"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, drive: cuts}
 	return p
 }
 
-// freezes holds all that is under way for up to 20 minutes.
-func freezes(ctx context.Context, r *simRun) {
-	for sleep(ctx, time.Duration(r.rng.IntN(2000))*ms) == nil {
-		r.net.Freeze()
-		_ = sleep(ctx, time.Duration(r.rng.IntN(20*60))*time.Second)
-		r.net.Thaw()
-		_ = sleep(ctx, time.Minute) // a retry may wait for half of that
-	}
+// freezes holds all that is under way for up to so long, again and again, with
+// time between for a retry to get through.
+func freezes(most, between time.Duration) func(context.Context, *simRun) {
+	return outages(most, between, (*simnet.Network).Freeze, (*simnet.Network).Thaw)
 }
 
-// sleeps takes the network away for up to 20 minutes.
-func sleeps(ctx context.Context, r *simRun) {
-	for sleep(ctx, time.Duration(500+r.rng.IntN(2000))*ms) == nil {
-		r.net.Down()
-		_ = sleep(ctx, time.Duration(r.rng.IntN(20*60))*time.Second)
-		r.net.Up()
-		_ = sleep(ctx, time.Minute) // a retry may wait for half of that
+// sleeps takes the network away for up to so long, again and again.
+func sleeps(most, between time.Duration) func(context.Context, *simRun) {
+	return outages(most, between, (*simnet.Network).Down, (*simnet.Network).Up)
+}
+
+func outages(most, between time.Duration, begin, end func(*simnet.Network)) func(context.Context, *simRun) {
+	return func(ctx context.Context, r *simRun) {
+		for sleep(ctx, time.Duration(r.rng.IntN(2000))*ms) == nil {
+			begin(r.net)
+			_ = sleep(ctx, time.Duration(r.rng.Int64N(int64(most))))
+			end(r.net)
+			_ = sleep(ctx, between)
+		}
 	}
 }
 
@@ -122,7 +124,9 @@ func mixture(seed uint64) simulation {
 		}
 	}
 	sim := simulation{profile: p, pause: 30 * time.Minute}
-	sim.drive = []func(context.Context, *simRun){nil, nil, cuts, freezes, sleeps}[rng.IntN(5)]
+	sim.drive = []func(context.Context, *simRun){
+		nil, nil, cuts, freezes(8*time.Minute, 5*time.Minute), sleeps(8*time.Minute, 5*time.Minute),
+	}[rng.IntN(5)]
 	sim = sim.on(allChoices[rng.IntN(len(allChoices))])
 	sim.seed = seed
 	return sim
