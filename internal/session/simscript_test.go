@@ -53,8 +53,6 @@ func scriptOf(seed uint64, most int) script {
 	return sc
 }
 
-func (sc script) messages() int { return sc.up + sc.down }
-
 // open is the OPEN of the RPC.
 func (sc script) open() wire.Open {
 	return wire.Open{

@@ -35,7 +35,6 @@ type End struct {
 type lane struct {
 	s     *socket
 	way   int // index into socket.muted
-	fault Fault
 	items chan item
 	last  time.Time // when the piece before arrives
 	held  []byte    // by Lag
