@@ -28,7 +28,8 @@ func (i *identity) forward(md metadata.MD) {
 type principalKey struct{}
 
 // PrincipalFrom tells who an RPC is for. It is meant for client interceptors
-// among a backend's DialOptions; ok is false outside of them.
+// among a backend's DialOptions; ok is false outside of them, and where neither
+// Config.Authenticate nor Config.ForwardHeaders is set.
 func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
 	p, ok = ctx.Value(principalKey{}).(Principal)
 	return p, ok
