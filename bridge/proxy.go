@@ -82,9 +82,18 @@ func (s *Server) answer(ctx context.Context, st stream, reply backend.Reply, err
 		return callEnd(ctx, err, nil)
 	}
 	if err == nil {
-		err = st.Send(ctx, session.Message(reply.Message))
+		err = sendAll(ctx, st, reply.Messages)
 	}
 	return lastEnd(ctx, err, reply.Trailer, s.cfg.MaxMetadataBytes)
+}
+
+func sendAll(ctx context.Context, st stream, messages []backend.Message) error {
+	for _, m := range messages {
+		if err := st.Send(ctx, session.Message(m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sendHeaders(st stream, header metadata.MD, limit int) error {

@@ -327,8 +327,10 @@ func TestPool_invoke(t *testing.T) {
 			}
 			r, err := p.Invoke(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{}, [][]byte{b[:len(b)/2], b[len(b)/2:]})
 			reply := new(echopb.Reply)
-			if err := proto.Unmarshal(bytes.Join(r.Message.Pieces, nil), reply); err != nil {
-				t.Error(err)
+			for _, m := range r.Messages {
+				if err := proto.Unmarshal(bytes.Join(m.Pieces, nil), reply); err != nil {
+					t.Error(err)
+				}
 			}
 			return reply, r, err
 		}
@@ -342,7 +344,10 @@ func TestPool_invoke(t *testing.T) {
 		if err := testsvc.Check(reply, 1, 5000); err != nil {
 			t.Error(err)
 		}
-		r.Message.Free()
+		if len(r.Messages) != 1 {
+			t.Fatalf("%d messages", len(r.Messages))
+		}
+		r.Messages[0].Free()
 		if r.Header.Get("k")[0] != "v" || r.Trailer.Get("k")[0] != "v" {
 			t.Errorf("got %v and %v", r.Header, r.Trailer)
 		}
@@ -354,4 +359,20 @@ func TestPool_invoke(t *testing.T) {
 			t.Errorf("streams %v", got)
 		}
 	})
+}
+
+// TestPool_invokeCardinality calls what streams replies as if it did not: their
+// number is no error here.
+func TestPool_invokeCardinality(t *testing.T) {
+	p, _ := inProcess(t, backend.Config{})
+	for _, n := range []int{0, 1, 2} {
+		req, err := proto.Marshal(&echopb.Request{Payload: make([]byte, 2000), Script: &echopb.Script{Replies: uint32(n)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Invoke(t.Context(), echopb.Echo_ServerStream_FullMethodName, nil, backend.CallOptions{}, [][]byte{req})
+		if err != nil || len(r.Messages) != n {
+			t.Errorf("%d replies: got %d, %v", n, len(r.Messages), err)
+		}
+	}
 }

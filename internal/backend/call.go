@@ -143,14 +143,15 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 
 // Reply is what a backend said in an RPC of one message each way.
 type Reply struct {
-	Header  metadata.MD // nil: there was none
-	Message Message     // only without an error
-	Trailer metadata.MD
+	Header   metadata.MD // nil: there was none
+	Messages []Message   // only without an error; one, unless the backend broke the rule
+	Trailer  metadata.MD
 }
 
 // Invoke runs an RPC of one message each way. It is cheaper than Start: gRPC
 // keeps a goroutine for each stream. The error is nil for an OK status, else a
-// status error; Header and Trailer are what came of them either way.
+// status error; Header and Trailer are what came of them either way. That the
+// messages are not one is for the user's side to judge, and no error here.
 func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (Reply, error) {
 	t, err := p.take(ctx, md, o)
 	if err != nil {
@@ -160,15 +161,26 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	var r Reply
 	opts := append(p.options(o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
 	in := &unaryRequest{Message: Message{Pieces: request}, limit: t.limit}
-	err = t.ch.cc.Invoke(t.ctx, method, in, &r.Message, opts...)
-	switch {
-	case !in.taken:
+	err = t.ch.cc.Invoke(t.ctx, method, in, &r, opts...)
+	if !in.taken {
 		return Reply{}, t.notTaken(err)
-	case err != nil:
-		return r, err
 	}
-	return r, checkType(r.Header, o.ContentSubtype)
+	if err == nil || r.miscounted(err) {
+		return r, checkType(r.Header, o.ContentSubtype)
+	}
+	r.Messages = nil
+	return r, err
 }
+
+// miscounted tells whether gRPC refused the reply for its number of messages
+// alone. It says so by this text only: a backend whose own status bears it is
+// taken for one that said OK and nothing else.
+func (r *Reply) miscounted(err error) bool {
+	s := status.Convert(err)
+	return len(r.Messages) > 1 || len(r.Messages) == 0 && s.Code() == codes.Internal && s.Message() == noMessage
+}
+
+const noMessage = "cardinality violation: received no response message from non-server-streaming RPC"
 
 // Send sends one message. It returns once gRPC took it, which waits for the
 // backend's HTTP/2 window; the bytes must stay as they are. io.EOF says that

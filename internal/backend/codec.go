@@ -56,22 +56,30 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return out, nil
 }
 
-// Unmarshal implements encoding.CodecV2 for *Message.
+// Unmarshal implements encoding.CodecV2 for *Message, and for *Reply, which
+// takes every message that comes.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(*Message)
-	if !ok {
+	switch v := v.(type) {
+	case *Message:
+		*v = take(data)
+	case *Reply:
+		v.Messages = append(v.Messages, take(data))
+	default:
 		return fmt.Errorf("backend: cannot receive a %T", v)
 	}
+	return nil
+}
+
+func take(data mem.BufferSlice) Message {
 	n := data.Len()
 	switch {
 	case n == 0:
-		*m = Message{}
+		return Message{}
 	case n < smallMessage:
-		*m = Message{Pieces: [][]byte{data.Materialize()}}
+		return Message{Pieces: [][]byte{data.Materialize()}}
 	default:
-		*m = keep(data)
+		return keep(data)
 	}
-	return nil
 }
 
 // keep takes a reference of data, which gRPC frees when Unmarshal returns.
