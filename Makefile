@@ -1,9 +1,9 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go js browser fuzz bench fmt generate run ci
+.PHONY: help build test lint go conformance js browser fuzz bench fmt generate run ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/bridge
 	go build -trimpath -o bin/bridge ./cmd/bridge
@@ -16,6 +16,9 @@ lint: ## formatting, modules, vet, modernizers, golangci-lint
 
 go: ## Go tests with the race detector
 	./test.sh go
+
+conformance: ## the public gRPC conformance suite, in every mode
+	conformance/run.sh
 
 js: ## type check and Node tests of the JavaScript client
 	./test.sh js

@@ -3,13 +3,14 @@
 # in JavaScript, Node. What else is missing it installs and says so.
 #
 #   ./test.sh             everything
-#   ./test.sh check go    only these parts, of: check fresh go js browser fuzz lint
+#   ./test.sh check go    only these parts, of: check fresh go
+#                         conformance js browser fuzz lint
 #
 # A part that cannot run here is named in one line; with CI=true that fails.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(check fresh go js browser fuzz lint)
+PARTS=(check fresh go conformance js browser fuzz lint)
 FUZZ_TIME=${FUZZ_TIME:-2s}
 NODE_MIN=20
 
@@ -94,10 +95,15 @@ finish() {
 # PACKAGE when root there. It fails when the command is still missing.
 need() {
   command -v "$1" >/dev/null && return
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
-  printf 'installing Debian package %s, for %s\n' "$2" "$1"
-  apt_install "$2" >"$logs/apt" 2>&1 || tail -n 5 "$logs/apt"
+  install_package "$2" "$1"
   command -v "$1" >/dev/null
+}
+
+# install_package PACKAGE FOR installs a Debian package, or does nothing if it cannot.
+install_package() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  printf 'installing Debian package %s, for %s\n' "$1" "$2"
+  apt_install "$1" >"$logs/apt" 2>&1 || tail -n 5 "$logs/apt"
 }
 
 # apt_install installs without recommendations and without starting services.
@@ -115,6 +121,16 @@ apt_install() {
   [ -z "$mine" ] || rm -f "$policy"
   return $ok
 }
+
+# need_protos makes sure that protoc has the .proto files that come with it,
+# which Debian packs apart.
+need_protos() {
+  protoc_imports && return
+  install_package libprotobuf-dev protoc
+  protoc_imports
+}
+
+protoc_imports() { protoc -o /dev/null google/protobuf/any.proto 2>/dev/null; }
 
 need_node() {
   need node nodejs && need npm npm || return 1
@@ -176,8 +192,8 @@ gotest() {
 # ---- fresh ------------------------------------------------------------------
 
 part_fresh() {
-  need protoc protobuf-compiler ||
-    { leave_out fresh 'no protoc, and not root on Debian to install it (protobuf-compiler)'; return; }
+  need protoc protobuf-compiler && need_protos ||
+    { leave_out fresh 'no protoc with its .proto files, and not root on Debian to install them (protobuf-compiler, libprotobuf-dev)'; return; }
   step 'generated code' 30 check_fresh
 }
 
@@ -198,6 +214,12 @@ generated() {
   find . \( -name node_modules -o -name .git \) -prune -o \
     \( -name '*.pb.go' -o -path './jsclient/bundle/*' \) -type f -print0
 }
+
+# ---- conformance ------------------------------------------------------------
+
+# The suite is built from source: some two minutes, once. make conformance runs
+# the other modes too.
+part_conformance() { step conformance 120 conformance/run.sh ws longpoll; }
 
 # ---- fuzz -------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ var rules = []rule{
 	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
+	{path: "conformance", own: []string{"bridge", "client", "conformance/..."}, others: []string{grpc, protobuf}},
 	{path: "bench", own: []string{"bridge", "client", "bench/..."}, others: []string{grpc, protobuf}},
 }
 
@@ -94,7 +95,7 @@ var rules = []rule{
 var testsOnly = []string{"internal/wire/wirepb", "internal/testsvc", "internal/simnet", "transport/transporttest", "transport/internal/fake"}
 
 // testCode lists packages that serve tests and measurements alone.
-var testCode = []string{"e2e", "bench", "internal/cmd"}
+var testCode = []string{"e2e", "bench", "conformance", "internal/cmd"}
 
 func TestImports(t *testing.T) {
 	for _, p := range goList(t) {
