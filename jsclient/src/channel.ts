@@ -1,5 +1,5 @@
 import { Call, type CallOptions, newOpen } from "./call.js";
-import { Backoff } from "./link/backoff.js";
+import { newRetry } from "./link/backoff.js";
 import { HttpCarrier, type WebSocketConstructor } from "./link/carrier.js";
 import { Ladder, type Transport } from "./link/ladder.js";
 import type { Metadata } from "./metadata.js";
@@ -58,7 +58,7 @@ export class Channel extends EventTarget {
   readonly #carrier: HttpCarrier;
   readonly #options: ChannelOptions;
   readonly #transports: readonly Transport[];
-  readonly #backoff = new Backoff();
+  readonly #backoff = newRetry();
   /** Every session that lives, with its links: the current one and those that finish their RPCs. */
   readonly #sessions = new Map<Session, Ladder>();
   #current: Session | undefined;

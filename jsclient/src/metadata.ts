@@ -18,28 +18,21 @@ export function metadataText(metadata: Metadata, key: string): string | undefine
   return typeof value === "string" ? value : undefined;
 }
 
-const validKey = /^[0-9a-z_.-]+$/;
+const validKey = /^(?!grpc-)[0-9a-z_.-]+$/;
 const validText = /^[\x20-\x7e]*$/;
 
 /** Throws TypeError for what gRPC forbids, naming the key. */
 export function toWire(metadata: Metadata): Metadatum[] {
   return metadata.map(([name, value]) => {
     const key = name.toLowerCase();
-    if (!validKey.test(key)) throw new TypeError(`metadata key ${JSON.stringify(name)}: only letters, digits, "_", "-" and "." are allowed`);
-    if (key.startsWith("grpc-")) throw new TypeError(`metadata key ${name}: keys that begin with grpc- are reserved`);
-    return { key, value: key.endsWith("-bin") ? bytesOf(key, value) : textOf(key, value) };
+    if (!validKey.test(key)) throw new TypeError(`metadata key ${JSON.stringify(name)} is reserved or has characters other than a-z, 0-9, "_", "-" and "."`);
+    if (key.endsWith("-bin")) {
+      if (typeof value !== "string") return { key, value: value.slice() };
+    } else if (typeof value === "string" && validText.test(value)) {
+      return { key, value: Uint8Array.from(value, (c) => c.charCodeAt(0)) };
+    }
+    throw new TypeError(`metadata ${key}: the value must be ${key.endsWith("-bin") ? "a Uint8Array" : "printable ASCII text"}`);
   });
-}
-
-function bytesOf(key: string, value: string | Uint8Array): Uint8Array {
-  if (typeof value === "string") throw new TypeError(`metadata key ${key}: the value of a -bin key must be a Uint8Array`);
-  return value.slice();
-}
-
-function textOf(key: string, value: string | Uint8Array): Uint8Array {
-  if (typeof value !== "string") throw new TypeError(`metadata key ${key}: bytes need a key that ends in -bin`);
-  if (!validText.test(value)) throw new TypeError(`metadata key ${key}: the value has characters other than printable ASCII`);
-  return Uint8Array.from(value, (c) => c.charCodeAt(0));
 }
 
 export function fromWire(metadata: Metadatum[]): Metadata {

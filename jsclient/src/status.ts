@@ -1,5 +1,5 @@
 import { fromWire, type Metadata } from "./metadata.js";
-import { type End, Origin } from "./wire/batch.js";
+import { type End, ORIGIN_BACKEND } from "./wire/batch.js";
 
 /** Code is a gRPC status code. */
 export const Code = {
@@ -42,7 +42,7 @@ export function toStatus(end: End): Status {
     message: end.message,
     details: end.details.slice(),
     trailers: fromWire(end.trailers),
-    origin: end.origin === Origin.backend ? "backend" : "bridge",
+    origin: end.origin === ORIGIN_BACKEND ? "backend" : "bridge",
     reason: end.reason,
   };
 }

@@ -1,36 +1,33 @@
-/** Waits in milliseconds: the first retry comes at once or soon, then they grow with full jitter. */
-const SOON = 250;
+/** Waits grow from the second on, with full jitter, up to a limit. In milliseconds. */
 const LEAST = 100;
-const GROWTH = 1.6;
 const MOST = 5_000;
 const MOST_IDLE = 30_000;
 
-/** Backoff says how long to wait before a failed link is tried again. */
+/** Backoff says how long to wait before something is tried again. */
 export class Backoff {
-  #failures = 0;
+  readonly #growth: number;
+  readonly #soon: number;
+  #times = 0;
 
-  /** Called after each failure. atOnce: the link had worked for a while. idle: nobody waits for it. */
-  next(atOnce: boolean, idle: boolean): number {
-    const n = this.#failures++;
-    if (n === 0) return atOnce ? 0 : Math.random() * SOON;
-    return Math.random() * Math.min(idle ? MOST_IDLE : MOST, LEAST * GROWTH ** n);
+  /** The first wait is a random one up to soon; later ones grow by a factor. */
+  constructor(growth: number, soon: number) {
+    this.#growth = growth;
+    this.#soon = soon;
+  }
+
+  /** The next wait. atOnce: the first is none. idle: nobody waits for it, so that later ones may be longer. */
+  next(atOnce = false, idle = false): number {
+    const n = this.#times++;
+    const most = n > 0 ? Math.min(idle ? MOST_IDLE : MOST, LEAST * this.#growth ** (n - 1)) : atOnce ? 0 : this.#soon;
+    return Math.random() * most;
   }
 
   reset(): void {
-    this.#failures = 0;
+    this.#times = 0;
   }
 }
 
-/** Empties says how long to wait after exchanges that were answered early and brought nothing (L7). */
-export class Empties {
-  #row = 0;
-
-  next(): number {
-    const n = this.#row++;
-    return n === 0 ? 0 : Math.random() * Math.min(MOST, LEAST * 2 ** (n - 1));
-  }
-
-  reset(): void {
-    this.#row = 0;
-  }
+/** Backoff after failures. */
+export function newRetry(): Backoff {
+  return new Backoff(1.6, 250);
 }

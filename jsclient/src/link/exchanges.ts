@@ -1,10 +1,10 @@
 // Long-polling: a session's exchanges (section 5 of the design, L1 to L7).
 
-import { type Batch, CloseCode } from "../wire/batch.js";
+import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
-import { Backoff, Empties } from "./backoff.js";
+import { Backoff, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
 
@@ -45,8 +45,8 @@ export class Exchanges {
   readonly #session: Session;
   readonly #carrier: Carrier;
   readonly #hold: Hold;
-  readonly #backoff = new Backoff();
-  readonly #empties = new Empties();
+  readonly #backoff = newRetry();
+  readonly #empties = new Backoff(2, 0);
   #flights: Flight[] = [];
   #wait: Timer | undefined;
   #uplink = UPLINK_FIRST;
@@ -214,8 +214,8 @@ export class Exchanges {
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
     this.#failed(f, new Weather(`the bridge refused a batch: ${close.message}`, { status: 200 }));
-    if (close.code === CloseCode.tooLarge) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit >> 1));
-    if (close.code === CloseCode.busy) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
+    if (close.code === CODE_TOO_LARGE) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit >> 1));
+    if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
 
   #taken(f: Flight, answer: Batch): void {
@@ -251,4 +251,4 @@ export class Exchanges {
   }
 }
 
-const refusals: ReadonlySet<number> = new Set([CloseCode.garbled, CloseCode.busy, CloseCode.tooLarge]);
+const refusals: ReadonlySet<number> = new Set([CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE]);

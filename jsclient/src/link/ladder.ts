@@ -1,7 +1,7 @@
 // The choice of transport (section 7 of the design).
 
 import type { Session } from "../session/session.js";
-import { Backoff } from "./backoff.js";
+import { newRetry } from "./backoff.js";
 import type { Carrier, Weather } from "./carrier.js";
 import { Exchanges } from "./exchanges.js";
 import { SocketLink } from "./socketlink.js";
@@ -28,7 +28,7 @@ export class Ladder {
   readonly #exchanges: Exchanges;
   readonly #polls: boolean;
   readonly #sockets: boolean;
-  readonly #backoff = new Backoff();
+  readonly #backoff = newRetry();
   #socket: SocketLink | undefined;
   #redial: ReturnType<typeof setTimeout> | undefined;
   #demoted = 0;

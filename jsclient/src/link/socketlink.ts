@@ -1,6 +1,6 @@
 // A session's WebSocket (section 6 of the design, L3).
 
-import { type Batch, CloseCode } from "../wire/batch.js";
+import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import type { Session } from "../session/session.js";
 import { type Carrier, type Socket, Weather } from "./carrier.js";
@@ -217,4 +217,4 @@ export class SocketLink {
   }
 }
 
-const refusals: ReadonlySet<number> = new Set([CloseCode.garbled, CloseCode.busy, CloseCode.tooLarge]);
+const refusals: ReadonlySet<number> = new Set([CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE]);

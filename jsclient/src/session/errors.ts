@@ -1,4 +1,15 @@
-import { CloseCode, type Close, type End, Origin } from "../wire/batch.js";
+import {
+  type Close,
+  CODE_BREACH,
+  CODE_DONE,
+  CODE_DRAINED,
+  CODE_OVERLOADED,
+  CODE_UNAUTHENTICATED,
+  CODE_UNKNOWN,
+  CODE_VERSION,
+  type End,
+  ORIGIN_BRIDGE,
+} from "../wire/batch.js";
 
 /** Reasons for which a session, or by the engine's doing an RPC, ends. */
 export type Reason =
@@ -29,13 +40,13 @@ export class SessionError extends Error {
 }
 
 const reasons: Record<number, Reason> = {
-  [CloseCode.done]: "closed",
-  [CloseCode.drained]: "drained",
-  [CloseCode.breach]: "breach",
-  [CloseCode.overloaded]: "overloaded",
-  [CloseCode.unauthenticated]: "unauthenticated",
-  [CloseCode.version]: "version",
-  [CloseCode.unknown]: "unknown_session",
+  [CODE_DONE]: "closed",
+  [CODE_DRAINED]: "drained",
+  [CODE_BREACH]: "breach",
+  [CODE_OVERLOADED]: "overloaded",
+  [CODE_UNAUTHENTICATED]: "unauthenticated",
+  [CODE_VERSION]: "version",
+  [CODE_UNKNOWN]: "unknown_session",
 };
 
 /** The session's end that a close states; undefined for a refusal that touches no session (W6). */
@@ -54,7 +65,7 @@ export const UNAUTHENTICATED = 16;
 
 /** An end of the engine's making. */
 export function bridgeEnd(status: number, reason: Reason, message: string): End {
-  return { status, message, details: new Uint8Array(0), trailers: [], origin: Origin.bridge, reason };
+  return { status, message, details: new Uint8Array(0), trailers: [], origin: ORIGIN_BRIDGE, reason };
 }
 
 /** How an RPC ends whose session was lost (E2). */

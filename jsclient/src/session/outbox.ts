@@ -1,4 +1,16 @@
-import { type Batch, type Close, FRAME_COST, type Frame, FrameType, MAX_FRAGMENT, type Metadatum } from "../wire/batch.js";
+import {
+  type Batch,
+  type Close,
+  type Frame,
+  FRAME_COST,
+  MAX_FRAGMENT,
+  type Metadatum,
+  TYPE_CANCEL,
+  TYPE_CLOSE,
+  TYPE_MESSAGE,
+  TYPE_OPEN,
+  TYPE_WINDOW,
+} from "../wire/batch.js";
 import { Queue } from "./queue.js";
 import type { Stream } from "./stream.js";
 
@@ -158,7 +170,7 @@ export class Outbox {
   #cancels(f: Filler): boolean {
     while (this.cancels.length > 0) {
       if (!f.fits(FRAME_COST)) return false;
-      this.#put(f, { seq: 0, stream: this.cancels.shift()!, type: FrameType.cancel });
+      this.#put(f, { seq: 0, stream: this.cancels.shift()!, type: TYPE_CANCEL });
     }
     return true;
   }
@@ -167,7 +179,7 @@ export class Outbox {
     while (this.grants.length > 0) {
       if (!f.fits(FRAME_COST)) return false;
       const stream = this.grants.shift()!;
-      this.#put(f, { seq: 0, stream: stream.id, type: FrameType.window, limit: stream.incoming.granted() });
+      this.#put(f, { seq: 0, stream: stream.id, type: TYPE_WINDOW, limit: stream.incoming.granted() });
     }
     return true;
   }
@@ -194,7 +206,7 @@ export class Outbox {
     const cost = payloadOf(item) + FRAME_COST;
     if (!this.#affordable(cost) || !f.fits(cost)) return false;
     stream.outgoing.queue.shift();
-    if (item.type === FrameType.open) this.#number(stream, item);
+    if (item.type === TYPE_OPEN) this.#number(stream, item);
     item.stream = stream.id;
     this.#put(f, item);
     return true;
@@ -207,7 +219,7 @@ export class Outbox {
     const free = Math.min(room, f.empty ? Math.max(f.max, SMALLEST_CUT) : f.max - FRAME_OVERHEAD);
     if (free < 0 || f.full || (free < wanted && free < SMALLEST_CUT)) return false;
     const n = Math.min(wanted, free);
-    const frame: Frame = { seq: 0, stream: stream.id, type: FrameType.message, data: message.bytes.subarray(message.cut, message.cut + n) };
+    const frame: Frame = { seq: 0, stream: stream.id, type: TYPE_MESSAGE, data: message.bytes.subarray(message.cut, message.cut + n) };
     if (!message.started) frame.length = message.bytes.length;
     stream.outgoing.cutOff(message, n);
     this.#put(f, frame);
@@ -216,7 +228,7 @@ export class Outbox {
 
   #close(f: Filler): boolean {
     if (!this.closing || !f.fits(FRAME_COST)) return false;
-    this.#put(f, { seq: 0, stream: 0, type: FrameType.close, close: this.closing });
+    this.#put(f, { seq: 0, stream: 0, type: TYPE_CLOSE, close: this.closing });
     this.closing = undefined;
     return true;
   }

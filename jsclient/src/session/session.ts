@@ -1,11 +1,24 @@
-import { type Batch, CloseCode, type Frame, FrameType, HIGHEST_VERSION, ID_SIZE, KEY_SIZE, LOWEST_VERSION, MAX_FRAGMENT, type Open, type Welcome } from "../wire/batch.js";
+import {
+  type Batch,
+  CODE_DONE,
+  CODE_UNKNOWN,
+  type Frame,
+  HIGHEST_VERSION,
+  ID_SIZE,
+  KEY_SIZE,
+  LOWEST_VERSION,
+  MAX_FRAGMENT,
+  TYPE_CLOSE,
+  TYPE_END,
+  type Welcome,
+} from "../wire/batch.js";
 import { newBatch } from "../wire/codec.js";
 import { bridgeEnd, CANCELLED, endOfSession, lossEnd, SessionError, UNIMPLEMENTED } from "./errors.js";
 import { Estimator } from "./estimator.js";
 import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
-import { Stream } from "./stream.js";
+import type { Stream } from "./stream.js";
 
 /** What a session says to the one who made it. */
 export interface SessionEvents {
@@ -125,13 +138,6 @@ export class Session {
     this.wake();
   }
 
-  /** Opens an RPC. Sending waits for the Welcome unless open.early (O4). */
-  openStream(open: Open): Stream {
-    const stream = new Stream(open, this.config.streamWindow);
-    this.adopt(stream);
-    return stream;
-  }
-
   /** Forgets an RPC of which nothing was sent. */
   forget(stream: Stream): void {
     this.#unsent.delete(stream);
@@ -204,10 +210,9 @@ export class Session {
   }
 
   #hello(batch: Batch): void {
-    const { release, streamWindow, maxMessageBytes, token } = this.config;
     batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
-    batch.hello = { release, streamWindow, maxMessageBytes };
-    batch.token = token;
+    batch.hello = this.config;
+    batch.token = this.config.token;
   }
 
   /** Tells whether a batch answers link x of this session; any other is weather (L4). */
@@ -248,7 +253,7 @@ export class Session {
     if (!why) return false;
     const known = this.#incarnation !== 0n && batch.incarnation !== 0n;
     // The upper half names the instance, the lower one this life of the session (O2).
-    if (close.code === CloseCode.unknown && known && batch.incarnation >> 32n !== this.#incarnation >> 32n) {
+    if (close.code === CODE_UNKNOWN && known && batch.incarnation >> 32n !== this.#incarnation >> 32n) {
       why = new SessionError("bridge_restarted", "the bridge was restarted");
     }
     this.end(why);
@@ -276,14 +281,14 @@ export class Session {
 
   /** Applies one frame, in order. */
   #take(frame: Frame): void {
-    if (frame.type === FrameType.close) {
+    if (frame.type === TYPE_CLOSE) {
       const why = endOfSession(frame.close!);
       throw why ?? new SessionError("closed", frame.close!.message);
     }
     const stream = this.#streams.get(frame.stream);
     if (!stream) return; // over, or never was: ignored (D5)
-    if (frame.type === FrameType.end) this.#streams.delete(frame.stream);
-    if (frame.type > FrameType.close && frame.critical) {
+    if (frame.type === TYPE_END) this.#streams.delete(frame.stream);
+    if (frame.type > TYPE_CLOSE && frame.critical) {
       stream.giveUp(bridgeEnd(UNIMPLEMENTED, "version", `frame type ${frame.type} is not known here`));
     }
     stream.take(frame, this.config.maxMessageBytes);
@@ -370,7 +375,7 @@ export class Session {
     if (!this.welcomed) return this.end(why);
     clearTimeout(this.#lapse);
     this.#lapse = setTimeout(() => this.end(why), CLOSE_PATIENCE);
-    this.out.closing = { code: CloseCode.done, message: "", retryAfterMillis: 0, limit: 0 };
+    this.out.closing = { code: CODE_DONE, message: "", retryAfterMillis: 0, limit: 0 };
     this.wake();
   }
 

@@ -1,4 +1,15 @@
-import { type End, type Frame, FrameType, type Metadatum, type Open } from "../wire/batch.js";
+import {
+  type End,
+  type Frame,
+  type Metadatum,
+  type Open,
+  TYPE_END,
+  TYPE_HALF_CLOSE,
+  TYPE_HEADERS,
+  TYPE_MESSAGE,
+  TYPE_OPEN,
+  TYPE_WINDOW,
+} from "../wire/batch.js";
 import { Incoming, Outgoing } from "./flow.js";
 import type { Session } from "./session.js";
 
@@ -30,7 +41,7 @@ export class Stream {
     this.incoming = new Incoming(this, window);
     this.headers = new Promise((resolve) => (this.#resolveHeaders = resolve));
     this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
-    this.outgoing.push({ seq: 0, stream: 0, type: FrameType.open, open: request });
+    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_OPEN, open: request });
   }
 
   /** Goes on a session: a new RPC, or one that its lost session had sent nothing of. */
@@ -64,7 +75,7 @@ export class Stream {
   closeSend(): void {
     if (this.outgoing.closed) return;
     this.outgoing.closed = true;
-    this.outgoing.push({ seq: 0, stream: 0, type: FrameType.halfClose });
+    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_HALF_CLOSE });
     this.release();
   }
 
@@ -104,17 +115,17 @@ export class Stream {
   take(frame: Frame, longest: number): void {
     if (this.status) return;
     switch (frame.type) {
-      case FrameType.headers:
+      case TYPE_HEADERS:
         this.#resolveHeaders(frame.headers!.metadata);
         return;
-      case FrameType.message:
+      case TYPE_MESSAGE:
         this.incoming.accept(frame, longest);
         this.#wake();
         return;
-      case FrameType.window:
+      case TYPE_WINDOW:
         this.outgoing.raise(frame.limit ?? 0);
         return;
-      case FrameType.end:
+      case TYPE_END:
         this.finish(frame.end!);
         return;
     }

@@ -76,18 +76,16 @@ export interface GoAway {
 }
 
 /** Why a batch was refused or a session is over (W6). */
-export const CloseCode = {
-  garbled: 1,
-  version: 2,
-  busy: 3,
-  tooLarge: 4,
-  unknown: 5,
-  done: 16,
-  drained: 17,
-  breach: 18,
-  overloaded: 19,
-  unauthenticated: 20,
-} as const;
+export const CODE_GARBLED = 1;
+export const CODE_VERSION = 2;
+export const CODE_BUSY = 3;
+export const CODE_TOO_LARGE = 4;
+export const CODE_UNKNOWN = 5;
+export const CODE_DONE = 16;
+export const CODE_DRAINED = 17;
+export const CODE_BREACH = 18;
+export const CODE_OVERLOADED = 19;
+export const CODE_UNAUTHENTICATED = 20;
 
 /** Ends something with a reason that a program can read. */
 export interface Close {
@@ -98,16 +96,14 @@ export interface Close {
 }
 
 /** Kinds of frames (W5). */
-export const FrameType = {
-  open: 1,
-  headers: 2,
-  message: 3,
-  halfClose: 4,
-  cancel: 5,
-  window: 6,
-  end: 7,
-  close: 8,
-} as const;
+export const TYPE_OPEN = 1;
+export const TYPE_HEADERS = 2;
+export const TYPE_MESSAGE = 3;
+export const TYPE_HALF_CLOSE = 4;
+export const TYPE_CANCEL = 5;
+export const TYPE_WINDOW = 6;
+export const TYPE_END = 7;
+export const TYPE_CLOSE = 8;
 
 /**
  * Frame is the numbered unit of a session. Beside seq, stream, type and
@@ -157,7 +153,8 @@ export interface Headers {
 }
 
 /** Who made an RPC's status. */
-export const Origin = { backend: 0, bridge: 1 } as const;
+export const ORIGIN_BACKEND = 0;
+export const ORIGIN_BRIDGE = 1;
 
 /** Ends an RPC. */
 export interface End {

@@ -5,12 +5,15 @@ import {
   type Close,
   type End,
   type Frame,
-  FrameType,
   type GoAway,
   type Headers,
   type Hello,
   type Metadatum,
   type Open,
+  TYPE_CLOSE,
+  TYPE_END,
+  TYPE_HEADERS,
+  TYPE_OPEN,
   type Versions,
   type Welcome,
 } from "./batch.js";
@@ -29,26 +32,20 @@ export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
  */
 export function parseBatch(raw: Uint8Array): Batch {
   const parsed = read(new Reader(unseal(raw)), batch, newBatch());
-  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError(`${parsed.frames.length} frames in a batch`);
-  if (!parsed.frames.every(isWhole)) throw new GarbledError("a frame lacks what its type names");
+  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError("too many frames");
+  if (!parsed.frames.every(isWhole)) throw new GarbledError("frame without content");
   return parsed;
 }
 
 /** Most frames of a batch. */
 const MAX_FRAMES = 4096;
 
+/** The message that a frame of each type must have. */
+const parts: Record<number, keyof Frame> = { [TYPE_OPEN]: "open", [TYPE_HEADERS]: "headers", [TYPE_END]: "end", [TYPE_CLOSE]: "close" };
+
 function isWhole(f: Frame): boolean {
-  switch (f.type) {
-    case FrameType.open:
-      return f.open !== undefined;
-    case FrameType.headers:
-      return f.headers !== undefined;
-    case FrameType.end:
-      return f.end !== undefined;
-    case FrameType.close:
-      return f.close !== undefined;
-  }
-  return true;
+  const part = parts[f.type];
+  return !part || f[part] !== undefined;
 }
 
 /** An empty batch, which says nothing. */
@@ -99,7 +96,7 @@ const metadatum: Schema<Metadatum> = define<Metadatum>({
 
 const open: Schema<Open> = define<Open>({
   method: [1, string],
-  metadata: [2, repeated(message(metadatum))],
+  metadata: [2, repeated(metadatum)],
   timeoutMicros: [3, maybeUint64],
   createdMicros: [4, uint64],
   compression: [5, string],
@@ -111,14 +108,14 @@ const open: Schema<Open> = define<Open>({
 });
 
 const headers: Schema<Headers> = define<Headers>({
-  metadata: [1, repeated(message(metadatum))],
+  metadata: [1, repeated(metadatum)],
 });
 
 const end: Schema<End> = define<End>({
   status: [1, uint32],
   message: [2, string],
   details: [3, bytes],
-  trailers: [4, repeated(message(metadatum))],
+  trailers: [4, repeated(metadatum)],
   origin: [5, enum32],
   reason: [6, string],
 });
@@ -163,5 +160,5 @@ const batch: Schema<Batch> = define<Batch>({
   goAway: [23, message(goAway)],
   stopped: [24, bool],
   heldMicros: [25, uint64],
-  frames: [30, repeated(message(frame))],
+  frames: [30, repeated(frame)],
 });

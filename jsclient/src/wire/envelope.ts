@@ -34,13 +34,13 @@ export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
  * for a whole one in an envelope from the future.
  */
 export function unseal(bytes: Uint8Array): Uint8Array {
-  if (bytes.length < ENVELOPE_SIZE) throw new GarbledError(`${bytes.length} bytes are too short for a batch`);
+  if (bytes.length < ENVELOPE_SIZE) throw new GarbledError("truncated");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint16(0) !== MAGIC) throw new GarbledError("no magic: not a batch");
-  if (view.getUint32(4) !== bytes.length - ENVELOPE_SIZE) throw new GarbledError("length does not fit");
+  if (view.getUint16(0) !== MAGIC) throw new GarbledError("no magic");
+  if (view.getUint32(4) !== bytes.length - ENVELOPE_SIZE) throw new GarbledError("length");
   const end = bytes.length - TAIL;
-  if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end)) throw new GarbledError("checksum does not fit");
-  if (view.getUint8(2) !== VERSION) throw new VersionError(`envelope version ${view.getUint8(2)}`);
-  if (view.getUint8(3) !== 0) throw new GarbledError("envelope flags are not 0");
+  if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end)) throw new GarbledError("checksum");
+  if (view.getUint8(2) !== VERSION) throw new VersionError("envelope");
+  if (view.getUint8(3) !== 0) throw new GarbledError("flags");
   return bytes.subarray(HEAD, end);
 }

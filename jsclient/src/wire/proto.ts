@@ -51,10 +51,6 @@ export class Writer {
     return at;
   }
 
-  tag(field: number, type: number): void {
-    this.varint(field * 8 + type);
-  }
-
   /** Appends an integer of at most 2^53 - 1. */
   varint(value: number): void {
     for (; value > 0x7f; value = Math.floor(value / 128)) this.#byte((value % 128) | 0x80);
@@ -108,6 +104,7 @@ export class Writer {
 export class Reader {
   readonly #buf: Uint8Array;
   #pos = 0;
+  #high = 0;
   /** Number and wire type of the field that next moved to. */
   field = 0;
   type = 0;
@@ -122,41 +119,39 @@ export class Reader {
     const tag = this.varint();
     this.type = tag % 8;
     this.field = (tag - this.type) / 8;
-    if (this.field < 1 || this.field >= 2 ** 29) throw new GarbledError("field number out of range");
+    if (this.field < 1 || this.field >= 2 ** 29) throw new GarbledError("field number");
     return true;
   }
 
   /** An integer of at most 2^53 - 1; more is refused. */
   varint(): number {
-    let value = 0;
-    let scale = 1;
-    for (let i = 0; i < 10; i++) {
-      const b = this.#byte();
-      value += (b & 0x7f) * scale;
-      scale *= 128;
-      if (b >= 0x80) continue;
-      if (value > Number.MAX_SAFE_INTEGER) throw new GarbledError("integer above 2^53 - 1");
-      return value;
-    }
-    throw new GarbledError("varint too long");
-  }
-
-  /** The low 32 bits of an integer of any size, as protobuf reads a uint32. */
-  uint32(): number {
-    let value = 0;
-    for (let i = 0; i < 10; i++) {
-      const b = this.#byte();
-      if (i < 5) value |= (b & 0x7f) << (7 * i);
-      if (b < 0x80 && (i < 9 || b < 2)) return value >>> 0;
-    }
-    throw new GarbledError("varint too long");
+    const low = this.uint32();
+    if (this.#high >= 2 ** 21) throw new GarbledError("integer above 2^53 - 1");
+    return this.#high * 2 ** 32 + low;
   }
 
   /** Whether an integer of any size is not 0, as protobuf reads a bool. */
   nonzero(): boolean {
-    const from = this.#pos;
-    const low = this.uint32();
-    return low !== 0 || this.#buf.subarray(from, this.#pos).some((b) => (b & 0x7f) !== 0);
+    return this.uint32() + this.#high !== 0;
+  }
+
+  /** The low 32 bits of an integer of any size, as protobuf reads a uint32. Keeps the others. */
+  uint32(): number {
+    let low = 0;
+    let high = 0;
+    for (let shift = 0; shift < 70; shift += 7) {
+      const b = this.#buf[this.#pos++];
+      if (b === undefined) throw new GarbledError("truncated");
+      const bits = b & 0x7f;
+      if (shift < 32) low |= bits << shift;
+      if (shift === 28) high = bits >> 4;
+      if (shift > 28) high |= bits << (shift - 32);
+      if (b > 0x7f) continue;
+      if (shift === 63 && b > 1) break;
+      this.#high = high >>> 0;
+      return low >>> 0;
+    }
+    throw new GarbledError("varint");
   }
 
   fixed64(): bigint {
@@ -188,26 +183,20 @@ export class Reader {
         this.#take(4);
         return;
     }
-    throw new GarbledError("wire type out of place");
+    throw new GarbledError("wire type");
   }
 
   #skipGroup(field: number, depth: number): void {
-    if (depth > MAX_GROUP_DEPTH) throw new GarbledError("groups nested too deep");
+    if (depth > MAX_GROUP_DEPTH) throw new GarbledError("group");
     while (this.next()) {
       if (this.type !== END_GROUP) {
         this.skip(depth);
         continue;
       }
-      if (this.field !== field) throw new GarbledError("group ends another");
+      if (this.field !== field) throw new GarbledError("group");
       return;
     }
     throw new GarbledError("truncated");
-  }
-
-  #byte(): number {
-    const b = this.#buf[this.#pos++];
-    if (b === undefined) throw new GarbledError("truncated");
-    return b;
   }
 
   #take(n: number): Uint8Array {

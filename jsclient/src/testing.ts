@@ -1,0 +1,125 @@
+// What unit tests share: a bridge under the test's control, and time.
+
+import { mock, type TestContext } from "node:test";
+import type { Carrier, Socket, SocketEvents } from "./link/carrier.js";
+import { Weather } from "./link/carrier.js";
+import { type Batch, type Frame, TYPE_END, TYPE_MESSAGE, type Welcome } from "./wire/batch.js";
+import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
+
+export const INCARNATION = 0x1234567890abcdefn;
+
+export const WELCOME: Welcome = {
+  version: 1,
+  release: "test",
+  holdMillis: 25_000,
+  resumeMillis: 120_000,
+  pauseMaxMillis: 1_800_000,
+  streamWindow: 64 << 10,
+  sessionWindow: 1 << 20,
+  maxMessageBytes: 16 << 20,
+  maxBatchBytes: 1 << 20,
+  maxMetadataBytes: 64 << 10,
+  maxStreams: 4096,
+};
+
+/** One exchange as the bridge sees it. */
+export interface FakeExchange {
+  batch: Batch;
+  aborted: boolean;
+  answer(fields?: Partial<Batch>): Promise<void>;
+  /** Answers with any bytes. */
+  garble(bytes: Uint8Array): Promise<void>;
+  fail(error?: Error): Promise<void>;
+}
+
+/** One WebSocket as the bridge sees it. */
+export interface FakeSocket {
+  batches: Batch[];
+  closed: boolean;
+  open(): Promise<void>;
+  say(fields?: Partial<Batch>): Promise<void>;
+  lose(): Promise<void>;
+}
+
+/** FakeCarrier records what comes and lets the test answer. */
+export class FakeCarrier implements Carrier {
+  readonly exchanges: FakeExchange[] = [];
+  readonly sockets: FakeSocket[] = [];
+
+  /** The exchanges that wait for an answer. */
+  readonly waiting: Set<FakeExchange> = new Set();
+
+  exchange(_sid: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
+    const batch = parseBatch(bytes.slice());
+    return new Promise((resolve, reject) => {
+      const settle = async (what: () => void): Promise<void> => {
+        this.waiting.delete(exchange);
+        what();
+        await flush();
+      };
+      const exchange: FakeExchange = {
+        batch,
+        aborted: false,
+        answer: (fields = {}) => settle(() => resolve(encodeBatch(answerTo(batch, fields)))),
+        garble: (raw) => settle(() => resolve(raw)),
+        fail: (error = new Weather("refused")) => settle(() => reject(error)),
+      };
+      signal.addEventListener("abort", () => {
+        exchange.aborted = true;
+        this.waiting.delete(exchange);
+        reject(new Weather("aborted"));
+      });
+      this.exchanges.push(exchange);
+      this.waiting.add(exchange);
+    });
+  }
+
+  dial(_sid: string, events: SocketEvents): Socket {
+    const socket: FakeSocket = {
+      batches: [],
+      closed: false,
+      open: () => (events.opened(), flush()),
+      say: (fields = {}) => (events.received(encodeBatch(answerTo(socket.batches[0]!, fields))), flush()),
+      lose: () => (events.lost(new Weather("lost")), flush()),
+    };
+    this.sockets.push(socket);
+    return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), buffered: 0, close: () => (socket.closed = true) };
+  }
+
+  /** The latest exchange. */
+  get last(): FakeExchange {
+    return this.exchanges.at(-1)!;
+  }
+}
+
+/** An answer to a batch; with a Welcome when Hello came. */
+function answerTo(batch: Batch, fields: Partial<Batch>): Batch {
+  const welcome = batch.hello && { welcome: WELCOME };
+  return { ...newBatch(), session: batch.session!, x: batch.x, incarnation: INCARNATION, ...welcome, ...fields };
+}
+
+/** Lets everything run that waits for nothing but promises. */
+export function flush(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Stops the clocks; the function returned lets time pass. */
+export function stopClocks(t: TestContext): (millis: number) => Promise<void> {
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  t.mock.method(performance, "now", () => Date.now());
+  t.after(() => mock.timers.reset());
+  return async (millis) => {
+    mock.timers.tick(millis);
+    await flush();
+  };
+}
+
+/** A whole short message from the bridge. */
+export function messageFrame(seq: number, stream: number, data: Uint8Array): Frame {
+  return { seq, stream, type: TYPE_MESSAGE, data, length: data.length };
+}
+
+export function endFrame(seq: number, stream: number, status = 0): Frame {
+  const end = { status, message: "", details: new Uint8Array(0), trailers: [], origin: 0, reason: "" };
+  return { seq, stream, type: TYPE_END, end };
+}
