@@ -99,10 +99,13 @@ func (e *NotTakenError) GRPCStatus() *status.Status { return e.status }
 
 // notTaken says why no channel took the RPC in time, nil if one did.
 func (t *turn) notTaken(err error) error {
-	if errors.Is(context.Cause(t.ctx), errNotReady) {
-		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", t.pool.cfg.Name, t.pool.cfg.ReadyTimeout, t.ch.describe())}
-	}
-	if err != nil {
+	name, limit := t.pool.cfg.Name, t.pool.cfg.ReadyTimeout
+	switch {
+	case errors.Is(context.Cause(t.ctx), errNotReady):
+		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", name, limit, t.ch.describe())}
+	case status.Code(err) == codes.Unavailable: // gRPC's own message has the last error
+		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q cannot be reached, its channel is %v: %s", name, t.ch.live(), status.Convert(err).Message())}
+	case err != nil:
 		return &NotTakenError{status.Convert(err)}
 	}
 	return nil

@@ -101,13 +101,21 @@ func (c *channel) setLimit(most int) func(uint32) {
 	return func(stated uint32) { c.limit.Store(max(1, min(stated, uint32(most)))) }
 }
 
-func (c *channel) ready() bool {
-	return connectivity.State(c.state.Load()) == connectivity.Ready
+func (c *channel) current() connectivity.State { return connectivity.State(c.state.Load()) }
+
+func (c *channel) ready() bool { return c.current() == connectivity.Ready }
+
+// live is the state at this moment, which watch may not have seen yet.
+func (c *channel) live() connectivity.State {
+	if s, ok := c.cc.(stateful); ok {
+		return s.GetState()
+	}
+	return c.current()
 }
 
 // describe is the channel's state with the last error, for people.
 func (c *channel) describe() string {
-	state := connectivity.State(c.state.Load())
+	state := c.live()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

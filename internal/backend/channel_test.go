@@ -151,8 +151,13 @@ func TestPool_notReady(t *testing.T) {
 			}
 		}
 		_, err = p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{})
-		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), io.ErrUnexpectedEOF.Error()) || time.Since(began) != 7*time.Second {
+		if status.Code(err) != codes.Unavailable || time.Since(began) != 7*time.Second {
 			t.Errorf("without waiting: got %v after %v", err, time.Since(began))
+		}
+		for _, want := range []string{`"shop"`, io.ErrUnexpectedEOF.Error(), "TRANSIENT_FAILURE"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("without waiting: %v does not say %s", err, want)
+			}
 		}
 		if got := p.Streams(); !slices.Equal(got, []int{0}) {
 			t.Errorf("streams %v", got)

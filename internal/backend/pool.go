@@ -84,7 +84,7 @@ func (p *Pool) States() map[connectivity.State]int {
 	defer p.mu.Unlock()
 	n := map[connectivity.State]int{}
 	for _, c := range p.channels {
-		n[connectivity.State(c.state.Load())]++
+		n[c.current()]++
 	}
 	return n
 }
