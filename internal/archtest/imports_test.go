@@ -82,6 +82,7 @@ var rules = []rule{
 	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/simnet"},
+	{path: "internal/middlebox"},
 	{path: "internal/archtest"},
 	{path: "internal/model"},
 	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
@@ -92,7 +93,7 @@ var rules = []rule{
 }
 
 // testsOnly lists packages that only tests import.
-var testsOnly = []string{"internal/wire/wirepb", "internal/testsvc", "internal/simnet", "transport/transporttest", "transport/internal/fake"}
+var testsOnly = []string{"internal/wire/wirepb", "internal/testsvc", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
 
 // testCode lists packages that serve tests and measurements alone.
 var testCode = []string{"e2e", "bench", "conformance", "internal/cmd"}
