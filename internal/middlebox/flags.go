@@ -63,7 +63,7 @@ func Parse(text string) (Profile, error) {
 	fs := flag.NewFlagSet("profile", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	f.Flags(fs)
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if err := fs.Parse([]string{"--" + word}); err != nil {
 			return Profile{}, fmt.Errorf("middlebox: profile %q: %q: %w", text, word, err)
 		}
