@@ -16,9 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/pollbridge/pollbridge/internal/middlebox"
+	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
 
 // lab is an origin, a middlebox before it, and a client; all in memory.
@@ -48,10 +47,10 @@ func newLab(t *testing.T, how mode, profile string) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{}
-	origin, front := bufconn.Listen(64<<10), bufconn.Listen(64<<10)
+	origin, front := transporttest.Pipes(t), transporttest.Pipes(t)
 	cfg := middlebox.Config{
 		Profile: f, Seed: 1,
-		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return origin.DialContext(ctx) },
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return origin.Dial(ctx) },
 	}
 	ca, err := middlebox.NewCA()
 	if err != nil {
@@ -61,7 +60,7 @@ func newLab(t *testing.T, how mode, profile string) *lab {
 	pool := &http.Transport{
 		DisableCompression: true,
 		TLSClientConfig:    &tls.Config{RootCAs: ca.Pool()},
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return front.DialContext(ctx) },
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return front.Dial(ctx) },
 	}
 	scheme := "http"
 	switch how {
@@ -81,9 +80,9 @@ func newLab(t *testing.T, how mode, profile string) *lab {
 			t.Fatal(err)
 		}
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}}
-		served.Go(func() { server.ServeTLS(origin, "", "") })
+		served.Go(func() { server.ServeTLS(origin.Listener, "", "") })
 	} else {
-		served.Go(func() { server.Serve(origin) })
+		served.Go(func() { server.Serve(origin.Listener) })
 	}
 	l.Proxy, err = middlebox.New(cfg)
 	if err != nil {
@@ -94,12 +93,12 @@ func newLab(t *testing.T, how mode, profile string) *lab {
 		if how == secure {
 			serve = func(nl net.Listener) error { return l.ServeTLS(nl, "origin.test") }
 		}
-		if err := serve(front); err != nil {
+		if err := serve(front.Listener); err != nil {
 			t.Error(err)
 		}
 	})
 	l.client = &http.Client{Transport: prefixed{pool, scheme}}
-	l.dial = front.Dial
+	l.dial = func() (net.Conn, error) { return front.Dial(context.Background()) }
 	t.Cleanup(func() {
 		pool.CloseIdleConnections()
 		l.Close()

@@ -179,7 +179,7 @@ func TestUpgrades(t *testing.T) {
 		{"killafter=2", 101, "he"},
 		{"blackhole=1s", 101, "…"},
 		{"idledrop=1s", 101, "…"},
-		{"cut=1s", 101, ""},
+		{"cut=500ms", 101, ""},
 	} {
 		t.Run(tt.profile, func(t *testing.T) {
 			inLab(t, reverse, tt.profile, func(t *testing.T, l *lab) {
