@@ -1,0 +1,152 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { Channel, type ChannelOptions, Code, type StatusError } from "./index.js";
+import { endFrame, INCARNATION, messageFrame, WELCOME } from "./testing.js";
+import { type Batch, TYPE_CLOSE, TYPE_OPEN } from "./wire/batch.js";
+import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
+
+/** What a bridge says to a batch; undefined: it holds the exchange for ever. */
+type Bridge = (batch: Batch, url: string) => Partial<Batch> | Response | undefined;
+
+/** A channel to a bridge that a function plays. */
+function channelTo(t: TestContext, bridge: Bridge, options: ChannelOptions = {}): Channel {
+  const fake: typeof fetch = (url, init) =>
+    new Promise((resolve, reject) => {
+      init!.signal!.addEventListener("abort", () => reject(new Error("aborted")));
+      const batch = parseBatch(new Uint8Array(init!.body as ArrayBuffer));
+      const fields = bridge(batch, String(url));
+      if (fields instanceof Response) resolve(fields);
+      else if (fields) resolve(new Response(encodeBatch({ ...newBatch(), session: batch.session!, x: batch.x, incarnation: INCARNATION, ...fields })));
+    });
+  const channel = new Channel("http://bridge.test", { transports: ["longpoll"], fetch: fake, ...options });
+  t.after(() => channel.close());
+  return channel;
+}
+
+/** A bridge that welcomes, and answers each RPC with so many one-byte messages. */
+function echo(messages: number): Bridge {
+  return (batch) => {
+    if (batch.hello) return { welcome: WELCOME };
+    if (batch.frames.some((f) => f.type === TYPE_CLOSE)) return { close: { code: 16, message: "", retryAfterMillis: 0, limit: 0 } };
+    const open = batch.frames.find((f) => f.type === TYPE_OPEN);
+    if (!open) return undefined;
+    const frames = Array.from({ length: messages }, (_, i) => messageFrame(i + 1, open.stream, Uint8Array.of(i)));
+    return { ack: batch.frames.at(-1)!.seq, frames: [...frames, endFrame(messages + 1, open.stream)] };
+  };
+}
+
+test("the URL without a path means /bridge; a path is the prefix", async (t) => {
+  const urls: string[] = [];
+  const spy: Bridge = (_, url) => (urls.push(url), undefined);
+  channelTo(t, spy);
+  const direct = channelTo(t, spy, { lazy: true });
+  assert.equal(urls.length, 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.match(urls[0]!, /^http:\/\/bridge\.test\/bridge\/v1\/[\w-]{22}\/poll$/);
+  assert.equal(direct.state, "connecting");
+  assert.equal(urls.length, 1, "a lazy channel waits for its first RPC");
+});
+
+test("unary gives the message; another number of messages is UNIMPLEMENTED", async (t) => {
+  const { message } = await channelTo(t, echo(1)).unary("s/m", Uint8Array.of(1));
+  assert.deepEqual(message, Uint8Array.of(0));
+  for (const count of [0, 2]) {
+    await assert.rejects(channelTo(t, echo(count)).unary("s/m", Uint8Array.of(1)), (err: StatusError) => {
+      assert.deepEqual([err.name, err.code, err.status.reason], ["StatusError", Code.unimplemented, "cardinality"]);
+      return true;
+    });
+  }
+});
+
+test("after a restart of the bridge a sent RPC ends once, the next one finds a new session (E2)", async (t) => {
+  const [first, second] = [1n << 32n, 2n << 32n];
+  let restarted = false;
+  let opened: () => void;
+  const open = new Promise<void>((resolve) => (opened = resolve));
+  const sessions = new Set<string>();
+  const channel = channelTo(t, (batch, url) => {
+    sessions.add(Buffer.from(batch.session!).toString("hex"));
+    if (batch.hello) return { welcome: WELCOME, incarnation: restarted ? second : first };
+    if (batch.incarnation === second) return { ...(echo(1)(batch, url) as Partial<Batch>), incarnation: second };
+    if (restarted) return { incarnation: second, close: { code: 5, message: "no such session", retryAfterMillis: 0, limit: 0 } };
+    if (batch.frames.length > 0) opened();
+    return batch.frames.length > 0 ? { ack: 1, incarnation: first } : undefined;
+  });
+  const call = channel.open("s/m");
+  await open;
+  restarted = true;
+  await call.send(Uint8Array.of(1));
+  const status = await call.status;
+  assert.deepEqual([status.code, status.reason, status.origin], [Code.unavailable, "bridge_restarted", "bridge"]);
+  assert.deepEqual((await channel.unary("s/m", Uint8Array.of(1))).message, Uint8Array.of(0));
+  assert.equal(sessions.size, 2);
+});
+
+test("close ends every RPC with CANCELLED, says so to the bridge, and may be called again", async (t) => {
+  const seen: number[] = [];
+  const channel = channelTo(t, (batch, url) => {
+    seen.push(...batch.frames.map((f) => f.type));
+    return echo(0)(batch, url) && batch.frames.some((f) => f.type === TYPE_OPEN) ? { ack: 1 } : echo(0)(batch, url);
+  });
+  const states: string[] = [];
+  channel.addEventListener("statechange", () => states.push(channel.state));
+  const call = channel.open("s/m");
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  channel.close();
+  channel.close();
+  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.cancelled, "closed"]);
+  assert.equal((await channel.open("s/m").status).reason, "closed");
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(seen.at(-1), TYPE_CLOSE);
+  assert.deepEqual(states, ["open", "closed"]);
+});
+
+test("an origin that the bridge refuses is final and says how to mend it (W4)", async (t) => {
+  const refused: Bridge = () => new Response("origin http://a.test", { status: 403, headers: { Pollbridge: "1" } });
+  const channel = channelTo(t, refused);
+  const status = await channel.open("s/m").status;
+  assert.deepEqual([status.code, status.reason], [Code.unavailable, "origin"]);
+  assert.match(status.message, /--allow-origin/);
+  assert.equal(channel.state, "closed");
+});
+
+test("a foreign 403 is weather", async (t) => {
+  let answers = 0;
+  const channel = channelTo(t, (batch, url) => (answers++ === 0 ? new Response("<html>", { status: 403 }) : echo(1)(batch, url)));
+  await channel.unary("s/m", Uint8Array.of(1));
+  assert.equal(channel.lastError?.message, "HTTP status 403");
+  assert.equal(channel.state, "open");
+});
+
+test("credentials go with Hello; one that cannot be had ends the RPCs with UNAUTHENTICATED", async (t) => {
+  const tokens: string[] = [];
+  const channel = channelTo(t, (batch, url) => (tokens.push(batch.token), echo(1)(batch, url)), { auth: async () => "secret" });
+  await channel.unary("s/m", Uint8Array.of(1));
+  assert.deepEqual(tokens, ["secret", ""]);
+  const failing = channelTo(t, echo(1), { auth: () => { throw new Error("no login"); }, lazy: true });
+  const status = await failing.open("s/m").status;
+  assert.equal(status.code, Code.unauthenticated);
+  assert.match(status.message, /no login/);
+});
+
+test("what gRPC forbids is refused by name before anything is sent", (t) => {
+  const channel = channelTo(t, () => undefined, { lazy: true });
+  assert.throws(() => channel.open("nonsense"), /nonsense/);
+  assert.throws(() => channel.open("s/m", { metadata: [["grpc-timeout", "1"]] }), /grpc-timeout/);
+  assert.throws(() => channel.open("s/m", { metadata: [["a b", "1"]] }), /a b/);
+  assert.throws(() => channel.open("s/m", { metadata: [["x", "ü"]] }), /metadata x/);
+  assert.throws(() => channel.open("s/m", { metadata: [["x-bin", "text"]] }), /metadata x-bin/);
+  assert.throws(() => channel.open("s/m", { timeoutMs: -1 }), /timeoutMs -1/);
+  assert.throws(() => new Channel("ftp://bridge.test"), /ftp:/);
+  assert.throws(() => new Channel("http://bridge.test", { transports: [] }), /transports/);
+});
+
+test("a message sent after the half-close is an error, a deadline is a status", async (t) => {
+  const channel = channelTo(t, (batch) => (batch.hello ? { welcome: WELCOME } : undefined));
+  const call = channel.open("s/m", { timeoutMs: 30 });
+  call.closeSend();
+  await assert.rejects(call.send(Uint8Array.of(1)), /half-close/);
+  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.deadlineExceeded, "deadline"]);
+  assert.deepEqual(await call.headers, []);
+  await assert.rejects(call.messages.next(), /DEADLINE_EXCEEDED/);
+});
