@@ -29,7 +29,6 @@ type line struct {
 	mu      sync.Mutex
 	touched time.Time // when bytes last went either way
 	mute    bool
-	last    time.Time // when Read gave the latest piece
 }
 
 // piece is some bytes and when they came. One without bytes is the end.
