@@ -21,7 +21,7 @@ import (
 )
 
 // parallel is how many RPCs run at once.
-const parallel = 16
+const parallel = 8
 
 func main() {
 	var cfg config

@@ -2,13 +2,9 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,9 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
-	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/client"
@@ -27,25 +21,6 @@ import (
 )
 
 var transports = []string{"longpoll", "ws"}
-
-// interopServer starts gRPC's own test server and returns its address.
-func interopServer(t *testing.T, options ...grpc.ServerOption) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer(options...)
-	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
-	reflection.Register(server)
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return listener.Addr().String()
-}
 
 func dial(t *testing.T, url string, cfg client.Config) *client.Channel {
 	t.Helper()
@@ -55,44 +30,6 @@ func dial(t *testing.T, url string, cfg client.Config) *client.Channel {
 	}
 	t.Cleanup(func() { channel.Close() })
 	return channel
-}
-
-// asInterop makes the test binary be gRPC's interop client, which ends its
-// process at the first failure: URL and transport.
-const asInterop = "BRIDGE_TEST_AS_INTEROP"
-
-// TestInterop runs gRPC's interop cases through "bridge serve".
-func TestInterop(t *testing.T) {
-	p := start(t, "serve", "--listen", "127.0.0.1:0", "--backend", interopServer(t))
-	for _, transport := range transports {
-		t.Run(transport, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), asInterop+"="+transport+" "+p.url)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%v:\n%s", err, out)
-			}
-		})
-	}
-}
-
-func runInterop(setting string) {
-	transport, url, _ := strings.Cut(setting, " ")
-	channel, err := client.New(url, client.Config{Transports: []string{transport}})
-	if err != nil {
-		panic(err)
-	}
-	ctx, service := context.Background(), testgrpc.NewTestServiceClient(channel)
-	for _, do := range []func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption){
-		interop.DoEmptyUnaryCall, interop.DoLargeUnaryCall, interop.DoClientStreaming, interop.DoServerStreaming,
-		interop.DoPingPong, interop.DoEmptyStream, interop.DoTimeoutOnSleepingServer, interop.DoCancelAfterBegin,
-		interop.DoCancelAfterFirstResponse, interop.DoStatusCodeAndMessage, interop.DoSpecialStatusMessage, interop.DoCustomMetadata,
-	} {
-		do(ctx, service)
-	}
-	interop.DoUnimplementedService(ctx, testgrpc.NewUnimplementedServiceClient(channel))
-	if err := channel.Close(); err != nil {
-		panic(err)
-	}
 }
 
 // TestSecure holds that HTTPS carries polls over HTTP/2 and WSS over HTTP/1.1.
