@@ -1,4 +1,4 @@
-// Long-polling: a session's exchanges (section 5 of the design, L1 to L7).
+// Long-polling: a session's exchanges (PROTOCOL.md, section 5, L1 to L7).
 
 import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";

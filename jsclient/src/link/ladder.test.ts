@@ -61,7 +61,7 @@ test("the first exchange says Hello with hold 0; an idle session makes no other 
   assert.equal(carrier.exchanges.length, 1);
 });
 
-test("a unary RPC costs one exchange (section 5)", async (t) => {
+test("a unary RPC costs one exchange (PROTOCOL.md, section 5)", async (t) => {
   const { carrier, session } = await fixture(t, ["longpoll"]);
   const stream = new Stream({ ...OPEN, singleRequest: true }, 64 << 10);
   session.adopt(stream);

@@ -1,4 +1,4 @@
-// The choice of transport (section 7 of the design).
+// The choice of transport.
 
 import type { Session } from "../session/session.js";
 import { newRetry } from "./backoff.js";

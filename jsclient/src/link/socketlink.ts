@@ -1,4 +1,4 @@
-// A session's WebSocket (section 6 of the design, L3).
+// A session's WebSocket (PROTOCOL.md, section 6, L3).
 
 import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
