@@ -13,31 +13,32 @@ import (
 // Accept implements transport.Acceptor: it decides the refusals of rule W6,
 // finds or makes the session, and attaches the link to it.
 func (r *Registry) Accept(ctx context.Context, hello transport.Hello) transport.Link {
-	var b wire.Batch
+	b := newBatch()
+	defer freeBatch(b)
 	if hello.TooLarge > 0 {
-		return r.refuse(&b, &wire.Close{
+		return r.refuse(b, &wire.Close{
 			Code: wire.CodeTooLarge, Limit: uint64(hello.TooLarge),
 			Message: fmt.Sprintf("a batch may have %d bytes", hello.TooLarge),
 		})
 	}
-	if err := wire.ParseBatch(hello.Batch, &b); err != nil {
-		return r.refuse(&b, refusalOf(err))
+	if err := wire.ParseBatch(hello.Batch, b); err != nil {
+		return r.refuse(b, refusalOf(err))
 	}
 	id, err := wire.ParseSession(hello.Session)
 	if err != nil || string(b.Session) != string(id[:]) || b.X == 0 {
-		return r.refuse(&b, &wire.Close{Code: wire.CodeGarbled, Message: "path and batch do not name one session and link"})
+		return r.refuse(b, &wire.Close{Code: wire.CodeGarbled, Message: "path and batch do not name one session and link"})
 	}
 	if v := b.Versions; b.Hello != nil && (v == nil || v.Lowest > wire.HighestVersion || v.Highest < wire.LowestVersion) {
-		return r.refuse(&b, &wire.Close{
+		return r.refuse(b, &wire.Close{
 			Code:    wire.CodeVersion,
 			Message: fmt.Sprintf("this bridge speaks versions %d to %d", wire.LowestVersion, wire.HighestVersion),
 		})
 	}
-	s, refusal := r.admit(ctx, &hello, id, &b)
+	s, refusal := r.admit(ctx, &hello, id, b)
 	if refusal != nil {
-		return r.refuse(&b, refusal)
+		return r.refuse(b, refusal)
 	}
-	return s.bridge.attach(hello.Kind, &b)
+	return s.bridge.attach(hello.Kind, b)
 }
 
 // refusalOf turns a codec's error into the refusal for it.

@@ -13,8 +13,9 @@ import (
 // clientSocket is the client's end of a WebSocket.
 type clientSocket struct {
 	flight
-	c    *clientSide
-	wake chan struct{} // capacity 1: the writer may look again
+	c     *clientSide
+	wake  chan struct{} // capacity 1: the writer may look again
+	alarm alarm         // of the writer
 
 	// Guarded by Session.mu.
 	conn    Socket
@@ -124,8 +125,9 @@ func (so *clientSocket) read() {
 }
 
 func (so *clientSocket) take(batch []byte) error {
-	var b wire.Batch
-	if err := wire.ParseBatch(batch, &b); err != nil {
+	b := newBatch()
+	defer freeBatch(b)
+	if err := wire.ParseBatch(batch, b); err != nil {
 		return err
 	}
 	c := so.c
@@ -142,7 +144,7 @@ func (so *clientSocket) take(batch []byte) error {
 	if b.Ping != 0 {
 		so.pong, so.echo = b.Ping, b.Padding
 	}
-	c.take(&b, now)
+	c.take(b, now)
 	if b.Resend {
 		before := now - c.s.path.smooth
 		c.s.out.markLost(func(f *sentFrame) bool { return f.at <= before })
@@ -151,7 +153,7 @@ func (so *clientSocket) take(batch []byte) error {
 		so.owedAt = now
 	}
 	if b.Pong != 0 && b.Pong == so.ping {
-		return so.answered(&b, now)
+		return so.answered(b, now)
 	}
 	c.s.wake()
 	return nil
@@ -194,11 +196,9 @@ func (so *clientSocket) write() {
 
 // pause waits until there may be something to say.
 func (so *clientSocket) pause(wait time.Duration) {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case <-so.wake:
-	case <-timer.C:
+	case <-so.alarm.in(wait):
 	case <-so.c.ctx.Done():
 	}
 }

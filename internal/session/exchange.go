@@ -232,11 +232,12 @@ func (e *exchanges) done(x *exchange, body []byte, err error) {
 	}
 	now := s.now()
 	defer s.wake()
-	var b wire.Batch
+	b := newBatch()
+	defer freeBatch(b)
 	if err == nil {
-		err = wire.ParseBatch(body, &b)
+		err = wire.ParseBatch(body, b)
 	}
-	if err == nil && !e.isFor(x, &b) {
+	if err == nil && !e.isFor(x, b) {
 		err = fmt.Errorf("an answer for another session or exchange")
 	}
 	if err != nil {
@@ -245,10 +246,10 @@ func (e *exchanges) done(x *exchange, body []byte, err error) {
 		return
 	}
 	if b.Close != nil {
-		e.refusal(x, &b, now)
+		e.refusal(x, b, now)
 		return
 	}
-	e.answered(x, &b, now)
+	e.answered(x, b, now)
 }
 
 // isFor tells whether an answer is this exchange's (L4). A bridge that could not

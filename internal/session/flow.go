@@ -149,6 +149,7 @@ func (st *Stream) onMessage(f *wire.Frame) *Error {
 			return st.tooLarge(f.Length)
 		}
 		r.part = &inMessage{length: int(f.Length)}
+		r.part.pieces = r.part.first[:0]
 	}
 	r.charged += uint64(len(f.Data))
 	if r.charged > r.limit {

@@ -109,4 +109,5 @@ type inMessage struct {
 	length   int
 	got      int
 	reserved int // bytes of the reassembly budget that it holds (D4)
+	first    [1][]byte
 }

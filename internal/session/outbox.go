@@ -94,19 +94,20 @@ func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
 		return false
 	}
 	for o.acked < seq {
-		f := o.sent.pop()
+		f := o.sent.at(0)
 		o.acked++
 		o.flying -= f.cost
 		o.delivered += uint64(f.cost)
 		if f.lost {
 			o.lost--
 		}
-		dropped(&f)
+		dropped(f)
 		if f.msg != nil {
 			o.hold(-len(f.Data))
 			f.msg.pending--
 			f.msg.settle()
 		}
+		o.sent.drop()
 	}
 	return true
 }
@@ -165,6 +166,7 @@ func (o *outbox) oldestSent() (time.Duration, bool) {
 
 // filler puts frames into one batch for one link.
 type filler struct {
+	s    *Session
 	o    *outbox
 	b    *wire.Builder
 	on   carriage
@@ -173,9 +175,7 @@ type filler struct {
 	room int // cost that the link may still take
 	n    int // frames put in
 
-	socket *flight       // of the attached WebSocket; nil: none
-	first  func(*Stream) // numbers a stream whose OPEN is about to be sent
-	ended  func(*Stream) // hears of each END that is sent
+	socket *flight // of the attached WebSocket; nil: none
 }
 
 const maxFramesPerBatch = 1024
@@ -303,13 +303,13 @@ func (fl *filler) one(st *Stream) bool {
 		return false
 	}
 	if f.Type == wire.TypeOpen {
-		fl.first(st)
+		fl.s.number(st)
 	}
 	f.Stream = st.id
 	st.send.queue.pop()
 	fl.put(f, nil)
 	if f.Type == wire.TypeEnd {
-		fl.ended(st)
+		fl.s.endSent(st)
 	}
 	return true
 }

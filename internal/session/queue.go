@@ -16,18 +16,26 @@ func (q *queue[T]) push(v T) {
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
 	}
+	if q.items == nil {
+		q.items = make([]T, 0, 4)
+	}
 	q.items = append(q.items, v)
 }
 
 func (q *queue[T]) pop() T {
-	var zero T
 	v := q.items[q.head]
+	q.drop()
+	return v
+}
+
+// drop lets go of the first item.
+func (q *queue[T]) drop() {
+	var zero T
 	q.items[q.head] = zero
 	q.head++
 	if q.head == len(q.items) {
 		q.reset()
 	}
-	return v
 }
 
 // reset empties the queue, keeping a small backing array for the next use.

@@ -26,6 +26,7 @@ type Session struct {
 	// Guarded by mu.
 	err              *Error // why the session is over
 	out              outbox
+	filling          filler // of the batch that is being built
 	in               inbox
 	streams          map[uint64]*Stream // numbered and not over for the peer
 	highest          uint64             // highest stream number used
@@ -294,10 +295,10 @@ func (s *Session) takeEnd(st *Stream, f *wire.Frame) {
 
 // filler gives the filler for a batch on a link.
 func (s *Session) filler(b *wire.Builder, on carriage, limit, room int) *filler {
-	return &filler{
-		o: &s.out, b: b, on: on, now: s.now(), max: limit, room: room,
-		socket: s.socketFlight(), first: s.number, ended: s.endSent,
+	s.filling = filler{
+		s: s, o: &s.out, b: b, on: on, now: s.now(), max: limit, room: room, socket: s.socketFlight(),
 	}
+	return &s.filling
 }
 
 // number gives a stream its number when its OPEN is first sent.

@@ -21,6 +21,7 @@ const (
 type socketLink struct {
 	flight
 	br       *bridgeSide
+	alarm    alarm         // of Next
 	wake     chan struct{} // capacity 1: Next may look again
 	counts   bool          // it keeps the session alive
 	named    bool          // its first batch was sent
@@ -78,8 +79,9 @@ func (l *socketLink) take(b *wire.Batch) {
 
 // Deliver takes a further batch in.
 func (l *socketLink) Deliver(batch []byte) error {
-	var b wire.Batch
-	err := wire.ParseBatch(batch, &b)
+	b := newBatch()
+	defer freeBatch(b)
+	err := wire.ParseBatch(batch, b)
 	s := l.br.s
 	s.mu.Lock()
 	defer s.unlock()
@@ -96,7 +98,7 @@ func (l *socketLink) Deliver(batch []byte) error {
 		return transport.ErrLinkDone
 	}
 	if s.err == nil {
-		l.take(&b)
+		l.take(b)
 	}
 	return nil
 }
@@ -127,15 +129,13 @@ func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, e
 		if err != nil || wait == 0 {
 			return batch, err
 		}
-		timer := time.NewTimer(wait)
 		select {
 		case <-l.wake:
-		case <-timer.C:
+		case <-l.alarm.in(wait):
 		case <-ctx.Done():
-			timer.Stop()
+			l.alarm.stop()
 			return dst, context.Cause(ctx)
 		}
-		timer.Stop()
 	}
 }
 
