@@ -247,6 +247,7 @@ part_js() {
   step 'js package' 30 npm_run package
   step 'js unit test' 60 npm_run test
   step 'js test in Node' 120 npm_run test:node
+  step 'js test of adapters' 60 npm_run test:adapters
 }
 
 part_browser() {

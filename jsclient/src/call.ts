@@ -105,7 +105,7 @@ export class Call {
       this.cancel();
     }
     const status = await this.status;
-    if (status.code !== Code.ok) throw new StatusError(status);
+    if (status.code !== Code.ok) throw new StatusError(status, await this.headers);
   }
 
   /** Ends the RPC at its deadline or when its signal aborts. */

@@ -127,9 +127,10 @@ export class Channel extends EventTarget {
     const messages: Uint8Array[] = [];
     for await (const response of call.messages) messages.push(response);
     const status = await call.status;
+    const headers = await call.headers;
     const [response, more] = messages;
-    if (!response || more) throw new StatusError(cardinality(status, messages.length));
-    return { headers: await call.headers, message: response, trailers: status.trailers };
+    if (!response || more) throw new StatusError(cardinality(status, messages.length), headers);
+    return { headers, message: response, trailers: status.trailers };
   }
 
   /** Closes the channel for good: open RPCs end with CANCELLED. May be called again. */

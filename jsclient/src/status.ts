@@ -51,10 +51,13 @@ export function toStatus(end: End): Status {
 export class StatusError extends Error {
   override name = "StatusError";
   readonly status: Status;
+  /** The response headers that came before. */
+  readonly headers: Metadata;
 
-  constructor(status: Status) {
+  constructor(status: Status, headers: Metadata = []) {
     super(`${codeName(status.code)}: ${status.message}`);
     this.status = status;
+    this.headers = headers;
   }
 
   /** gRPC status code. */

@@ -1,0 +1,35 @@
+// Metadata as clients of other projects have it: all values text, those of -bin keys in base64.
+
+import type { Metadata } from "./metadata.js";
+
+/** What the client itself says, whatever the application wants. */
+const reserved = /^(grpc-|te$|content-type$)/i;
+
+/** Throws TypeError for a -bin value that is not base64. Leaves reserved keys out. */
+export function fromText(pairs: Iterable<readonly [key: string, text: string]>): Metadata {
+  const metadata: [string, string | Uint8Array][] = [];
+  for (const [key, text] of pairs) {
+    if (reserved.test(key)) continue;
+    if (/-bin$/i.test(key)) for (const part of text.split(",")) metadata.push([key, bytesOf(key, part)]);
+    else metadata.push([key, text]);
+  }
+  return metadata;
+}
+
+export function toText(metadata: Metadata): [key: string, text: string][] {
+  return metadata.map(([key, value]) => [key, typeof value === "string" ? value : base64(value)]);
+}
+
+function bytesOf(key: string, text: string): Uint8Array {
+  try {
+    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  } catch {
+    throw new TypeError(`metadata ${key}: the value of a -bin key must be base64`);
+  }
+}
+
+function base64(bytes: Uint8Array): string {
+  let text = "";
+  for (const b of bytes) text += String.fromCharCode(b);
+  return btoa(text);
+}
