@@ -120,3 +120,36 @@ func TestFound_reservationOfACutMessage(t *testing.T) {
 		_ = s.Close(t.Context())
 	})
 }
+
+// TestFound_stoppedAheadOfOrder: an OPEN that came ahead of order and was then
+// not taken, for a full outbox, is asked for again.
+func TestFound_stoppedAheadOfOrder(t *testing.T) {
+	flood := func(st *session.Stream) {
+		_ = st.Send(st.Context(), message(make([]byte, 60<<10)))
+		st.End(wire.End{})
+	}
+	bubble(t, session.Config{Handle: flood, SessionWindow: 64 << 10}, func(t *testing.T, reg *session.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		p.poll(p.batch(func(b *wire.Batch) { b.HoldMillis = 0 }))
+		old := func(b *wire.Batch) *wire.Batch { // answered at once with no frames
+			b.X = 1
+			return b
+		}
+		<-p.park(old(p.batch(nil, openFrame(1), openFrame(2), openFrame(3), openFrame(4))))
+		synctest.Wait()
+		before := old(p.batch(nil, dataFrame(4, "x")))
+		ahead := old(p.batch(nil, openFrame(5), dataFrame(5, "x")))
+		<-p.park(ahead)
+		if a := <-p.park(before); !a.Stopped || a.Ack != 5 {
+			t.Fatalf("stopped %v, ack %d", a.Stopped, a.Ack)
+		}
+		p.x = 10
+		for range 20 {
+			if a := p.poll(p.batch(nil)); a.Resend {
+				return
+			}
+		}
+		t.Error("it was never asked for")
+	})
+}

@@ -179,6 +179,7 @@ func (s *Session) takeInOrder(f wire.Frame) (bool, *Error) {
 	for {
 		ok, err := s.take(&f)
 		if err != nil || !ok {
+			s.in.dropped = max(s.in.dropped, f.Seq)
 			return false, err
 		}
 		s.in.taken++
