@@ -34,8 +34,8 @@ type simulation struct {
 	pause   time.Duration // resume window asked for
 	// drive, if not nil, makes trouble while RPCs run, until ctx ends.
 	drive func(ctx context.Context, r *simRun)
-	// most messages of an RPC, each way; 0: 40
-	most int
+	most int  // messages of an RPC, each way; 0: 40
+	bulk bool // long messages
 }
 
 // simRun is a simulation that runs.
@@ -50,7 +50,7 @@ type simRun struct {
 }
 
 // limit is the virtual time after which a run counts as stuck.
-const limit = 12 * time.Hour
+const limit = 6 * time.Hour
 
 // run runs the simulation in a bubble of its own, until that many messages
 // have passed.
@@ -112,7 +112,11 @@ func (r *simRun) work(t *testing.T) {
 				if r.enough() { // trouble still goes on: take it slowly
 					_ = sleep(ctx, 5*time.Second)
 				}
-				r.oracle.call(ctx, r.s, scriptOf(r.seed<<20|uint64(w)<<16|i, r.most))
+				seed := (r.seed<<20 | uint64(w)<<16 | i) &^ bulky
+				if r.bulk {
+					seed |= bulky
+				}
+				r.oracle.call(ctx, r.s, scriptOf(seed, r.most))
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,12 @@ func profiles() map[string]simulation {
 	p["rtt 800 ms loss 10 %"] = simulation{profile: simnet.Profile{RTT: 800 * ms, Jitter: 100 * ms, Loss: 0.1}}
 	p["freeze"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: freezes(20*time.Minute, time.Minute)}
 	p["clock jump"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, pause: 30 * time.Minute, drive: sleeps(20*time.Minute, time.Minute)}
+	for name, sim := range p {
+		if _, inRow := strings.CutSuffix(name, " in a row"); !inRow {
+			sim.bulk, sim.most = true, 20
+			p[name+", bulk"] = sim
+		}
+	}
 	p["cuts"] = simulation{profile: simnet.Profile{RTT: 20 * ms}, drive: cuts}
 	return p
 }
@@ -89,7 +96,11 @@ func TestSim(t *testing.T) {
 				t.Run(name+"/"+choice, func(t *testing.T) {
 					sim := sim.on(choice)
 					sim.seed = seedFor(t.Name(), run)
-					total += sim.run(t, *simMessages)
+					want := *simMessages
+					if sim.bulk {
+						want /= 4
+					}
+					total += sim.run(t, want)
 				})
 			}
 		}
@@ -123,7 +134,7 @@ func mixture(seed uint64) simulation {
 			p.Rates[f] = 0.15 * rng.Float64()
 		}
 	}
-	sim := simulation{profile: p, pause: 30 * time.Minute}
+	sim := simulation{profile: p, pause: 30 * time.Minute, bulk: rng.IntN(8) == 0}
 	sim.drive = []func(context.Context, *simRun){
 		nil, nil, cuts, freezes(8*time.Minute, 5*time.Minute), sleeps(8*time.Minute, 5*time.Minute),
 	}[rng.IntN(5)]

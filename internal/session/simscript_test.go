@@ -29,6 +29,9 @@ type script struct {
 
 var rpcKinds = []string{"unary", "server", "client", "bidi"}
 
+// bulky is the bit of a script's seed that makes its messages long.
+const bulky = 1 << 63
+
 // scriptOf gives an RPC of up to most messages each way.
 func scriptOf(seed uint64, most int) script {
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -72,11 +75,15 @@ func (sc script) message(way, n int) []byte {
 	h := (sc.seed+uint64(way))*0x9e3779b97f4a7c15 ^ uint64(n)*0xbf58476d1ce4e5b9
 	h ^= h >> 29
 	size := int(h % 300)
+	rare, some := uint64(400), uint64(20)
+	if sc.seed&bulky != 0 {
+		rare, some = 10, 5
+	}
 	switch {
 	case way > 1: // metadata
-	case h>>16%400 == 0:
+	case h>>16%rare == 0:
 		size = int(h>>32) % 700_000
-	case h>>16%20 == 0:
+	case h>>16%some == 0:
 		size = int(h>>32) % 20_000
 	case h>>16%20 == 1:
 		size = 0
