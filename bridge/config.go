@@ -127,8 +127,9 @@ type Backend struct {
 	// ServiceConfig is a gRPC service config in JSON: retry, load balancing,
 	// timeouts, health checking. Default: round_robin and nothing else.
 	ServiceConfig string
-	// ReadyTimeout is how long an RPC that waits for ready waits for a backend
-	// that cannot be reached. Default: 10 s.
+	// ReadyTimeout is how long an RPC waits for a backend that cannot be
+	// reached, before it ends with UNAVAILABLE. One whose caller asked to wait
+	// for ready waits until its deadline. Default: 10 s.
 	ReadyTimeout time.Duration
 	// MaxConcurrentStreams bounds the RPCs on one HTTP/2 connection, beside
 	// what the backend itself states. Another one is dialled at 80 % of it.

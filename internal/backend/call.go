@@ -24,7 +24,8 @@ type CallOptions struct {
 	Compression string
 	// ContentSubtype is that of gRPC, e.g. "json". Empty: "proto".
 	ContentSubtype string
-	// WaitForReady waits for a channel that fails, ReadyTimeout at most.
+	// WaitForReady waits for a ready channel until ctx ends. False: no longer
+	// than Config.ReadyTimeout.
 	WaitForReady bool
 	// SingleRequest says that exactly one message will be sent: it then goes
 	// out together with the half-close.
@@ -51,6 +52,7 @@ var errNotReady = errors.New("backend: not ready in time")
 
 func baseOptions(cfg Config) []grpc.CallOption {
 	return []grpc.CallOption{
+		grpc.WaitForReady(true), // for how long, take says
 		grpc.MaxCallRecvMsgSize(cfg.MaxMessage),
 		grpc.MaxCallSendMsgSize(cfg.MaxMessage),
 		grpc.MaxRetryRPCBufferSize(retryBuffer),
@@ -58,9 +60,9 @@ func baseOptions(cfg Config) []grpc.CallOption {
 }
 
 func (p *Pool) options(o CallOptions) []grpc.CallOption {
-	opts := make([]grpc.CallOption, len(p.base), len(p.base)+3)
+	opts := make([]grpc.CallOption, len(p.base), len(p.base)+2)
 	copy(opts, p.base)
-	opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)), grpc.WaitForReady(o.WaitForReady))
+	opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)))
 	if o.Compression != "" {
 		opts = append(opts, grpc.UseCompressor(o.Compression))
 	}
@@ -74,7 +76,7 @@ type turn struct {
 	ch     *channel
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	limit  *time.Timer
+	limit  *time.Timer // nil: none
 	left   atomic.Bool
 }
 
@@ -85,9 +87,15 @@ func (p *Pool) take(ctx context.Context, md metadata.MD, o CallOptions) (*turn, 
 	}
 	t := &turn{pool: p, ch: ch}
 	t.ctx, t.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
-	t.limit = time.AfterFunc(p.cfg.ReadyTimeout, func() { t.cancel(errNotReady) })
+	if !o.WaitForReady {
+		t.limit = time.AfterFunc(p.cfg.ReadyTimeout, func() { t.cancel(errNotReady) })
+	}
 	return t, nil
 }
+
+// endWait says that the channel took the RPC, and tells whether that was in
+// time. Only the first call does.
+func (t *turn) endWait() bool { return t.limit == nil || t.limit.Stop() }
 
 // NotTakenError is the status of an RPC that no channel took: it did not run.
 type NotTakenError struct{ status *status.Status }
@@ -103,8 +111,6 @@ func (t *turn) notTaken(err error) error {
 	switch {
 	case errors.Is(context.Cause(t.ctx), errNotReady):
 		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", name, limit, t.ch.describe())}
-	case status.Code(err) == codes.Unavailable: // gRPC's own message has the last error
-		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q cannot be reached, its channel is %v: %s", name, t.ch.live(), status.Convert(err).Message())}
 	case err != nil:
 		return &NotTakenError{status.Convert(err)}
 	}
@@ -116,14 +122,14 @@ func (t *turn) leave() {
 	if t.left.Swap(true) {
 		return
 	}
-	t.limit.Stop()
+	t.endWait()
 	t.cancel(errCallClosed)
 	t.pool.release(t.ch)
 }
 
 // Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
-// until a channel took it, as gRPC does, but no longer than
-// Config.ReadyTimeout: then the error is an UNAVAILABLE with the channel's
+// until a ready channel took it, no longer than Config.ReadyTimeout unless
+// CallOptions.WaitForReady: then the error is an UNAVAILABLE with the channel's
 // state and last error. All errors are gRPC status errors. ctx is the RPC's:
 // its deadline goes to the backend, and its end cancels the RPC.
 func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
@@ -136,7 +142,7 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 		desc = singleRequest
 	}
 	stream, err := t.ch.cc.NewStream(t.ctx, desc, method, p.options(o)...)
-	t.limit.Stop()
+	t.endWait()
 	if err := t.notTaken(err); err != nil {
 		t.leave()
 		return nil, err
@@ -163,7 +169,7 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	defer t.leave()
 	var r Reply
 	opts := append(p.options(o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
-	in := &unaryRequest{Message: Message{Pieces: request}, limit: t.limit}
+	in := &unaryRequest{Message: Message{Pieces: request}, turn: t}
 	err = t.ch.cc.Invoke(t.ctx, method, in, &r, opts...)
 	if !in.taken {
 		return Reply{}, t.notTaken(err)

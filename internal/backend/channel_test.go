@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestPool_targets(t *testing.T) {
 		srv.Addr, "dns:///localhost:" + port, "passthrough:///" + srv.Addr, "unix:" + socket, "unix://" + socket, srv.Addr + "," + other.Addr,
 	} {
 		p := newPool(t, backend.Config{Target: target})
-		echo(t, p, backend.CallOptions{WaitForReady: true})
+		echo(t, p, backend.CallOptions{})
 	}
 	if srv.Counts().Started+other.Counts().Started != 4 || onSocket.Counts().Started != 2 {
 		t.Errorf("got %+v, %+v and %+v", srv.Counts(), other.Counts(), onSocket.Counts())
@@ -74,7 +75,7 @@ func TestPool_staticListSharesTheLoad(t *testing.T) {
 	a, b := listen(t, ""), listen(t, "")
 	p := newPool(t, backend.Config{Target: a.Addr + ", " + b.Addr})
 	for a.Counts().Started == 0 || b.Counts().Started == 0 {
-		echo(t, p, backend.CallOptions{WaitForReady: true})
+		echo(t, p, backend.CallOptions{})
 	}
 }
 
@@ -123,11 +124,11 @@ func TestPool_restart(t *testing.T) {
 func TestPool_goAway(t *testing.T) {
 	srv := listen(t, "", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond}))
 	p := newPool(t, backend.Config{Target: srv.Addr})
-	c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{WaitForReady: true})
+	c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{})
 	send(t, c, testsvc.Request(1, 1))
 	recv(t, c)
 	p.WaitNotReady()
-	echo(t, p, backend.CallOptions{WaitForReady: true})
+	echo(t, p, backend.CallOptions{})
 	send(t, c, testsvc.Request(2, 1))
 	recv(t, c)
 	if err := c.CloseSend(); err != nil {
@@ -136,44 +137,64 @@ func TestPool_goAway(t *testing.T) {
 	wantEnd(t, c, codes.OK)
 }
 
+// TestPool_notReady: an RPC waits for the readiness limit, one that waits for
+// ready until its own deadline.
 func TestPool_notReady(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		refused := grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, io.ErrUnexpectedEOF })
-		p := newPool(t, backend.Config{Name: "shop", Target: "passthrough:///nowhere", ReadyTimeout: 7 * time.Second, DialOptions: []grpc.DialOption{refused}})
-		began := time.Now()
-		_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{WaitForReady: true})
-		if status.Code(err) != codes.Unavailable || time.Since(began) != 7*time.Second {
-			t.Errorf("got %v after %v", err, time.Since(began))
-		}
-		for _, want := range []string{`"shop"`, "7s", "TRANSIENT_FAILURE"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%v does not say %s", err, want)
-			}
-		}
-		_, err = p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{})
-		if status.Code(err) != codes.Unavailable || time.Since(began) != 7*time.Second {
-			t.Errorf("without waiting: got %v after %v", err, time.Since(began))
-		}
-		for _, want := range []string{`"shop"`, io.ErrUnexpectedEOF.Error(), "TRANSIENT_FAILURE"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("without waiting: %v does not say %s", err, want)
-			}
-		}
-		if got := p.Streams(); !slices.Equal(got, []int{0}) {
-			t.Errorf("streams %v", got)
-		}
-	})
+	invoke := func(ctx context.Context, p *backend.Pool, o backend.CallOptions) error {
+		_, err := p.Invoke(ctx, echopb.Echo_Unary_FullMethodName, nil, o, [][]byte{nil})
+		return err
+	}
+	start := func(ctx context.Context, p *backend.Pool, o backend.CallOptions) error {
+		_, err := p.Start(ctx, echopb.Echo_Bidi_FullMethodName, nil, o)
+		return err
+	}
+	for _, tt := range []struct {
+		what     string
+		run      func(context.Context, *backend.Pool, backend.CallOptions) error
+		waits    bool
+		deadline time.Duration
+		code     codes.Code
+		after    time.Duration
+	}{
+		{"unary", invoke, false, time.Hour, codes.Unavailable, 7 * time.Second},
+		{"stream", start, false, time.Hour, codes.Unavailable, 7 * time.Second},
+		{"unary, early deadline", invoke, false, 2 * time.Second, codes.DeadlineExceeded, 2 * time.Second},
+		{"unary that waits", invoke, true, time.Hour, codes.DeadlineExceeded, time.Hour},
+		{"stream that waits", start, true, time.Hour, codes.DeadlineExceeded, time.Hour},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				refused := grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, io.ErrUnexpectedEOF })
+				p := newPool(t, backend.Config{Name: "shop", Target: "passthrough:///nowhere", ReadyTimeout: 7 * time.Second, DialOptions: []grpc.DialOption{refused}})
+				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+				defer cancel()
+				began := time.Now()
+				err := tt.run(ctx, p, backend.CallOptions{WaitForReady: tt.waits})
+				if status.Code(err) != tt.code || time.Since(began) != tt.after {
+					t.Errorf("got %v after %v", err, time.Since(began))
+				}
+				if _, ok := errors.AsType[*backend.NotTakenError](err); !ok {
+					t.Errorf("%T does not say that the RPC did not run", err)
+				}
+				for _, want := range []string{`"shop"`, "7s", "TRANSIENT_FAILURE"} {
+					if tt.code == codes.Unavailable && !strings.Contains(err.Error(), want) {
+						t.Errorf("%v does not say %s", err, want)
+					}
+				}
+				if got := p.Streams(); !slices.Equal(got, []int{0}) {
+					t.Errorf("streams %v", got)
+				}
+			})
+		})
+	}
 }
 
 func TestPool_notReadyNamesTheLastError(t *testing.T) {
 	srv := listen(t, "")
 	srv.Stop()
-	p := newPool(t, backend.Config{Target: srv.Addr, ReadyTimeout: time.Minute})
-	if _, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{}); status.Code(err) != codes.Unavailable {
-		t.Fatalf("got %v", err)
-	}
-	p.SetReadyTimeout(time.Millisecond)
-	_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{WaitForReady: true})
+	p := newPool(t, backend.Config{Target: srv.Addr, ReadyTimeout: time.Millisecond})
+	p.WaitFailed()
+	_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{})
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
 	}
@@ -261,7 +282,7 @@ func TestPool_pinsKeys(t *testing.T) {
 func TestPool_clientConn(t *testing.T) {
 	p, srv := inProcess(t, backend.Config{})
 	wrapped := newPool(t, backend.Config{ClientConn: p.ClientConn()})
-	echo(t, wrapped, backend.CallOptions{WaitForReady: true})
+	echo(t, wrapped, backend.CallOptions{})
 	if srv.Counts().Started != 1 || !wrapped.Ready() {
 		t.Error("not served")
 	}

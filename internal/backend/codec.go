@@ -3,7 +3,6 @@ package backend
 import (
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc/mem"
 )
@@ -31,8 +30,8 @@ func (c rawCodec) Name() string { return string(c) }
 // took the RPC, which ends the wait for one.
 type unaryRequest struct {
 	Message
-	limit *time.Timer
-	taken bool // limit did not run out before
+	turn  *turn
+	taken bool // in time
 }
 
 // Marshal implements encoding.CodecV2 for *Message and *unaryRequest. The bytes
@@ -44,7 +43,7 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	case *Message:
 		m = v
 	case *unaryRequest:
-		v.taken = v.limit.Stop()
+		v.taken = v.turn.endWait()
 		m = &v.Message
 	default:
 		return nil, fmt.Errorf("backend: cannot send a %T", v)

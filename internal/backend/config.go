@@ -25,8 +25,8 @@ type Config struct {
 	Profile       Profile // default: Safe
 	ServiceConfig string  // JSON; round_robin is added where it names no policy
 
-	// ReadyTimeout is how long an RPC waits for a channel that is not ready.
-	// Default: 10 s.
+	// ReadyTimeout is how long an RPC waits for a ready channel, unless its
+	// CallOptions say otherwise. Default: 10 s.
 	ReadyTimeout time.Duration
 	// MaxStreams bounds the streams on one channel beside what the backend's
 	// SETTINGS say. Default: 1,000.

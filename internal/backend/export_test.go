@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"runtime"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -38,9 +37,6 @@ func (p *Pool) Grow() {
 	p.grow()
 }
 
-// SetReadyTimeout changes Config.ReadyTimeout.
-func (p *Pool) SetReadyTimeout(d time.Duration) { p.cfg.ReadyTimeout = d }
-
 // ClientConn is the first channel's.
 func (p *Pool) ClientConn() grpc.ClientConnInterface { return p.channels[0].cc }
 
@@ -52,6 +48,11 @@ func (p *Pool) WaitReady() {
 // WaitNotReady waits until the first channel is not ready.
 func (p *Pool) WaitNotReady() {
 	p.wait(func(s connectivity.State) bool { return s != connectivity.Ready })
+}
+
+// WaitFailed waits until the first channel has failed.
+func (p *Pool) WaitFailed() {
+	p.wait(func(s connectivity.State) bool { return s == connectivity.TransientFailure })
 }
 
 func (p *Pool) wait(is func(connectivity.State) bool) {

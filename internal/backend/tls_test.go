@@ -107,11 +107,14 @@ func TestTLS(t *testing.T) {
 		"not someone":        {CAFile: a.ca(), ServerName: "someone"},
 		"unknown authority ": {},
 	} {
-		p := newPool(t, backend.Config{Target: srv.Addr, TLS: &config})
+		cfg := backend.Config{Target: srv.Addr, TLS: &config}
 		if want = strings.TrimSpace(want); want == "" {
-			echo(t, p, backend.CallOptions{WaitForReady: true})
+			echo(t, newPool(t, cfg), backend.CallOptions{})
 			continue
 		}
+		cfg.ReadyTimeout = time.Millisecond
+		p := newPool(t, cfg)
+		p.WaitFailed()
 		_, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{})
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: got %v, want %q", config, err, want)
@@ -126,9 +129,7 @@ func TestTLS_clientCertificate(t *testing.T) {
 	srv := listen(t, "", a.server(tls.RequireAndVerifyClientCert))
 	cert, key := stranger.issue("client")
 	p := newPool(t, backend.Config{Target: srv.Addr, TLS: &backend.TLS{CAFile: a.ca(), CertFile: cert, KeyFile: key}})
-	if _, err := p.Start(t.Context(), echopb.Echo_Unary_FullMethodName, nil, backend.CallOptions{}); status.Code(err) != codes.Unavailable {
-		t.Fatalf("got %v", err)
-	}
+	p.WaitFailed()
 	goodCert, goodKey := a.issue("client")
 	for from, to := range map[string]string{goodCert: cert, goodKey: key} {
 		if err := os.Rename(from, to); err != nil {

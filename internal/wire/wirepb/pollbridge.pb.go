@@ -1027,8 +1027,8 @@ type Open struct {
 	Early bool `protobuf:"varint,6,opt,name=early,proto3" json:"early,omitempty"`
 	// Content-subtype of the messages, e.g. "json". Empty: "proto".
 	ContentSubtype string `protobuf:"bytes,7,opt,name=content_subtype,json=contentSubtype,proto3" json:"content_subtype,omitempty"`
-	// False: fail at once when the backend cannot be reached, as gRPC's
-	// wait_for_ready = false.
+	// False: wait for the backend no longer than the bridge's readiness limit.
+	// True: until the RPC's deadline.
 	WaitForReady bool `protobuf:"varint,8,opt,name=wait_for_ready,json=waitForReady,proto3" json:"wait_for_ready,omitempty"`
 	// Exactly one message follows, and HALF_CLOSE at once behind it.
 	SingleRequest bool `protobuf:"varint,9,opt,name=single_request,json=singleRequest,proto3" json:"single_request,omitempty"`
