@@ -7,19 +7,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
-	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
 
 // TestLoopback runs all kinds of RPC over real sockets: plain HTTP/1.1, TLS
@@ -83,63 +79,4 @@ func listen(front string, h http.Handler) (*httptest.Server, *tls.Config) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	return server, &tls.Config{RootCAs: roots}
-}
-
-// TestBackendRestart: the loss of a backend ends its RPCs with UNAVAILABLE and
-// no session; an RPC that waits for ready runs when the backend is back.
-func TestBackendRestart(t *testing.T) {
-	for transport, choice := range transports {
-		t.Run(transport, func(t *testing.T) {
-			svc, err := testsvc.Listen("")
-			if err != nil {
-				t.Fatal(err)
-			}
-			srv, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Name: "shop", Target: svc.Addr}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { check(t, srv.Shutdown(context.Background())) }()
-			server, _ := listen("http", srv)
-			defer server.Close()
-			ch, err := client.New(server.URL, client.Config{Transports: choice})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { check(t, ch.Close()) }()
-			echo := echopb.NewEchoClient(ch)
-			stream, err := echo.Bidi(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(t, stream.Send(testsvc.Request(1, 1)))
-			if _, err := stream.Recv(); err != nil {
-				t.Fatal(err)
-			}
-			svc.Stop()
-			if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
-				t.Errorf("the RPC that ran: %v", err)
-			}
-			if _, err := echo.Unary(t.Context(), testsvc.Request(1, 1)); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `"shop"`) {
-				t.Errorf("an RPC meanwhile: %v", err)
-			}
-			waited := make(chan error)
-			go func() {
-				_, err := echo.Unary(t.Context(), testsvc.Request(1, 1), grpc.WaitForReady(true))
-				waited <- err
-			}()
-			again, err := testsvc.Listen(svc.Addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer again.Stop()
-			if err := <-waited; err != nil {
-				t.Errorf("the RPC that waited: %v", err)
-			}
-			metrics := httptest.NewRecorder()
-			srv.AdminHandler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
-			if !strings.Contains(metrics.Body.String(), "\npollbridge_sessions_opened_total 1\n") {
-				t.Error("not one session served all of it")
-			}
-		})
-	}
 }
