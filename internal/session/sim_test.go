@@ -34,8 +34,8 @@ type simulation struct {
 	pause   time.Duration // resume window asked for
 	// drive, if not nil, makes trouble while RPCs run, until ctx ends.
 	drive func(ctx context.Context, r *simRun)
-	most int  // messages of an RPC, each way; 0: 40
-	bulk bool // long messages
+	most  int  // messages of an RPC, each way; 0: 40
+	bulk  bool // long messages
 }
 
 // simRun is a simulation that runs.
