@@ -1,6 +1,6 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser fuzz bench fmt generate run ci
+.PHONY: help build test lint go conformance js browser fuzz soak bench fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ browser: ## browser tests in headless Chromium
 
 fuzz: ## each fuzz target for a minute
 	FUZZ_TIME=60s ./test.sh fuzz
+
+soak: ## ten million messages through simulated bad weather
+	go test ./internal/session -run '^TestSim' -sim.runs=10 -sim.messages=4000 -sim.mixtures=10000 -timeout=2h -v | grep -E 'in their places|^(ok|FAIL|---)'
 
 bench: ## Pollbridge against native gRPC and a transparent proxy
 	go run ./bench

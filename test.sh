@@ -231,7 +231,7 @@ fuzz_targets() {
   while read -r package dir; do
     for target in $(grep -hoE '^func Fuzz\w+' "$dir"/*_test.go | cut -d ' ' -f 2); do
       echo "--- $package $target"
-      go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" "$package"
+      go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" -fuzzminimizetime=10x "$package"
       n=$((n + 1))
     done
   done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./...)
