@@ -109,7 +109,7 @@ func silence(t *testing.T) {
 
 // settle is how long the last acks may take: a channel that waits for one is
 // not quiet.
-const settle = 300 * time.Millisecond
+const settle = time.Second
 
 type chatStream = grpc.BidiStreamingClient[echopb.Request, echopb.Reply]
 
