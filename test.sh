@@ -175,6 +175,7 @@ check_fix() { go fix -diff ./... | empty 'older idioms: go fix ./...'; }
 
 part_go() {
   step 'go build' 60 go build ./...
+  need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
   if need gcc gcc; then
     step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m ./...
   else
