@@ -1,4 +1,5 @@
 import { Call, type CallOptions, newOpen } from "./call.js";
+import { watchLife } from "./life.js";
 import { newRetry } from "./link/backoff.js";
 import { HttpCarrier, type WebSocketConstructor } from "./link/carrier.js";
 import { Ladder, type Transport } from "./link/ladder.js";
@@ -69,6 +70,8 @@ export class Channel extends EventTarget {
   #final: SessionError | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
   #notBefore = 0;
+  /** Stops listening to the page's life: done while there is a session. */
+  #unwatch: (() => void) | undefined;
 
   /**
    * Makes a channel to the bridge at url, which may be relative in a page; a
@@ -172,10 +175,23 @@ export class Channel extends EventTarget {
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#options.holdMs ?? 25_000);
+    if (this.#sessions.size === 0) this.#unwatch = this.#watchLife();
     this.#sessions.set(session, ladder);
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
     else void this.#start(session, ladder);
     return session;
+  }
+
+  #watchLife(): () => void {
+    const each = (what: (ladder: Ladder) => void): void => [...this.#sessions.values()].forEach(what);
+    return watchLife({
+      paused: () => each((ladder) => ladder.pause()),
+      left: () => {
+        this.#final ??= new SessionError("closed", "the page was left");
+        each((ladder) => ladder.leave());
+      },
+      woken: (network) => each((ladder) => ladder.hurry(network)),
+    });
   }
 
   async #start(session: Session, ladder: Ladder): Promise<void> {
@@ -191,6 +207,7 @@ export class Channel extends EventTarget {
 
   #lost(session: Session, why: SessionError, orphans: Stream[]): void {
     this.#sessions.delete(session);
+    if (this.#sessions.size === 0) this.#unwatch?.();
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;

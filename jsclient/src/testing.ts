@@ -3,7 +3,11 @@
 import { mock, type TestContext } from "node:test";
 import type { Carrier, Socket, SocketEvents } from "./link/carrier.js";
 import { Weather } from "./link/carrier.js";
-import { type Batch, type Frame, TYPE_END, TYPE_MESSAGE, type Welcome } from "./wire/batch.js";
+import { Ladder, type Transport } from "./link/ladder.js";
+import { SessionError } from "./session/errors.js";
+import { Session } from "./session/session.js";
+import { Stream } from "./session/stream.js";
+import { type Batch, type Frame, type Open, TYPE_END, TYPE_MESSAGE, type Welcome } from "./wire/batch.js";
 import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
 
 export const INCARNATION = 0x1234567890abcdefn;
@@ -45,6 +49,7 @@ export interface FakeSocket {
 export class FakeCarrier implements Carrier {
   readonly exchanges: FakeExchange[] = [];
   readonly sockets: FakeSocket[] = [];
+  readonly beacons: Batch[] = [];
 
   /** The exchanges that wait for an answer. */
   readonly waiting: Set<FakeExchange> = new Set();
@@ -72,6 +77,10 @@ export class FakeCarrier implements Carrier {
       this.exchanges.push(exchange);
       this.waiting.add(exchange);
     });
+  }
+
+  beacon(_sid: string, bytes: Uint8Array<ArrayBuffer>): void {
+    this.beacons.push(parseBatch(bytes.slice()));
   }
 
   dial(_sid: string, events: SocketEvents): Socket {
@@ -122,4 +131,50 @@ export function messageFrame(seq: number, stream: number, data: Uint8Array): Fra
 export function endFrame(seq: number, stream: number, status = 0): Frame {
   const end = { status, message: "", details: new Uint8Array(0), trailers: [], origin: 0, reason: "" };
   return { seq, stream, type: TYPE_END, end };
+}
+
+export const OPEN: Open = {
+  method: "/s/m",
+  metadata: [],
+  createdMicros: 0,
+  compression: "",
+  early: false,
+  contentSubtype: "",
+  waitForReady: false,
+  singleRequest: false,
+  singleResponse: false,
+};
+
+/** A session with links, and the far side of them. */
+export interface Fixture {
+  session: Session;
+  ladder: Ladder;
+  carrier: FakeCarrier;
+  lost: SessionError[];
+  tick(millis: number): Promise<void>;
+  open(): Promise<Stream>;
+}
+
+/** A session with links; welcomed unless told otherwise. */
+export async function fixture(t: TestContext, transports: Transport[], welcomed = true): Promise<Fixture> {
+  const tick = stopClocks(t);
+  t.mock.method(Math, "random", () => 1);
+  const lost: SessionError[] = [];
+  const carrier = new FakeCarrier();
+  const session = new Session(
+    { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
+    { changed: () => undefined, goAway: () => undefined, over: (why) => lost.push(why) },
+  );
+  const ladder = new Ladder(session, carrier, transports, 25_000);
+  session.start(ladder);
+  t.after(() => session.end(new SessionError("closed", "the test is over")));
+  await flush();
+  if (welcomed && transports.includes("longpoll")) await carrier.last.answer();
+  const open = async (): Promise<Stream> => {
+    const stream = new Stream({ ...OPEN }, 64 << 10);
+    session.adopt(stream);
+    await flush();
+    return stream;
+  };
+  return { session, ladder, carrier, lost, tick, open };
 }

@@ -1,6 +1,8 @@
 // How batches reach a bridge: fetch and WebSocket. No rule of the protocol is
 // known here.
 
+import { base64 } from "../wire/base64.js";
+
 /** Weather is anything but a batch of ours: it never ends a session (W2). */
 export class Weather extends Error {
   override name = "Weather";
@@ -45,6 +47,8 @@ export interface Socket {
 export interface Carrier {
   /** Sends one batch by POST and resolves with the body of the answer, whatever it is; rejects with Weather or OriginError. */
   exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array>;
+  /** Sends one batch that outlives the page; nobody learns of its answer. */
+  beacon(sid: string, batch: Uint8Array<ArrayBuffer>): void;
   /** Opens a WebSocket. */
   dial(sid: string, events: SocketEvents): Socket;
 }
@@ -73,11 +77,15 @@ export interface CarrierConfig {
   credentials?: RequestCredentials | undefined;
 }
 
+/** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
+export const MAX_BEACON: number = 40 << 10;
+
 const SUBPROTOCOL = "pollbridge.v1";
 const MAX_RETRY_AFTER = 10_000;
 
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {
+  readonly #origin: string;
   readonly #base: string;
   readonly #fetch: typeof fetch;
   readonly #WebSocket: WebSocketConstructor | undefined;
@@ -87,6 +95,7 @@ export class HttpCarrier implements Carrier {
     const url = new URL(config.url, globalThis.location?.href);
     if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`bridge URL ${url.href}: must be http or https`);
     const path = url.pathname.replace(/\/+$/, "");
+    this.#origin = url.origin;
     this.#base = url.origin + (path || "/bridge") + "/v1/";
     this.#fetch = config.fetch ?? ((input, init) => fetch(input, init));
     this.#WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
@@ -101,15 +110,7 @@ export class HttpCarrier implements Carrier {
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
     let status: number | undefined;
     try {
-      const response = await this.#fetch(`${this.#base}${sid}/poll`, {
-        method: "POST",
-        headers: { "Content-Type": "application/octet-stream" },
-        body: batch,
-        cache: "no-store",
-        credentials: this.#credentials,
-        redirect: "error", // the body holds the session's key
-        signal,
-      });
+      const response = await this.#post(sid, batch, false, { signal });
       status = response.status;
       if (status !== 200) throw await refusal(response);
       return new Uint8Array(await response.arrayBuffer());
@@ -118,6 +119,24 @@ export class HttpCarrier implements Carrier {
       if (status !== undefined) throw new Weather("the answer was cut", { status, cut: true, cause });
       throw new Weather(cause instanceof Error ? cause.message : String(cause), { cause });
     }
+  }
+
+  beacon(sid: string, batch: Uint8Array<ArrayBuffer>): void {
+    // Text where a binary body would need a preflight, for which a page that goes has no time.
+    const text = this.#origin !== globalThis.location?.origin;
+    this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
+  }
+
+  #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
+    return this.#fetch(`${this.#base}${sid}/poll`, {
+      method: "POST",
+      headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
+      body: text ? base64(batch) : batch,
+      cache: "no-store",
+      credentials: this.#credentials,
+      redirect: "error", // the body holds the session's key
+      ...init,
+    });
   }
 
   dial(sid: string, events: SocketEvents): Socket {

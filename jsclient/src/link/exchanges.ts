@@ -49,6 +49,8 @@ export class Exchanges {
   readonly #empties = new Backoff(2, 0);
   #flights: Flight[] = [];
   #wait: Timer | undefined;
+  /** An exchange is wanted that is answered at once, to see whether the network works. */
+  #asked = false;
   #uplink = UPLINK_FIRST;
   #downlink = DOWNLINK_MOST;
   #uplinkRate = SLOWEST_UPLINK;
@@ -69,6 +71,14 @@ export class Exchanges {
     clearTimeout(this.#wait);
     this.#wait = undefined;
     this.wake();
+  }
+
+  /** Finds out soon whether the network works: what is parked may have died unnoticed. */
+  probe(): void {
+    this.#backoff.reset();
+    this.#asked = this.#flights.length > 0;
+    if (this.#flights.length === MAX_IN_FLIGHT) this.#abandon(this.#flights[0]!);
+    this.hurry();
   }
 
   /** Gives up the exchanges that carry nothing. */
@@ -96,8 +106,9 @@ export class Exchanges {
     const s = this.#session;
     if (s.lapsed()) return false;
     const first = this.#flights.length === 0;
-    if (!s.welcomed && !first) return false;
-    const parks = first && (s.open > 0 || !s.welcomed);
+    const asked = this.#asked;
+    if (!s.welcomed && !first && !asked) return false;
+    const parks = asked || (first && (s.open > 0 || !s.welcomed));
     if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
 
     const x = s.nextX;
@@ -110,20 +121,21 @@ export class Exchanges {
       return false;
     }
     s.takeX(x);
-    this.#send(x, batch);
+    this.#asked = false;
+    this.#send(x, batch, asked);
     return true;
   }
 
-  #send(x: number, batch: Batch): void {
+  #send(x: number, batch: Batch, asked: boolean): void {
     const s = this.#session;
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
-    batch.holdMillis = s.welcomed && s.open > 0 ? Math.round(this.#hold.now) : 0;
+    batch.holdMillis = s.welcomed && s.open > 0 && !asked ? Math.round(this.#hold.now) : 0;
     batch.maxBytes = this.#downlink;
     const bytes = encodeBatch(batch);
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, timers: [], controller: new AbortController() };
-    const limit = hold + s.path.atLeast(frames ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
+    const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     this.#flights.push(f);

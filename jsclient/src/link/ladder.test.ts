@@ -1,55 +1,9 @@
 import assert from "node:assert/strict";
-import { test, type TestContext } from "node:test";
-import { SessionError } from "../session/errors.js";
-import { Session } from "../session/session.js";
+import { test } from "node:test";
 import { Stream } from "../session/stream.js";
-import { endFrame, FakeCarrier, flush, INCARNATION, messageFrame, stopClocks } from "../testing.js";
-import { type Open, TYPE_CANCEL, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
+import { endFrame, fixture, flush, INCARNATION, messageFrame, OPEN } from "../testing.js";
+import { TYPE_CANCEL, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
 import { Weather } from "./carrier.js";
-import { Ladder, type Transport } from "./ladder.js";
-
-const OPEN: Open = {
-  method: "/s/m",
-  metadata: [],
-  createdMicros: 0,
-  compression: "",
-  early: false,
-  contentSubtype: "",
-  waitForReady: false,
-  singleRequest: false,
-  singleResponse: false,
-};
-
-interface Fixture {
-  session: Session;
-  carrier: FakeCarrier;
-  lost: SessionError[];
-  tick(millis: number): Promise<void>;
-  open(): Promise<Stream>;
-}
-
-/** A session with links; welcomed unless told otherwise. */
-async function fixture(t: TestContext, transports: Transport[], welcomed = true): Promise<Fixture> {
-  const tick = stopClocks(t);
-  t.mock.method(Math, "random", () => 1);
-  const lost: SessionError[] = [];
-  const carrier = new FakeCarrier();
-  const session = new Session(
-    { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: () => undefined, over: (why) => lost.push(why) },
-  );
-  session.start(new Ladder(session, carrier, transports, 25_000));
-  t.after(() => session.end(new SessionError("closed", "the test is over")));
-  await flush();
-  if (welcomed && transports.includes("longpoll")) await carrier.last.answer();
-  const open = async (): Promise<Stream> => {
-    const stream = new Stream({ ...OPEN }, 64 << 10);
-    session.adopt(stream);
-    await flush();
-    return stream;
-  };
-  return { session, carrier, lost, tick, open };
-}
 
 test("the first exchange says Hello with hold 0; an idle session makes no other (O2)", async (t) => {
   const { carrier, tick } = await fixture(t, ["longpoll"]);

@@ -2,7 +2,9 @@
 
 import type { Session } from "../session/session.js";
 import { newRetry } from "./backoff.js";
-import type { Carrier, Weather } from "./carrier.js";
+import type { Batch } from "../wire/batch.js";
+import { encodeBatch } from "../wire/codec.js";
+import { type Carrier, MAX_BEACON, type Weather } from "./carrier.js";
 import { Exchanges } from "./exchanges.js";
 import { SocketLink } from "./socketlink.js";
 
@@ -33,6 +35,8 @@ export class Ladder {
   #redial: ReturnType<typeof setTimeout> | undefined;
   #demoted = 0;
   #closed = false;
+  /** The page is put aside: there are no links. */
+  #paused = false;
 
   constructor(session: Session, carrier: Carrier, transports: readonly Transport[], hold: number) {
     this.#session = session;
@@ -51,7 +55,7 @@ export class Ladder {
 
   /** Does what there is to do, on whatever link there is. */
   wake(): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#paused) return;
     const s = this.#session;
     if (this.#sockets && !this.#socket && !this.#redial && (s.welcomed || !this.#polls)) this.#dial();
     if (this.#closed) return;
@@ -63,9 +67,48 @@ export class Ladder {
   /** Ends every link and opens no more. */
   close(): void {
     this.#closed = true;
+    this.#cut();
+  }
+
+  #cut(): void {
     clearTimeout(this.#redial);
+    this.#redial = undefined;
     this.#exchanges.close();
     this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /** The page is put aside and may come back: ends every link, and asks the bridge to wait (L6). */
+  pause(): void {
+    if (this.#closed || this.#paused) return;
+    this.#paused = true;
+    this.#cut();
+    this.#session.lose(() => true);
+    this.#beacon(this.#session.pause());
+  }
+
+  /** The page goes for good: ends the session. */
+  leave(): void {
+    this.#cut();
+    this.#beacon(this.#session.leave(MAX_BEACON));
+  }
+
+  #beacon(batch: Batch | undefined): void {
+    if (batch) this.#carrier.beacon(this.#session.sid, encodeBatch(batch));
+  }
+
+  /** The page is back, or the network may be: tries at once what was put off, and whether links work. */
+  hurry(network: boolean): void {
+    this.#paused = false;
+    if (this.#closed || this.#session.lapsed()) return;
+    if (network) this.#demoted = 0;
+    if (this.#demoted === 0) {
+      clearTimeout(this.#redial);
+      this.#redial = undefined;
+    }
+    this.#socket?.probe();
+    this.#exchanges.probe();
+    this.#session.wake();
   }
 
   /** Cuts every link at once, as a network would. */

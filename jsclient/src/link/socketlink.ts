@@ -139,6 +139,19 @@ export class SocketLink {
     this.#socket.send(encodeBatch(batch));
   }
 
+  /** Finds out soon whether the socket lives, whatever is known of it. */
+  probe(): void {
+    if (!this.proven) return;
+    this.#pinged = false;
+    this.#ask();
+  }
+
+  #ask(): void {
+    const batch = this.#session.header(this.x, false);
+    this.#ping(batch);
+    this.#send(batch);
+  }
+
   /** Asks for a sign of life, which also measures the round trip. */
   #ping(batch: Batch): void {
     const now = this.#session.now();
@@ -161,9 +174,7 @@ export class SocketLink {
     const quiet = s.open > 0 ? QUIET : QUIET_IDLE;
     if (!this.#pinged) {
       if (silent < quiet) return this.#watch(quiet - silent);
-      const batch = s.header(this.x, false);
-      this.#ping(batch);
-      return this.#send(batch);
+      return this.#ask();
     }
     const since = s.now() - Math.max(this.#pingSentAt, this.#heardAt);
     const mute = s.path.atLeast(MUTE, 3);

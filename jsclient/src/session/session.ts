@@ -12,6 +12,7 @@ import {
   TYPE_END,
   type Welcome,
 } from "../wire/batch.js";
+import { base64url } from "../wire/base64.js";
 import { newBatch } from "../wire/codec.js";
 import { bridgeEnd, CANCELLED, endOfSession, lossEnd, SessionError, UNIMPLEMENTED } from "./errors.js";
 import { Estimator } from "./estimator.js";
@@ -55,6 +56,10 @@ export interface Links {
 const LAPSE = 0.8;
 /** Bounds the wait for the first Welcome, in milliseconds. */
 const CONNECT = 20_000;
+/** The resume window that a pause asks for, in milliseconds: browsers do not keep a page aside for much longer. */
+const PAUSE = 600_000;
+/** How long a session that was left lives on where its CLOSE cannot be taken, in milliseconds. */
+const LEFT = 1_000;
 /** How long close waits for the bridge to hear of it, in milliseconds. */
 const CLOSE_PATIENCE = 3_000;
 
@@ -92,6 +97,8 @@ export class Session {
   #woken = false;
   /** now_us of the latest batch. */
   #latest = 0;
+  /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
+  #pause = 0;
   /** When the last answered link was sent, by both clocks. */
   #answered = this.#clocks();
   #lapse: ReturnType<typeof setTimeout> | undefined;
@@ -324,6 +331,7 @@ export class Session {
     const clocks = this.#clocks();
     const age = this.now() - sentAt;
     this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
+    this.#pause = 0;
     if (this.phase === "open" || !this.welcomed) return;
     this.phase = "open";
     this.#events.changed();
@@ -349,7 +357,7 @@ export class Session {
 
   /** How long the session may go without an answer. */
   #patience(): number {
-    return this.welcome ? LAPSE * this.welcome.resumeMillis : CONNECT;
+    return this.welcome ? LAPSE * (this.#pause || this.welcome.resumeMillis) : CONNECT;
   }
 
   #unanswered(): number {
@@ -391,14 +399,44 @@ export class Session {
     this.#events.over(why, this.release());
   }
 
+  /** A batch that asks the bridge to wait while the page is put aside (L6); undefined before the Welcome. */
+  pause(): Batch | undefined {
+    if (!this.welcome) return undefined;
+    this.#pause = Math.min(PAUSE, this.welcome.pauseMaxMillis);
+    return this.#parting(this.#pause);
+  }
+
+  /**
+   * Closes the session with a page that goes for good, and gives its last batch:
+   * all that is unacked, then CLOSE. Where that is more than max bytes, the
+   * bridge frees the session because nobody comes within the window that the
+   * batch asks for. Undefined if there is nothing to tell.
+   */
+  leave(max: number): Batch | undefined {
+    this.close();
+    if (this.error) return undefined;
+    this.out.markLost(() => true);
+    const batch = this.#parting(LEFT);
+    this.out.fill(batch, { x: batch.x, ws: false }, this.now(), { max, room: Infinity });
+    this.end(new SessionError("closed", "the page was left"));
+    return batch;
+  }
+
+  /** The head of a batch that no answer is awaited to. */
+  #parting(pause: number): Batch {
+    const x = this.nextX;
+    this.prefer = 0;
+    this.awaiting = 0;
+    const batch = this.header(x, true);
+    this.takeX(x);
+    batch.pauseMillis = pause;
+    return batch;
+  }
+
   /** Marks frames lost whose last carriage is gone (L2). */
   lose(gone: (on: Carriage) => boolean): void {
     this.out.markLost(gone);
     this.restate = true;
     this.wake();
   }
-}
-
-function base64url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
