@@ -71,6 +71,8 @@ func newCarrier(base string, cfg *Config) *carrier {
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: 4,
 		IdleConnTimeout:     idleTimeout,
+
+		OnProxyConnectResponse: refusedTunnel,
 	})
 	// WebSockets have a transport of their own: it tunnels, speaks HTTP/1.1
 	// only, and its buffers live as long as a socket does.
@@ -83,6 +85,15 @@ func newCarrier(base string, cfg *Config) *carrier {
 		WriteBufferSize:     socketBuffer,
 	})
 	return c
+}
+
+// refusedTunnel names a proxy's answer to CONNECT, of which net/http tells no
+// more than the reason phrase.
+func refusedTunnel(_ context.Context, via *url.URL, req *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("proxy %s: CONNECT %s: %w", via.Host, req.Host, foreign(resp, nil))
 }
 
 // plainClient neither keeps cookies nor follows redirects: a redirect is a

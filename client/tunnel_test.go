@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -136,5 +137,18 @@ func TestTunnelRefused(t *testing.T) {
 				t.Errorf("error %q does not say %q", err, want)
 			}
 		}
+	}
+}
+
+// An exchange through a proxy that opens no tunnel says so, too.
+func TestExchangeTunnelRefused(t *testing.T) {
+	proxy := httptest.NewServer(&forwardProxy{})
+	defer proxy.Close()
+	_, err := newCarrier(t, "https://bridge.test", client.Config{Proxy: via(t, proxy, nil)}).Exchange(t.Context(), "abc", batch(1))
+	if answer, ok := errors.AsType[*client.AnswerError](err); !ok || answer.Status != http.StatusProxyAuthRequired {
+		t.Errorf("%v", err)
+	}
+	if want := "CONNECT bridge.test:443"; !strings.Contains(err.Error(), want) {
+		t.Errorf("error %q does not say %q", err, want)
 	}
 }
