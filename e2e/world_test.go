@@ -140,7 +140,8 @@ type transcript struct {
 }
 
 func (tr *transcript) String() string {
-	return fmt.Sprintf("header  %v\n%s\ntrailer %v\nstatus  %s", tr.Header, strings.Join(tr.Messages, "\n"), tr.Trailer, tr.Status)
+	// metadata.MD prints itself with its values left out.
+	return fmt.Sprintf("header  %q\n%s\ntrailer %q\nstatus  %s", map[string][]string(tr.Header), strings.Join(tr.Messages, "\n"), map[string][]string(tr.Trailer), tr.Status)
 }
 
 func (tr *transcript) end(err error) {
