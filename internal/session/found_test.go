@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -11,7 +12,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// The tests of this file are what the simulation found, each made small.
+// The tests of this file are what the simulation and the matrix found, each made small.
 
 // TestFound_gapBehindFullSocket: the frames that a full WebSocket carries
 // cannot be acked before those that a lost answer had taken along.
@@ -151,5 +152,20 @@ func TestFound_stoppedAheadOfOrder(t *testing.T) {
 			}
 		}
 		t.Error("it was never asked for")
+	})
+}
+
+// TestFound_onlySocketsGetThrough: a WebSocket brings the Welcome where
+// exchanges fail.
+func TestFound_onlySocketsGetThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := session.NewRegistry(session.Config{Handle: echo})
+		defer reg.Close()
+		lost := func([]byte) ([]byte, error) { return nil, errors.New("lost") }
+		s := session.Start(session.ClientConfig{Carrier: &direct{reg: reg, fault: lost}})
+		pingpong(t, s, 10, 1000)
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -25,6 +25,7 @@ const (
 	pingPause    = 5 * time.Second  // without inbound bytes while a stream is open
 	muteSuspect  = 2 * time.Second  // after a ping: open an exchange beside
 	muteLimit    = 10 * time.Second // after a ping: give the WebSocket up
+	helloAlone   = 3 * time.Second  // for exchanges to bring the Welcome
 	demoteFirst  = 30 * time.Second
 	demoteMost   = 10 * time.Minute
 )
@@ -54,16 +55,26 @@ func (l *ladder) step(now time.Duration) time.Duration {
 	if c.socket != nil {
 		return l.watch(now)
 	}
-	if l.dialing || !l.forced() && !c.welcomed() {
+	if l.dialing {
 		return now + longest
 	}
-	if now < l.nextDial {
-		return l.nextDial
+	if due := max(l.nextDial, l.helloDue()); now < due {
+		return due
 	}
 	l.dialing = true
 	so := newClientSocket(c, now)
 	c.tasks.Go(so.run)
 	return now + longest
+}
+
+// helloDue is when a WebSocket may be opened for all that the Welcome says: at
+// once when it came, or there are no exchanges to bring it; else when those had
+// their time.
+func (l *ladder) helloDue() time.Duration {
+	if l.forced() || l.c.welcomed() {
+		return 0
+	}
+	return l.c.goodAt + helloAlone
 }
 
 // opened is called when the WebSocket's handshake is done.
