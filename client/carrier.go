@@ -75,12 +75,14 @@ func newCarrier(base string, cfg *Config) *carrier {
 		OnProxyConnectResponse: refusedTunnel,
 	})
 	// WebSockets have a transport of their own: it tunnels, speaks HTTP/1.1
-	// only, and its buffers live as long as a socket does.
+	// only, and its buffers live as long as a socket does. No handshake takes a
+	// connection that a refused one left idle: the way may have forgotten it.
 	c.socks = plainClient(&http.Transport{
 		DialContext:         tunnel{dial: dial, proxy: proxy, tls: cfg.TLS, base: base}.dialContext,
 		TLSClientConfig:     cfg.TLS.Clone(),
 		TLSHandshakeTimeout: dialTimeout,
 		DisableCompression:  true,
+		DisableKeepAlives:   true,
 		ReadBufferSize:      socketBuffer,
 		WriteBufferSize:     socketBuffer,
 	})

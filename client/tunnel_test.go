@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -150,5 +151,27 @@ func TestExchangeTunnelRefused(t *testing.T) {
 	}
 	if want := "CONNECT bridge.test:443"; !strings.Contains(err.Error(), want) {
 		t.Errorf("error %q does not say %q", err, want)
+	}
+}
+
+// Each handshake has a fresh connection, also after one that was refused.
+func TestSocketFreshConnection(t *testing.T) {
+	var opened atomic.Int64
+	bridge := httptest.NewUnstartedServer(http.NotFoundHandler())
+	bridge.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	bridge.Start()
+	defer bridge.Close()
+	c := newCarrier(t, bridge.URL, client.Config{})
+	for range 3 {
+		if _, err := c.Dial(t.Context(), "abc"); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := opened.Load(); n != 3 {
+		t.Errorf("%d connections, want 3", n)
 	}
 }
