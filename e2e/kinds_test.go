@@ -43,6 +43,7 @@ var kinds = map[string]func(context.Context, grpc.ClientConnInterface, scenario)
 			if stream.Send(sc.request(n+1)) != nil {
 				break
 			}
+			time.Sleep(sc.pause)
 		}
 		reply, err := stream.CloseAndRecv()
 		if err == nil {
@@ -63,6 +64,7 @@ var kinds = map[string]func(context.Context, grpc.ClientConnInterface, scenario)
 				if stream.Send(sc.request(n+1)) != nil {
 					return
 				}
+				time.Sleep(sc.pause)
 			}
 			_ = stream.CloseSend()
 		}()
@@ -76,6 +78,7 @@ var kinds = map[string]func(context.Context, grpc.ClientConnInterface, scenario)
 type scenario struct {
 	size     int // bytes of payload in each message
 	requests int
+	pause    time.Duration // after each request
 	script   *echopb.Script
 	metadata metadata.MD
 	timeout  time.Duration
