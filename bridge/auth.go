@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"strings"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -20,7 +19,8 @@ type identity struct {
 	headers   metadata.MD // Config.ForwardHeaders
 }
 
-// forward puts the forwarded headers over what the client set.
+// forward puts the forwarded headers in place of what the client set, also
+// where the request had none: a client must not forge what others rely on.
 func (i *identity) forward(md metadata.MD) {
 	maps.Copy(md, i.headers)
 }
@@ -60,14 +60,17 @@ func (s *Server) refusal(hello transport.Hello, err error) error {
 	return errUnauthenticated
 }
 
-// forwarded takes the named headers from a request. A value that gRPC forbids
+// forwarded takes the named headers from a request; one that is absent has no
+// values. A value that gRPC forbids
 // is left out: it is the browser's, and must not fail every RPC.
 func forwarded(r *http.Request, names []string) metadata.MD {
 	md := metadata.MD{}
 	for _, name := range names {
+		key := forwardedKey(name)
+		md[key] = nil
 		for _, v := range r.Header.Values(name) {
 			if printable(v) {
-				md.Append(strings.ToLower(name), v)
+				md[key] = append(md[key], v)
 			}
 		}
 	}

@@ -55,7 +55,8 @@ type Config struct {
 	// ForwardHeaders names the HTTP headers of the request that began a
 	// session which every RPC of the session takes along as metadata, as
 	// "Cookie" or "X-Request-Id". They replace metadata of the same key that
-	// the client set. Default: none.
+	// the client set, also where the request had no such header. "User-Agent"
+	// goes as x-user-agent. Default: none.
 	ForwardHeaders []string
 
 	// DrainTimeout bounds how long Shutdown lets open RPCs go on when its

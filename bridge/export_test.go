@@ -23,5 +23,6 @@ func (c Config) WithDefaults() Config { return c.withDefaults() }
 var (
 	SplitMethod     = splitMethod
 	RequestMetadata = requestMetadata
+	Forwarded       = forwarded
 	CallEnd         = callEnd
 )

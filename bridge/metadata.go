@@ -25,7 +25,20 @@ var hopKeys = map[string]bool{
 	"trailer":           true,
 	"transfer-encoding": true,
 	"upgrade":           true,
-	"user-agent":        true, // a channel's in gRPC, not a call's: the bridge's own goes
+}
+
+// userAgent is how the client's user-agent reaches the backend, as in gRPC-Web:
+// the header of that name is the channel's in gRPC, so it tells the bridge's.
+const userAgent = "x-user-agent"
+
+// forwardedKey is the key under which a header of the browser's request goes
+// to the backend.
+func forwardedKey(header string) string {
+	key := strings.ToLower(header)
+	if key == "user-agent" {
+		return userAgent
+	}
+	return key
 }
 
 // droppedKey tells whether metadata of this key is left out of what the
@@ -54,14 +67,21 @@ func validKey(key string) bool {
 }
 
 // requestMetadata turns what an Open frame carries into gRPC metadata. Keys
-// are taken in lower case, as gRPC does. What gRPC forbids is left in: gRPC
-// then refuses the RPC with an INTERNAL status that names the key.
+// are taken in lower case, as gRPC does; one user agent goes, the caller's
+// x-user-agent before the client's own user-agent. What gRPC forbids is left
+// in: gRPC then refuses the RPC with an INTERNAL status that names the key.
 func requestMetadata(list []wire.Metadatum) metadata.MD {
 	md := make(metadata.MD, len(list))
 	for _, m := range list {
 		key := strings.ToLower(m.Key)
 		if !droppedKey(key) {
 			md[key] = append(md[key], string(m.Value))
+		}
+	}
+	if own := md["user-agent"]; own != nil {
+		delete(md, "user-agent")
+		if md[userAgent] == nil {
+			md[userAgent] = own
 		}
 	}
 	return md

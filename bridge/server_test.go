@@ -156,33 +156,3 @@ func TestAdmin_notReadyWithoutBackend(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestRequestMetadata(t *testing.T) {
-	var list []wire.Metadatum
-	add := func(key, value string) { list = append(list, wire.Metadatum{Key: key, Value: []byte(value)}) }
-	for dropped := range strings.FieldsSeq(`connection content-length content-type cookie host http2-settings keep-alive origin
-		proxy-authorization sec-fetch-site te trailer transfer-encoding upgrade user-agent accept-encoding :path
-		grpc-timeout grpc-status grpc-encoding grpc-accept-encoding grpc-previous-rpc-attempts`) {
-		add(dropped, "x")
-	}
-	add("Authorization", "Bearer x")
-	add("traceparent", "00-1-2-01")
-	add("k", "1")
-	add("K", "2")
-	add("k-bin", "\x00\xff,")
-	add("grpc-trace-bin", "\x01")
-	add("bad key", "stays, for gRPC to refuse")
-	md := bridge.RequestMetadata(list)
-	want := map[string][]string{
-		"authorization": {"Bearer x"}, "traceparent": {"00-1-2-01"}, "k": {"1", "2"}, "k-bin": {"\x00\xff,"},
-		"grpc-trace-bin": {"\x01"}, "bad key": {"stays, for gRPC to refuse"},
-	}
-	if len(md) != len(want) {
-		t.Errorf("got %v", md)
-	}
-	for key, values := range want {
-		if !slices.Equal(md[key], values) {
-			t.Errorf("%s: got %q, want %q", key, md[key], values)
-		}
-	}
-}

@@ -50,8 +50,10 @@ type Config struct {
 	// called when a session opens and again when the bridge wants a fresh one.
 	Token func(ctx context.Context) (string, error)
 
-	// UserAgent precedes the client's own words in the user-agent that the
-	// backend sees.
+	// UserAgent precedes the client's own words in its user agent, which the
+	// backend sees as the metadata x-user-agent, as with gRPC-Web: in gRPC the
+	// user-agent proper is the channel's, here the bridge's. An RPC that sets
+	// x-user-agent itself keeps its own.
 	UserAgent string
 
 	// Header is added to every HTTP request, WebSocket handshakes among them.

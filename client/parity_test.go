@@ -100,7 +100,7 @@ func normal(o outcome) outcome {
 	}
 	for _, r := range o.replies {
 		r.Metadata = slices.DeleteFunc(r.Metadata, func(p *echopb.Pair) bool {
-			return slices.Contains([]string{"user-agent", ":authority", "grpc-accept-encoding"}, p.GetKey())
+			return slices.Contains([]string{"user-agent", "x-user-agent", ":authority", "grpc-accept-encoding"}, p.GetKey())
 		})
 		r.TimeoutMs = r.GetTimeoutMs() / 5000 // to five seconds
 	}

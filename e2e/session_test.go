@@ -235,7 +235,7 @@ func TestAuthenticate(t *testing.T) {
 				}
 				return bridge.Principal{Name: "ann", Value: 7}, nil
 			},
-			ForwardHeaders: []string{"X-Tenant", "Cookie"},
+			ForwardHeaders: []string{"X-Tenant", "Cookie", "X-Absent"},
 		})
 		if _, err := reflected(t.Context(), w.Bridged); status.Code(err) != codes.Unauthenticated && status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "a token is needed") {
 			t.Errorf("without a token: %v", err)
@@ -249,12 +249,12 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("with a bad token: %v", err)
 		}
 		good := w.Client(t, client.Config{Transports: choice, Token: token("good"), Header: header})
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-tenant", "forged", "cookie", "forged", "mine", "kept")
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-tenant", "forged", "cookie", "forged", "x-absent", "forged", "mine", "kept")
 		seen, err := reflected(ctx, good)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(seen["x-tenant"], seen["cookie"], seen["mine"]); got != "acmea=bkept" {
+		if got := fmt.Sprint(seen["x-tenant"], seen["cookie"], seen["x-absent"], seen["mine"]); got != "acmea=bkept" {
 			t.Errorf("the backend saw %v", seen)
 		}
 		if asked < 3 {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -152,12 +153,9 @@ func (tr *transcript) end(err error) {
 }
 
 func (tr *transcript) message(m *echopb.Reply) {
-	for _, p := range m.GetMetadata() {
-		switch p.GetKey() {
-		case ":authority", "user-agent": // each channel's own
-			p.Value = nil
-		}
-	}
+	m.Metadata = slices.DeleteFunc(m.GetMetadata(), func(p *echopb.Pair) bool {
+		return slices.Contains([]string{":authority", "user-agent", "x-user-agent"}, p.GetKey()) // each channel's own
+	})
 	tr.Messages = append(tr.Messages, fmt.Sprintf("%d %x of %d: %d %d %v", m.GetNumber(), sha256.Sum256(m.GetPayload()), len(m.GetPayload()), m.GetRequests(), m.GetRequestBytes(), m.GetMetadata()))
 }
 

@@ -1,0 +1,80 @@
+package bridge_test
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+func list(pairs ...string) []wire.Metadatum {
+	var l []wire.Metadatum
+	for i := 0; i < len(pairs); i += 2 {
+		l = append(l, wire.Metadatum{Key: pairs[i], Value: []byte(pairs[i+1])})
+	}
+	return l
+}
+
+func TestRequestMetadata(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		in   []wire.Metadatum
+		want metadata.MD
+	}{
+		{"nothing", nil, metadata.MD{}},
+		{"credentials", list("Authorization", "Bearer x"), metadata.MD{"authorization": {"Bearer x"}}},
+		{"trace", list("traceparent", "00-1-2-01", "tracestate", "a=b"), metadata.MD{"traceparent": {"00-1-2-01"}, "tracestate": {"a=b"}}},
+		{"gRPC's trace keys", list("grpc-trace-bin", "\x01", "grpc-tags-bin", "\x02"), metadata.MD{"grpc-trace-bin": {"\x01"}, "grpc-tags-bin": {"\x02"}}},
+		{"repeated keys, in order", list("k", "2", "x", "", "K", "1"), metadata.MD{"k": {"2", "1"}, "x": {""}}},
+		{"bytes", list("k-bin", "\x00\xff,", "k-bin", ""), metadata.MD{"k-bin": {"\x00\xff,", ""}}},
+		{"what gRPC refuses", list("bad key", "v"), metadata.MD{"bad key": {"v"}}},
+		{"the client's user agent", list("user-agent", "app/1"), metadata.MD{"x-user-agent": {"app/1"}}},
+		{"the caller's user agent", list("user-agent", "app/1", "x-user-agent", "mine"), metadata.MD{"x-user-agent": {"mine"}}},
+	} {
+		if got := bridge.RequestMetadata(tt.in); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.what, got, tt.want)
+		}
+	}
+}
+
+// TestRequestMetadata_dropped: HTTP's own headers, those of one hop and gRPC's
+// never become metadata, however they are written.
+func TestRequestMetadata_dropped(t *testing.T) {
+	for key := range strings.FieldsSeq(`accept-encoding connection content-length content-type cookie host http2-settings keep-alive
+		origin te trailer transfer-encoding upgrade proxy-authorization proxy-authenticate proxy-connection sec-fetch-site
+		sec-websocket-key :path :authority :method grpc-timeout grpc-status grpc-message grpc-status-details-bin grpc-encoding
+		grpc-accept-encoding grpc-message-type grpc-previous-rpc-attempts grpc-retry-pushback-ms grpc-internal-encoding-request`) {
+		for _, written := range []string{key, strings.ToUpper(key), http.CanonicalHeaderKey(key)} {
+			if got := bridge.RequestMetadata(list(written, "x", "kept", "y")); len(got) != 1 || got["kept"] == nil {
+				t.Errorf("%s: got %v", written, got)
+			}
+		}
+	}
+}
+
+// TestForwardHeaders: of the browser's request only what the list names becomes
+// metadata.
+func TestForwardHeaders(t *testing.T) {
+	request := &http.Request{Header: http.Header{
+		"Cookie": {"a=b"}, "User-Agent": {"Mozilla/5.0"}, "X-Tenant": {"acme", "second"}, "X-Odd": {"caf\u00e9", "plain"}, "Origin": {"https://a.example"},
+	}}
+	for _, tt := range []struct {
+		names []string
+		want  metadata.MD
+	}{
+		{nil, metadata.MD{}},
+		{[]string{"X-Absent"}, metadata.MD{"x-absent": nil}},
+		{[]string{"x-tenant", "cookie"}, metadata.MD{"x-tenant": {"acme", "second"}, "cookie": {"a=b"}}},
+		{[]string{"User-Agent", "Origin"}, metadata.MD{"x-user-agent": {"Mozilla/5.0"}, "origin": {"https://a.example"}}},
+		{[]string{"X-Odd"}, metadata.MD{"x-odd": {"plain"}}},
+	} {
+		if got := bridge.Forwarded(request, tt.names); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%v: got %q, want %q", tt.names, got, tt.want)
+		}
+	}
+}
