@@ -38,3 +38,17 @@ func TestBundleDefinesTheGlobal(t *testing.T) {
 		t.Errorf("client.global.js begins with %.40q", jsclient.Global)
 	}
 }
+
+// Shortened names of internal properties must leave these alone.
+func TestBundleKeepsPublicNames(t *testing.T) {
+	names := []string{
+		"transports", "lazy", "auth", "credentials", "maxMessageBytes", "holdMs", "metadata", "timeoutMs", "signal", "compression",
+		"idempotent", "waitForReady", "state", "transport", "rtt", "lastError", "open", "unary", "close", "disrupt", "headers", "message",
+		"trailers", "status", "messages", "send", "closeSend", "cancel", "code", "details", "origin", "reason", "retryAfterMillis",
+	}
+	for _, name := range names {
+		if !bytes.Contains(jsclient.Module, []byte(name)) {
+			t.Errorf("client.js lacks the name %s", name)
+		}
+	}
+}

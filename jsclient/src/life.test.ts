@@ -83,7 +83,7 @@ test("a WebSocket is closed while the page is aside and another dialled when it 
   await open();
   const socket = carrier.sockets[0]!;
   await socket.open();
-  await socket.say({ pong: socket.batches[0]!.ping, ack: 1 });
+  await socket.prove({ ack: 1 });
   assert.ok(session.prefer > 0);
   ladder.pause();
   assert.deepEqual([socket.closed, session.prefer, carrier.beacons[0]!.prefer], [true, 0, 0]);
@@ -149,7 +149,7 @@ test("a woken page asks its WebSocket for a sign of life", async (t) => {
   await carrier.last.answer({ ack: 1 });
   const socket = carrier.sockets[0]!;
   await socket.open();
-  await socket.say({ pong: socket.batches[0]!.ping });
+  await socket.prove();
   await tick(10);
   ladder.hurry(false);
   assert.equal(socket.batches.at(-1)!.ping, 10_000);

@@ -42,6 +42,8 @@ export interface FakeSocket {
   closed: boolean;
   open(): Promise<void>;
   say(fields?: Partial<Batch>): Promise<void>;
+  /** Answers both pings of the probe. */
+  prove(fields?: Partial<Batch>): Promise<void>;
   lose(): Promise<void>;
 }
 
@@ -89,6 +91,11 @@ export class FakeCarrier implements Carrier {
       closed: false,
       open: () => (events.opened(), flush()),
       say: (fields = {}) => (events.received(encodeBatch(answerTo(socket.batches[0]!, fields))), flush()),
+      async prove(fields = {}) {
+        await socket.say({ pong: socket.batches[0]!.ping });
+        const { ping, padding } = socket.batches.at(-1)!;
+        await socket.say({ ...fields, pong: ping, padding: padding! });
+      },
       lose: () => (events.lost(new Weather("lost")), flush()),
     };
     this.sockets.push(socket);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { Stream } from "../session/stream.js";
 import { endFrame, fixture, flush, INCARNATION, messageFrame, OPEN } from "../testing.js";
 import { TYPE_CANCEL, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
@@ -221,7 +221,7 @@ test("both: a WebSocket is opened after the Welcome and preferred once its ping 
   await socket.open();
   assert.equal(session.prefer, 0);
   assert.equal(socket.batches[0]!.hello, undefined);
-  await socket.say({ pong: socket.batches[0]!.ping });
+  await socket.prove();
   assert.equal(session.prefer, socket.batches[0]!.x);
   assert.equal(poll.aborted, true);
   assert.equal(socket.batches.at(-1)!.prefer, session.prefer);
@@ -234,7 +234,7 @@ test("both: a lost WebSocket hands over to exchanges at once", async (t) => {
   const { carrier, open } = await fixture(t, ["longpoll", "ws"]);
   const socket = carrier.sockets[0]!;
   await socket.open();
-  await socket.say({ pong: socket.batches[0]!.ping });
+  await socket.prove();
   await open();
   await socket.lose();
   assert.deepEqual([carrier.last.batch.prefer, ...carrier.last.batch.frames.map((f) => f.type)], [0, TYPE_OPEN]);
@@ -244,7 +244,7 @@ test("both: a mute WebSocket gets an exchange beside it and gives way when that 
   const { carrier, open, tick, session } = await fixture(t, ["longpoll", "ws"]);
   const socket = carrier.sockets[0]!;
   await socket.open();
-  await socket.say({ pong: socket.batches[0]!.ping });
+  await socket.prove();
   await tick(2_000);
   await open();
   assert.equal(socket.batches.at(-1)!.frames.length, 1);
@@ -279,4 +279,35 @@ test("frames come in any order, on any link, each is taken once", async (t) => {
   await carrier.last.answer({ ack: 1, frames: [frames[0]!, frames[1]!, frames[2]!] });
   for (const seq of [1, 2, 3]) assert.deepEqual(await stream.recv(), Uint8Array.of(seq));
   assert.equal(session.inbox.taken, 3);
+});
+
+test("both: the probe is a tiny batch, then one of 4 KiB; both must come back whole", async (t) => {
+  for (const spoil of [false, true]) {
+    const { carrier, session } = await fixture(t, ["longpoll", "ws"]);
+    const socket = carrier.sockets[0]!;
+    await socket.open();
+    const [first] = socket.batches;
+    assert.deepEqual([first!.padding?.length ?? 0, first!.ping > 0], [0, true]);
+    await socket.say();
+    assert.equal(socket.batches.length, 1, "only a pong counts");
+    await socket.say({ pong: first!.ping });
+    const second = socket.batches[1]!;
+    assert.deepEqual([second.padding!.length, session.prefer], [4_096, 0]);
+    const padding = second.padding!.slice();
+    if (spoil) padding[2_000]! ^= 1;
+    await socket.say({ pong: second.ping, padding });
+    assert.deepEqual([socket.closed, session.prefer > 0], [spoil, !spoil]);
+    mock.timers.reset();
+  }
+});
+
+test("both: a probe that is not answered within 3 s is given up", async (t) => {
+  const { carrier, tick, session } = await fixture(t, ["longpoll", "ws"]);
+  const socket = carrier.sockets[0]!;
+  await socket.open();
+  await socket.say({ pong: socket.batches[0]!.ping });
+  await tick(2_999);
+  assert.equal(socket.closed, false);
+  await tick(1);
+  assert.deepEqual([socket.closed, session.prefer], [true, 0]);
 });

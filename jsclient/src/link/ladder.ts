@@ -121,7 +121,7 @@ export class Ladder {
     const s = this.#session;
     if (s.lapsed()) return;
     const within = this.#polls ? s.path.atLeast(PROOF, 4) : PROOF_FORCED;
-    const socket = new SocketLink(s, this.#carrier, within, {
+    const socket = new SocketLink(s, this.#carrier, within, !this.#polls, {
       proven: () => this.#proven(socket),
       mute: () => this.#muted(socket),
       lost: (why) => this.#lost(socket, why),

@@ -18,10 +18,12 @@ const QUIET_IDLE = 20_000;
 const PING_APART = 1_000;
 const MUTE = 2_000;
 const DEAD = 10_000;
+/** What the second ping of a probe carries, with bytes that middleboxes have spoilt: about 4 KiB. */
+const PADDING: Uint8Array = Uint8Array.from({ length: 4_096 }, (_, i) => [0, 255, 13, 10, 60, 62, 37, 128][i % 8]!);
 
 /** What a WebSocket tells the ladder. */
 export interface SocketLinkEvents {
-  /** The first batch came back: the socket works. */
+  /** The probe came back: the socket works. */
   proven(): void;
   /** A ping went unanswered for a while (true), or something came again (false). */
   mute(mute: boolean): void;
@@ -40,6 +42,10 @@ export class SocketLink {
   #opened = false;
   #first = true;
   #closed = false;
+  /** Pings that the probe still has to send beside the first; -1: there is no probe. */
+  #probes: number;
+  /** What must come back with the pong. */
+  #padding: Uint8Array | undefined;
   #pong = 0;
   #pingSentAt = 0;
   #pinged = false;
@@ -50,10 +56,11 @@ export class SocketLink {
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Dials. The socket must prove itself within so many milliseconds. */
-  constructor(session: Session, carrier: Carrier, within: number, events: SocketLinkEvents) {
+  /** Dials. The socket must prove itself within so many milliseconds: by a probe, or where it is forced by any answer. */
+  constructor(session: Session, carrier: Carrier, within: number, forced: boolean, events: SocketLinkEvents) {
     this.#session = session;
     this.#events = events;
+    this.#probes = forced ? -1 : 1;
     this.x = session.nextX;
     session.takeX(this.x);
     this.openedAt = this.#heardAt = session.now();
@@ -146,10 +153,21 @@ export class SocketLink {
     this.#ask();
   }
 
-  #ask(): void {
+  #ask(padding?: Uint8Array): void {
     const batch = this.#session.header(this.x, false);
+    if (padding) {
+      batch.padding = this.#padding = padding;
+      this.#probes--;
+    }
     this.#ping(batch);
     this.#send(batch);
+  }
+
+  /** Tells whether a pong brings back what its ping carried. */
+  #echoes(padding: Uint8Array | undefined): boolean {
+    const sent = this.#padding;
+    this.#padding = undefined;
+    return !sent || (padding?.length === sent.length && sent.every((b, i) => b === padding[i]));
   }
 
   /** Asks for a sign of life, which also measures the round trip. */
@@ -207,13 +225,18 @@ export class SocketLink {
     this.#heardAt = now;
     this.#setMute(false);
     if (batch.pong > 0) {
+      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("the WebSocket changed the bytes of a probe"));
       this.#pinged = false;
       s.path.rtt(now, now - batch.pong / 1000);
     }
     if (batch.ping > 0) this.#pong = batch.ping;
     s.receive(batch, now, (_, at) => at <= now - s.path.smooth);
     if (s.error || this.#closed) return;
-    if (!this.proven) {
+    if (!this.proven && this.#probes > 0) {
+      if (batch.pong > 0) this.#ask(PADDING);
+      return;
+    }
+    if (!this.proven && (this.#probes < 0 || !this.#pinged)) {
       this.proven = true;
       this.#watch(QUIET);
       this.#events.proven();
