@@ -140,6 +140,20 @@ func TestTLS_clientCertificate(t *testing.T) {
 	echo(t, p, backend.CallOptions{})
 }
 
+// TestTLS_newCA: a backend of an unknown authority is trusted once the CA file
+// names that, with no restart.
+func TestTLS_newCA(t *testing.T) {
+	a, old := newAuthority(t), newAuthority(t)
+	srv := listen(t, "", a.server(tls.NoClientCert))
+	p := newPool(t, backend.Config{Target: srv.Addr, TLS: &backend.TLS{CAFile: old.ca()}})
+	p.WaitFailed()
+	if err := os.Rename(a.ca(), old.ca()); err != nil {
+		t.Fatal(err)
+	}
+	p.WaitReady()
+	echo(t, p, backend.CallOptions{})
+}
+
 func TestTLS_badFiles(t *testing.T) {
 	a := newAuthority(t)
 	cert, _ := a.issue("client")
