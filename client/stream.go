@@ -65,7 +65,8 @@ type clientStream struct {
 	settled  bool              // no further attempt: kept is empty and stays so
 	sentLast bool
 	finished bool
-	result   error // what RecvMsg returns once finished
+	drained  bool  // RecvMsg has nothing more to return but result
+	result   error // how the RPC ended, io.EOF for OK; final once drained
 	header   metadata.MD
 	trailer  metadata.MD
 }
@@ -94,12 +95,13 @@ func (s *clientStream) newAttempt() (*attempt, error) {
 }
 
 // watch ends the RPC with its context, for streams that nobody may receive
-// from any more.
+// from any more. As in grpc-go, what came before can still be received: if that
+// was all, also how the RPC ended.
 func (s *clientStream) watch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shown, s.hide = context.WithCancel(s.ctx)
-	s.unwatch = context.AfterFunc(s.ctx, func() { s.finish(contextError(s.ctx)) })
+	s.unwatch = context.AfterFunc(s.ctx, func() { s.end(contextError(s.ctx), false) })
 }
 
 // Context implements grpc.ClientStream.
@@ -226,9 +228,9 @@ func errNoResponse() error {
 func (s *clientStream) receive() (session.Message, error) {
 	for {
 		s.mu.Lock()
-		a, finished, result := s.attempt, s.finished, s.result
+		a, drained, result := s.attempt, s.drained, s.result
 		s.mu.Unlock()
-		if finished {
+		if drained {
 			return session.Message{}, result
 		}
 		message, err := a.Recv(s.ctx)
@@ -272,7 +274,7 @@ func (s *clientStream) over(a *attempt, err error) error {
 	}
 	if end.Origin == wire.OriginBridge {
 		switch {
-		case s.ctx.Err() != nil:
+		case s.ctx.Err() != nil && (end.Reason == "" || end.Reason == session.ReasonCancelled):
 			return contextError(s.ctx)
 		case end.Reason == session.ReasonDeadline:
 			return status.FromContextError(context.DeadlineExceeded).Err()
@@ -374,13 +376,19 @@ func (s *clientStream) outcome() error {
 
 // finish ends the RPC: err is its status, io.EOF for OK. The first call counts;
 // it reports whether this was the one.
-func (s *clientStream) finish(err error) bool {
+func (s *clientStream) finish(err error) bool { return s.end(err, true) }
+
+// end is finish, with the word whether nothing is left to be received.
+func (s *clientStream) end(err error, drained bool) bool {
 	s.mu.Lock()
+	if !s.drained {
+		s.drained, s.result = drained, err
+	}
 	if s.finished {
 		s.mu.Unlock()
 		return false
 	}
-	s.finished, s.result = true, err
+	s.finished = true
 	s.settle()
 	a := s.attempt
 	s.mu.Unlock()

@@ -88,9 +88,9 @@ func (w *world) Client(t *testing.T, cfg client.Config) *client.Channel {
 	return ch
 }
 
-func newWorld(t *testing.T, choice []string, cfg bridge.Config) *world {
+func newWorld(t *testing.T, choice []string, cfg bridge.Config, opts ...grpc.ServerOption) *world {
 	t.Helper()
-	w := &world{Service: testsvc.New(), front: transporttest.Pipes(t), conns: map[net.Conn]bool{}}
+	w := &world{Service: testsvc.New(opts...), front: transporttest.Pipes(t), conns: map[net.Conn]bool{}}
 	backend := bufconn.Listen(256 << 10)
 	w.Service.Serve(backend)
 	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })

@@ -190,10 +190,7 @@ func (st *Stream) consume() {
 	}
 	r.taken = nil
 	r.consumed += uint64(m.length) + wire.FrameCost
-	st.s.hold(-m.length)
-	if m.reserved > 0 {
-		st.s.unreserve(m.reserved)
-	}
+	st.drop(m)
 	if r.ended {
 		return
 	}
@@ -271,10 +268,24 @@ func (st *Stream) dropPart() {
 	}
 }
 
-// drop gives back what a message holds.
+// settleReceived gives back what unread messages hold, and leaves them to be
+// read.
+func (st *Stream) settleReceived() {
+	r := &st.recv
+	for i := range r.queue.len() {
+		st.drop(*r.queue.at(i))
+	}
+	if r.taken != nil {
+		st.drop(r.taken)
+	}
+}
+
+// drop gives back what a message holds, once.
 func (st *Stream) drop(m *inMessage) {
 	st.s.hold(-m.got)
+	m.got = 0
 	if m.reserved > 0 {
 		st.s.unreserve(m.reserved)
+		m.reserved = 0
 	}
 }

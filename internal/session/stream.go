@@ -81,7 +81,8 @@ func (st *Stream) Context() context.Context { return st.ctx }
 // consumed from this call on: its credit goes back to the peer (D3). It
 // returns io.EOF after the last message (bridge: the client half-closed;
 // client: the RPC ended, see Status), and the cause of ctx or of Context when
-// one of them ends first. The bytes belong to the caller.
+// one of them ends first; messages that are there come before that. The bytes
+// belong to the caller.
 func (st *Stream) Recv(ctx context.Context) (Message, error) {
 	for {
 		m, err, ok := st.tryRecv()
@@ -92,6 +93,9 @@ func (st *Stream) Recv(ctx context.Context) (Message, error) {
 		case <-st.readable:
 		case <-st.over:
 		case <-ctx.Done():
+			if m, err, ok := st.tryRecv(); ok {
+				return m, err
+			}
 			return Message{}, context.Cause(ctx)
 		}
 	}
@@ -273,7 +277,8 @@ func (st *Stream) CloseSend() error {
 }
 
 // Cancel gives the RPC up. Client only. Status is then CANCELLED with reason
-// "cancelled" unless the bridge's END was there first.
+// "cancelled" unless the bridge's END was there first. Recv still returns the
+// messages that came before.
 func (st *Stream) Cancel() {
 	st.s.mu.Lock()
 	defer st.s.unlock()
@@ -281,14 +286,15 @@ func (st *Stream) Cancel() {
 }
 
 // giveUp ends the RPC for the user and tells the bridge, which still owes its
-// END; an RPC of which nothing was sent is just forgotten.
+// END; an RPC of which nothing was sent is just forgotten. What was received can
+// still be read, but holds up nobody: it counts as consumed (D3).
 func (st *Stream) giveUp(end wire.End) {
+	st.settleReceived()
 	if st.done {
 		return
 	}
 	st.dropQueue()
 	st.finish(end)
-	st.dropReceived()
 	if st.id == 0 {
 		delete(st.s.client.unsent, st)
 		return

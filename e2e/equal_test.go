@@ -1,0 +1,223 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+)
+
+// onEach runs f in a world of each transport.
+func onEach(t *testing.T, f func(*testing.T, *world), opts ...grpc.ServerOption) {
+	for transport, choice := range transports {
+		t.Run(transport, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, choice, bridge.Config{}, opts...)) })
+		})
+	}
+}
+
+// compare runs something directly and through the bridge.
+func compare(t *testing.T, name string, w *world, run func(grpc.ClientConnInterface) string) {
+	t.Helper()
+	if want, got := run(w.Direct), run(w.Bridged); got != want {
+		t.Errorf("%s, through the bridge:\n%.3000s\ndirectly:\n%.3000s", name, got, want)
+	}
+}
+
+// TestStatuses_asDirectly ends RPCs with each status code: bare, with messages
+// of all lengths, with details, after headers and without any.
+func TestStatuses_asDirectly(t *testing.T) {
+	messages := map[string]string{"none": "", "UTF-8": "50 % näh\r\n\u2028\U0001f600\x00", "8 KiB": strings.Repeat("ä", 4<<10)}
+	ways := map[string]*echopb.Script{
+		"trailers only": {},
+		"headers first": {HeadersFirst: true, Headers: pairs},
+		"replies first": {Replies: 2, Headers: pairs, Trailers: pairs},
+		"details":       {Trailers: pairs, Details: pairs},
+	}
+	onEach(t, func(t *testing.T, w *world) {
+		for code := range codes.Unauthenticated + 1 {
+			for length, message := range messages {
+				for way, script := range ways {
+					script = proto.CloneOf(script)
+					script.Status, script.Message = uint32(code), message
+					for kind, run := range kinds {
+						name := fmt.Sprintf("%s, %v, %s, message: %s", kind, code, way, length)
+						compare(t, name, w, func(cc grpc.ClientConnInterface) string {
+							return play(t, run, cc, scenario{requests: 1, size: 10, script: script})
+						})
+					}
+				}
+			}
+		}
+	})
+}
+
+// longest is the longest message that a bridge takes unless configured.
+const longest = 16 << 20
+
+// TestMessages_asDirectly sends messages of no length and of the greatest, and
+// compressed ones.
+func TestMessages_asDirectly(t *testing.T) {
+	gzip := []grpc.CallOption{grpc.UseCompressor("gzip")}
+	messages := map[string]scenario{
+		"0 bytes":                 {requests: 3, script: &echopb.Script{Replies: 3}},
+		"0 bytes, gzip":           {requests: 3, script: &echopb.Script{Replies: 3, Compression: "gzip"}, opts: gzip},
+		"gzip asked":              {requests: 2, size: 200_000, script: &echopb.Script{Replies: 2, Reflect: true}, opts: gzip},
+		"gzip answered":           {requests: 2, size: 200_000, script: &echopb.Script{Replies: 2, Compression: "gzip"}},
+		"over the caller's limit": {requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: 5 << 20}},
+		"the longest request":     {requests: 1, size: longest - overhead(&echopb.Request{Number: 1, Script: &echopb.Script{ReplyBytes: 1, Replies: 1}}), script: &echopb.Script{ReplyBytes: 1, Replies: 1}},
+		"the longest reply": {
+			requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: uint32(longest - overhead(&echopb.Reply{Number: 1, Requests: 1}))},
+			opts: []grpc.CallOption{grpc.MaxCallRecvMsgSize(longest)},
+		},
+	}
+	onEach(t, func(t *testing.T, w *world) {
+		for name, sc := range messages {
+			for kind, run := range kinds {
+				compare(t, kind+", "+name, w, func(cc grpc.ClientConnInterface) string { return play(t, run, cc, sc) })
+			}
+		}
+	}, grpc.MaxRecvMsgSize(longest))
+}
+
+// overhead is how much longer a message is than the payload of about longest
+// that it gets.
+func overhead(m proto.Message) int {
+	const tagAndLength = 1 + 4
+	return proto.Size(m) + tagAndLength
+}
+
+// stages are what a caller does with a stream, in order, "end" standing for
+// the end of its context.
+var stages = []string{
+	"end send recv header trailer",
+	"header end recv send trailer",
+	"send end recv send header trailer",
+	"send header end recv recv trailer",
+	"send recv end recv send header trailer",
+	"send recv end send send close recv",
+	"send recv send end recv recv trailer",
+	"send close end recv recv header trailer",
+	"send recv close end recv send trailer",
+	"close end recv header trailer",
+	"send close recv end recv trailer",
+	"send end close header recv",
+}
+
+// TestCancel_asDirectly ends a stream's context at each stage, by cancelling it
+// and by its deadline.
+func TestCancel_asDirectly(t *testing.T) {
+	ends := map[string]func(context.Context) (context.Context, func()){
+		"cancelled": func(ctx context.Context) (context.Context, func()) { return context.WithCancel(ctx) },
+		"expired": func(ctx context.Context) (context.Context, func()) {
+			ctx, stop := context.WithTimeout(ctx, time.Minute)
+			return ctx, func() {
+				<-ctx.Done()
+				stop()
+			}
+		},
+	}
+	scripts := map[string]*echopb.Script{
+		"headers first": {Hang: true, Headers: pairs, Trailers: pairs, HeadersFirst: true},
+		"headers late":  {Hang: true, Headers: pairs, Trailers: pairs},
+		"at its end":    {Headers: pairs, Trailers: pairs},
+	}
+	onEach(t, func(t *testing.T, w *world) {
+		for way, script := range scripts {
+			for how, context := range ends {
+				for _, steps := range stages {
+					compare(t, way+", "+how+": "+steps, w, func(cc grpc.ClientConnInterface) string {
+						ctx, end := context(t.Context())
+						defer end()
+						return follow(ctx, cc, script, steps, end)
+					})
+					synctest.Wait()
+				}
+			}
+		}
+		if n := w.Service.Counts().Active; n != 0 {
+			t.Errorf("%d RPCs still run at the backend", n)
+		}
+	})
+}
+
+// follow does with a stream what steps say, and writes down what it sees.
+func follow(ctx context.Context, cc grpc.ClientConnInterface, script *echopb.Script, steps string, end func()) string {
+	stream, err := echopb.NewEchoClient(cc).Bidi(ctx)
+	if err != nil {
+		return "open: " + shown(err)
+	}
+	var seen strings.Builder
+	for n, step := range strings.Fields(steps) {
+		var what string
+		switch step {
+		case "send":
+			err := stream.Send(&echopb.Request{Number: uint64(n), Payload: []byte("x"), Script: script})
+			script, what = nil, shown(err)
+		case "recv":
+			reply, err := stream.Recv()
+			what = shown(err) + " " + string(reply.GetPayload())
+		case "close":
+			what = shown(stream.CloseSend())
+		case "header":
+			header, err := headerOf(stream)
+			what = fmt.Sprint(header, shown(err))
+		case "trailer":
+			if what = fmt.Sprint(stream.Trailer()); errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				what = "" // the server's may have come or not: its clock runs out too
+			}
+		case "end":
+			// What is under way arrives before and after it.
+			time.Sleep(time.Second)
+			end()
+			time.Sleep(time.Second)
+		}
+		fmt.Fprintln(&seen, step, what)
+	}
+	return seen.String()
+}
+
+// headerOf asks for a stream's header, unless it would wait for ever.
+func headerOf(stream grpc.ClientStream) (metadata.MD, error) {
+	type answer struct {
+		md  metadata.MD
+		err error
+	}
+	came := make(chan answer, 1)
+	go func() {
+		md, err := stream.Header()
+		came <- answer{md, err}
+	}()
+	select {
+	case a := <-came:
+		return a.md, a.err
+	case <-time.After(time.Second): //nolint:forbidigo // in a bubble
+		return nil, nil
+	}
+}
+
+// shown is an error as its caller tells it from others. Who noticed first that
+// a deadline had passed is told by its message only.
+func shown(err error) string {
+	if err == nil || errors.Is(err, io.EOF) {
+		return fmt.Sprint(err)
+	}
+	s := status.Convert(err)
+	if s.Code() == codes.DeadlineExceeded {
+		return s.Code().String()
+	}
+	return s.String()
+}
