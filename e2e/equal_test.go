@@ -22,11 +22,7 @@ import (
 
 // onEach runs f in a world of each transport.
 func onEach(t *testing.T, f func(*testing.T, *world), opts ...grpc.ServerOption) {
-	for transport, choice := range transports {
-		t.Run(transport, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, choice, bridge.Config{}, opts...)) })
-		})
-	}
+	each(t, func(t *testing.T, choice []string) { f(t, newWorld(t, choice, bridge.Config{}, opts...)) })
 }
 
 // compare runs something directly and through the bridge.
@@ -44,17 +40,16 @@ func TestStatuses_asDirectly(t *testing.T) {
 	ways := map[string]*echopb.Script{
 		"trailers only": {},
 		"headers first": {HeadersFirst: true, Headers: pairs},
-		"replies first": {Replies: 2, Headers: pairs, Trailers: pairs},
 		"details":       {Trailers: pairs, Details: pairs},
 	}
 	onEach(t, func(t *testing.T, w *world) {
-		for code := range codes.Unauthenticated + 1 {
+		for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
 			for length, message := range messages {
 				for way, script := range ways {
 					script = proto.CloneOf(script)
 					script.Status, script.Message = uint32(code), message
-					for kind, run := range kinds {
-						name := fmt.Sprintf("%s, %v, %s, message: %s", kind, code, way, length)
+					for _, kind := range []string{"unary", "bidi"} {
+						run, name := kinds[kind], fmt.Sprintf("%s, %v, %s, message: %s", kind, code, way, length)
 						compare(t, name, w, func(cc grpc.ClientConnInterface) string {
 							return play(t, run, cc, scenario{requests: 1, size: 10, script: script})
 						})
@@ -68,21 +63,14 @@ func TestStatuses_asDirectly(t *testing.T) {
 // longest is the longest message that a bridge takes unless configured.
 const longest = 16 << 20
 
-// TestMessages_asDirectly sends messages of no length and of the greatest, and
-// compressed ones.
+// TestMessages_asDirectly sends messages of no length, and compressed ones.
 func TestMessages_asDirectly(t *testing.T) {
 	gzip := []grpc.CallOption{grpc.UseCompressor("gzip")}
 	messages := map[string]scenario{
-		"0 bytes":                 {requests: 3, script: &echopb.Script{Replies: 3}},
-		"0 bytes, gzip":           {requests: 3, script: &echopb.Script{Replies: 3, Compression: "gzip"}, opts: gzip},
-		"gzip asked":              {requests: 2, size: 200_000, script: &echopb.Script{Replies: 2, Reflect: true}, opts: gzip},
-		"gzip answered":           {requests: 2, size: 200_000, script: &echopb.Script{Replies: 2, Compression: "gzip"}},
-		"over the caller's limit": {requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: 5 << 20}},
-		"the longest request":     {requests: 1, size: longest - overhead(&echopb.Request{Number: 1, Script: &echopb.Script{ReplyBytes: 1, Replies: 1}}), script: &echopb.Script{ReplyBytes: 1, Replies: 1}},
-		"the longest reply": {
-			requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: uint32(longest - overhead(&echopb.Reply{Number: 1, Requests: 1}))},
-			opts: []grpc.CallOption{grpc.MaxCallRecvMsgSize(longest)},
-		},
+		"0 bytes":       {requests: 3, script: &echopb.Script{Replies: 3}},
+		"0 bytes, gzip": {requests: 3, script: &echopb.Script{Replies: 3, Compression: "gzip"}, opts: gzip},
+		"gzip asked":    {requests: 2, size: 20_000, script: &echopb.Script{Replies: 2, Reflect: true}, opts: gzip},
+		"gzip answered": {requests: 2, size: 20_000, script: &echopb.Script{Replies: 2, Compression: "gzip"}},
 	}
 	onEach(t, func(t *testing.T, w *world) {
 		for name, sc := range messages {
@@ -90,7 +78,25 @@ func TestMessages_asDirectly(t *testing.T) {
 				compare(t, kind+", "+name, w, func(cc grpc.ClientConnInterface) string { return play(t, run, cc, sc) })
 			}
 		}
-	}, grpc.MaxRecvMsgSize(longest))
+	})
+}
+
+// TestLongest_asDirectly sends messages at the limits, of the bridge and of the
+// caller.
+func TestLongest_asDirectly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, transports["longpoll"], bridge.Config{}, grpc.MaxRecvMsgSize(longest))
+		for name, sc := range map[string]scenario{
+			"over the caller's limit": {requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: 4<<20 + 1}},
+			"the longest request":     {requests: 1, size: longest - overhead(&echopb.Request{Number: 1, Script: &echopb.Script{ReplyBytes: 1, Replies: 1}}), script: &echopb.Script{ReplyBytes: 1, Replies: 1}},
+			"the longest reply": {
+				requests: 1, script: &echopb.Script{Replies: 1, ReplyBytes: uint32(longest - overhead(&echopb.Reply{Number: 1, Requests: 1}))},
+				opts: []grpc.CallOption{grpc.MaxCallRecvMsgSize(longest)},
+			},
+		} {
+			compare(t, name, w, func(cc grpc.ClientConnInterface) string { return play(t, kinds["unary"], cc, sc) })
+		}
+	})
 }
 
 // overhead is how much longer a message is than the payload of about longest

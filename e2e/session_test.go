@@ -284,3 +284,17 @@ func TestBackends_longestPrefixWins(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstRPC_late makes a channel's first RPC before and after the bridge has
+// forgotten a session from which only Hellos came (rule O4).
+func TestFirstRPC_late(t *testing.T) {
+	for _, wait := range []time.Duration{20 * time.Second, 29 * time.Second, 40 * time.Second, 3 * time.Minute} {
+		each(t, func(t *testing.T, choice []string) {
+			w := newWorld(t, choice, bridge.Config{})
+			time.Sleep(wait)
+			if _, err := echopb.NewEchoClient(w.Bridged).Unary(t.Context(), new(echopb.Request)); err != nil {
+				t.Errorf("after %v: %v", wait, err)
+			}
+		})
+	}
+}

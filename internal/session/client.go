@@ -29,6 +29,8 @@ type clientSide struct {
 	// Guarded by Session.mu.
 	unsent      map[*Stream]struct{} // RPCs of which nothing was sent
 	welcome     *wire.Welcome
+	welcomedAt  time.Duration
+	known       bool // a link begun after the Welcome was answered
 	incarnation uint64
 	token       string
 	awake       bool // the first RPC came, or Lazy was not asked for
@@ -207,7 +209,12 @@ func (c *clientSide) checkLapse(now time.Duration) time.Duration {
 	return longest
 }
 
+// resumeWindow is how long the bridge keeps the session without a link: not
+// long while it saw only Hellos of it (O4).
 func (c *clientSide) resumeWindow() time.Duration {
+	if !c.known {
+		return helloWindow
+	}
 	w := time.Duration(c.welcome.ResumeMillis) * time.Millisecond
 	if c.cfg.Pause > 0 {
 		w = min(c.cfg.Pause, time.Duration(c.welcome.PauseMaxMillis)*time.Millisecond)
@@ -267,8 +274,12 @@ func (c *clientSide) take(b *wire.Batch, sent time.Duration) {
 		c.weather(fmt.Errorf("an answer of another bridge instance"))
 		return
 	}
-	if b.Welcome != nil && !c.welcomed() {
+	switch {
+	case b.Welcome != nil && !c.welcomed():
 		c.takeWelcome(b)
+		c.welcomedAt = s.now()
+	case c.welcomed() && sent >= c.welcomedAt:
+		c.known = true
 	}
 	c.good(sent)
 	if b.GoAway != nil && c.goingAway == nil {

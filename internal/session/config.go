@@ -46,13 +46,16 @@ type Config struct {
 	MaxBufferedBytes int64 // over all sessions; 1 GiB
 }
 
+// helloWindow is rule O4's.
+const helloWindow = 30 * time.Second
+
 func (c Config) withDefaults() Config {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&c.Release, "pollbridge")
 	setDefault(&c.Hold, 25*time.Second)
 	setDefault(&c.ResumeWindow, 120*time.Second)
 	setDefault(&c.PauseMax, 30*time.Minute)
-	setDefault(&c.HelloWindow, 30*time.Second)
+	setDefault(&c.HelloWindow, helloWindow)
 	setDefault(&c.StreamWindow, 64<<10)
 	setDefault(&c.SessionWindow, 1<<20)
 	setDefault(&c.MaxMessage, 16<<20)

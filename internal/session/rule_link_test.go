@@ -385,7 +385,7 @@ func TestRule_quiet(t *testing.T) {
 		saying.words = make(chan string)
 		d := &direct{reg: reg, delay: 5 * time.Millisecond}
 		s := session.Start(session.ClientConfig{Carrier: d, Transports: []transport.Kind{transport.Longpoll}})
-		time.Sleep(30 * time.Second)
+		time.Sleep(20 * time.Second)
 		equal(t, "exchanges of an idle session", d.polls.Load(), int64(1))
 		ctx, cancel := context.WithCancel(t.Context())
 		if _, err := s.Open(ctx, wire.Open{Method: "/test/Say"}); err != nil {
