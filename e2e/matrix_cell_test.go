@@ -63,7 +63,7 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 		return br.Shutdown(ctx)
 	})
 
-	origin := "http://bridge.test"
+	origin := "http://localhost"
 	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return front.Dial(ctx) }
 	user.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return entrance.Dial(ctx) }
 	user.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test"})
@@ -76,11 +76,11 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 		if err != nil {
 			return err
 		}
-		cert, err := ca.For("bridge.test")
+		cert, err := ca.For("localhost")
 		if err != nil {
 			return err
 		}
-		origin = "https://bridge.test"
+		origin = "https://localhost"
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: []string{"http/1.1"}}
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 		user.TLS = &tls.Config{RootCAs: ca.Pool()}

@@ -5,9 +5,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -380,4 +383,19 @@ func TestConfig(t *testing.T) {
 	if err := p.ServeTLS(nil, ""); err == nil {
 		t.Error("TLS without a CA")
 	}
+}
+
+// TestReadme: the README names every behaviour.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	new(middlebox.Profile).Flags(fs)
+	fs.VisitAll(func(f *flag.Flag) {
+		if !regexp.MustCompile("[`\\s]" + f.Name + "[`= ]").Match(text) {
+			t.Errorf("README.md does not name %s", f.Name)
+		}
+	})
 }
