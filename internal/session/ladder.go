@@ -209,6 +209,8 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	}
 	c.s.out.markLost(func(f *sentFrame) bool { return f.on == carriage{x: so.x, ws: true} })
 	switch {
+	case !c.welcomed() && !l.forced():
+		l.nextDial = now + helloAlone
 	case proven && so.heard > so.begun:
 		l.retry.reset()
 		l.nextDial = now + jitter(soonAfter)
