@@ -19,6 +19,10 @@ export interface CallOptions {
    * session is open: it saves a round trip. Default: false.
    */
   idempotent?: boolean | undefined;
+  /** Exactly one message will be sent: it leaves with the opening and the half-close, in one exchange. Default: false. */
+  singleRequest?: boolean | undefined;
+  /** At most one message will be received: it comes with its status. Default: false. */
+  singleResponse?: boolean | undefined;
   /** Wait until the gRPC server can be reached instead of failing soon. Default: false. */
   waitForReady?: boolean | undefined;
 }
@@ -28,22 +32,22 @@ const METHOD = /^\/[^/]+\/[^/]+$/;
 const MAX_DELAY = 2 ** 31 - 1;
 
 /** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
-export function newOpen(path: string, options: CallOptions, single: boolean): Open {
+export function newOpen(path: string, options: CallOptions): Open {
   const method = path.startsWith("/") ? path : "/" + path;
   if (!METHOD.test(method)) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
-  const timeout = options.timeoutMs;
-  if (timeout !== undefined && !(timeout >= 0)) throw new TypeError(`timeoutMs ${timeout}: must be 0 or more`);
+  const { timeoutMs = Infinity, metadata = [], compression = "", idempotent = false, waitForReady = false, singleRequest = false, singleResponse = false } = options;
+  if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
   return {
     method,
-    metadata: toWire(options.metadata ?? []),
-    ...(timeout !== undefined && Number.isFinite(timeout) && { timeoutMicros: Math.round(1000 * timeout) }),
+    metadata: toWire(metadata),
+    ...(timeoutMs < Infinity && { timeoutMicros: Math.round(1000 * timeoutMs) }),
     createdMicros: 0,
-    compression: options.compression ?? "",
-    early: options.idempotent ?? false,
+    compression,
+    early: idempotent,
     contentSubtype: "",
-    waitForReady: options.waitForReady ?? false,
-    singleRequest: single,
-    singleResponse: single,
+    waitForReady,
+    singleRequest,
+    singleResponse,
   };
 }
 

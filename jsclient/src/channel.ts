@@ -119,12 +119,12 @@ export class Channel extends EventTarget {
    * goes wrong is the call's status.
    */
   open(path: string, options: CallOptions = {}): Call {
-    return new Call(this.#stream(newOpen(path, options, false)), options);
+    return new Call(this.#stream(newOpen(path, options)), options);
   }
 
   /** Makes a unary RPC. Rejects with a StatusError unless it ends OK with one message. */
   async unary(path: string, message: Uint8Array, options: CallOptions = {}): Promise<UnaryResponse> {
-    const call = new Call(this.#stream(newOpen(path, options, true)), options);
+    const call = this.open(path, { ...options, singleRequest: true, singleResponse: true });
     void call.send(message);
     call.closeSend();
     const messages: Uint8Array[] = [];
@@ -258,6 +258,6 @@ function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
 
 /** The status of a unary RPC that ended OK, but with so many messages instead of one. */
 function cardinality(status: Status, count: number): Status {
-  const message = `a unary RPC must give one message, this gave ${count}`;
+  const message = `a unary RPC gave ${count} messages`;
   return { ...status, code: Code.unimplemented, message, origin: "bridge", reason: "cardinality" };
 }

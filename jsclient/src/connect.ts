@@ -139,8 +139,15 @@ class Scope {
 }
 
 function callOptions({ header, method }: UnaryRequest | StreamRequest, { signal, timeoutMs }: Scope): CallOptions {
-  const idempotent = method.idempotency > 0 && (method.methodKind === "unary" || method.methodKind === "server_streaming");
-  return { metadata: fromText(header), timeoutMs, signal, idempotent };
+  const singleRequest = method.methodKind === "unary" || method.methodKind === "server_streaming";
+  return {
+    metadata: fromText(header),
+    timeoutMs,
+    signal,
+    idempotent: singleRequest && method.idempotency > 0,
+    singleRequest,
+    singleResponse: method.methodKind === "client_streaming",
+  };
 }
 
 async function unary(channel: Channel, req: UnaryRequest, scope: Scope): Promise<UnaryResponse> {

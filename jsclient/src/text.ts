@@ -1,15 +1,18 @@
 // Metadata as clients of other projects have it: all values text, those of -bin keys in base64.
 
 import type { Metadata } from "./metadata.js";
+import { base64 } from "./wire/base64.js";
 
-/** What the client itself says, whatever the application wants. */
-const reserved = /^(grpc-|te$|content-type$)/i;
+/** Whether the client itself says what the key tells, whatever the application wants. */
+export function isReserved(key: string): boolean {
+  return /^(grpc-|te$|content-type$)/i.test(key);
+}
 
 /** Throws TypeError for a -bin value that is not base64. Leaves reserved keys out. */
 export function fromText(pairs: Iterable<readonly [key: string, text: string]>): Metadata {
   const metadata: [string, string | Uint8Array][] = [];
   for (const [key, text] of pairs) {
-    if (reserved.test(key)) continue;
+    if (isReserved(key)) continue;
     if (/-bin$/i.test(key)) for (const part of text.split(",")) metadata.push([key, bytesOf(key, part)]);
     else metadata.push([key, text]);
   }
@@ -26,10 +29,4 @@ function bytesOf(key: string, text: string): Uint8Array {
   } catch {
     throw new TypeError(`metadata ${key}: the value of a -bin key must be base64`);
   }
-}
-
-function base64(bytes: Uint8Array): string {
-  let text = "";
-  for (const b of bytes) text += String.fromCharCode(b);
-  return btoa(text);
 }

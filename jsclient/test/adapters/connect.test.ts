@@ -6,7 +6,7 @@ import { type BridgeTransportOptions, createBridgeTransport, withCancel } from "
 import type { ChannelOptions } from "../../src/index.js";
 import { StatusError } from "../../src/index.js";
 import { Echo, PairSchema } from "../gen/connect/echo_pb.js";
-import { choices, collect, Meter, Queue, Stage } from "./support.js";
+import { choices, collect, Meter, Queue, Stage, WINDOW } from "./support.js";
 
 const stage = new Stage();
 const utf8 = new TextEncoder();
@@ -236,9 +236,6 @@ test("a method without side effects travels with the opening of the session", ti
   assert.match(await opening(1), /pollbridge\.test\.v1\.Echo\/Unary/);
   assert.doesNotMatch(await opening(0), /Unary/);
 });
-
-/** The largest window of a stream, in bytes. */
-const WINDOW = 256 << 10;
 
 describe("a stream of a million messages, left after 3", timeLimit, () => {
   const request = { script: { replies: 1_000_000, replyBytes: 1000 } };

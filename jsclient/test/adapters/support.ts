@@ -8,6 +8,9 @@ import { startTestBridge, type Stats, type TestBridge } from "../testbridge.js";
 /** Each way to reach the bridge. */
 export const choices: Record<string, readonly Transport[]> = { longpoll: ["longpoll"], ws: ["ws"] };
 
+/** More than the largest window of a stream lets through, in bytes. */
+export const WINDOW: number = 300 << 10;
+
 /** The far side of a test file, and channels to it. */
 export class Stage {
   #bridge!: TestBridge;
