@@ -133,3 +133,22 @@ func simulate(t *testing.T, choice []string, profile simnet.Profile) {
 		t.Errorf("%d RPCs started at the backend and %d are active, want %d and 0", c.Started-before, c.Active, *simRPCs)
 	}
 }
+
+// TestIdle: the first RPC after any time of doing nothing is as the first of
+// all.
+func TestIdle(t *testing.T) {
+	for _, idle := range []time.Duration{10 * time.Second, 29 * time.Second, time.Minute, 100 * time.Second, time.Hour} {
+		t.Run(idle.String(), func(t *testing.T) {
+			each(t, func(t *testing.T, choice []string) {
+				w := newWorld(t, choice, bridge.Config{})
+				want := play(t, kinds["unary"], w.Direct, scene("plain"))
+				for range 2 {
+					time.Sleep(idle)
+					if got := play(t, kinds["unary"], w.Bridged, scene("plain")); got != want {
+						t.Errorf("after %v:\n%.600s\nwant\n%.600s", idle, got, want)
+					}
+				}
+			})
+		})
+	}
+}

@@ -169,3 +169,22 @@ func TestFound_onlySocketsGetThrough(t *testing.T) {
 		}
 	})
 }
+
+// TestFound_unusedSession: a session from which only Hellos came lapses at the
+// client before the bridge forgets it, so that no RPC is sent into the void.
+func TestFound_unusedSession(t *testing.T) {
+	for _, idle := range []time.Duration{20 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			reg := session.NewRegistry(session.Config{Handle: echo})
+			s := session.Start(session.ClientConfig{Carrier: &direct{reg: reg}, Transports: transports()["longpoll"]})
+			time.Sleep(idle)
+			if idle < 24*time.Second {
+				pingpong(t, s, 1, 1)
+			} else if _, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"}); err == nil {
+				t.Errorf("after %v an RPC is taken that the bridge will not know", idle)
+			}
+			_ = s.Close(t.Context())
+			reg.Close()
+		})
+	}
+}
