@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,6 +243,7 @@ func noise(seed uint64, n int) []byte {
 // hostileBridge is a Carrier to a bridge of whose answers only the envelope is
 // sound.
 type hostileBridge struct {
+	mu  sync.Mutex // two exchanges may be in flight
 	d   *dice
 	seq uint64
 }
@@ -254,6 +256,8 @@ func (h *hostileBridge) Exchange(ctx context.Context, sid string, batch []byte) 
 	if err := wire.ParseBatch(batch, &req); err != nil {
 		return nil, err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.d.done() {
 		return nil, errors.New("the bridge has vanished")
 	}

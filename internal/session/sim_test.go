@@ -20,9 +20,9 @@ import (
 // Flags of the simulation. A failing run prints the seed that it had.
 var (
 	simSeed     = flag.Uint64("sim.seed", 1, "seed of the simulation")
-	simMessages = flag.Int("sim.messages", 400, "messages of each simulated session, at least")
+	simMessages = flag.Int("sim.messages", 250, "messages of each simulated session, at least")
 	simRuns     = flag.Int("sim.runs", 1, "runs of each profile, each with a seed of its own")
-	simMixtures = flag.Int("sim.mixtures", 1000, "mixtures of weather, with a tenth of the messages each")
+	simMixtures = flag.Int("sim.mixtures", 400, "mixtures of weather, with a tenth of the messages each")
 )
 
 // simulation is one session in bad weather.

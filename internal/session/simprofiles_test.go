@@ -108,7 +108,7 @@ func TestSim(t *testing.T) {
 	t.Logf("%d messages in their places", total)
 }
 
-// TestSim_mixtures is the same under mixtures of everything, a thousand of
+// TestSim_mixtures is the same under mixtures of everything, hundreds of
 // them.
 func TestSim_mixtures(t *testing.T) {
 	total := 0
