@@ -168,3 +168,44 @@ test("a network change lifts a WebSocket's demotion, a page's return does not", 
   await flush();
   assert.equal(carrier.sockets.length, 2);
 });
+
+test("after a sleep an answer that waits unread still counts (E1)", async (t) => {
+  const { carrier, open, tick, session } = await fixture(t, ["longpoll"]);
+  const stream = await open();
+  await carrier.last.answer({ ack: 1 });
+  const poll = carrier.last;
+  t.mock.method(performance, "now", () => Date.now() + 10_000); // the machine slept; its timers run now
+  await tick(36_000);
+  assert.equal(poll.aborted, false);
+  await poll.answer({ ack: 1, frames: [messageFrame(1, 1, Uint8Array.of(7))] });
+  assert.deepEqual(await stream.recv(), Uint8Array.of(7));
+  assert.equal(session.lastError, undefined);
+});
+
+test("after a sleep an exchange without an answer is given up a little later (E1)", async (t) => {
+  const { carrier, open, tick } = await fixture(t, ["longpoll"]);
+  await open();
+  await carrier.last.answer({ ack: 1 });
+  const poll = carrier.last;
+  t.mock.method(performance, "now", () => Date.now() + 10_000);
+  await tick(36_000);
+  await tick(1_999);
+  assert.equal(poll.aborted, false);
+  await tick(1);
+  assert.equal(poll.aborted, true);
+});
+
+test("after a sleep a WebSocket is asked beside before it is given up (E1)", async (t) => {
+  const { carrier, open, tick } = await fixture(t, ["longpoll", "ws"]);
+  const socket = carrier.sockets[0]!;
+  await socket.open();
+  await socket.prove();
+  await tick(2_000);
+  await open();
+  assert.ok(socket.batches.at(-1)!.ping > 0);
+  t.mock.method(performance, "now", () => Date.now() + 60_000);
+  await tick(2_000);
+  assert.deepEqual([socket.closed, carrier.waiting.size], [false, 1]);
+  await tick(2_000);
+  assert.equal(socket.closed, true);
+});

@@ -13,6 +13,8 @@ const MAX_IN_FLIGHT = 2;
 const HOLD_WITH_FRAMES = 2_000;
 /** An ack alone is worth an exchange above so many bytes. */
 const OWED_ACK = 64 << 10;
+/** By how much a timer must be late to tell of a sleep, in milliseconds. */
+const LATE = 2_000;
 const UPLINK_FIRST = 64 << 10;
 const UPLINK_MOST = 512 << 10;
 const UPLINK_LEAST = 1 << 10;
@@ -136,7 +138,7 @@ export class Exchanges {
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, timers: [], controller: new AbortController() };
     const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
-    this.#after(f, limit, () => this.#timedOut(f));
+    this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     this.#flights.push(f);
     this.#carrier.exchange(s.sid, bytes, f.controller.signal).then(
@@ -178,7 +180,9 @@ export class Exchanges {
     this.#session.lose((on) => on.x === f.x);
   }
 
-  #timedOut(f: Flight): void {
+  /** A timer that runs later than that tells of a sleep: the answer may wait unread, and gets a little more time. */
+  #timedOut(f: Flight, late: number): void {
+    if (this.#session.now() > late) return this.#after(f, LATE, () => this.#timedOut(f, Infinity));
     f.controller.abort();
     this.#abandonOlder(f.x); // L5
     this.#failed(f, new Weather(`no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
