@@ -238,6 +238,9 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 	if carries {
 		s.filler(&b, carriage{x: so.x, ws: true}, socketBatch, s.path.bound()-so.flying).fill()
 	}
+	if b.Frames() > 0 && c.nextStep > now+soon {
+		signal(c.wakeup) // what is unacked is watched
+	}
 	return b.Finish(), 0, true
 }
 

@@ -144,7 +144,7 @@ func (e *exchanges) wanted() bool {
 		return e.wantsWelcome()
 	}
 	if e.asked {
-		return len(e.flying) == 0
+		return true
 	}
 	if c.ladder.carries() {
 		return false
