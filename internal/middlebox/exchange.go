@@ -264,6 +264,10 @@ func (p *Proxy) number() int {
 	return p.requests
 }
 
+// headStart is how much later a held request goes than the one that overtook
+// it: what was written first on one connection need not arrive first.
+const headStart = time.Millisecond
+
 // hold keeps every second request until a later one was sent.
 func (p *Proxy) hold(ctx context.Context, number int, limit time.Duration) {
 	if !every(number, 2) {
@@ -278,6 +282,7 @@ func (p *Proxy) hold(ctx context.Context, number int, limit time.Duration) {
 	defer cancel()
 	select {
 	case <-later:
+		sleep(ctx, headStart)
 	case <-ctx.Done():
 		p.mu.Lock()
 		p.held = slices.DeleteFunc(p.held, func(ch chan struct{}) bool { return ch == later })
