@@ -20,33 +20,41 @@ export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0
-left_out=()
+left_out=() failed_steps=()
 
 # ---- steps ------------------------------------------------------------------
 
 # step NAME BUDGET COMMAND... runs one step with its output in a log. BUDGET is
 # what it may take on two cores with warm caches, in seconds.
 step() {
-  local name=$1 budget=$2 log start took
+  local name=$1 budget=$2 log start took result=ok
   shift 2
   log=$logs/$(printf '%s' "$name" | tr -c 'a-z0-9' '-')
   start=$(date +%s%N)
   # In the background and waited for: set -e does not reach into a command
   # whose status is tested in place.
   ("$@") >"$log" 2>&1 </dev/null &
-  if ! wait $!; then
-    printf 'FAIL  %s\n\n' "$name"
-    cat "$log"
-    tally "$log"
-    [ "$failed" -gt 0 ] || failed=1
-    finish
-    exit 1
-  fi
+  wait $! || result=FAIL
   took=$((($(date +%s%N) - start) / 1000000))
   printf '%d\t%d\t%s\n' "$took" "$budget" "$name" >>"$logs/.times"
-  printf 'ok    %-28s %6s s\n' "$name" "$(seconds "$took")"
-  results "$log"
-  tally "$log"
+  printf '%-4s  %-28s %6s s\n' "$result" "$name" "$(seconds "$took")"
+  if [ $result = ok ]; then
+    results "$log"
+    tally "$log"
+  else
+    failing "$name" "$log"
+  fi
+}
+
+# failing shows a failed step's output and remembers it: the other steps go on,
+# so that one run tells all there is to mend.
+failing() {
+  local before=$failed
+  failed_steps+=("$1")
+  printf '\n'
+  cat "$2"
+  tally "$2"
+  [ "$failed" -gt "$before" ] || failed=$((failed + 1)) # it broke outside of a test
 }
 
 seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
@@ -86,6 +94,7 @@ finish() {
     done
   fi
   for line in ${left_out[@]+"${left_out[@]}"}; do printf '\nLEFT OUT  %s\n' "$line"; done
+  for line in ${failed_steps[@]+"${failed_steps[@]}"}; do printf '\nFAIL  %s\n' "$line"; done
   printf '\n%d passed, %d failed\n' "$passed" "$failed"
 }
 
@@ -277,7 +286,7 @@ main() {
   done
   for part; do "part_$part"; done
   finish
-  [ ${#left_out[@]} = 0 ] || [ "${CI:-}" != true ]
+  [ ${#failed_steps[@]} = 0 ] && { [ ${#left_out[@]} = 0 ] || [ "${CI:-}" != true ]; }
 }
 
 main "$@"
