@@ -229,7 +229,12 @@ generated() {
 
 # The suite is built from source: some two minutes, once. make conformance runs
 # the other modes too.
-part_conformance() { step conformance 120 conformance/run.sh ws longpoll; }
+part_conformance() {
+  step 'conformance of the Go client' 60 conformance/run.sh ws longpoll
+  need_node || { leave_out 'conformance of the JavaScript client' "no Node $NODE_MIN or later"; return; }
+  step 'npm packages' 30 npm_packages
+  step 'conformance of the JavaScript client' 60 conformance/run.sh node-ws node-longpoll
+}
 
 # ---- fuzz -------------------------------------------------------------------
 

@@ -21,7 +21,11 @@ export interface CallOptions {
   idempotent?: boolean | undefined;
   /** Exactly one message will be sent: it leaves with the opening and the half-close, in one exchange. Default: false. */
   singleRequest?: boolean | undefined;
-  /** At most one message will be received: it comes with its status. Default: false. */
+  /**
+   * Exactly one message is to be received: it is given once the RPC has ended
+   * OK. An RPC that gives none, or a second one, ends with UNIMPLEMENTED, as
+   * gRPC has it for unary and client-streaming methods. Default: false.
+   */
   singleResponse?: boolean | undefined;
   /** Wait until the gRPC server can be reached instead of failing soon. Default: false. */
   waitForReady?: boolean | undefined;
@@ -70,7 +74,7 @@ export class Call {
     this.#stream = stream;
     this.headers = stream.headers.then(fromWire);
     this.status = stream.ended.then(toStatus);
-    this.messages = this.#iterate();
+    this.messages = this.#iterate(stream.request.singleResponse);
     this.#watch(options);
   }
 
@@ -102,14 +106,19 @@ export class Call {
     this.#stream.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
   }
 
-  async *#iterate(): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#iterate(single: boolean): AsyncGenerator<Uint8Array, void, undefined> {
+    let only: Uint8Array | undefined;
     try {
-      for (let message = await this.#stream.recv(); message; message = await this.#stream.recv()) yield message;
+      for (let message = await this.#stream.recv(); message; message = await this.#stream.recv()) {
+        if (single) only = message;
+        else yield message;
+      }
     } finally {
       this.cancel();
     }
     const status = await this.status;
     if (status.code !== Code.ok) throw new StatusError(status, await this.headers);
+    if (only) yield only;
   }
 
   /** Ends the RPC at its deadline or when its signal aborts. */

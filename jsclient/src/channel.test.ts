@@ -47,14 +47,30 @@ test("the URL without a path means /bridge; a path is the prefix", async (t) => 
   assert.equal(urls.length, 1, "a lazy channel waits for its first RPC");
 });
 
-test("unary gives the message; another number of messages is UNIMPLEMENTED", async (t) => {
-  const { message } = await channelTo(t, echo(1)).unary("s/m", Uint8Array.of(1));
-  assert.deepEqual(message, Uint8Array.of(0));
-  for (const count of [0, 2]) {
-    await assert.rejects(channelTo(t, echo(count)).unary("s/m", Uint8Array.of(1)), (err: StatusError) => {
-      assert.deepEqual([err.name, err.code, err.status.reason], ["StatusError", Code.unimplemented, "cardinality"]);
-      return true;
-    });
+test("where one response is to come, another number is UNIMPLEMENTED", async (t) => {
+  const unary = async (channel: Channel): Promise<Uint8Array> => (await channel.unary("s/m", Uint8Array.of(1))).message;
+  const clientStream = async (channel: Channel): Promise<Uint8Array> => {
+    const call = channel.open("s/m", { singleResponse: true });
+    call.closeSend();
+    const messages: Uint8Array[] = [];
+    try {
+      for await (const message of call.messages) messages.push(message);
+    } catch (err) {
+      assert.equal(messages.length, 0, "no message but of an RPC that ended OK");
+      assert.equal((await call.status).code, (err as StatusError).code);
+      throw err;
+    }
+    assert.equal(messages.length, 1);
+    return messages[0]!;
+  };
+  for (const kind of [unary, clientStream]) {
+    assert.deepEqual(await kind(channelTo(t, echo(1))), Uint8Array.of(0));
+    for (const count of [0, 2]) {
+      await assert.rejects(kind(channelTo(t, echo(count))), (err: StatusError) => {
+        assert.deepEqual([err.name, err.code, err.status.reason], ["StatusError", Code.unimplemented, "cardinality"]);
+        return true;
+      });
+    }
   }
 });
 

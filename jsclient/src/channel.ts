@@ -7,7 +7,6 @@ import type { Metadata } from "./metadata.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./session/errors.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
-import { Code, type Status, StatusError } from "./status.js";
 import type { Open } from "./wire/batch.js";
 
 /** ChannelOptions configure a Channel. */
@@ -127,13 +126,9 @@ export class Channel extends EventTarget {
     const call = this.open(path, { ...options, singleRequest: true, singleResponse: true });
     void call.send(message);
     call.closeSend();
-    const messages: Uint8Array[] = [];
-    for await (const response of call.messages) messages.push(response);
-    const status = await call.status;
-    const headers = await call.headers;
-    const [response, more] = messages;
-    if (!response || more) throw new StatusError(cardinality(status, messages.length), headers);
-    return { headers, message: response, trailers: status.trailers };
+    const { value: response } = await call.messages.next();
+    const { trailers } = await call.status;
+    return { headers: await call.headers, message: response!, trailers };
   }
 
   /** Closes the channel for good: open RPCs end with CANCELLED. May be called again. */
@@ -254,10 +249,4 @@ export class Channel extends EventTarget {
 /** The end of an RPC on a channel that is of no more use. */
 function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
   return why.reason === "closed" ? bridgeEnd(CANCELLED, why.reason, why.message) : lossEnd(why, false);
-}
-
-/** The status of a unary RPC that ended OK, but with so many messages instead of one. */
-function cardinality(status: Status, count: number): Status {
-  const message = `a unary RPC gave ${count} messages`;
-  return { ...status, code: Code.unimplemented, message, origin: "bridge", reason: "cardinality" };
 }

@@ -64,7 +64,7 @@ export function createBridgeTransport(channel: Channel, defaults: RpcOptions = {
     clientStreaming<I extends object, O extends object>(method: MethodInfo<I, O>, options: RpcOptions) {
       const call = open(method, options);
       const { headers, status, trailers } = parts(call, method);
-      const response = quiet(only(new Responses(call, method, options), method));
+      const response = quiet(only(new Responses(call, method, options)));
       return new ClientStreamingCall(method, options.meta ?? {}, requests(call, method, options), headers, response, status, trailers);
     },
 
@@ -148,13 +148,9 @@ function requests<I extends object>(call: Call, method: MethodInfo<I>, options: 
 }
 
 /** The one response of a client-streaming RPC. */
-async function only<O>(responses: AsyncIterable<O>, method: MethodInfo): Promise<O> {
-  const all: O[] = [];
-  for await (const response of responses) all.push(response);
-  const [response, more] = all;
-  if (response && !more) return response;
-  const error = new RpcError(`a client-streaming RPC gave ${all.length} messages`, "UNIMPLEMENTED");
-  throw Object.assign(error, { methodName: method.name, serviceName: method.service.typeName });
+async function only<O>(responses: AsyncIterable<O>): Promise<O> {
+  const { value } = await responses[Symbol.asyncIterator]().next();
+  return value as O;
 }
 
 type Listener<O extends object> = Parameters<RpcOutputStream<O>["onNext"]>[0];

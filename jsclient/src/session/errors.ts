@@ -56,6 +56,7 @@ export function endOfSession(close: Close): SessionError | undefined {
 }
 
 /** gRPC status codes that the engine itself gives to RPCs. */
+export const OK = 0;
 export const CANCELLED = 1;
 export const DEADLINE_EXCEEDED = 4;
 export const RESOURCE_EXHAUSTED = 8;

@@ -10,8 +10,12 @@ import {
   TYPE_OPEN,
   TYPE_WINDOW,
 } from "../wire/batch.js";
+import { bridgeEnd, OK, UNIMPLEMENTED } from "./errors.js";
 import { Incoming, Outgoing } from "./flow.js";
 import type { Session } from "./session.js";
+
+/** How an RPC ends that is to give one message, and gives none or another. */
+const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "the RPC gave another number of messages than one");
 
 /** Stream is one RPC on a session. */
 export class Stream {
@@ -34,6 +38,8 @@ export class Stream {
   #resolveHeaders!: (metadata: Metadatum[]) => void;
   #resolveEnded!: (end: End) => void;
   #readable: (() => void) | undefined;
+  /** How many messages have begun to come. */
+  #messages = 0;
 
   constructor(request: Open, window: number) {
     this.request = request;
@@ -119,6 +125,7 @@ export class Stream {
         this.#resolveHeaders(frame.headers!.metadata);
         return;
       case TYPE_MESSAGE:
+        if (frame.length !== undefined && ++this.#messages === 2 && this.request.singleResponse) return this.giveUp(CARDINALITY);
         this.incoming.accept(frame, longest);
         this.#wake();
         return;
@@ -126,9 +133,13 @@ export class Stream {
         this.outgoing.raise(frame.limit ?? 0);
         return;
       case TYPE_END:
-        this.finish(frame.end!);
+        this.finish(this.#isShort(frame.end!) ? CARDINALITY : frame.end!);
         return;
     }
+  }
+
+  #isShort(end: End): boolean {
+    return this.request.singleResponse && end.status === OK && this.#messages === 0;
   }
 
   #wake(): void {
