@@ -1,9 +1,9 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser fuzz soak bench fmt generate run ci
+.PHONY: help build test lint go conformance js browser fuzz soak bench bench-quick bench-compare fmt generate run ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/bridge
 	go build -trimpath -o bin/bridge ./cmd/bridge
@@ -32,8 +32,14 @@ fuzz: ## each fuzz target for a minute
 soak: ## ten million messages through simulated bad weather
 	go test ./internal/session -run '^TestSim' -sim.runs=10 -sim.messages=4000 -sim.mixtures=10000 -timeout=2h -v | grep -E 'in their places|^(ok|FAIL|---)'
 
-bench: ## Pollbridge against native gRPC and a transparent proxy
-	go run ./bench
+bench: ## Pollbridge beside gRPC, a transparent proxy and rivals, into docs/BENCHMARKS.md
+	go run ./bench -out docs/BENCHMARKS.md
+
+bench-quick: ## the same in two minutes, on stdout
+	go run ./bench -quick
+
+bench-compare: ## microbenchmarks of this tree against BASE=rev, with benchstat
+	bench/compare.sh $(BASE)
 
 fmt: ## format Go code
 	go fix ./...

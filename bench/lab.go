@@ -1,37 +1,27 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
-	"github.com/pollbridge/pollbridge/client"
 )
 
-// A path is one way from here to the server.
-type path struct {
-	name string
-	conn grpc.ClientConnInterface
-	hop  *process // what stands between; nil natively
-}
-
-// lab is everything that is measured, up and running.
+// lab is everything that is measured, up and running. A rival that could not
+// be had is nil, and missing says why.
 type lab struct {
-	server *process
-	paths  []path
+	backend, proxy, proxy400, bridge, bare *process
+	grpcwebproxy, connect, socketio        *process
+	missing                                []string
 
 	closers []func() error
 }
 
+// newLab starts our own processes.
 func newLab(ctx context.Context) (_ *lab, err error) {
 	l := &lab{}
 	defer func() {
@@ -39,52 +29,110 @@ func newLab(ctx context.Context) (_ *lab, err error) {
 			l.close()
 		}
 	}()
-	if l.server, err = l.start(ctx, "server", ""); err != nil {
+	if l.backend, err = l.role(ctx, nil, "backend", "-"); err != nil {
 		return nil, err
 	}
-	proxy, err := l.start(ctx, "proxy", l.server.addr)
-	if err != nil {
-		return nil, err
-	}
-	bridge, err := l.start(ctx, "bridge", l.server.addr)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.dial(nativePath, nil, l.server.addr); err != nil {
-		return nil, err
-	}
-	if err := l.dial(proxyPath, proxy, proxy.addr); err != nil {
-		return nil, err
-	}
-	for _, transport := range []string{"ws", "longpoll"} {
-		channel, err := client.New("http://"+bridge.addr, client.Config{Transports: []string{transport}})
-		if err != nil {
+	for _, p := range []struct {
+		to   **process
+		env  []string
+		role string
+	}{
+		{&l.proxy, nil, "proxy"},
+		{&l.proxy400, []string{"GOGC=400"}, "proxy"},
+		{&l.bridge, nil, "bridge"},
+		{&l.bare, nil, "bare"},
+	} {
+		if *p.to, err = l.role(ctx, p.env, p.role, l.backend.addr); err != nil {
 			return nil, err
 		}
-		l.closers = append(l.closers, channel.Close)
-		l.paths = append(l.paths, path{"pollbridge " + transport, channel, bridge})
 	}
 	return l, nil
 }
 
-// dial adds a path of plain gRPC.
-func (l *lab) dial(name string, hop *process, addr string) error {
-	conn, err := grpc.NewClient("passthrough:"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func (l *lab) role(ctx context.Context, env []string, role string, args ...string) (*process, error) {
+	p, err := startRole(ctx, env, role, args...)
+	if err == nil {
+		l.closers = append(l.closers, p.close)
+	}
+	return p, err
+}
+
+// Rivals' versions. That of connect-go stands in rivals/go.mod, that of
+// Socket.IO in rivals/socketio/package.json.
+const (
+	grpcwebproxyPackage = "github.com/improbable-eng/grpc-web/go/grpcwebproxy"
+	grpcwebproxyVersion = "v0.15.0"
+)
+
+// addRivals installs and starts what we are compared with.
+func (l *lab) addRivals(ctx context.Context, cfg config) {
+	for name, add := range map[string]func(context.Context, config) error{
+		"grpcwebproxy": l.addGRPCWebProxy, "connect-go": l.addConnect, "Socket.IO": l.addSocketIO,
+	} {
+		if err := add(ctx, cfg); err != nil {
+			l.missing = append(l.missing, fmt.Sprintf("%s: %v", name, err))
+			cfg.log("LEFT OUT  %s: %v", name, err)
+		}
+	}
+}
+
+func (l *lab) addGRPCWebProxy(ctx context.Context, cfg config) error {
+	program := filepath.Join(cfg.cache, "grpcwebproxy")
+	if !exists(program) {
+		if err := runIn(ctx, ".", []string{"GOBIN=" + cfg.cache, "GOFLAGS=-mod=mod"}, "go", "install", grpcwebproxyPackage+"@"+grpcwebproxyVersion); err != nil {
+			return err
+		}
+	}
+	return l.foreign(ctx, &l.grpcwebproxy, "grpcwebproxy", func(addr string) []string {
+		host, port, _ := net.SplitHostPort(addr)
+		return []string{
+			program, "--server_bind_address=" + host, "--server_http_debug_port=" + port, "--run_tls_server=false",
+			"--backend_addr=" + l.backend.addr, "--backend_tls=false", "--use_websockets", "--allow_all_origins",
+			"--server_http_max_read_timeout=1h", "--server_http_max_write_timeout=1h",
+		}
+	})
+}
+
+func (l *lab) addConnect(ctx context.Context, cfg config) error {
+	program := filepath.Join(cfg.cache, "connect")
+	if err := runIn(ctx, "bench/rivals", nil, "go", "build", "-o", program, "./connect"); err != nil {
+		return err
+	}
+	return l.foreign(ctx, &l.connect, "connect-go", func(addr string) []string {
+		return []string{program, addr, l.backend.addr}
+	})
+}
+
+func (l *lab) addSocketIO(ctx context.Context, cfg config) error {
+	if err := npmInstall(ctx, "bench/rivals/socketio"); err != nil {
+		return err
+	}
+	return l.foreign(ctx, &l.socketio, "Socket.IO", func(addr string) []string {
+		_, port, _ := net.SplitHostPort(addr)
+		return []string{"node", "bench/rivals/socketio/server.js", port}
+	})
+}
+
+// npmInstall installs what a folder's lock file names, if it is not there.
+func npmInstall(ctx context.Context, dir string) error {
+	if exists(filepath.Join(dir, "node_modules")) {
+		return nil
+	}
+	return runIn(ctx, dir, nil, "npm", "ci", "--no-audit", "--no-fund")
+}
+
+func (l *lab) foreign(ctx context.Context, to **process, name string, command func(addr string) []string) error {
+	addr, err := freeAddr()
 	if err != nil {
 		return err
 	}
-	l.closers = append(l.closers, conn.Close)
-	l.paths = append(l.paths, path{name, conn, hop})
-	return nil
-}
-
-func (l *lab) start(ctx context.Context, role, backend string) (*process, error) {
-	p, err := start(ctx, role, backend)
+	p, err := startForeign(ctx, name, addr, command(addr)...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", role, err)
+		return err
 	}
+	*to = p
 	l.closers = append(l.closers, p.close)
-	return p, nil
+	return nil
 }
 
 func (l *lab) close() {
@@ -95,66 +143,24 @@ func (l *lab) close() {
 	}
 }
 
-// A process is this program in one of its roles. It ends when its stdin does,
-// so none survives its parent.
-type process struct {
-	addr  string
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	lines *bufio.Reader
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
-func start(ctx context.Context, role, backend string) (*process, error) {
-	self, err := os.Executable()
+// runIn runs a command to its end; its output comes with its error.
+func runIn(ctx context.Context, dir string, env []string, command ...string) error {
+	c := exec.CommandContext(ctx, command[0], command[1:]...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), env...)
+	out, err := c.CombinedOutput()
 	if err != nil {
-		return nil, err
+		return errors.Join(fmt.Errorf("%s: %w", strings.Join(command, " "), err), errors.New(lastLine(string(out))))
 	}
-	p := &process{cmd: exec.CommandContext(ctx, self, roleArg, role, backend)}
-	p.cmd.Stderr = os.Stderr
-	// One collector's setting for all, whatever each would choose.
-	p.cmd.Env = append(os.Environ(), "GOGC=100", "GOMEMLIMIT=off")
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	p.lines = bufio.NewReader(stdout)
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := p.lines.ReadString('\n')
-	if err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	p.addr = strings.TrimSpace(line)
-	return p, nil
+	return nil
 }
 
-// usage is what a process has used so far.
-type usage struct {
-	cpu     time.Duration
-	mallocs uint64
-}
-
-func (u usage) since(before usage) usage {
-	return usage{u.cpu - before.cpu, u.mallocs - before.mallocs}
-}
-
-// usage asks the process. A nil process uses nothing.
-func (p *process) usage() (usage, error) {
-	if p == nil {
-		return usage{}, nil
-	}
-	if _, err := io.WriteString(p.stdin, "\n"); err != nil {
-		return usage{}, err
-	}
-	var u usage
-	_, err := fmt.Fscanln(p.lines, &u.cpu, &u.mallocs)
-	return u, err
-}
-
-func (p *process) close() error {
-	return errors.Join(p.stdin.Close(), p.cmd.Wait())
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
 }

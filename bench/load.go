@@ -8,149 +8,174 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc"
 )
 
-// A scenario is a number of workers that each make one call after another.
+// kind is what an RPC does.
+type kind int
+
+const (
+	unary kind = iota
+	pingPong
+	stream // a message received is one operation
+)
+
+// A scenario is a load: on each of sessions, each RPCs at a time.
 type scenario struct {
-	name    string
-	workers int
-	// open prepares a worker and returns its call, one round trip.
-	open func(ctx context.Context, conn grpc.ClientConnInterface) (call func(m *message) (*message, error), err error)
+	name           string
+	kind           kind
+	sessions, each int
+	size           int // bytes of a message's value
+	ways           []string
 }
 
-var scenarios = []scenario{
-	{"unary, 1 at a time", 1, unary},
-	{"unary, 64 in flight", 64, unary},
-	{"ping-pong, 1 stream", 1, pingPong},
-	{"ping-pong, 64 streams", 64, pingPong},
+func (s scenario) value() []byte { return bytes.Repeat([]byte{'x'}, s.size) }
+
+// A driver makes operations until a time, and reports how long each took.
+type driver func(until time.Time, done func(time.Duration)) error
+
+// A way is one way from here to the backend, or to what stands for one.
+type way struct {
+	name string
+	hop  *process // what is measured; nil: nothing stands between
+	open func(ctx context.Context, s scenario) ([]driver, func(), error)
 }
 
-func unary(ctx context.Context, conn grpc.ClientConnInterface) (func(*message) (*message, error), error) {
-	return func(m *message) (*message, error) {
-		reply := new(message)
-		return reply, conn.Invoke(ctx, unaryMethod, m, reply)
-	}, nil
-}
-
-func pingPong(ctx context.Context, conn grpc.ClientConnInterface) (func(*message) (*message, error), error) {
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pingPongMethod)
-	if err != nil {
-		return nil, err
-	}
-	return func(m *message) (*message, error) {
-		if err := stream.SendMsg(m); err != nil {
-			return nil, err
+// calling makes a driver of a function that makes one operation.
+func calling(call func() error) driver {
+	return func(until time.Time, done func(time.Duration)) error {
+		for now := time.Now(); ; {
+			if err := call(); err != nil {
+				return err
+			}
+			before := now
+			now = time.Now()
+			done(now.Sub(before))
+			if !now.Before(until) {
+				return nil
+			}
 		}
-		reply := new(message)
-		return reply, stream.RecvMsg(reply)
-	}, nil
+	}
 }
 
-// sample is what one window showed.
+// sample is what one window showed. Times are per operation.
 type sample struct {
-	rate     float64 // round trips a second
+	rate     float64 // operations a second
 	p50, p99 time.Duration
-	hop      perCall // the proxy's or the bridge's
-	client   perCall // this process's
+	hop      perOperation
+	client   perOperation // this process's
 }
 
-// perCall is what a process used for one round trip.
-type perCall struct {
-	cpu     time.Duration
-	mallocs float64
+type perOperation struct {
+	cpu      time.Duration
+	mallocs  float64
+	requests float64
 }
 
-// sample runs the scenario on a path for the warm-up and the window.
-func (s scenario) sample(ctx context.Context, cfg config, p path) (sample, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// take takes one sample of a scenario on a way.
+func (s scenario) take(ctx context.Context, cfg config, w *way) (_ sample, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second+10*cfg.window)
 	defer cancel()
-	workers := make([]*worker, s.workers)
-	for i := range workers {
-		call, err := s.open(ctx, p.conn)
-		if err != nil {
-			return sample{}, err
-		}
-		workers[i] = &worker{call: call, message: &message{Value: bytes.Repeat([]byte{byte(i)}, cfg.size)}}
-	}
-	if _, err := runAll(workers, cfg.warmup); err != nil {
+	drivers, end, err := w.open(ctx, s)
+	if err != nil {
 		return sample{}, err
 	}
-	hop, err := p.hop.usage()
+	defer end()
+	stop := context.AfterFunc(ctx, end) // frees drivers that hang
+	defer stop()
+	if _, _, err := runAll(drivers, cfg.warmup); err != nil {
+		return sample{}, fmt.Errorf("warming up: %w", err)
+	}
+	if err := cfg.startProfile(s, w); err != nil {
+		return sample{}, err
+	}
+	hop, err := w.hop.usage()
 	if err != nil {
 		return sample{}, err
 	}
 	own := ownUsage()
-	took, err := runAll(workers, cfg.window)
-	own = ownUsage().since(own)
+	latencies, took, err := runAll(drivers, cfg.window)
+	ownAfter := ownUsage()
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := p.hop.usage()
+	after, err := w.hop.usage()
+	if err == nil {
+		err = cfg.endProfile(s, w)
+	}
 	if err != nil {
 		return sample{}, err
 	}
-	return summary(workers, took, after.since(hop), own), nil
-}
-
-func summary(workers []*worker, took time.Duration, hop, own usage) sample {
-	var all []time.Duration
-	for _, w := range workers {
-		all = append(all, w.latencies...)
-	}
-	slices.Sort(all)
-	n := len(all)
-	per := func(u usage) perCall {
-		return perCall{u.cpu / time.Duration(n), float64(u.mallocs) / float64(n)}
-	}
+	slices.Sort(latencies)
+	n := len(latencies)
 	return sample{
 		rate: float64(n) / took.Seconds(),
-		p50:  all[n/2], p99: all[n*99/100],
-		hop: per(hop), client: per(own),
+		p50:  latencies[n/2], p99: latencies[n*99/100],
+		hop: per(n, hop, after), client: per(n, own, ownAfter),
+	}, nil
+}
+
+func per(n int, before, after usage) perOperation {
+	return perOperation{
+		cpu:      (after.CPU - before.CPU) / time.Duration(n),
+		mallocs:  float64(after.Mallocs-before.Mallocs) / float64(n),
+		requests: float64(after.Requests-before.Requests) / float64(n),
 	}
 }
 
-type worker struct {
-	call      func(*message) (*message, error)
-	message   *message
-	latencies []time.Duration
-	err       error
-}
+var errNothing = errors.New("nothing was done in the window")
 
-// runAll lets all workers call for a while, at least once each.
-func runAll(workers []*worker, window time.Duration) (time.Duration, error) {
+// runAll lets all drivers run for a while.
+func runAll(drivers []driver, window time.Duration) ([]time.Duration, time.Duration, error) {
 	var wg sync.WaitGroup
+	errs := make([]error, len(drivers))
+	times := make([][]time.Duration, len(drivers))
 	start := time.Now()
-	for _, w := range workers {
-		wg.Go(func() { w.run(start.Add(window)) })
+	for i, drive := range drivers {
+		wg.Go(func() {
+			errs[i] = drive(start.Add(window), func(d time.Duration) { times[i] = append(times[i], d) })
+		})
 	}
 	wg.Wait()
 	took := time.Since(start)
-	var errs []error
-	for _, w := range workers {
-		errs = append(errs, w.err)
+	all := slices.Concat(times...)
+	err := errors.Join(errs...)
+	if err == nil && len(all) == 0 {
+		err = errNothing
 	}
-	return took, errors.Join(errs...)
+	return all, took, err
 }
 
-func (w *worker) run(until time.Time) {
-	w.latencies = w.latencies[:0]
-	for now := time.Now(); ; {
-		reply, err := w.call(w.message)
-		if err != nil {
-			w.err = err
-			return
+// key names the samples of one scenario on one way.
+type key struct{ scenario, way string }
+
+// results are all samples, one of each round; a way that failed has none from
+// then on, and its error here.
+type results struct {
+	samples map[key][]sample
+	errs    map[key]error
+}
+
+// measure takes one sample of each scenario on each way in each round.
+func measure(ctx context.Context, cfg config, scenarios []scenario, ways map[string]*way) *results {
+	r := &results{samples: map[key][]sample{}, errs: map[key]error{}}
+	for round := range cfg.rounds {
+		for _, s := range scenarios {
+			for _, name := range s.ways {
+				k := key{s.name, name}
+				w := ways[name]
+				if r.errs[k] != nil || w == nil || ctx.Err() != nil || !cfg.measures(k) {
+					continue
+				}
+				got, err := s.take(ctx, cfg, w)
+				if err != nil {
+					r.errs[k] = fmt.Errorf("round %d: %w", round+1, err)
+					cfg.log("%s, %s: %v", s.name, name, r.errs[k])
+					continue
+				}
+				r.samples[k] = append(r.samples[k], got)
+			}
 		}
-		if !bytes.Equal(reply.Value, w.message.Value) {
-			w.err = fmt.Errorf("the echo of %d bytes has %d, or others", len(w.message.Value), len(reply.Value))
-			return
-		}
-		before := now
-		now = time.Now()
-		w.latencies = append(w.latencies, now.Sub(before))
-		if !now.Before(until) {
-			return
-		}
+		cfg.log("round %d of %d", round+1, cfg.rounds)
 	}
+	return r
 }

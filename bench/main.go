@@ -1,9 +1,10 @@
-// Command bench measures what Pollbridge costs: unary and ping-pong RPCs to one
-// gRPC server, natively, through a minimal transparent gRPC proxy, and through
-// Pollbridge on each transport. Server, proxy and bridge are processes of their
-// own, all started here; this one makes the load. Rounds alternate over the
-// paths, and what is printed are medians and medians of the ratios of one
-// round, since machines change speed by more than what is to be seen.
+// Command bench measures Pollbridge beside what else there is: gRPC itself, a
+// minimal transparent gRPC proxy, and the rivals that it installs. Bridge,
+// load and backend are processes of their own. Rounds alternate over the ways,
+// and what is judged are medians of the ratios of one round, since machines
+// change speed by more than what is to be seen. It writes one page in Markdown.
+//
+// Run it from the repository's root; see `go run ./bench -help`.
 package main
 
 import (
@@ -12,64 +13,84 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime/debug"
 	"time"
 )
 
 func main() {
 	if isRole(os.Args) {
-		serveRole(os.Args[2:])
+		serveRole(os.Args[2], os.Args[3:])
 		return
 	}
-	cfg := config{}
+	debug.SetGCPercent(400) // the load should not be what is measured
+	cfg := config{started: time.Now()}
+	out := flag.String("out", "", "file for the page; default: stdout")
+	quick := flag.Bool("quick", false, "fewer and shorter rounds, and no row that takes minutes")
 	flag.IntVar(&cfg.rounds, "rounds", 5, "alternated rounds")
-	flag.DurationVar(&cfg.window, "window", 700*time.Millisecond, "time that a sample is measured")
-	flag.DurationVar(&cfg.warmup, "warmup", 150*time.Millisecond, "load before each sample")
-	flag.IntVar(&cfg.size, "size", 100, "bytes of a message")
+	flag.DurationVar(&cfg.window, "window", 500*time.Millisecond, "time that a sample is measured")
+	flag.StringVar(&cfg.only, "only", "", "comma-separated names of measurements: "+names())
+	flag.BoolVar(&cfg.ownOnly, "own-only", false, "without rivals: nothing is installed")
+	flag.StringVar(&cfg.ways, "ways", "", "comma-separated names of the ways to measure; default: all")
+	flag.StringVar(&cfg.scenarios, "scenarios", "", "regular expression of the scenarios to measure")
+	flag.StringVar(&cfg.profile, "profile", "", "directory for a CPU profile of the bridge's process for each sample on it")
 	flag.Parse()
+	cfg.warmup = cfg.window / 4
+	if *quick {
+		cfg.quick, cfg.rounds, cfg.window, cfg.warmup = true, 2, 250*time.Millisecond, 60*time.Millisecond
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, cfg); err != nil {
+	if err := run(ctx, cfg, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// config says how long to measure.
+// config says what to measure, and for how long.
 type config struct {
+	started        time.Time
+	quick          bool
+	ownOnly        bool // no rivals
 	rounds         int
 	window, warmup time.Duration
-	size           int
+	only           string
+	ways           string
+	scenarios      string
+	cache          string // directory of installed rivals
+	profile        string
 }
 
-func run(ctx context.Context, cfg config) error {
-	lab, err := newLab(ctx)
+// log tells of progress on stderr.
+func (c config) log(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(c.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func run(ctx context.Context, cfg config, out string) error {
+	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err
 	}
-	defer lab.close()
-	samples, err := measure(ctx, cfg, lab)
-	if err != nil {
+	cfg.cache = filepath.Join(cache, "pollbridge-bench")
+	if err := os.MkdirAll(cfg.cache, 0o755); err != nil {
 		return err
 	}
-	report(os.Stdout, cfg, lab, samples)
-	return nil
-}
-
-// measure takes one sample of each scenario on each path in each round.
-func measure(ctx context.Context, cfg config, lab *lab) (map[key][]sample, error) {
-	samples := map[key][]sample{}
-	for round := range cfg.rounds {
-		for _, s := range scenarios {
-			for _, p := range lab.paths {
-				got, err := s.sample(ctx, cfg, p)
-				if err != nil {
-					return nil, fmt.Errorf("round %d, %s, %s: %w", round+1, s.name, p.name, err)
-				}
-				samples[key{s.name, p.name}] = append(samples[key{s.name, p.name}], got)
-			}
+	page := &page{cfg: cfg, load: loadAverage()}
+	for _, m := range measurements {
+		if !m.wanted(cfg) {
+			continue
 		}
+		cfg.log("%s", m.name)
+		page.add(m, m.bounded(ctx, cfg))
 	}
-	return samples, nil
+	if out == "" {
+		page.write(os.Stdout)
+		return nil
+	}
+	f, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	page.write(f)
+	return f.Close()
 }
-
-type key struct{ scenario, path string }

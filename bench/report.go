@@ -1,74 +1,116 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
-// proxyPath is the path that others are compared with.
-const proxyPath = "grpc-go proxy"
+// page is the report.
+type page struct {
+	cfg    config
+	load   string // of the machine when it began
+	claims []claim
+	tables []string
+	notes  []string
+}
 
-const nativePath = "native"
-
-// report prints a table in Markdown.
-func report(w io.Writer, cfg config, lab *lab, samples map[key][]sample) {
-	fmt.Fprintf(w, "%s, %d CPUs, %s/%s. Messages of %d bytes, one session or connection; medians of %d rounds of %v.\n",
-		runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, cfg.size, cfg.rounds, cfg.window)
-	fmt.Fprintln(w, "The hop is the proxy or the bridge. Compare ratios, not figures of two runs.")
-	for _, s := range scenarios {
-		fmt.Fprintf(w, "\n| %s | calls/s | x native | x proxy | p50 | p99 | hop CPU | x proxy | hop mallocs | client CPU |\n", s.name)
-		fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-		for _, p := range lab.paths {
-			row(w, p, samples, s.name)
+func (p *page) add(m measurement, f *found) {
+	p.claims = append(p.claims, f.claims...)
+	p.tables = append(p.tables, f.tables...)
+	p.notes = append(p.notes, f.notes...)
+	for _, row := range m.rows {
+		if !slices.ContainsFunc(f.claims, func(c claim) bool { return c.row == row }) {
+			p.claims = append(p.claims, claim{row: row, what: "all", value: none, must: none, goal: none})
 		}
 	}
 }
 
-func row(w io.Writer, p path, samples map[key][]sample, scenario string) {
-	own := samples[key{scenario, p.name}]
-	native := samples[key{scenario, nativePath}]
-	proxy := samples[key{scenario, proxyPath}]
-	rate := func(s sample) float64 { return s.rate }
-	hopCPU := func(s sample) float64 { return float64(s.hop.cpu) }
-
-	hop, hopRatio, mallocs := "", "", ""
-	if p.hop != nil {
-		hop = micros(median(own, hopCPU))
-		hopRatio = fmt.Sprintf("%.2f", medianRatio(own, proxy, hopCPU))
-		mallocs = fmt.Sprintf("%.0f", median(own, func(s sample) float64 { return s.hop.mallocs }))
+func (p *page) write(w io.Writer) {
+	fmt.Fprintln(w, "# Benchmarks")
+	fmt.Fprintf(w, "\nWritten by `make bench` on %s in %.0f s: %s, %s/%s, %d CPUs (%s), load average at the start %s.\n",
+		p.cfg.started.UTC().Format(time.DateOnly), time.Since(p.cfg.started).Seconds(),
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel(), p.load)
+	fmt.Fprintf(w, "Revision %s. Medians of %d alternated rounds of %v. %s\n", revision(), p.cfg.rounds, p.cfg.window, rivalVersions)
+	fmt.Fprint(w, preface)
+	fmt.Fprintln(w, "\n## Rows")
+	fmt.Fprintln(w, "\n| # | work | figure | measured | must | goal | |")
+	fmt.Fprintln(w, "|--:|---|---|--:|--:|--:|---|")
+	slices.SortStableFunc(p.claims, func(a, b claim) int { return a.row - b.row })
+	for i, c := range p.claims {
+		number, title := "", ""
+		if i == 0 || p.claims[i-1].row != c.row {
+			number, title = fmt.Sprint(c.row), rowTitles[c.row]
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", number, title, c.what, c.figure(), c.bound(c.must), c.bound(c.goal), c.verdict())
 	}
-	fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %s | %s | %s | %s | %s | %s |\n", p.name,
-		median(own, rate), medianRatio(own, native, rate), medianRatio(own, proxy, rate),
-		micros(median(own, func(s sample) float64 { return float64(s.p50) })),
-		micros(median(own, func(s sample) float64 { return float64(s.p99) })),
-		hop, hopRatio, mallocs,
-		micros(median(own, func(s sample) float64 { return float64(s.client.cpu) })))
+	p.writeReasons(w)
+	if len(p.notes) > 0 {
+		fmt.Fprintln(w, "\n## Not measured, and why")
+		for _, n := range p.notes {
+			fmt.Fprintf(w, "\n- %s", strings.ReplaceAll(n, "\n", "; "))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w, "\n## All figures")
+	for _, t := range p.tables {
+		fmt.Fprintf(w, "\n%s", t)
+	}
+	fmt.Fprintf(w, "\n%s", leftOut)
 }
 
-func micros(ns float64) string { return fmt.Sprintf("%.1f µs", ns/float64(time.Microsecond)) }
-
-func median(samples []sample, of func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
+// writeReasons explains each row that misses its must.
+func (p *page) writeReasons(w io.Writer) {
+	missing := map[int]bool{}
+	for _, c := range p.claims {
+		if c.verdict() == "**misses its must**" {
+			missing[c.row] = true
+		}
 	}
-	return middle(values)
+	if len(missing) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\n## Why rows miss their must")
+	for row := range len(rowTitles) + 1 {
+		if missing[row] {
+			reason := reasons[row]
+			if reason == "" {
+				reason = "No reason is known yet."
+			}
+			fmt.Fprintf(w, "\n- **%d.** %s", row, reason)
+		}
+	}
+	fmt.Fprintln(w)
 }
 
-// medianRatio is the median of the ratios within a round.
-func medianRatio(samples, base []sample, of func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i := range samples {
-		values[i] = of(samples[i]) / of(base[i])
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
 	}
-	return middle(values)
+	return strings.Join(strings.Fields(string(b))[:3], " ")
 }
 
-func middle(values []float64) float64 {
-	slices.Sort(values)
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
+func cpuModel() string {
+	b, _ := os.ReadFile("/proc/cpuinfo") // none on other systems
+	for line := range bytes.Lines(b) {
+		if key, value, ok := bytes.Cut(line, []byte(":")); ok && strings.TrimSpace(string(key)) == "model name" {
+			return strings.TrimSpace(string(value))
+		}
+	}
+	return "unknown model"
+}
+
+func revision() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -2,166 +2,170 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/wrapperspb"
+	"github.com/coder/websocket"
 
 	"github.com/pollbridge/pollbridge/bridge"
 )
 
-// roleArg is the first argument of a child; its role and the server's address
+// roleArg is the first argument of a child; its role and the role's arguments
 // follow.
 const roleArg = "role"
 
 func isRole(args []string) bool { return len(args) > 2 && args[1] == roleArg }
 
-// serveRole is a child's main: it prints its address, then what it has used
-// for each line that it reads, until its stdin ends.
-func serveRole(args []string) {
-	role, backend := args[0], args[1]
+// requests counts what the bridge and the bare servers were asked.
+var requests atomic.Uint64
+
+// serveRole is a child's main: it prints its address, then answers the
+// questions on its stdin until that ends.
+func serveRole(role string, args []string) {
+	if rate := os.Getenv("BENCH_MEMPROFILERATE"); rate != "" {
+		runtime.MemProfileRate, _ = strconv.Atoi(rate)
+	}
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err == nil {
-		switch role {
-		case "server":
-			go newServer().Serve(lis)
-		case "proxy":
-			err = serveProxy(lis, backend)
-		case "bridge":
-			err = serveBridge(lis, backend)
-		}
+		err = serve(lis, role, args)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %s: %v\n", role, err)
 		os.Exit(1)
 	}
 	fmt.Println(lis.Addr())
+	answers := json.NewEncoder(os.Stdout)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		u := ownUsage()
-		fmt.Println(int64(u.cpu), u.mallocs)
+		_ = answers.Encode(answer(lines.Text())) // the parent is gone: so is stdin
 	}
+}
+
+func serve(lis net.Listener, role string, args []string) error {
+	switch role {
+	case "backend":
+		go newBackend().Serve(lis)
+		return nil
+	case "proxy":
+		return serveProxy(lis, args[0])
+	case "bridge":
+		return serveBridge(lis, args)
+	case "bare":
+		serveHTTP(lis, http.HandlerFunc(bare))
+		return nil
+	}
+	return fmt.Errorf("no such role")
+}
+
+// answer carries out one question.
+func answer(question string) any {
+	command, arg, _ := strings.Cut(question, " ")
+	switch command {
+	case "collect":
+		runtime.GC()
+		runtime.GC() // what finalizers and pools let go of
+		debug.FreeOSMemory()
+	case "profile": // of CPU, into a file, until the next profile
+		pprof.StopCPUProfile()
+		if arg != "" {
+			if f, err := os.Create(arg); err == nil {
+				_ = pprof.StartCPUProfile(f)
+			}
+		}
+	case "lookup": // a profile of another kind into a file: KIND=FILE
+		kind, file, _ := strings.Cut(arg, "=")
+		if f, err := os.Create(file); err == nil {
+			_ = pprof.Lookup(kind).WriteTo(f, 0)
+			_ = f.Close()
+		}
+	}
+	return ownUsage()
 }
 
 func ownUsage() usage {
 	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		panic(err)
-	}
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // cannot fail
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return usage{time.Duration(r.Utime.Nano() + r.Stime.Nano()), m.Mallocs}
+	u := usage{
+		CPU: time.Duration(r.Utime.Nano() + r.Stime.Nano()), Mallocs: m.Mallocs,
+		Requests: requests.Load(), Goroutines: runtime.NumGoroutine(),
+	}
+	u.RSS, u.PeakRSS, _ = residentMemory(os.Getpid())
+	return u
 }
 
-func serveBridge(lis net.Listener, backend string) error {
-	server, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: backend}}})
+// serveBridge serves as `bridge serve` does. args: the backend, and a
+// certificate's and key's file for TLS.
+func serveBridge(lis net.Listener, args []string) error {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(400)
+	}
+	server, err := bridge.New(bridge.Config{
+		Backends:    []bridge.Backend{{Target: args[0]}},
+		MaxSessions: 100_000, MaxSessionsPerPrincipal: 100_000,
+	})
 	if err != nil {
 		return err
 	}
-	go func() { _ = http.Serve(lis, server) }() // until the process ends
+	if len(args) < 3 {
+		serveHTTP(lis, server)
+		return nil
+	}
+	s := newHTTPServer(server)
+	go func() { _ = s.ServeTLS(lis, args[1], args[2]) }() // until the process ends
 	return nil
 }
 
-// Methods of the server, which echoes.
-const (
-	unaryMethod    = "/bench.Echo/Unary"
-	pingPongMethod = "/bench.Echo/PingPong"
-)
-
-type message = wrapperspb.BytesValue
-
-func newServer() *grpc.Server {
-	server := grpc.NewServer()
-	server.RegisterService(&grpc.ServiceDesc{
-		ServiceName: "bench.Echo",
-		Methods: []grpc.MethodDesc{{
-			MethodName: "Unary",
-			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-				m := new(message)
-				return m, decode(m)
-			},
-		}},
-		Streams: []grpc.StreamDesc{{
-			StreamName: "PingPong", ServerStreams: true, ClientStreams: true,
-			Handler: func(_ any, stream grpc.ServerStream) error { return pump[message](stream, stream) },
-		}},
-	}, nil)
-	return server
+func serveHTTP(lis net.Listener, h http.Handler) {
+	s := newHTTPServer(h)
+	go func() { _ = s.Serve(lis) }() // until the process ends
 }
 
-// serveProxy serves what a transparent proxy in Go costs at the least: any
-// method, bytes passed on by reference, one connection to the server.
-func serveProxy(lis net.Listener, backend string) error {
-	conn, err := grpc.NewClient("passthrough:"+backend, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func newHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			h.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+}
+
+// bare echoes POSTs and WebSocket messages with nothing between: the floor
+// that the libraries set.
+func bare(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			_, _ = w.Write(body)
+		}
+		return
+	}
+	c, err := websocket.Accept(w, r, nil)
 	if err != nil {
-		return err
+		return
 	}
-	forward := func(_ any, in grpc.ServerStream) error {
-		method, ok := grpc.MethodFromServerStream(in)
-		if !ok {
-			return status.Error(codes.Internal, "no method")
-		}
-		ctx, cancel := context.WithCancel(in.Context())
-		defer cancel()
-		md, _ := metadata.FromIncomingContext(ctx)
-		desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-		out, err := conn.NewStream(metadata.NewOutgoingContext(ctx, md), desc, method, grpc.ForceCodecV2(raw{}))
-		if err != nil {
-			return err
-		}
-		go func() {
-			if err := errors.Join(pump[frame](out, in), out.CloseSend()); err != nil {
-				cancel()
-			}
-		}()
-		err = pump[frame](in, out)
-		in.SetTrailer(out.Trailer())
-		return err
-	}
-	go grpc.NewServer(grpc.UnknownServiceHandler(forward), grpc.ForceServerCodecV2(raw{})).Serve(lis)
-	return nil
-}
-
-// pump copies messages until from ends.
-func pump[T any](to interface{ SendMsg(any) error }, from interface{ RecvMsg(any) error }) error {
+	defer c.CloseNow()
 	for {
-		m := new(T)
-		if err := from.RecvMsg(m); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+		kind, message, err := c.Read(r.Context())
+		if err != nil {
+			return
 		}
-		if err := to.SendMsg(m); err != nil {
-			return err
+		if err := c.Write(r.Context(), kind, message); err != nil {
+			return
 		}
 	}
-}
-
-// frame is a message unread.
-type frame struct{ data mem.BufferSlice }
-
-// raw is a codec that passes bytes on.
-type raw struct{}
-
-func (raw) Name() string { return "proto" }
-
-func (raw) Marshal(v any) (mem.BufferSlice, error) { return v.(*frame).data, nil }
-
-func (raw) Unmarshal(data mem.BufferSlice, v any) error {
-	data.Ref()
-	v.(*frame).data = data
-	return nil
 }

@@ -89,7 +89,8 @@ var rules = []rule{
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "conformance", own: []string{"bridge", "client", "conformance/..."}, others: []string{grpc, protobuf}},
-	{path: "bench", own: []string{"bridge", "client", "bench/..."}, others: []string{grpc, protobuf}},
+	{path: "bench", own: []string{"bridge", "client", "bench/..."}, others: []string{grpc, protobuf, websocket}},
+	{path: "bench/light", own: []string{"internal/wire"}},
 }
 
 // testsOnly lists packages that only tests import.

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// measures tells whether the flags want a sample.
+func (c config) measures(k key) bool {
+	if c.ways != "" && !slices.Contains(strings.Split(c.ways, ","), k.way) {
+		return false
+	}
+	matched, err := regexp.MatchString(c.scenarios, k.scenario)
+	return matched || err != nil
+}
+
+// startProfile has a role's process profile itself for a sample.
+func (c config) startProfile(s scenario, w *way) error {
+	if c.profile == "" || w.hop == nil || w.hop.lines == nil {
+		return nil
+	}
+	var u usage
+	return w.hop.ask("profile "+c.profileName(s, w, "cpu"), &u)
+}
+
+// endProfile ends what startProfile began, and writes where the process has
+// allocated since it began.
+func (c config) endProfile(s scenario, w *way) error {
+	if c.profile == "" || w.hop == nil || w.hop.lines == nil {
+		return nil
+	}
+	var u usage
+	if err := w.hop.ask("profile", &u); err != nil {
+		return err
+	}
+	return w.hop.ask("lookup allocs="+c.profileName(s, w, "allocs"), &u)
+}
+
+func (c config) profileName(s scenario, w *way, kind string) string {
+	name := strings.NewReplacer(" ", "-", ",", "", "/", "-").Replace(s.name + "." + w.name + "." + kind)
+	return filepath.Join(c.profile, name)
+}
