@@ -146,10 +146,10 @@ need_node() {
   [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MIN" ]
 }
 
-# npm_packages installs jsclient's packages, when the lock file changed only.
+# npm_packages FOLDER installs a folder's packages, when its lock file changed only.
 npm_packages() {
   local stamp=node_modules/.stamp
-  cd jsclient
+  cd "$1"
   cmp -s package-lock.json "$stamp" && return
   echo "installing npm packages"
   npm ci --no-audit --no-fund
@@ -232,7 +232,7 @@ generated() {
 part_conformance() {
   step 'conformance of the Go client' 60 conformance/run.sh ws longpoll
   need_node || { leave_out 'conformance of the JavaScript client' "no Node $NODE_MIN or later"; return; }
-  step 'npm packages' 30 npm_packages
+  step 'npm packages' 30 npm_packages jsclient
   step 'conformance of the JavaScript client' 60 conformance/run.sh node-ws node-longpoll
 }
 
@@ -257,7 +257,7 @@ fuzz_targets() {
 
 part_js() {
   need_node || { leave_out js "no Node $NODE_MIN or later"; return; }
-  step 'npm packages' 30 npm_packages
+  step 'npm packages' 30 npm_packages jsclient
   step 'js check' 30 npm_run check
   step 'js package' 30 npm_run package
   step 'js unit test' 60 npm_run test
@@ -268,7 +268,10 @@ part_js() {
 part_browser() {
   need_node || { leave_out browser "no Node $NODE_MIN or later"; return; }
   need chromium chromium || { leave_out browser 'no chromium, and not root on Debian to install it'; return; }
-  step 'npm packages' 30 npm_packages
+  step 'npm packages' 30 npm_packages jsclient
+  step 'npm packages of examples/chat' 30 npm_packages examples/chat
+  step 'npm packages of examples/react' 30 npm_packages examples/react
+  step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 300 npm_run test:browser
 }
 

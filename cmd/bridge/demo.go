@@ -32,6 +32,7 @@ Ctrl-C ends the demo.
 
 func newDemo() *cobra.Command {
 	var listen string
+	var origins []string
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a demo: a gRPC server, a bridge and a web page",
@@ -45,16 +46,17 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 			if _, err := config.Address(listen); err != nil {
 				return &usageError{fmt.Errorf("--listen: %w", err)}
 			}
-			return runDemo(listen, command.OutOrStdout(), command.ErrOrStderr())
+			return runDemo(listen, origins, command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}
 	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDR` to serve the page on; port 0 picks a free one")
+	command.Flags().StringArrayVar(&origins, "allow-origin", nil, "web `ORIGIN` such as http://localhost:3000 whose pages may call the demo too")
 	return command
 }
 
 // runDemo runs everything in this process, with a real gRPC channel over
 // loopback TCP between the bridge and the server behind it.
-func runDemo(listen string, out, errOut io.Writer) error {
+func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tuneMemory(logger)
 
@@ -75,10 +77,11 @@ func runDemo(listen string, out, errOut io.Writer) error {
 	server, err := bridge.New(bridge.Config{
 		Backends:     []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
 		AllowMethods: []string{"*", "grpc.reflection.*"}, // for "bridge call"
+		AllowOrigins: origins,
 		Logger:       logger,
 	})
 	if err != nil {
-		return err
+		return &usageError{err} // nothing else in it could be wrong
 	}
 	h := &host{
 		bridge:       server,

@@ -57,6 +57,14 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDemo_badOrigin holds that a wrong flag is named before anything listens.
+func TestDemo_badOrigin(t *testing.T) {
+	out, errOut, code := runOnce(t, "", "demo", "--allow-origin", "app.example/path")
+	if code != exitUsage || out != "" || !strings.Contains(errOut, "app.example/path") {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, out, errOut)
+	}
+}
+
 // TestCheckFails holds what a check says where nothing is, and where something
 // else is.
 func TestCheckFails(t *testing.T) {

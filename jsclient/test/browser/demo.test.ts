@@ -1,38 +1,25 @@
 // Drives the demo's page as a person would, in Chromium, against `bridge demo`.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { type Demo, startDemo } from "../demobridge.js";
+import { launchChromium } from "./chromium.js";
 
 const transports = ["auto", "ws", "longpoll"] as const;
 
-let demo: ChildProcess;
+let demo: Demo;
 let url: string;
 let browser: Browser;
 
 before(async () => {
-  // A group of its own: `go run` does not pass signals on to what it runs.
-  demo = spawn("go", ["run", "./cmd/bridge", "demo", "--listen", "127.0.0.1:0"], {
-    cwd: "..",
-    detached: true,
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const ended = once(demo, "exit").then(() => Promise.reject(new Error("the demo ended before it listened")));
-  const [line] = (await Promise.race([once(createInterface({ input: demo.stdout! }), "line"), ended])) as [string];
-  match(line, /^listening on http:\/\//);
-  url = line.slice("listening on ".length);
-  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  [demo, browser] = await Promise.all([startDemo(), launchChromium()]);
+  url = demo.url;
 });
 
 after(async () => {
   await browser?.close();
-  if (demo?.pid === undefined || demo.exitCode !== null) return;
-  process.kill(-demo.pid, "SIGTERM");
-  await once(demo, "exit");
+  await demo?.stop();
 });
 
 /** What Chromium says of a WebSocket that is cut while it opens. */
