@@ -17,6 +17,7 @@ func (b Backend) pool(c Config) backend.Config {
 		ServiceConfig: b.ServiceConfig,
 		ReadyTimeout:  b.ReadyTimeout,
 		MaxStreams:    b.MaxConcurrentStreams,
+		PerSession:    b.ChannelPerSession,
 		MaxMessage:    c.MaxMessageBytes,
 		UserAgent:     "pollbridge/" + Version(),
 		DialOptions:   b.DialOptions,

@@ -136,6 +136,11 @@ type Backend struct {
 	// what the backend itself states. Another one is dialled at 80 % of it.
 	// Default: 1,000.
 	MaxConcurrentStreams int
+	// ChannelPerSession gives each session a gRPC channel of its own, dialled
+	// with its first RPC and closed with the session, for backends that keep
+	// state by connection. Not with ClientConn. Default: sessions share
+	// channels, each pinned to one.
+	ChannelPerSession bool
 	// DialOptions are applied after the bridge's own.
 	DialOptions []grpc.DialOption
 }

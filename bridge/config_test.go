@@ -65,6 +65,7 @@ var backendFields = map[string]fieldCase{
 	"ServiceConfig":        {bad: backends(bridge.Backend{Target: "x:1", ServiceConfig: "{"}), field: "Backends[0].ServiceConfig"},
 	"ReadyTimeout":         {bad: backends(bridge.Backend{Target: "x:1", ReadyTimeout: -1}), field: "Backends[0].ReadyTimeout", defaulted: true},
 	"MaxConcurrentStreams": {bad: backends(bridge.Backend{Target: "x:1", MaxConcurrentStreams: -1}), field: "Backends[0].MaxConcurrentStreams", defaulted: true},
+	"ChannelPerSession":    {bad: backends(bridge.Backend{ClientConn: &grpc.ClientConn{}, ChannelPerSession: true}), field: "Backends[0].ChannelPerSession"},
 	"DialOptions":          {},
 }
 

@@ -28,16 +28,17 @@ func (s *Server) handle(st *session.Stream) {
 	s.metrics.started.Inc()
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
-	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), who: who})
+	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who})
 	st.End(end)
 	s.metrics.completed(end.Status, time.Since(began))
 }
 
 // rpc is what is known of an RPC when it begins.
 type rpc struct {
-	open    *wire.Open
-	session string
-	who     *identity // nil: nothing but an address is known
+	open        *wire.Open
+	session     string
+	sessionDone <-chan struct{}
+	who         *identity // nil: nothing but an address is known
 }
 
 // serve runs one RPC to its end. It returns when both pumps have.
@@ -52,7 +53,8 @@ func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 		r.who.forward(md)
 	}
 	opts := backend.CallOptions{
-		Key:            r.session,
+		Session:        r.session,
+		SessionDone:    r.sessionDone,
 		Compression:    r.open.Compression,
 		ContentSubtype: r.open.ContentSubtype,
 		WaitForReady:   r.open.WaitForReady,

@@ -99,6 +99,9 @@ func (b Backend) validate(p *problems, at string) {
 	if b.ServiceConfig != "" && !json.Valid([]byte(b.ServiceConfig)) {
 		p.add(at+"ServiceConfig", "not valid JSON")
 	}
+	if b.ChannelPerSession && b.ClientConn != nil {
+		p.add(at+"ChannelPerSession", "the bridge dials no channel beside ClientConn")
+	}
 	p.duration(at+"ReadyTimeout", b.ReadyTimeout, time.Millisecond, time.Hour)
 	p.number(at+"MaxConcurrentStreams", int64(b.MaxConcurrentStreams), 1, 1<<31-1)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/bridge"
@@ -283,6 +285,53 @@ func TestBackends_longestPrefixWins(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestChannelPerSession: a session's channel is its own, and ends with it.
+func TestChannelPerSession(t *testing.T) {
+	each(t, func(t *testing.T, choice []string) {
+		open := new(atomic.Int64)
+		other := testsvc.New(grpc.StatsHandler(connections{open}))
+		defer other.Stop()
+		w := newWorld(t, choice, bridge.Config{Backends: []bridge.Backend{
+			{Name: "other", GRPCServer: other.GRPC, Services: []string{"pollbridge.test."}, ChannelPerSession: true},
+		}})
+		call := func(ch *client.Channel) {
+			if _, err := echopb.NewEchoClient(ch).Unary(t.Context(), new(echopb.Request)); err != nil {
+				t.Error(err)
+			}
+		}
+		second := w.Client(t, client.Config{Transports: choice})
+		for range 3 {
+			call(w.Bridged)
+			call(second)
+		}
+		if n := open.Load(); n != 3 {
+			t.Errorf("%d connections, want the shared one and one for each of 2 sessions", n)
+		}
+		check(t, second.Close())
+		synctest.Wait()
+		if n := open.Load(); n != 2 {
+			t.Errorf("%d connections after the end of a session, want 2", n)
+		}
+		call(w.Bridged)
+	})
+}
+
+// connections counts a server's open connections.
+type connections struct{ open *atomic.Int64 }
+
+func (connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (connections) HandleRPC(context.Context, stats.RPCStats)                         {}
+
+func (c connections) HandleConn(_ context.Context, s stats.ConnStats) {
+	switch s.(type) {
+	case *stats.ConnBegin:
+		c.open.Add(1)
+	case *stats.ConnEnd:
+		c.open.Add(-1)
+	}
 }
 
 // TestFirstRPC_late makes a channel's first RPC before and after the bridge has

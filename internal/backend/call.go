@@ -16,8 +16,11 @@ import (
 
 // CallOptions are a call's own.
 type CallOptions struct {
-	// Key pins the call's channel: calls of one key share it.
-	Key string
+	// Session pins the call's channel: calls of one session share it.
+	Session string
+	// SessionDone is closed when the session is over, and its own channels are
+	// closed with it. Only with Config.PerSession.
+	SessionDone <-chan struct{}
 	// Compression names the compressor of the messages sent, e.g. "gzip".
 	// Empty: none. Received ones may be in gzip either way: gRPC says so to
 	// the backend, as it does for each compressor that is linked in.
@@ -73,6 +76,7 @@ func (p *Pool) options(o CallOptions) []grpc.CallOption {
 // RPC to the channel, and then all the time it needs.
 type turn struct {
 	pool   *Pool
+	group  *group
 	ch     *channel
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -81,11 +85,11 @@ type turn struct {
 }
 
 func (p *Pool) take(ctx context.Context, md metadata.MD, o CallOptions) (*turn, error) {
-	ch, err := p.acquire(o.Key)
+	group, ch, err := p.acquire(o)
 	if err != nil {
 		return nil, &NotTakenError{status.New(codes.Unavailable, err.Error())}
 	}
-	t := &turn{pool: p, ch: ch}
+	t := &turn{pool: p, group: group, ch: ch}
 	t.ctx, t.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
 	if !o.WaitForReady {
 		t.limit = time.AfterFunc(p.cfg.ReadyTimeout, func() { t.cancel(errNotReady) })
@@ -124,7 +128,7 @@ func (t *turn) leave() {
 	}
 	t.endWait()
 	t.cancel(errCallClosed)
-	t.pool.release(t.ch)
+	t.pool.release(t.group, t.ch)
 }
 
 // Start begins an RPC of the given method ("/pkg.Service/Method"). It waits

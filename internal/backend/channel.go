@@ -105,6 +105,11 @@ func (c *channel) current() connectivity.State { return connectivity.State(c.sta
 
 func (c *channel) ready() bool { return c.current() == connectivity.Ready }
 
+// hasRoom tells whether a channel is below 80 % of its limit.
+func (c *channel) hasRoom() bool {
+	return int64(c.streams)*10 < int64(c.limit.Load())*8
+}
+
 // live is the state at this moment, which watch may not have seen yet.
 func (c *channel) live() connectivity.State {
 	if s, ok := c.cc.(stateful); ok {

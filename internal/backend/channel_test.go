@@ -212,7 +212,7 @@ func TestPool_growsAndShrinks(t *testing.T) {
 		var calls []*backend.Call
 		open := func(n int) {
 			for range n {
-				c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{Key: "k"})
+				c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{Session: "k"})
 				send(t, c, testsvc.Request(1, 1))
 				recv(t, c)
 				calls = append(calls, c)
@@ -257,7 +257,7 @@ func TestPool_pinsKeys(t *testing.T) {
 			before := p.Streams()
 			var calls []*backend.Call
 			for range 5 {
-				calls = append(calls, start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{Key: key}))
+				calls = append(calls, start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{Session: key}))
 			}
 			for i, n := range p.Streams() {
 				if n != before[i] {

@@ -33,6 +33,10 @@ type Config struct {
 	MaxStreams int
 	MaxMessage int // bytes, both ways; 16 MiB
 
+	// PerSession gives each session channels of its own, which are closed with
+	// it. Not with ClientConn.
+	PerSession bool
+
 	UserAgent   string
 	DialOptions []grpc.DialOption // applied last
 	Logger      *slog.Logger      // default: discard

@@ -13,7 +13,7 @@ func (p *Pool) Streams() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var n []int
-	for _, c := range p.channels {
+	for _, c := range p.shared.channels {
 		n = append(n, c.streams)
 	}
 	return n
@@ -24,7 +24,7 @@ func (p *Pool) Limits() []uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var n []uint32
-	for _, c := range p.channels {
+	for _, c := range p.shared.channels {
 		n = append(n, c.limit.Load())
 	}
 	return n
@@ -34,11 +34,11 @@ func (p *Pool) Limits() []uint32 {
 func (p *Pool) Grow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.grow()
+	p.shared.grow()
 }
 
 // ClientConn is the first channel's.
-func (p *Pool) ClientConn() grpc.ClientConnInterface { return p.channels[0].cc }
+func (p *Pool) ClientConn() grpc.ClientConnInterface { return p.shared.channels[0].cc }
 
 // WaitReady waits until the first channel is ready.
 func (p *Pool) WaitReady() {
@@ -56,7 +56,7 @@ func (p *Pool) WaitFailed() {
 }
 
 func (p *Pool) wait(is func(connectivity.State) bool) {
-	c := p.channels[0]
+	c := p.shared.channels[0]
 	for !is(connectivity.State(c.state.Load())) {
 		s := c.cc.(stateful).GetState()
 		if !is(s) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -16,13 +18,8 @@ import (
 // inMemory is the size of the pipes to a server in this process.
 const inMemory = 256 << 10
 
-// Pool is a backend's channels. Each key, which is a session, is pinned to one
-// of them as long as it has room. A channel is full at 80 % of the streams
-// that the backend allows on a connection; when all are, another is dialled,
-// and the latest is given up when the others suffice at half load.
-//
-// One channel has one HTTP/2 connection to each of the target's addresses, and
-// the limit is that of the address that last connected.
+// Pool is a backend's channels. All sessions share them, or each has its own
+// (Config.PerSession).
 type Pool struct {
 	cfg    Config
 	dial   dialer
@@ -30,20 +27,23 @@ type Pool struct {
 	base   []grpc.CallOption
 	server *inProcess // nil unless Config.Server
 
-	mu       sync.Mutex
-	channels []*channel
-	nextID   uint64
-	closed   bool
+	mu     sync.Mutex
+	shared *group
+	own    map[string]*group // by session, with Config.PerSession
+	nextID uint64
+	closed bool
+	done   chan struct{} // closed with the Pool
+	guests sync.WaitGroup
 }
 
 // New makes a Pool with its first channel, which begins to connect. The error
 // names what of the Config cannot be used.
 func New(cfg Config) (*Pool, error) {
 	cfg = cfg.withDefaults()
-	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg)}
+	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{})}
 	switch {
 	case cfg.ClientConn != nil:
-		p.channels = []*channel{wrapChannel(cfg, cfg.ClientConn)}
+		p.shared = &group{pool: p, channels: []*channel{wrapChannel(cfg, cfg.ClientConn)}}
 		return p, nil
 	case cfg.Server != nil:
 		p.server = serveInProcess(cfg.Server)
@@ -52,14 +52,13 @@ func New(cfg Config) (*Pool, error) {
 	case cfg.Target == "":
 		return nil, errors.New("backend: no target")
 	}
-	first, err := dialChannel(p.cfg, p.nextID, p.dial)
-	if err != nil {
+	var err error
+	if p.shared, err = p.newGroup(); err != nil {
 		if p.server != nil {
 			p.server.close()
 		}
 		return nil, err
 	}
-	p.channels = []*channel{first}
 	return p, nil
 }
 
@@ -70,12 +69,7 @@ func (p *Pool) Name() string { return p.cfg.Name }
 func (p *Pool) Ready() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.channels {
-		if c.ready() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.shared.channels, (*channel).ready)
 }
 
 // States counts the channels by state.
@@ -83,8 +77,10 @@ func (p *Pool) States() map[connectivity.State]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := map[connectivity.State]int{}
-	for _, c := range p.channels {
-		n[c.current()]++
+	for _, g := range p.groups() {
+		for _, c := range g.channels {
+			n[c.current()]++
+		}
 	}
 	return n
 }
@@ -92,130 +88,90 @@ func (p *Pool) States() map[connectivity.State]int {
 // Close ends every call and channel, and waits for the goroutines.
 func (p *Pool) Close() error {
 	p.mu.Lock()
-	channels := p.channels
-	p.channels, p.closed = nil, true
-	p.mu.Unlock()
-	var errs []error
-	for _, c := range channels {
-		errs = append(errs, c.close())
+	if p.closed {
+		p.mu.Unlock()
+		return nil
 	}
+	p.closed = true
+	close(p.done)
+	p.mu.Unlock()
+	p.guests.Wait()
+	err := p.shared.close()
 	if p.server != nil {
 		p.server.close()
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 var errClosed = errors.New("backend: pool is closed")
 
 // acquire picks the channel for a new stream, and counts it.
-func (p *Pool) acquire(key string) (*channel, error) {
+func (p *Pool) acquire(o CallOptions) (*group, *channel, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, errClosed
+		return nil, nil, errClosed
 	}
-	c := p.pick(key)
+	g := p.shared
+	if p.cfg.PerSession {
+		var err error
+		if g, err = p.groupOf(o); err != nil {
+			return nil, nil, err
+		}
+	}
+	c := g.pick(o.Session)
 	c.streams++
-	return c, nil
+	return g, c, nil
 }
 
-// pick prefers, in this order, the key's own among the ready channels with
-// room, the least loaded ready one, and the least loaded one.
-func (p *Pool) pick(key string) *channel {
-	if c := p.channels[0]; len(p.channels) == 1 && p.hasRoom(c) {
-		return c
+// groupOf is a session's own group, which lives as long as the session. p.mu is
+// held.
+func (p *Pool) groupOf(o CallOptions) (*group, error) {
+	if g := p.own[o.Session]; g != nil {
+		return g, nil
 	}
-	own := p.pinned(key)
-	if own == nil {
-		p.grow()
-		return p.leastLoaded()
-	}
-	return own
-}
-
-// pinned is, of the ready channels with room, the one that the key hashes
-// highest with: a channel that comes or goes moves no other keys than its own.
-func (p *Pool) pinned(key string) *channel {
-	var best *channel
-	var most uint64
-	for _, c := range p.channels {
-		if !c.ready() || !p.hasRoom(c) {
-			continue
-		}
-		if h := maphash.Comparable(p.seed, pin{key, c.id}); best == nil || h > most {
-			best, most = c, h
-		}
-	}
-	return best
-}
-
-type pin struct {
-	key string
-	id  uint64
-}
-
-func (p *Pool) leastLoaded() *channel {
-	best := p.channels[0]
-	for _, c := range p.channels[1:] {
-		if c.ready() == best.ready() && c.streams < best.streams || c.ready() && !best.ready() {
-			best = c
-		}
-	}
-	return best
-}
-
-// hasRoom tells whether a channel is below 80 % of its limit.
-func (p *Pool) hasRoom(c *channel) bool {
-	return int64(c.streams)*10 < int64(c.limit.Load())*8
-}
-
-// grow dials another channel, when all are full but none is on its way.
-func (p *Pool) grow() {
-	if p.cfg.ClientConn != nil {
-		return
-	}
-	for _, c := range p.channels {
-		if !c.ready() {
-			return
-		}
-	}
-	p.nextID++
-	c, err := dialChannel(p.cfg, p.nextID, p.dial)
+	g, err := p.newGroup()
 	if err != nil {
-		p.cfg.Logger.Error("backend channel not added", "backend", p.cfg.Name, "err", err)
-		return
+		return nil, err
 	}
-	p.channels = append(p.channels, c)
+	p.own[o.Session] = g
+	p.guests.Go(func() {
+		select {
+		case <-o.SessionDone:
+		case <-p.done:
+		}
+		p.mu.Lock()
+		delete(p.own, o.Session)
+		p.mu.Unlock()
+		_ = g.close() // of channels that are ours: it does not fail
+	})
+	return g, nil
 }
 
-// release uncounts a stream, and closes the latest channel when it is idle and
-// the others are at most half full.
-func (p *Pool) release(c *channel) {
+// release uncounts a stream.
+func (p *Pool) release(g *group, c *channel) {
 	p.mu.Lock()
 	c.streams--
-	spare := p.spare()
+	spare := g.spare()
 	p.mu.Unlock()
 	if spare != nil {
 		_ = spare.close() // idle: nothing is lost
 	}
 }
 
-func (p *Pool) spare() *channel {
-	last := len(p.channels) - 1
-	if last < 1 || p.channels[last].streams > 0 || !p.channels[last].ready() {
-		return nil
+// groups are the shared one and those of sessions. p.mu is held.
+func (p *Pool) groups() []*group {
+	return append(slices.Collect(maps.Values(p.own)), p.shared)
+}
+
+// newGroup dials the first channel of a group. p.mu is held, or p is new.
+func (p *Pool) newGroup() (*group, error) {
+	first, err := dialChannel(p.cfg, p.nextID, p.dial)
+	if err != nil {
+		return nil, err
 	}
-	streams, limit := 0, int64(0)
-	for _, c := range p.channels[:last] {
-		streams += c.streams
-		limit += int64(c.limit.Load())
-	}
-	if int64(streams)*2 > limit {
-		return nil
-	}
-	c := p.channels[last]
-	p.channels = p.channels[:last]
-	return c
+	p.nextID++
+	return &group{pool: p, channels: []*channel{first}}, nil
 }
 
 // inProcess serves a grpc.Server over memory.

@@ -137,6 +137,10 @@ func backends() []*Option {
 			Help: "gRPC service config: retry, load balancing, timeouts, health checking",
 			set:  one(func(s *Settings) *string { return &s.backend.ServiceConfig }, plain),
 		}, {
+			Group: group, Name: "backend-channel-per-session", Switch: true,
+			Help: "give each session a gRPC channel of its own, closed with it, instead of a place on a shared one",
+			set:  one(func(s *Settings) *bool { return &s.backend.ChannelPerSession }, boolean),
+		}, {
 			Group: group, Name: "allow-method", Value: "PATTERN", Default: "*", Many: true, field: "AllowMethods",
 			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star as pkg.*",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowMethods }, plain),
