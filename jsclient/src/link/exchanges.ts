@@ -13,6 +13,8 @@ const MAX_IN_FLIGHT = 2;
 const HOLD_WITH_FRAMES = 2_000;
 /** An ack alone is worth an exchange above so many bytes. */
 const OWED_ACK = 64 << 10;
+/** A Hello unanswered for so long gets another beside it, in milliseconds. */
+const HELLO_AGAIN = 3_000;
 /** By how much a timer must be late to tell of a sleep, in milliseconds. */
 const LATE = 2_000;
 const UPLINK_FIRST = 64 << 10;
@@ -33,6 +35,10 @@ interface Flight {
   batch: Batch;
   size: number;
   hold: number;
+  /** It asks for the Welcome and nothing else. */
+  hello: boolean;
+  /** It was asked for, to be answered at once. */
+  asked: boolean;
   timers: Timer[];
   controller: AbortController;
 }
@@ -78,9 +84,14 @@ export class Exchanges {
   /** Finds out soon whether the network works: what is parked may have died unnoticed. */
   probe(): void {
     this.#backoff.reset();
-    this.#asked = this.#flights.length > 0;
-    if (this.#flights.length === MAX_IN_FLIGHT) this.#abandon(this.#flights[0]!);
+    this.ask(this.#flights.length > 0);
     this.hurry();
+  }
+
+  /** Wants an exchange that is answered at once, beside what is parked. */
+  ask(wanted = true): void {
+    this.#asked = wanted;
+    if (wanted && this.#flights.length === MAX_IN_FLIGHT) this.#abandon(this.#flights[0]!);
   }
 
   /** Gives up the exchanges that carry nothing. */
@@ -107,10 +118,8 @@ export class Exchanges {
   #launch(): boolean {
     const s = this.#session;
     if (s.lapsed()) return false;
-    const first = this.#flights.length === 0;
     const asked = this.#asked;
-    if (!s.welcomed && !first && !asked) return false;
-    const parks = asked || (first && (s.open > 0 || !s.welcomed));
+    const parks = asked || s.asks || this.#wantsPoll();
     if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
 
     const x = s.nextX;
@@ -128,18 +137,27 @@ export class Exchanges {
     return true;
   }
 
+  /** Tells whether a poll is to be parked, or the Welcome asked for while RPCs wait for it (O4). */
+  #wantsPoll(): boolean {
+    const s = this.#session;
+    if (this.#flights.length === 0) return s.open > 0 || !s.welcomed;
+    return s.waits && !this.#flights.some((f) => f.hello);
+  }
+
   #send(x: number, batch: Batch, asked: boolean): void {
     const s = this.#session;
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
-    batch.holdMillis = s.welcomed && s.open > 0 && !asked ? Math.round(this.#hold.now) : 0;
+    const hello = !s.welcomed && !frames;
+    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.round(this.#hold.now) : 0;
     batch.maxBytes = this.#downlink;
     const bytes = encodeBatch(batch);
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
-    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, timers: [], controller: new AbortController() };
+    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, timers: [], controller: new AbortController() };
     const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
+    if (hello) this.#after(f, s.path.atLeast(HELLO_AGAIN, 4), () => this.#helloAgain());
     this.#flights.push(f);
     this.#carrier.exchange(s.sid, bytes, f.controller.signal).then(
       (answer) => this.#arrived(f, answer),
@@ -167,6 +185,12 @@ export class Exchanges {
     this.#lose(f);
   }
 
+  #helloAgain(): void {
+    if (this.#session.welcomed || this.#flights.length === MAX_IN_FLIGHT) return;
+    this.ask();
+    this.wake();
+  }
+
   /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
   #makeRoom(x: number): void {
     for (const f of this.#flights) if (f.x < x && f.batch.frames.length === 0) this.#abandon(f);
@@ -191,6 +215,7 @@ export class Exchanges {
   #failed(f: Flight, error: Error): void {
     if (!this.#remove(f)) return;
     this.#lose(f);
+    this.#asked ||= f.asked;
     const s = this.#session;
     if (error instanceof OriginError) {
       s.end(new SessionError("origin", error.message));

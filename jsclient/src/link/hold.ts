@@ -1,5 +1,7 @@
 /** Times in milliseconds. */
 const LEAST = 5_000;
+/** The least that a bridge is taken at its word for. */
+const LEAST_STATED = 1_000;
 /** Two cuts within this factor of each other are at a similar age. */
 const SIMILAR = 1.3;
 const SHORTER = 0.7;
@@ -24,7 +26,7 @@ export class Hold {
 
   /** Takes the shorter of its own and the bridge's longest hold. */
   limit(most: number): void {
-    this.#now = Math.min(this.#now, most);
+    this.#now = Math.min(this.#now, Math.max(most, LEAST_STATED));
   }
 
   /** A poll failed at this age. */

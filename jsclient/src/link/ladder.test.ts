@@ -261,7 +261,8 @@ test("both: a mute WebSocket gets an exchange beside it and gives way when that 
 });
 
 test("both: a WebSocket that never proves itself is demoted for 30 s, doubling", async (t) => {
-  const { carrier, tick } = await fixture(t, ["longpoll", "ws"]);
+  const { carrier, open, tick } = await fixture(t, ["longpoll", "ws"]);
+  await open();
   for (const [i, wait] of [30_000, 60_000].entries()) {
     assert.equal(carrier.sockets.length, i + 1);
     await carrier.sockets[i]!.lose();

@@ -14,6 +14,8 @@ export type Transport = "longpoll" | "ws";
 /** Times in milliseconds. */
 const PROOF = 3_000;
 const PROOF_FORCED = 10_000;
+/** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
+const HELLO_ALONE = 3_000;
 /** A WebSocket that lived so long starts with a clean record. */
 const LONG_LIFE = 10_000;
 const DEMOTED = 30_000;
@@ -33,6 +35,9 @@ export class Ladder {
   readonly #backoff = newRetry();
   #socket: SocketLink | undefined;
   #redial: ReturnType<typeof setTimeout> | undefined;
+  /** Ends the time that exchanges have for bringing the Welcome. */
+  #alone: ReturnType<typeof setTimeout> | undefined;
+  #late = false;
   #demoted = 0;
   #closed = false;
   /** The page is put aside: there are no links. */
@@ -57,7 +62,7 @@ export class Ladder {
   wake(): void {
     if (this.#closed || this.#paused) return;
     const s = this.#session;
-    if (this.#sockets && !this.#socket && !this.#redial && (s.welcomed || !this.#polls)) this.#dial();
+    if (this.#sockets && !this.#socket && !this.#redial) this.#dialWhenDue();
     if (this.#closed) return;
     this.#exchanges.active = this.#polls && (s.prefer === 0 || this.#socket?.mute === true);
     this.#exchanges.wake();
@@ -72,7 +77,8 @@ export class Ladder {
 
   #cut(): void {
     clearTimeout(this.#redial);
-    this.#redial = undefined;
+    clearTimeout(this.#alone);
+    this.#redial = this.#alone = undefined;
     this.#exchanges.close();
     this.#socket?.close();
     this.#socket = undefined;
@@ -117,6 +123,15 @@ export class Ladder {
     this.#socket?.drop();
   }
 
+  #dialWhenDue(): void {
+    const s = this.#session;
+    if (s.welcomed || !this.#polls || this.#late) return this.#dial();
+    this.#alone ??= setTimeout(() => {
+      this.#late = true;
+      this.wake();
+    }, HELLO_ALONE);
+  }
+
   #dial(): void {
     const s = this.#session;
     if (s.lapsed()) return;
@@ -137,7 +152,8 @@ export class Ladder {
 
   /** A mute WebSocket gets exchanges beside it; one that speaks again is preferred again. */
   #muted(socket: SocketLink): void {
-    if (!socket.mute) this.#prefer(socket.x);
+    if (socket.mute) this.#exchanges.ask();
+    else this.#prefer(socket.x);
     this.#session.wake();
   }
 
@@ -179,6 +195,7 @@ export class Ladder {
   #delay(socket: SocketLink): number {
     const s = this.#session;
     const lived = s.now() - socket.openedAt;
+    if (this.#polls && !s.welcomed) return HELLO_ALONE;
     if (!this.#polls || (socket.proven && !socket.mute)) return this.#backoff.next(socket.proven && lived > 1_000, s.open === 0);
     this.#demoted = Math.min(DEMOTED_MOST, this.#demoted === 0 ? DEMOTED : 2 * this.#demoted);
     return this.#demoted;

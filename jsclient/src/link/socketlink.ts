@@ -18,6 +18,9 @@ const QUIET_IDLE = 20_000;
 const PING_APART = 1_000;
 const MUTE = 2_000;
 const DEAD = 10_000;
+const DEAD_FORCED = 3_000;
+/** What a late look leaves for answers that wait unread. */
+const UNREAD = 1_000;
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
 
@@ -44,12 +47,16 @@ export class SocketLink {
   #closed = false;
   /** Pings that the probe still has to send beside the first; -1: there is no probe. */
   #probes: number;
+  readonly #forced: boolean;
   /** What must come back with the pong. */
   #padding: Uint8Array | undefined;
   #pong = 0;
   #pingSentAt = 0;
-  #pinged = false;
-  /** A ping goes unanswered. */
+  /** The ping that is out; 0: none is. */
+  #pinged = 0;
+  /** Since when the bridge owes an answer, to frames or a ping; -1: it owes none. */
+  #owedSince = -1;
+  /** What it owes does not come. */
   mute = false;
   #heardAt: number;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
@@ -60,6 +67,7 @@ export class SocketLink {
   constructor(session: Session, carrier: Carrier, within: number, forced: boolean, events: SocketLinkEvents) {
     this.#session = session;
     this.#events = events;
+    this.#forced = forced;
     this.#probes = forced ? -1 : 1;
     this.x = session.nextX;
     session.takeX(this.x);
@@ -109,7 +117,7 @@ export class SocketLink {
   #sendOne(): boolean {
     const s = this.#session;
     const carries = s.prefer === this.x;
-    const needed = this.#first || this.#pong > 0 || s.restate;
+    const needed = this.#first || this.#pong > 0 || s.restate || (carries && s.asks);
     const owed = s.inbox.owed;
     if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) return this.#sendAckLater();
     const batch = s.header(this.x, this.#first);
@@ -144,12 +152,20 @@ export class SocketLink {
     this.#pong = 0;
     this.#first = false;
     this.#socket.send(encodeBatch(batch));
+    if (batch.frames.length > 0 || batch.ping > 0) this.#expect();
+  }
+
+  /** Watches for the answer to what was just sent. */
+  #expect(): void {
+    if (this.#owedSince >= 0) return;
+    this.#owedSince = this.#session.now();
+    if (this.proven) this.#watch(this.#session.path.atLeast(MUTE, 3));
   }
 
   /** Finds out soon whether the socket lives, whatever is known of it. */
   probe(): void {
     if (!this.proven) return;
-    this.#pinged = false;
+    this.#pinged = 0;
     this.#ask();
   }
 
@@ -172,12 +188,9 @@ export class SocketLink {
 
   /** Asks for a sign of life, which also measures the round trip. */
   #ping(batch: Batch): void {
-    const now = this.#session.now();
     if (this.#pinged) return;
-    this.#pinged = true;
-    this.#pingSentAt = now;
-    batch.ping = Math.max(1, Math.round(1000 * now));
-    if (this.proven) this.#watch(this.#session.path.atLeast(MUTE, 3));
+    this.#pingSentAt = this.#session.now();
+    this.#pinged = batch.ping = Math.max(1, Math.round(1000 * this.#pingSentAt));
   }
 
   /** Looks after a while whether anything has come. No timer decides alone: see #look. */
@@ -188,19 +201,18 @@ export class SocketLink {
 
   #look(): void {
     const s = this.#session;
-    const silent = s.now() - this.#heardAt;
-    const quiet = s.open > 0 ? QUIET : QUIET_IDLE;
-    if (!this.#pinged) {
-      if (silent < quiet) return this.#watch(quiet - silent);
-      return this.#ask();
+    if (this.#owedSince < 0) {
+      const rest = (s.open > 0 ? QUIET : QUIET_IDLE) - (s.now() - this.#heardAt);
+      return rest > 0 ? this.#watch(rest) : this.#ask();
     }
-    const since = s.now() - Math.max(this.#pingSentAt, this.#heardAt);
+    const since = s.now() - this.#owedSince;
     const mute = s.path.atLeast(MUTE, 3);
     if (since < mute) return this.#watch(mute - since);
+    const dead = this.#forced ? s.path.atLeast(DEAD_FORCED, 4) : DEAD;
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
-    if (this.mute && since >= DEAD) return this.#lose(new Weather(`the WebSocket was mute for ${Math.round(since)} ms`));
+    if (this.mute && since >= dead) return this.#lose(new Weather(`the WebSocket was mute for ${Math.round(since)} ms`));
     this.#setMute(true);
-    this.#watch(Math.max(DEAD - since, mute));
+    this.#watch(Math.max(dead - since, UNREAD));
   }
 
   #setMute(mute: boolean): void {
@@ -224,21 +236,25 @@ export class SocketLink {
     }
     const now = s.now();
     this.#heardAt = now;
+    this.#owedSince = -1;
     this.#setMute(false);
-    if (batch.pong > 0) {
+    const pong = batch.pong > 0 && batch.pong === this.#pinged;
+    if (pong) {
       if (!this.#echoes(batch.padding)) return this.#lose(new Weather("the WebSocket changed the bytes of a probe"));
-      this.#pinged = false;
-      s.path.rtt(now, now - batch.pong / 1000);
+      this.#pinged = 0;
+      s.path.rtt(now, now - this.#pingSentAt);
     }
     if (batch.ping > 0) this.#pong = batch.ping;
     s.receive(batch, now, (_, at) => at <= now - s.path.smooth);
     if (s.error || this.#closed) return;
+    if (this.#pinged || s.out.flyingOn(this.x) > 0) this.#expect();
     if (!this.proven && this.#probes > 0) {
-      if (batch.pong > 0) this.#ask(PADDING);
+      if (pong) this.#ask(PADDING);
       return;
     }
-    if (!this.proven && (this.#probes < 0 || !this.#pinged)) {
+    if (!this.proven && (this.#forced || !this.#pinged)) {
       this.proven = true;
+      this.#owedSince = -1;
       this.#watch(QUIET);
       this.#events.proven();
     }

@@ -182,7 +182,7 @@ export class Incoming {
     if (!message) return;
     this.#taken = undefined;
     this.#consumed += message.length + FRAME_COST;
-    this.#stream.session?.large.give(message.reserved);
+    this.#release(message);
     if (this.#consumed + this.#window >= this.#limit + this.#window / 2) {
       this.#window = Math.min(2 * this.#window, WINDOW_GROWTH * this.#first);
       this.#grant(this.#consumed + this.#window);
@@ -229,14 +229,27 @@ export class Incoming {
     this.ended = true;
     const large = this.#stream.session?.large;
     large?.withdraw(this.#stream);
-    large?.give(this.#part?.reserved ?? 0);
+    if (this.#part) this.#release(this.#part);
     this.#part = undefined;
   }
 
   /** Forgets what was not yet taken (D3). */
   drop(): void {
-    for (let m = this.#queue.shift(); m; m = this.#queue.shift()) this.#stream.session?.large.give(m.reserved);
-    this.#consume();
+    this.settle();
+    this.#queue.clear();
+    this.#taken = undefined;
+  }
+
+  /** Gives back what complete messages hold of the budget, and leaves them to be read. */
+  settle(): void {
+    if (this.#taken) this.#release(this.#taken);
+    for (let i = 0; i < this.#queue.length; i++) this.#release(this.#queue.at(i)!);
+  }
+
+  #release(message: InMessage): void {
+    const n = message.reserved;
+    message.reserved = 0;
+    this.#stream.session?.large.give(n);
   }
 }
 

@@ -154,11 +154,14 @@ export class Outbox {
     void (this.#again(f) && this.#cancels(f) && this.#grants(f) && this.#streams(f) && this.#close(f));
   }
 
+  /** Those that the peer must take next need no room: what fills the link cannot be acked before them. */
   #again(f: Filler): boolean {
+    let gap = true;
     for (let i = 0; this.#lost > 0 && i < this.#sent.length; i++) {
       const s = this.#sent.at(i)!;
+      gap &&= s.lost;
       if (!s.lost) continue;
-      if (!f.fits(s.cost)) return false;
+      if (!f.fits(s.cost) && !(gap && f.holds(s.cost))) return false;
       s.lost = s.once = false;
       this.#lost--;
       f.put(s, this.delivered);
@@ -276,8 +279,12 @@ class Filler {
 
   /** A link that has any room takes one frame, however large. */
   fits(cost: number): boolean {
-    if (this.empty) return this.room > 0;
-    return !this.full && cost <= this.room && cost + FRAME_OVERHEAD <= this.max;
+    return this.empty ? this.room > 0 : cost <= this.room && this.holds(cost);
+  }
+
+  /** Tells whether the batch itself has room. */
+  holds(cost: number): boolean {
+    return this.empty || (!this.full && cost + FRAME_OVERHEAD <= this.max);
   }
 
   put(sent: SentFrame, delivered: number): void {

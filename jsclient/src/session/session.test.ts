@@ -183,6 +183,23 @@ test("a large message is credited once its length is known (D4)", () => {
   assert.equal(fill().find((f) => f.type === TYPE_WINDOW)!.limit, (5 << 20) + 32);
 });
 
+test("an RPC that is over gives back what its unread long messages hold of the budget (D4)", async () => {
+  const { open, fill, say } = fixture();
+  const length = 16 << 20;
+  const data = new Uint8Array(16384);
+  for (let id = 1, seq = 1; id <= 4; id++) {
+    const stream = open();
+    fill();
+    for (let i = 0; i < length / data.length; i++, seq++) {
+      say({ frames: [{ seq, stream: id, type: TYPE_MESSAGE, data, ...(i === 0 && { length }) }] });
+      if (i === 0) assert.ok(fill().some((f) => f.type === TYPE_WINDOW), `no room for message ${id}`);
+    }
+    say({ frames: [endFrame(seq++, id)] });
+    stream.giveUp(bridgeEnd(1, "cancelled", ""));
+    assert.deepEqual([stream.status!.status, (await stream.recv())!.length], [0, length]);
+  }
+});
+
 test("a message over the limit ends its RPC, not the session", async () => {
   const { open, fill, say, lost } = fixture();
   const stream = open();

@@ -54,6 +54,13 @@ export interface Links {
 
 /** Part of the resume window after which the client gives up (E1). */
 const LAPSE = 0.8;
+/** How long the bridge keeps a session from which only Hellos came, in milliseconds (O4). */
+const HELLO_WINDOW = 30_000;
+/** The least that a resume window is taken for, and the longest delay of a timer, in milliseconds. */
+const LEAST_WINDOW = 1_000;
+const MAX_DELAY = 2 ** 31 - 1;
+/** A request to send dropped frames again has so long for its answer, in milliseconds. */
+const ASK_AGAIN = 1_000;
 /** Bounds the wait for the first Welcome, in milliseconds. */
 const CONNECT = 20_000;
 /** The resume window that a pause asks for, in milliseconds: browsers do not keep a page aside for much longer. */
@@ -92,6 +99,12 @@ export class Session {
   readonly #streams = new Map<number, Stream>();
   readonly #unsent = new Set<Stream>();
   #incarnation = 0n;
+  /** When the Welcome came. */
+  #welcomedAt = 0;
+  /** A link begun after the Welcome was answered: the bridge saw more than Hellos. */
+  #known = false;
+  /** When dropped frames were last asked for; -Infinity: not since frames came. */
+  #askedAt = -Infinity;
   #highestX = 0;
   #highestStream = 0;
   #woken = false;
@@ -136,6 +149,16 @@ export class Session {
   /** The session's clock, in milliseconds. */
   now(): number {
     return performance.now() - this.#epoch;
+  }
+
+  /** RPCs of which nothing was sent wait for the Welcome. */
+  get waits(): boolean {
+    return !this.welcomed && this.#unsent.size > 0;
+  }
+
+  /** A batch should be sent to ask for what was dropped (D1). */
+  get asks(): boolean {
+    return this.inbox.lacks && this.now() >= this.#askedAt + ASK_AGAIN;
   }
 
   /** Takes an RPC on. */
@@ -210,6 +233,7 @@ export class Session {
     batch.awaiting = this.awaiting || this.nextX;
     batch.prefer = this.prefer;
     batch.resend = this.inbox.lacks;
+    if (batch.resend) this.#askedAt = this.now();
     this.inbox.owed = 0;
     this.restate = false;
     if (!this.welcomed) this.#hello(batch);
@@ -236,6 +260,8 @@ export class Session {
   receive(batch: Batch, sentAt: number, again: (on: Carriage, at: number) => boolean): boolean {
     if (batch.close && this.#refused(batch)) return false;
     if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
+    else this.#known ||= this.welcomed && sentAt >= this.#welcomedAt;
+    if (batch.frames.length > 0) this.#askedAt = -Infinity;
     this.#answer(sentAt);
     const acked = this.out.acked;
     const taken = this.inbox.taken;
@@ -270,6 +296,7 @@ export class Session {
   #takeWelcome(batch: Batch, welcome: Welcome): void {
     this.welcome = welcome;
     this.#incarnation = batch.incarnation;
+    this.#welcomedAt = this.now();
     this.out.window = welcome.sessionWindow;
     for (const stream of this.#unsent) {
       stream.outgoing.begin(welcome.streamWindow);
@@ -357,7 +384,9 @@ export class Session {
 
   /** How long the session may go without an answer. */
   #patience(): number {
-    return this.welcome ? LAPSE * (this.#pause || this.welcome.resumeMillis) : CONNECT;
+    if (!this.welcome) return CONNECT;
+    const used = this.#known || this.out.lastSeq > 0;
+    return LAPSE * (used ? this.#pause || Math.max(this.welcome.resumeMillis, LEAST_WINDOW) : HELLO_WINDOW);
   }
 
   #unanswered(): number {
@@ -369,7 +398,7 @@ export class Session {
     clearTimeout(this.#lapse);
     this.#lapse = setTimeout(() => {
       if (!this.lapsed()) this.#watchLapse();
-    }, Math.max(this.#patience() - this.#unanswered(), 100));
+    }, Math.min(Math.max(this.#patience() - this.#unanswered(), 100), MAX_DELAY));
   }
 
   /**

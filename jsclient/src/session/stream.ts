@@ -96,10 +96,11 @@ export class Stream {
 
   /**
    * Ends the RPC for the user and tells the bridge, which still owes its END;
-   * one of which nothing was sent is just forgotten.
+   * one of which nothing was sent is just forgotten. What an RPC that is over
+   * has left to be read holds up nobody.
    */
   giveUp(end: End): void {
-    if (this.status) return;
+    if (this.status) return this.incoming.settle();
     this.finish(end);
     this.incoming.drop();
     if (this.id === 0) this.session?.forget(this);
