@@ -27,7 +27,7 @@ import { pump, type Pumped } from "./pump.js";
 import { StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
 import { Reader } from "./wire/proto.js";
-import { bytes, define, read, repeated, type Schema, string, zero } from "./wire/schema.js";
+import { at, bytes, define, read, repeated, type Schema, string, zero } from "./wire/schema.js";
 
 export { withCancel } from "./cancel.js";
 
@@ -204,7 +204,7 @@ interface Details {
   any: { url: string; value: Uint8Array }[];
 }
 const detailsSchema: Schema<Details> = define<Details>({
-  any: [3, repeated(define<Details["any"][number]>({ url: [1, string], value: [2, bytes] }))],
+  any: at(3, repeated(define<Details["any"][number]>({ url: string, value: bytes }))),
 });
 
 function detailsOf(raw: Uint8Array): { type: string; value: Uint8Array }[] {

@@ -78,22 +78,6 @@ export class Writer {
     this.#buf.set(value, at);
   }
 
-  /** Appends what write appends, with its length before it. */
-  nested(write: () => void): void {
-    const start = this.reserve(1);
-    write();
-    const end = this.length;
-    // One byte was kept for the length; a longer one moves the content up.
-    const length = end - start - 1;
-    let extra = 0;
-    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 128)) extra++;
-    this.reserve(extra);
-    this.#buf.copyWithin(start + 1 + extra, start + 1, end);
-    this.length = start;
-    this.varint(length);
-    this.length = end + extra;
-  }
-
   #byte(value: number): void {
     const at = this.reserve(1);
     this.#buf[at] = value;

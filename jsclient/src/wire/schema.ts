@@ -1,6 +1,6 @@
 // Messages as tables: each field stands once, for writing and for reading.
 
-import { BYTES, FIXED64, GarbledError, Reader, VARINT, type Writer } from "./proto.js";
+import { BYTES, FIXED64, GarbledError, Reader, VARINT, Writer } from "./proto.js";
 
 /** How a field of type V stands on the wire. */
 export interface Kind<V> {
@@ -9,6 +9,8 @@ export interface Kind<V> {
   zero: V | undefined;
   /** Elements are of type V, the property is a list of them. */
   list?: boolean;
+  /** The field's number, where it is not the one after the field before. */
+  number?: number;
   put(w: Writer, value: V): void;
   /** Reads one occurrence; earlier is what the property held before. */
   read(r: Reader, earlier: V | undefined): V;
@@ -19,11 +21,21 @@ type Property<P> = [P] extends [(infer E)[]] ? Kind<E> : Kind<P>;
 /** A message type: its fields by number, in order. */
 export type Schema<T> = Map<number, [name: keyof T, kind: Kind<T[keyof T]>]>;
 
-/** Declares a message type: number and kind of each property, in order of numbers. */
-export function define<T>(table: { [K in keyof T]-?: [number, Property<Exclude<T[K], undefined>>] }): Schema<T> {
+/** Declares a message type: the kind of each property, in order of field numbers, which count from 1. */
+export function define<T>(table: { [K in keyof T]-?: Property<Exclude<T[K], undefined>> }): Schema<T> {
   const schema: Schema<T> = new Map();
-  for (const name in table) schema.set(table[name][0], [name, table[name][1] as unknown as Kind<T[keyof T]>]);
+  let number = 0;
+  for (const name in table) {
+    const kind = table[name] as unknown as Kind<T[keyof T]>;
+    number = kind.number ?? number + 1;
+    schema.set(number, [name, kind]);
+  }
   return schema;
+}
+
+/** A field whose number is not the one after the field before. */
+export function at<V>(number: number, kind: Kind<V>): Kind<V> {
+  return { ...kind, number };
 }
 
 /** Writes the fields of a message, but those that proto3 leaves out. */
@@ -92,7 +104,11 @@ export function message<T>(schema: Schema<T>): Kind<T> {
   return {
     type: BYTES,
     zero: undefined,
-    put: (w, value) => w.nested(() => write(w, schema, value)),
+    put(w, value) {
+      const inner = new Writer();
+      write(inner, schema, value);
+      w.raw(inner.bytes());
+    },
     read: (r, earlier) => read(new Reader(r.raw()), schema, earlier ?? zero(schema)),
   };
 }
