@@ -1,7 +1,7 @@
 // The messages of internal/testsvc/echopb/echo.proto.
 
 import { Reader, Writer } from "../src/wire/proto.js";
-import { bool, bytes, define, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "../src/wire/schema.js";
+import { at, bool, bytes, define, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "../src/wire/schema.js";
 
 export const SERVICE = "/pollbridge.test.v1.Echo/";
 
@@ -40,32 +40,32 @@ export interface Reply {
   timeoutMs: number;
 }
 
-const pair: Schema<Pair> = define<Pair>({ key: [1, string], value: [2, bytes] });
+const pair: Schema<Pair> = define<Pair>({ key: string, value: bytes });
 
 const script: Schema<Script> = define<Script>({
-  replies: [1, uint32],
-  replyBytes: [2, uint32],
-  delayMs: [3, uint32],
-  headers: [4, repeated(pair)],
-  trailers: [5, repeated(pair)],
-  headersFirst: [6, bool],
-  status: [7, uint32],
-  message: [8, string],
-  details: [9, repeated(pair)],
-  hang: [10, bool],
-  reflect: [11, bool],
-  stopAfter: [13, uint32],
+  replies: uint32,
+  replyBytes: uint32,
+  delayMs: uint32,
+  headers: repeated(pair),
+  trailers: repeated(pair),
+  headersFirst: bool,
+  status: uint32,
+  message: string,
+  details: repeated(pair),
+  hang: bool,
+  reflect: bool,
+  stopAfter: at(13, uint32),
 });
 
-const request: Schema<Request> = define<Request>({ number: [1, uint64], payload: [2, bytes], script: [3, message(script)] });
+const request: Schema<Request> = define<Request>({ number: uint64, payload: bytes, script: message(script) });
 
 const reply: Schema<Reply> = define<Reply>({
-  number: [1, uint64],
-  payload: [2, bytes],
-  requests: [3, uint64],
-  requestBytes: [4, uint64],
-  metadata: [5, repeated(pair)],
-  timeoutMs: [6, uint64],
+  number: uint64,
+  payload: bytes,
+  requests: uint64,
+  requestBytes: uint64,
+  metadata: repeated(pair),
+  timeoutMs: uint64,
 });
 
 export function encode(value: Request): Uint8Array {
