@@ -13,7 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// identity is what a session keeps of the request that began it.
+// identity is what a session keeps of the request that began it, or brought its latest token.
 type identity struct {
 	principal Principal
 	headers   metadata.MD // Config.ForwardHeaders
@@ -48,7 +48,7 @@ func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token 
 		}
 	}
 	id := &identity{principal: who, headers: forwarded(hello.Request, s.cfg.ForwardHeaders)}
-	return session.Principal{Name: who.Name, Value: id}, nil
+	return session.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
 }
 
 // refusal is what the client may know of a failed authentication.

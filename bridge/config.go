@@ -46,14 +46,15 @@ type Config struct {
 	DenyMethods  []string
 
 	// Authenticate, if not nil, admits a client and says who it is, when its
-	// session begins and for each token that it refreshes (rule O5). A gRPC
+	// session begins and for each token that it refreshes (rule O5); an error
+	// about a refreshed token ends new RPCs, not the session. A gRPC
 	// status error's message reaches the client; any other error's text is
 	// only logged. It may be called by several goroutines at once and must
 	// heed ctx. Default: everyone is admitted, and a session's principal is
 	// its client's address.
 	Authenticate func(ctx context.Context, info AuthInfo) (Principal, error)
 	// ForwardHeaders names the HTTP headers of the request that began a
-	// session which every RPC of the session takes along as metadata, as
+	// session, or brought its latest token, which every RPC of the session takes along as metadata, as
 	// "Cookie" or "X-Request-Id". They replace metadata of the same key that
 	// the client set, also where the request had no such header. "User-Agent"
 	// goes as x-user-agent. Default: none.
@@ -176,6 +177,11 @@ type Principal struct {
 	Name string
 	// Value is the application's own and is left alone.
 	Value any
+	// Expires is when the credential does. From then on new RPCs end with
+	// UNAUTHENTICATED while those that run go on; the client asks its
+	// application for another token and sends it over the same session. Zero:
+	// never.
+	Expires time.Time
 }
 
 // DefaultDenyMethods are the methods that clients may not call unless allowed:

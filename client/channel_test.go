@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -396,6 +397,44 @@ func TestToken(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
+		}
+		server.Close()
+		bridge.registry.Close()
+	}
+}
+
+// An expired token ends the RPCs that were under way to the bridge; those after
+// wait for a fresh one, on the same session (O5).
+func TestTokenIsRefreshed(t *testing.T) {
+	for _, way := range []string{"ws", "longpoll"} {
+		bridge := newEchoes(session.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (session.Principal, error) {
+			who := session.Principal{Name: "ali"}
+			if token == "token 1" {
+				who.Expires = time.Now()
+			}
+			return who, nil
+		}})
+		server := httptest.NewServer(bridge)
+		asked := 0
+		c, err := client.New(server.URL, client.Config{Transports: []string{way}, Token: func(context.Context) (string, error) {
+			asked++
+			return fmt.Sprintf("token %d", asked), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []codes.Code{codes.Unauthenticated, codes.OK, codes.OK} {
+			var reply []byte
+			err := c.Invoke(t.Context(), "/echo/Unary", []byte("x"), &reply, grpc.ForceCodecV2(bytesCodec{&counter{}}))
+			if status.Code(err) != want {
+				t.Errorf("%s: %v, want %v", way, err, want)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if opened := bridge.registry.Stats().SessionsOpened; opened != 1 || asked != 2 {
+			t.Errorf("%s: %d sessions, %d tokens asked for", way, opened, asked)
 		}
 		server.Close()
 		bridge.registry.Close()

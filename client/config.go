@@ -47,7 +47,9 @@ type Config struct {
 
 	// Token, if not nil, gives the credential that the bridge's Authenticate
 	// hook asks for (rule O5). It travels in a batch, never in a URL. It is
-	// called when a session opens and again when the bridge wants a fresh one.
+	// called when a session opens, and again when the bridge refused an RPC,
+	// UNAUTHENTICATED, because the token had expired: the fresh one goes over
+	// the same session, and RPCs opened meanwhile wait for it.
 	Token func(ctx context.Context) (string, error)
 
 	// UserAgent precedes the client's own words in its user agent, which the

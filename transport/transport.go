@@ -43,7 +43,7 @@ type Hello struct {
 	// and was not taken: the link's Next yields the refusal `too_large`.
 	TooLarge int
 	// Request is the HTTP request that the link came with. The engine hands it
-	// to Authenticate and keeps nothing of it.
+	// to Authenticate, and keeps it no longer than the link.
 	Request *http.Request
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
@@ -65,8 +65,9 @@ type Acceptor interface {
 type Link interface {
 	// Deliver takes a further batch in. A WebSocket calls it for each message
 	// after the first. The engine owns the batch's bytes from now on. It never
-	// waits for anything but the session's lock. After an error the link is of
-	// no more use; Next still yields what is to be said about it.
+	// waits for anything but the session's lock, and, where the batch brings a
+	// new token, Authenticate (O5). After an error the link is of no more use;
+	// Next still yields what is to be said about it.
 	Deliver(batch []byte) error
 
 	// Next waits until there is something to say, appends one encoded batch of

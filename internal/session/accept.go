@@ -38,7 +38,7 @@ func (r *Registry) Accept(ctx context.Context, hello transport.Hello) transport.
 	if refusal != nil {
 		return r.refuse(b, refusal)
 	}
-	return s.bridge.attach(hello.Kind, b)
+	return s.bridge.attach(&hello, b)
 }
 
 // refusalOf turns a codec's error into the refusal for it.
@@ -88,24 +88,6 @@ func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.I
 		return nil, unknown()
 	}
 	return s, nil
-}
-
-// authenticate applies rule O5: at Hello, and for each new token.
-func (r *Registry) authenticate(ctx context.Context, hello *transport.Hello, b *wire.Batch, s *Session) (Principal, *wire.Close) {
-	if r.cfg.Authenticate == nil {
-		return Principal{Name: hello.RemoteAddr}, nil
-	}
-	if s != nil && b.Hello == nil && b.Token == "" {
-		return s.bridge.principal, nil
-	}
-	who, err := r.cfg.Authenticate(ctx, *hello, b.Token)
-	if err != nil {
-		return who, &wire.Close{Code: wire.CodeUnauthenticated, Message: err.Error()}
-	}
-	if s != nil && who.Name != s.bridge.principal.Name {
-		return who, unknown()
-	}
-	return who, nil
 }
 
 // refusalNames are the words for refusals in logs and metrics.

@@ -12,9 +12,9 @@ import (
 // links.
 type bridgeSide struct {
 	// Static after construction.
-	s         *Session
-	reg       *Registry
-	principal Principal
+	s     *Session
+	reg   *Registry
+	owner string // Principal.Name
 	// incarnation names this life of the session on this bridge (O2).
 	incarnation uint64
 
@@ -35,6 +35,7 @@ type bridgeSide struct {
 	opened     bool          // more than Hellos came (O4)
 	stopped    bool          // an OPEN was not taken (D6)
 	told       bool          // go_away was sent (E3)
+	credential credential    // what Authenticate said last (O5)
 }
 
 func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) *Session {
@@ -49,16 +50,13 @@ func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire
 	s.out.window = r.cfg.SessionWindow
 	s.out.onBytes = func(n int) { r.buffered.Add(int64(n)) }
 	s.large = reassembly{size: 2 * s.maxMessage, global: r.large, total: reassemblyTotal(&r.cfg)}
-	s.bridge = &bridgeSide{s: s, reg: r, principal: who}
+	s.bridge = &bridgeSide{s: s, reg: r, owner: who.Name, credential: credential{principal: who}}
 	s.bridge.lapse = time.AfterFunc(s.bridge.window(), s.bridge.onLapse)
 	return s
 }
 
-// Principal is what Authenticate bound the session to. Bridge only.
-func (s *Session) Principal() Principal { return s.bridge.principal }
-
 // attach gives the batch's link and takes the batch in.
-func (br *bridgeSide) attach(kind transport.Kind, b *wire.Batch) transport.Link {
+func (br *bridgeSide) attach(hello *transport.Hello, b *wire.Batch) transport.Link {
 	s := br.s
 	s.mu.Lock()
 	defer s.unlock()
@@ -68,8 +66,8 @@ func (br *bridgeSide) attach(kind transport.Kind, b *wire.Batch) transport.Link 
 	if br.highX > 0 && b.X > br.highX && b.Hello == nil && br.links == 0 {
 		br.reg.resumes.Add(1)
 	}
-	if kind == transport.WS {
-		return br.attachSocket(b)
+	if hello.Kind == transport.WS {
+		return br.attachSocket(hello, b)
 	}
 	return br.attachPoll(b)
 }
@@ -256,6 +254,8 @@ func (br *bridgeSide) refuseStream(o *wire.Open) *wire.End {
 	cfg, s := &br.reg.cfg, br.s
 	var end wire.End
 	switch size := metadataSize(o.Metadata); {
+	case br.credential.lapsed():
+		end = bridgeEnd(statusUnauthenticated, ReasonUnauthenticated, "%s", br.credential.why())
 	case len(s.streams) >= cfg.MaxStreams:
 		end = bridgeEnd(statusResourceExhausted, ReasonLimit, "more than %d RPCs are open in this session", cfg.MaxStreams)
 	case size > cfg.MaxMetadata:

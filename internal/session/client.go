@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ type clientSide struct {
 	welcomedAt  time.Duration
 	known       bool // a link begun after the Welcome was answered
 	incarnation uint64
-	token       string
+	token       token
 	awake       bool // the first RPC came, or Lazy was not asked for
 	nextX       uint64
 	lastNow     uint64        // the latest now_us
@@ -150,23 +151,6 @@ func (c *clientSide) tell(state State) {
 	}
 }
 
-// fetchToken asks for the credential of the first batch.
-func (c *clientSide) fetchToken() bool {
-	if c.cfg.Token == nil {
-		return true
-	}
-	token, err := c.cfg.Token(c.ctx)
-	c.s.mu.Lock()
-	defer c.s.unlock()
-	if err != nil {
-		c.s.over(&Error{Reason: ReasonUnauthenticated, Message: err.Error()})
-		c.tell(c.state)
-		return false
-	}
-	c.token = token
-	return true
-}
-
 // longest is how long run sleeps when nothing is due.
 const longest = time.Hour
 
@@ -257,7 +241,9 @@ func (c *clientSide) header(x uint64) wire.Batch {
 			Release: c.cfg.Release, StreamWindow: uint32(s.streamWindow), MaxMessageBytes: uint64(s.maxMessage),
 		}
 		h.Versions = &wire.Versions{Lowest: wire.LowestVersion, Highest: wire.HighestVersion}
-		h.Token = c.token
+		h.Token = c.token.value
+	} else if c.token.due {
+		h.Token = c.token.value
 	}
 	return h
 }
@@ -297,17 +283,19 @@ func (c *clientSide) takeWelcome(b *wire.Batch) {
 	c.welcome, c.incarnation = &w, b.Incarnation
 	s.out.window = max(int(w.SessionWindow), 2*frameRoom)
 	s.peerStreamWindow = int(w.StreamWindow)
-	waiting := make([]*Stream, 0, len(c.unsent))
-	for st := range c.unsent {
-		waiting = append(waiting, st)
-	}
-	slices.SortFunc(waiting, func(a, b *Stream) int { return int(a.order) - int(b.order) })
+	c.releaseUnsent()
+}
+
+// releaseUnsent looks again which RPCs may be sent, in the order in which they
+// were opened.
+func (c *clientSide) releaseUnsent() {
+	waiting := slices.SortedFunc(maps.Keys(c.unsent), func(a, b *Stream) int { return int(a.order) - int(b.order) })
 	for _, st := range waiting {
-		st.send.limit = max(st.send.limit, uint64(w.StreamWindow))
-		st.send.held = st.corked
+		st.send.limit = max(st.send.limit, uint64(c.s.peerStreamWindow))
+		st.send.held = st.corked || c.s.holdsBack(st)
 		st.activate()
 	}
-	s.wake()
+	c.s.wake()
 }
 
 // closed handles a refusal, or the session's end as the bridge tells it.

@@ -27,6 +27,7 @@ type clientSocket struct {
 	pinged  time.Duration // since when a pong is owed; 0: none is
 	ping    uint64        // the ping that is out
 	send    bool          // the ping is still to be sent
+	token   string        // what the ping's batch carried; empty: none
 	padding []byte        // goes with the ping, and must come back
 	probes  int           // pings of the probe that were sent
 	pong    uint64        // to be answered
@@ -165,6 +166,7 @@ func (so *clientSocket) answered(b *wire.Batch, now time.Duration) error {
 		return errors.New("the WebSocket changed the bytes of a probe")
 	}
 	so.c.s.path.rtt(now, now-so.pinged)
+	so.c.tokenTaken(so.token)
 	so.pinged, so.ping, so.padding = 0, 0, nil
 	so.c.ladder.proved(so)
 	so.c.s.wake()
@@ -225,6 +227,7 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 	}
 	if so.send {
 		h.Ping, h.Padding = so.ping, so.padding
+		so.token = h.Token
 	}
 	if so.pong != 0 {
 		h.Pong = so.pong

@@ -13,6 +13,9 @@ type Principal struct {
 	Name string
 	// Value is handed through to the application untouched.
 	Value any
+	// Expires, if not zero, is when the credential does. From then on new RPCs
+	// end with UNAUTHENTICATED, until a refreshed token is good (rule O5).
+	Expires time.Time
 }
 
 // Config configures the bridge's role. The zero value of each field stands
@@ -99,7 +102,8 @@ type ClientConfig struct {
 	Transports []transport.Kind
 	Logger     *slog.Logger // default: discard
 	Release    string       // told in the Hello, e.g. "pollbridge-go/0.1.0"
-	// Token, if not nil, gives the credential for the first batch.
+	// Token, if not nil, gives the credential for the first batch, and a fresh
+	// one after the bridge refused an RPC because it had expired (rule O5).
 	Token func(ctx context.Context) (string, error)
 	// Lazy waits for the first RPC before anything is sent.
 	Lazy bool

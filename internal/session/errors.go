@@ -88,6 +88,7 @@ const (
 	statusUnimplemented     = 12
 	statusInternal          = 13
 	statusUnavailable       = 14
+	statusUnauthenticated   = 16
 )
 
 func bridgeEnd(status uint32, reason, format string, args ...any) wire.End {

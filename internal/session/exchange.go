@@ -18,6 +18,7 @@ type exchange struct {
 	hold   time.Duration // what was asked for
 	size   int           // bytes of the request
 	frames bool          // it carries frames
+	token  string        // what it carries; empty: none
 	hello  bool          // it asks for the Welcome and nothing else
 	cancel context.CancelCauseFunc
 }
@@ -188,6 +189,7 @@ func (e *exchanges) begin(now time.Duration) {
 		x.hold = min(x.hold, time.Duration(w.HoldMillis)*time.Millisecond)
 	}
 	h := c.header(x.x)
+	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.downlink.size)
 	var b wire.Builder
@@ -310,6 +312,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 			old.limit = min(old.limit, now+s.path.atLeast(3*time.Second, 4))
 		}
 	}
+	c.tokenTaken(x.token)
 	c.take(b, x.sent)
 	c.ladder.answered()
 	e.downlink.passed(len(b.Frames)*wire.MaxFragment, took-held)

@@ -133,7 +133,7 @@ func (r *Registry) remove(s *Session, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, s.id)
-	who := s.bridge.principal.Name
+	who := s.bridge.owner
 	if r.principals[who]--; r.principals[who] == 0 {
 		delete(r.principals, who)
 	}

@@ -292,6 +292,7 @@ func (s *Session) takeEnd(st *Stream, f *wire.Frame) {
 	}
 	st.dropQueue()
 	st.finish(end)
+	s.client.refused(&end)
 }
 
 // filler gives the filler for a batch on a link.
@@ -326,9 +327,9 @@ func (s *Session) forget(st *Stream) {
 	}
 }
 
-// holdsBack tells that a stream may not be sent yet (O4).
+// holdsBack tells that a stream may not be sent yet (O4, O5).
 func (s *Session) holdsBack(st *Stream) bool {
-	return s.client != nil && !s.client.welcomed() && !st.request.Early
+	return s.client != nil && (!s.client.welcomed() && !st.request.Early || s.client.token.fetching)
 }
 
 // dropAll lets go of every byte when the session is over.

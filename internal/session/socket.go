@@ -21,11 +21,12 @@ const (
 type socketLink struct {
 	flight
 	br       *bridgeSide
-	alarm    alarm         // of Next
-	wake     chan struct{} // capacity 1: Next may look again
-	counts   bool          // it keeps the session alive
-	named    bool          // its first batch was sent
-	welcome  bool          // Hello came
+	hello    *transport.Hello // for Authenticate; nil: it is not asked
+	alarm    alarm            // of Next
+	wake     chan struct{}    // capacity 1: Next may look again
+	counts   bool             // it keeps the session alive
+	named    bool             // its first batch was sent
+	welcome  bool             // Hello came
 	pong     uint64
 	padding  []byte
 	heard    time.Duration // when the last batch came
@@ -37,8 +38,13 @@ type socketLink struct {
 }
 
 // attachSocket takes a WebSocket in. Only a higher one replaces another (L1).
-func (br *bridgeSide) attachSocket(b *wire.Batch) transport.Link {
+func (br *bridgeSide) attachSocket(hello *transport.Hello, b *wire.Batch) transport.Link {
 	l := &socketLink{br: br, wake: make(chan struct{}, 1), heard: br.s.now()}
+	if br.reg.cfg.Authenticate != nil {
+		kept := *hello
+		kept.Batch = nil
+		l.hello = &kept
+	}
 	l.x = b.X
 	br.reg.sockets.Add(1)
 	switch {
@@ -81,19 +87,12 @@ func (l *socketLink) take(b *wire.Batch) {
 func (l *socketLink) Deliver(batch []byte) error {
 	b := newBatch()
 	defer freeBatch(b)
-	err := wire.ParseBatch(batch, b)
+	broken := l.check(b, wire.ParseBatch(batch, b))
 	s := l.br.s
 	s.mu.Lock()
 	defer s.unlock()
-	switch {
-	case err != nil:
-		l.broken = refusalOf(err)
-	case b.X != l.x:
-		l.broken = &wire.Close{Code: wire.CodeGarbled, Message: "a batch of another link"}
-	case b.Incarnation != 0 && b.Incarnation != l.br.incarnation, b.Incarnation == 0 && b.Hello == nil:
-		l.broken = unknown()
-	}
-	if l.broken != nil {
+	if broken != nil {
+		l.broken = broken
 		signal(l.wake)
 		return transport.ErrLinkDone
 	}
@@ -101,6 +100,23 @@ func (l *socketLink) Deliver(batch []byte) error {
 		l.take(b)
 	}
 	return nil
+}
+
+// check gives the refusal of a further batch, nil if it may be taken.
+func (l *socketLink) check(b *wire.Batch, err error) *wire.Close {
+	switch {
+	case err != nil:
+		return refusalOf(err)
+	case b.X != l.x:
+		return &wire.Close{Code: wire.CodeGarbled, Message: "a batch of another link"}
+	case b.Incarnation != 0 && b.Incarnation != l.br.incarnation, b.Incarnation == 0 && b.Hello == nil:
+		return unknown()
+	case b.Hello != nil || l.hello == nil:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(l.br.reg.ctx, refreshLimit)
+	defer cancel()
+	return l.br.refresh(ctx, l.hello, b)
 }
 
 // Close takes the WebSocket out.

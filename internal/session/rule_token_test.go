@@ -1,0 +1,91 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// O5: an expired token ends new RPCs, not the session; the latest-sent fresh
+// one counts, whichever link brings it.
+func TestRule_refreshedToken(t *testing.T) {
+	var asked []string
+	auth := func(_ context.Context, _ transport.Hello, token string) (session.Principal, error) {
+		asked = append(asked, token)
+		if token == "bad" {
+			return session.Principal{}, errors.New("nobody's token")
+		}
+		return session.Principal{Name: "ann", Value: token, Expires: time.Now().Add(time.Minute)}, nil
+	}
+	bubble(t, session.Config{Authenticate: auth}, func(t *testing.T, reg *session.Registry) {
+		asked = nil
+		p := newPeer(t, reg)
+		bearing := func(token string) func(*wire.Batch) {
+			return func(b *wire.Batch) { b.Token = token }
+		}
+		with := func(b *wire.Batch) { withHello(b); bearing("first")(b) }
+		p.incarnation = p.poll(p.batch(with)).Incarnation
+		var so *socket
+		stream := uint64(0)
+		rpc := func() []wire.Frame {
+			stream++
+			return []wire.Frame{openFrame(stream), frameOf(stream, wire.TypeHalfClose)}
+		}
+		status := func(frames []wire.Frame) string {
+			for _, f := range frames {
+				if f.Type == wire.TypeEnd && f.Stream == stream {
+					return f.End.Reason + f.End.Message
+				}
+			}
+			return ""
+		}
+		poll := func(token string) string {
+			frames := p.poll(p.batch(bearing(token), rpc()...)).Frames
+			for status(frames) == "" {
+				frames = p.poll(p.batch(holding(time.Second))).Frames
+			}
+			return status(frames)
+		}
+		onSocket := func(token string) string {
+			b := p.batch(bearing(token), rpc()...)
+			b.X, b.Prefer = so.x, so.x
+			if err := so.link.Deliver(wire.AppendBatch(nil, b)); err != nil {
+				t.Fatal(err)
+			}
+			frames := so.frames()
+			p.take(&wire.Batch{Frames: frames})
+			return status(frames)
+		}
+
+		var got []string
+		say := func(s string) { got = append(got, s) }
+		say(poll(""))
+		time.Sleep(time.Minute)
+		say(poll(""))
+		say(poll("second"))
+		late := p.batch(bearing("first"))
+		late.NowMicros = 1
+		p.poll(late)
+		say(poll("second"))
+		time.Sleep(time.Minute)
+		so = p.socket(nil)
+		say(onSocket(""))
+		say(onSocket("third"))
+		say(onSocket("bad"))
+		say(onSocket(""))
+		say(onSocket("third"))
+		so.close()
+		synctest.Wait()
+
+		const expired, refused = "unauthenticatedthe token has expired", "unauthenticatednobody's token"
+		want := []string{"0", expired, "0", "0", expired, "0", refused, refused, "0"}
+		equal(t, "ends", got, want)
+		equal(t, "asked", asked, []string{"first", "second", "third", "bad", "third"})
+	})
+}
