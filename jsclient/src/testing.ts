@@ -162,8 +162,8 @@ export interface Fixture {
   open(): Promise<Stream>;
 }
 
-/** A session with links; welcomed unless told otherwise. */
-export async function fixture(t: TestContext, transports: Transport[], welcomed = true): Promise<Fixture> {
+/** A session with links; welcomed unless told otherwise. Unless begun, the test starts it. */
+export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true): Promise<Fixture> {
   const tick = stopClocks(t);
   t.mock.method(Math, "random", () => 1);
   const lost: SessionError[] = [];
@@ -173,7 +173,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
     { changed: () => undefined, goAway: () => undefined, over: (why) => lost.push(why) },
   );
   const ladder = new Ladder(session, carrier, transports, 25_000);
-  session.start(ladder);
+  if (begun) session.start(ladder);
   t.after(() => session.end(new SessionError("closed", "the test is over")));
   await flush();
   if (welcomed && transports.includes("longpoll")) await carrier.last.answer();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { Channel, type Transport } from "../../src/index.js";
+import { SERVICE } from "../echo.js";
 import { scenarios, type Stage } from "../scenarios.js";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
 
@@ -50,3 +51,17 @@ test("1,000 streams share two exchanges in flight in long-polling", { timeout: 6
   }
   assert.equal(most, 2);
 });
+
+for (const idempotent of [true, false]) {
+  test(`a new channel's first unary RPC costs ${idempotent ? "one request if it is idempotent" : "two requests"}`, { timeout: 60_000 }, async () => {
+    let requests = 0;
+    const counted: typeof fetch = (input, init) => (requests++, fetch(input, init));
+    const channel = new Channel(bridge.url, { transports: ["longpoll"], fetch: counted });
+    try {
+      await channel.unary(SERVICE + "Unary", new Uint8Array(0), { idempotent });
+    } finally {
+      channel.close();
+    }
+    assert.equal(requests, idempotent ? 1 : 2);
+  });
+}
