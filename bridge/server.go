@@ -105,7 +105,9 @@ func (s *Server) sessionConfig() session.Config {
 func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := s.cfg.Prefix
-	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}))
+	polls := longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}
+	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(polls))
+	mux.Handle(prefix+"/v1/{group}/bundle", longpoll.NewBundles(polls))
 	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes})
 	mux.Handle(prefix+"/v1/{sid}/ws", s.sockets)
 	handleScripts(mux, prefix)

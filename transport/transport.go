@@ -74,13 +74,17 @@ type Link interface {
 	// at most max bytes to dst and returns the extended slice. An exchange
 	// calls it once, a WebSocket writer in a loop. It returns ErrLinkDone, or
 	// an error that wraps it, when nothing more will come; and the context's
-	// cause when ctx ends.
+	// cause when ctx ends. An exchange whose ctx ends by ErrAnswerNow answers as
+	// if its hold had ended.
 	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
 
 	// Close says that the carriage is gone, for whatever reason. It is called
 	// exactly once, after the last Deliver and Next. It never ends a session.
 	Close()
 }
+
+// ErrAnswerNow is the cause by which a transport ends an exchange's hold.
+var ErrAnswerNow = errors.New("transport: to be answered now")
 
 // Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells
 // its peer by the close code.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -46,6 +47,9 @@ func (br *bridgeSide) attachPoll(b *wire.Batch) transport.Link {
 	s := br.s
 	br.reg.polls.Add(1)
 	if p := br.poll; p != nil && b.X == p.x && p.copies < maxCopies {
+		if p.copies == 0 && p.counts {
+			br.linked()
+		}
 		p.copies++
 		br.takeIn(b)
 		return &visit{poll: p}
@@ -119,13 +123,21 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return dst, context.Cause(ctx)
+			cause := context.Cause(ctx)
+			if !errors.Is(cause, transport.ErrAnswerNow) {
+				return dst, cause
+			}
+			s.mu.Lock()
+			v.poll.until = 0
+			s.unlock()
 		}
 		timer.Stop()
 	}
 }
 
 // Close takes the copy out; the session is without a link when the last goes.
+// An exchange that is not answered then waits for another copy, within its
+// hold, or for a higher one.
 func (v *visit) Close() {
 	p := v.poll
 	s := p.br.s
@@ -133,13 +145,7 @@ func (v *visit) Close() {
 	defer s.unlock()
 	p.br.reg.polls.Add(-1)
 	p.copies--
-	if p.copies > 0 {
-		return
-	}
-	if p.br.poll == p {
-		p.br.poll = nil
-	}
-	if p.counts {
+	if p.copies == 0 && p.counts {
 		p.br.unlinked()
 	}
 }
@@ -212,7 +218,7 @@ func (p *poll) build(dst []byte, limit int, now time.Duration) []byte {
 	h.Session = s.id[:]
 	h.HeldMicros = uint64((now - p.arrived).Microseconds())
 	h.Pong, h.Padding = p.pong, p.padding
-	if br.poll != nil {
+	if br.poll != nil && br.poll.copies > 0 {
 		h.Parked = br.poll.x
 	}
 	if p.max > 0 {

@@ -65,14 +65,16 @@ func New(cfg Config) *Handler {
 
 // ServeHTTP serves one exchange. It returns when the exchange is answered or
 // its client is gone.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.exchange) }
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, post func(http.ResponseWriter, *http.Request, form)) {
 	form := formOf(r)
 	if !h.cfg.Access.Admit(w, r, form.safelisted && r.Method == http.MethodPost) {
 		return
 	}
 	switch r.Method {
 	case http.MethodPost:
-		h.exchange(w, r, form)
+		post(w, r, form)
 	case http.MethodOptions:
 		h.cfg.Access.Preflight(w, r, methods)
 	default:
@@ -101,22 +103,34 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 
 // receive reads the request's body into the hello.
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request, form form, hello *transport.Hello) error {
-	control := http.NewResponseController(w)
-	if err := ignoreUnsupported(control.SetReadDeadline(time.Now().Add(h.cfg.UploadTimeout))); err != nil {
-		return err
-	}
-	body, err := readBody(http.MaxBytesReader(w, r.Body, int64(form.encodedLen(h.cfg.MaxBatch))), r.ContentLength)
+	body, err := h.body(w, r, form, h.cfg.MaxBatch)
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		hello.TooLarge = h.cfg.MaxBatch
-	} else if err != nil {
-		return err
+		return nil
 	}
-	hello.Batch = form.decode(body)
-	if len(hello.Batch) > h.cfg.MaxBatch {
-		hello.Batch, hello.TooLarge = nil, h.cfg.MaxBatch
+	hello.Batch = body
+	return err
+}
+
+// body reads and decodes the request's body, nil if it is not base64. The error
+// of one over the limit is an *http.MaxBytesError.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request, form form, limit int) ([]byte, error) {
+	control := http.NewResponseController(w)
+	if err := ignoreUnsupported(control.SetReadDeadline(time.Now().Add(h.cfg.UploadTimeout))); err != nil {
+		return nil, err
+	}
+	body, err := readBody(http.MaxBytesReader(w, r.Body, int64(form.encodedLen(limit))), r.ContentLength)
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); err != nil && !tooLong {
+		return nil, err
 	}
 	// A deadline left behind would end the request's context during the hold.
-	return ignoreUnsupported(control.SetReadDeadline(time.Time{}))
+	if failed := ignoreUnsupported(control.SetReadDeadline(time.Time{})); failed != nil {
+		return nil, failed
+	}
+	if body = form.decode(body); len(body) > limit {
+		return nil, &http.MaxBytesError{Limit: int64(limit)}
+	}
+	return body, err
 }
 
 // ask runs the exchange's link.

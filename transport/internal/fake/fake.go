@@ -63,7 +63,10 @@ func (l *Link) Next(ctx context.Context, dst []byte, max int) ([]byte, error) {
 		return append(dst, batch[:min(len(batch), max)]...), nil
 	case end = <-l.End:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		if cause := context.Cause(ctx); cause != transport.ErrAnswerNow {
+			return nil, cause
+		}
+		return append(dst, "now"...), nil
 	}
 	select {
 	case batch := <-l.Say:
