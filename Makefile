@@ -1,6 +1,6 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser fuzz soak bench bench-quick bench-compare fmt generate run ci
+.PHONY: help build test lint go conformance js browser proxies fuzz soak bench bench-quick bench-compare fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ js: ## type check and Node tests of the JavaScript client
 
 browser: ## browser tests in headless Chromium
 	./test.sh browser
+
+proxies: ## the demo through real proxies, in Chromium and Go
+	./test.sh proxies
 
 fuzz: ## each fuzz target for a minute
 	FUZZ_TIME=60s ./test.sh fuzz

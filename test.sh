@@ -4,13 +4,13 @@
 #
 #   ./test.sh             everything
 #   ./test.sh check go    only these parts, of: check fresh go
-#                         conformance js browser fuzz lint
+#                         conformance js browser proxies fuzz lint
 #
 # A part that cannot run here is named in one line; with CI=true that fails.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(check fresh go conformance js browser fuzz lint)
+PARTS=(check fresh go conformance js browser proxies fuzz lint)
 FUZZ_TIME=${FUZZ_TIME:-2s}
 NODE_MIN=20
 
@@ -273,6 +273,25 @@ part_browser() {
   step 'npm packages of examples/react' 30 npm_packages examples/react
   step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 300 npm_run test:browser
+}
+
+# ---- proxies ----------------------------------------------------------------
+
+part_proxies() {
+  local proxy missing=
+  PATH=$PATH:/usr/sbin # where Debian has some of them
+  need_node || { leave_out proxies "no Node $NODE_MIN or later"; return; }
+  for proxy in chromium squid:squid-openssl tinyproxy mitmdump:mitmproxy nginx:nginx-light haproxy; do
+    need "${proxy%:*}" "${proxy#*:}" || missing+=" ${proxy#*:}"
+  done
+  [ -z "$missing" ] || { leave_out proxies "not installed, and not root on Debian to do it:$missing"; return; }
+  step 'npm packages' 30 npm_packages
+  step 'real proxies' 120 real_proxies
+}
+
+real_proxies() {
+  (npm_run compile)
+  gotest -browser -parallel=16 -timeout=10m -run='^TestProxies$' ./e2e
 }
 
 # npm_run SCRIPT stops a script that hangs.

@@ -8,13 +8,9 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the matrix into docs/NETWORKS.md")
+var update = flag.Bool("update", false, "write the tables into docs/NETWORKS.md")
 
-const (
-	networks    = "../docs/NETWORKS.md"
-	matrixBegin = "<!-- matrix: go test ./e2e -run TestNetworks -update -->\n"
-	matrixEnd   = "<!-- end of matrix -->"
-)
+const networks = "../docs/NETWORKS.md"
 
 // outcome is a cell as the docs show it, and as TestMatrix holds it.
 func (r row) outcome(choice string) string {
@@ -38,22 +34,51 @@ func TestNetworks(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s |\n", r.name, r.does, profile, r.outcome(automatic), r.outcome(longpoll), r.outcome(ws))
 	}
+	holdTable(t, "matrix", table.String())
+}
+
+// TestNetworks_proxies holds docs/NETWORKS.md to the rows that TestProxies
+// plays.
+func TestNetworks_proxies(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("| proxy | configuration | stands | page over | carried by | polls |\n|---|---|---|---|---|---|\n")
+	for _, p := range realProxies {
+		name, _, _ := strings.Cut(p.name, ",")
+		stands := map[bool]string{false: "in front of the browser", true: "in front of the bridge"}[p.reverse]
+		scheme := map[bool]string{false: "http", true: "https"}[p.https]
+		polls := "never cut"
+		switch {
+		case p.cuts && p.with != 0:
+			polls = fmt.Sprintf("cut after 20 s with %d twice, then held 14 s", p.with)
+		case p.cuts:
+			polls = "cut after 20 s with no answer twice, then held 14 s"
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s |\n", name, p.does, stands, scheme, p.carried, polls)
+	}
+	holdTable(t, "proxies", table.String())
+}
+
+// holdTable compares a table with the one in docs/NETWORKS.md, or writes it.
+func holdTable(t *testing.T, name, table string) {
+	t.Helper()
+	begin := fmt.Sprintf("<!-- %s: go test ./e2e -run TestNetworks -update -->\n", name)
+	end := fmt.Sprintf("<!-- end of %s -->", name)
 	page, err := os.ReadFile(networks)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok := strings.Cut(string(page), matrixBegin)
-	was, after, ended := strings.Cut(rest, matrixEnd)
+	before, rest, ok := strings.Cut(string(page), begin)
+	was, after, ended := strings.Cut(rest, end)
 	if !ok || !ended {
-		t.Fatalf("%s has no matrix", networks)
+		t.Fatalf("%s has no place for %s", networks, name)
 	}
-	if was == table.String() {
+	if was == table {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s does not show the matrix as it is: go test ./e2e -run TestNetworks -update", networks)
+		t.Fatalf("%s does not show %s as it is: go test ./e2e -run TestNetworks -update", networks, name)
 	}
-	if err := os.WriteFile(networks, []byte(before+matrixBegin+table.String()+matrixEnd+after), 0o644); err != nil {
+	if err := os.WriteFile(networks, []byte(before+begin+table+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
+import { count, echo, ended, greet, upload } from "../demo-page.js";
 import { type Demo, startDemo } from "../demobridge.js";
 import { launchChromium } from "./chromium.js";
 
@@ -44,62 +45,23 @@ async function visit(transport: string, body: (page: Page, context: BrowserConte
   deepEqual(complaints, []);
 }
 
-const messages = (page: Page, id: string): Promise<string[]> => page.locator(`#${id} .received .text`).allTextContents();
-
-/** ended waits for the end of a card's RPC and returns its code. */
-async function ended(page: Page, id: string): Promise<string | null> {
-  await page.locator(`#${id}:not([data-running]) .outcome strong`).waitFor();
-  return await page.locator(`#${id} .outcome strong`).textContent();
-}
-
 for (const transport of transports) {
   test(`demo page over ${transport}: unary, and an error that names field and limit`, () =>
     visit(transport, async (page) => {
-      await page.click("#greet .run");
-      equal(await ended(page, "greet"), "OK");
-      deepEqual(await messages(page, "greet"), ['greeting: "Hello, Ada!"']);
+      await greet(page);
       await page.fill("#greet input", "");
       await page.click("#greet .run");
       equal(await ended(page, "greet"), "INVALID_ARGUMENT");
       equal(await page.locator("#greet .outcome span").textContent(), "name length: 0 is not in 1 to 100");
     }));
 
-  test(`demo page over ${transport}: client-streaming, with the server's checksum`, () =>
-    visit(transport, async (page) => {
-      await page.selectOption("#upload select", "1048576");
-      await page.click("#upload .run");
-      equal(await ended(page, "upload"), "OK");
-      equal((await messages(page, "upload"))[0], "bytes: 1,048,576, messages: 32");
-      equal(await page.locator("#upload .note .text").last().textContent(), "SHA-256 is that of the bytes sent");
-    }));
+  test(`demo page over ${transport}: client-streaming, with the server's checksum`, () => visit(transport, upload));
 
-  test(`demo page over ${transport}: bidirectional, in order, to the half-close`, () =>
-    visit(transport, async (page) => {
-      for (const [i, text] of ["one", "two", "three"].entries()) {
-        await page.fill("#echo input", text);
-        await page.click("#echo .send");
-        await page.locator("#echo .received").nth(i).waitFor();
-      }
-      await page.click("#echo .end");
-      equal(await ended(page, "echo"), "OK");
-      const echoes = (await messages(page, "echo")).map((row) => row.replace(/ \(.*\)$/, ""));
-      deepEqual(echoes, ['number: 1, text: "one"', 'number: 2, text: "two"', 'number: 3, text: "three"']);
-    }));
+  test(`demo page over ${transport}: bidirectional, in order, to the half-close`, () => visit(transport, echo));
 
   test(`demo page over ${transport}: server-streaming goes on through three cuts`, () =>
     visit(transport, async (page) => {
-      await page.fill("#count [name=to]", "100");
-      await page.fill("#count [name=interval]", "20");
-      await page.click("#count .run");
-      for (const seen of [10, 35, 60]) {
-        await page.locator("#count .received").nth(seen).waitFor();
-        await page.click("#cut");
-      }
-      equal(await ended(page, "count"), "OK");
-      deepEqual(
-        await messages(page, "count"),
-        Array.from({ length: 100 }, (_, i) => `number: ${i + 1}`),
-      );
+      await count(page, 100, [10, 35, 60], () => page.click("#cut"));
       equal(await page.locator("#cuts").textContent(), "3");
       equal(await page.locator("#lost").textContent(), "none lost");
     }));

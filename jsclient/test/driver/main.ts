@@ -1,0 +1,54 @@
+// Drives Chromium for Go tests (e2e/chromium_test.go): reads visits from
+// standard input, one JSON object a line, makes them side by side, and writes a
+// result for each. Ends with its standard input.
+
+import { execFileSync } from "node:child_process";
+import { createInterface } from "node:readline";
+import { type BrowserContext, chromium } from "playwright-core";
+import { visitDemo } from "./demo.js";
+
+/** What one visit is to do. */
+export interface Visit {
+  id: number;
+  /** What to do there. */
+  what: "demo";
+  /** The page's address. */
+  url: string;
+  /** The forward proxy, e.g. http://127.0.0.1:3128; empty: none. */
+  proxy: string;
+  /** The transport that is to carry RPCs. */
+  carried: string;
+  /** Stay with a quiet stream until a poll was held to its end. */
+  stays: boolean;
+  /** How long it may take, in milliseconds. */
+  limit: number;
+}
+
+const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { demo: visitDemo };
+
+const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
+// Certificates here are those of proxies that look into TLS.
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
+
+async function make(visit: Visit): Promise<void> {
+  // Loopback goes through the proxy, too: playwright sees to that.
+  const context = await browser.newContext(visit.proxy ? { proxy: { server: visit.proxy } } : {});
+  const timer = setTimeout(() => void context.close({ reason: `not over within ${visit.limit} ms` }), visit.limit);
+  try {
+    reply({ id: visit.id, result: await visits[visit.what](context, visit) });
+  } catch (err) {
+    reply({ id: visit.id, error: (err as Error).stack ?? String(err) });
+  } finally {
+    clearTimeout(timer);
+    await context.close();
+  }
+}
+
+function reply(line: object): void {
+  process.stdout.write(JSON.stringify(line) + "\n");
+}
+
+const made: Promise<void>[] = [];
+for await (const line of createInterface(process.stdin)) made.push(make(JSON.parse(line) as Visit));
+await Promise.all(made);
+await browser.close();
