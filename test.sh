@@ -291,7 +291,7 @@ part_proxies() {
 
 real_proxies() {
   (npm_run compile)
-  gotest -browser -parallel=16 -timeout=10m -run='^TestProxies$' ./e2e
+  gotest -parallel=16 -timeout=10m -run='^TestProxies$' -args -browser ./e2e
 }
 
 # npm_run SCRIPT stops a script that hangs.
