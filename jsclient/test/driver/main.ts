@@ -2,9 +2,9 @@
 // standard input, one JSON object a line, makes them side by side, and writes a
 // result for each. Ends with its standard input.
 
-import { execFileSync } from "node:child_process";
 import { createInterface } from "node:readline";
-import { type BrowserContext, chromium } from "playwright-core";
+import type { BrowserContext } from "playwright-core";
+import { launchChromium } from "../browser/chromium.js";
 import { visitDemo } from "./demo.js";
 
 /** What one visit is to do. */
@@ -26,9 +26,8 @@ export interface Visit {
 
 const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { demo: visitDemo };
 
-const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
 // Certificates here are those of proxies that look into TLS.
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
+const browser = await launchChromium({ args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
 
 async function make(visit: Visit): Promise<void> {
   // Loopback goes through the proxy, too: playwright sees to that.
