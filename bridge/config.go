@@ -60,6 +60,12 @@ type Config struct {
 	// goes as x-user-agent. Default: none.
 	ForwardHeaders []string
 
+	// Check serves the network check: a page at {Prefix}/check, and what the
+	// check asks for under {Prefix}/v1/check/. It shows to anyone who may reach
+	// the bridge what a network does, and is bounded so that it cannot be used
+	// to flood others. Default: false.
+	Check bool
+
 	// DrainTimeout bounds how long Shutdown lets open RPCs go on when its
 	// context has no deadline of its own. Default: 20 s.
 	DrainTimeout time.Duration

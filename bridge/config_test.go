@@ -38,6 +38,7 @@ var configFields = map[string]fieldCase{
 	"DenyMethods":             {bad: func(c *bridge.Config) { c.DenyMethods = []string{""} }, field: "DenyMethods[0]"},
 	"Authenticate":            {},
 	"ForwardHeaders":          {bad: func(c *bridge.Config) { c.ForwardHeaders = []string{"Content-Length"} }, field: "ForwardHeaders[0]"},
+	"Check":                   {},
 	"DrainTimeout":            {bad: func(c *bridge.Config) { c.DrainTimeout = -1 }, field: "DrainTimeout", defaulted: true},
 	"Logger":                  {defaulted: true},
 	"Hold":                    {bad: func(c *bridge.Config) { c.Hold = time.Hour }, field: "Hold", defaulted: true},

@@ -22,6 +22,7 @@ type Server struct {
 	pools    []*backend.Pool
 	registry *session.Registry
 	sockets  *ws.Handler
+	check    *check // nil: switched off
 	metrics  *metrics
 	mux      *http.ServeMux
 
@@ -54,6 +55,11 @@ func New(cfg Config) (*Server, error) {
 	s.routes = newRoutes(s.cfg, s.pools)
 	s.registry = session.NewRegistry(s.sessionConfig())
 	s.metrics = newMetrics(s)
+	if s.cfg.Check {
+		if s.check, err = newCheck(s.cfg, policy); err != nil {
+			return nil, errors.Join(err, s.closePools())
+		}
+	}
 	s.mux = s.newMux(policy)
 	s.shutdown = onceWith(s.end)
 	return s, nil
@@ -111,6 +117,9 @@ func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
 	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes})
 	mux.Handle(prefix+"/v1/{sid}/ws", s.sockets)
 	handleScripts(mux, prefix)
+	if s.check != nil {
+		s.check.mount(mux, prefix)
+	}
 	mux.HandleFunc("/", policy.NotFound)
 	return mux
 }
@@ -137,6 +146,9 @@ func (s *Server) end(ctx context.Context) error {
 	}
 	err := s.registry.Drain(ctx)
 	s.sockets.Close() // they still have to say that their sessions are over
+	if s.check != nil {
+		err = errors.Join(err, s.check.close())
+	}
 	return errors.Join(err, s.closePools())
 }
 

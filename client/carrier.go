@@ -185,6 +185,9 @@ func (e *AnswerError) Error() string {
 	return s + fmt.Sprintf(", body begins %q", e.Body)
 }
 
+// Seen is what came: the status and the beginning of the body.
+func (e *AnswerError) Seen() (status int, body []byte) { return e.Status, e.Body }
+
 func foreign(resp *http.Response, body []byte) error {
 	return &AnswerError{
 		Status:      resp.StatusCode,

@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/netcheck"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -20,51 +20,34 @@ const (
 	// echoSize is the length of the probe that is to be echoed: more than what
 	// a middlebox sends on before it begins to hold bytes back.
 	echoSize = 4 << 10
-	// marker is the response header by which a bridge's answer is known.
-	marker = "Pollbridge"
 )
 
-// Report is what the network between this program and a bridge lets through.
-type Report struct {
-	// URL is the bridge's, its prefix included.
-	URL string
-	// Welcome is what the bridge says of itself; nil when none was reached.
-	Welcome *Welcome
-	// Transports has a finding for "longpoll" and one for "ws".
-	Transports []Finding
+// CheckConfig configures a Check.
+type CheckConfig struct {
+	// Config says how to reach the bridge. Transports, Lazy, OnState and what
+	// concerns RPCs do not count.
+	Config
+	// Holds are the waits that are tried, ascending, each 100 ms to 60 s: a
+	// check takes about ten seconds more than the longest. Default: 10, 25, 40
+	// and 55 s.
+	Holds []time.Duration
+	// OnRow, if not nil, is called with each row as soon as there is one.
+	OnRow func(CheckRow)
 }
 
-// Welcome is what a bridge says of itself.
-type Welcome struct {
-	Release      string
-	Protocol     uint32
-	Hold         time.Duration
-	ResumeWindow time.Duration
-	MaxMessage   uint64 // bytes
-}
+// CheckReport is what a check has found; CheckRow is one row of it. Neither
+// holds a secret.
+type (
+	CheckReport = netcheck.Report
+	CheckRow    = netcheck.Row
+)
 
-// Finding is how a transport fared.
-type Finding struct {
-	Transport string
-	// Err says why the transport does not work; nil: it does.
-	Err error
-	// Proto, Status and Ours are of the last HTTP response: of an exchange or
-	// of the WebSocket handshake. Proto is empty when none came; Ours tells
-	// that it has the header by which a bridge's answer is known.
-	Proto  string
-	Status int
-	Ours   bool
-	// Opened is how long it took to open a session, everything included.
-	Opened time.Duration
-	// RTT is how long the echo of a probe of 4 KiB took then.
-	RTT time.Duration
-}
-
-// Check opens a session at the bridge at url over each transport, one after
-// the other, and has a probe echoed. What url and cfg mean is as with New, but
-// Transports, Lazy and what concerns RPCs do not count. The error is one of
-// url or cfg; trouble on the way is in the report.
-func Check(ctx context.Context, url string, cfg Config) (*Report, error) {
+// Check finds out what the network between this program and the bridge at url
+// does to requests and WebSockets, and has RPCs of all four kinds made. What
+// url means is as with New. The bridge must have its network check switched
+// on; where it has not, only sessions are opened. The error is one of url or
+// cfg; trouble on the way is in the report.
+func Check(ctx context.Context, url string, cfg CheckConfig) (*CheckReport, error) {
 	to, err := parseURL(url)
 	if err != nil {
 		return nil, err
@@ -72,27 +55,56 @@ func Check(ctx context.Context, url string, cfg Config) (*Report, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	report := &Report{URL: to.base}
-	for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
-		found, welcome := check(ctx, kind, to.base, &cfg)
-		report.Transports = append(report.Transports, found)
-		report.Welcome = cmp.Or(report.Welcome, welcome)
+	way := newCarrier(to.base, &cfg.Config)
+	defer way.close()
+	report, err := netcheck.Run(ctx, netcheck.Config{
+		URL:      to.base,
+		Requests: way.posts,
+		Sockets:  way.socks,
+		Header:   way.header,
+		Holds:    cfg.Holds,
+		OnRow:    cfg.OnRow,
+		Session: func(ctx context.Context, transport string, rpcs bool) (time.Duration, error) {
+			if rpcs {
+				return checkRPCs(ctx, to.base, transport, cfg.Config)
+			}
+			return checkSession(ctx, to.base, transport, cfg.Config)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
 	}
+	report.Proxy = proxyOf(ctx, to.base, &cfg.Config)
 	return report, nil
+}
+
+// proxyOf is the forward proxy on the way to url, without its password.
+func proxyOf(ctx context.Context, url string, cfg *Config) string {
+	choose := cfg.Proxy
+	if choose == nil {
+		choose = http.ProxyFromEnvironment
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	if err != nil || cfg.HTTPClient != nil {
+		return ""
+	}
+	proxy, err := choose(req)
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return proxy.Redacted()
 }
 
 // checker checks one transport with a session of its own.
 type checker struct {
 	kind    transport.Kind
 	carrier *carrier
-	seen    *witness
 	token   string
 
 	id, key     []byte
 	start       time.Time
 	x           uint64
 	incarnation uint64
-	welcome     *Welcome
 }
 
 func newChecker(ctx context.Context, kind transport.Kind, base string, cfg *Config) (*checker, error) {
@@ -102,12 +114,6 @@ func newChecker(ctx context.Context, kind transport.Kind, base string, cfg *Conf
 		kind: kind, carrier: newCarrier(base, cfg), id: secrets[:wire.IDSize], key: secrets[wire.IDSize:],
 		start: time.Now(), x: 1,
 	}
-	client := c.carrier.posts
-	if kind == transport.WS {
-		client = c.carrier.socks
-	}
-	c.seen = &witness{RoundTripper: client.Transport}
-	client.Transport = c.seen
 	if cfg.Token == nil {
 		return c, nil
 	}
@@ -116,24 +122,26 @@ func newChecker(ctx context.Context, kind transport.Kind, base string, cfg *Conf
 	return c, err
 }
 
-func check(ctx context.Context, kind transport.Kind, base string, cfg *Config) (Finding, *Welcome) {
+// checkSession opens a session over one transport, has a probe of 4 KiB
+// echoed, and tells how long the opening took.
+func checkSession(ctx context.Context, base, name string, cfg Config) (time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
-	found := Finding{Transport: kind.String()}
-	c, err := newChecker(ctx, kind, base, cfg)
+	kind := transport.Longpoll
+	if name == transport.WS.String() {
+		kind = transport.WS
+	}
+	c, err := newChecker(ctx, kind, base, &cfg)
 	if err != nil {
-		found.Err = fmt.Errorf("client: token: %w", err)
-		return found, nil
+		return 0, fmt.Errorf("client: token: %w", err)
 	}
 	defer c.carrier.close()
 	trade, hangUp, err := c.connect(ctx)
-	if err == nil {
-		defer hangUp()
-		err = c.talk(ctx, trade, &found)
+	if err != nil {
+		return 0, err
 	}
-	found.Err = err
-	found.Proto, found.Status, found.Ours = c.seen.proto, c.seen.status, c.seen.ours
-	return found, c.welcome
+	defer hangUp()
+	return c.talk(ctx, trade)
 }
 
 // trade sends a batch and gives the one that answers it.
@@ -160,8 +168,9 @@ func (c *checker) connect(ctx context.Context) (t trade, hangUp func(), err erro
 	}, socket.Close, nil
 }
 
-// talk opens a session, has a probe echoed, and ends the session.
-func (c *checker) talk(ctx context.Context, t trade, found *Finding) error {
+// talk opens a session, has a probe echoed, and ends the session. It returns
+// how long the opening took.
+func (c *checker) talk(ctx context.Context, t trade) (opened time.Duration, err error) {
 	hello := wire.Batch{
 		Versions: &wire.Versions{Lowest: wire.LowestVersion, Highest: wire.HighestVersion},
 		Hello:    &wire.Hello{Release: release},
@@ -169,30 +178,25 @@ func (c *checker) talk(ctx context.Context, t trade, found *Finding) error {
 	}
 	answer, err := c.ask(ctx, t, hello)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if answer.Welcome == nil {
-		return errors.New("client: the bridge answered Hello without Welcome")
+		return 0, errors.New("client: the bridge answered Hello without Welcome")
 	}
-	found.Opened = time.Since(c.start)
+	opened = time.Since(c.start)
 	c.incarnation = answer.Incarnation
-	c.welcome = welcomeOf(answer.Welcome)
-
-	asked := time.Now()
 	probe := wire.Batch{Ping: 1, Padding: make([]byte, echoSize)}
 	rand.Read(probe.Padding)
 	answer, err = c.ask(ctx, t, probe)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if answer.Pong != probe.Ping || !bytes.Equal(answer.Padding, probe.Padding) {
-		return fmt.Errorf("client: the probe of %d bytes came back as %d others", echoSize, len(answer.Padding))
+		return 0, fmt.Errorf("client: the probe of %d bytes came back as %d others", echoSize, len(answer.Padding))
 	}
-	found.RTT = time.Since(asked)
-
 	done := wire.Frame{Seq: 1, Type: wire.TypeClose, Close: &wire.Close{Code: wire.CodeDone}}
 	_, _ = t(ctx, c.encode(wire.Batch{Frames: []wire.Frame{done}})) // if lost, the session just lapses
-	return nil
+	return opened, nil
 }
 
 // ask trades one batch and reads the answer.
@@ -206,6 +210,9 @@ func (c *checker) ask(ctx context.Context, t trade, b wire.Batch) (*wire.Batch, 
 		return nil, fmt.Errorf("client: the answer was changed on its way: %w", err)
 	}
 	if refusal := answer.Close; refusal != nil {
+		if refusal.Code == wire.CodeUnauthenticated {
+			return nil, fmt.Errorf("client: %w: %s", netcheck.ErrUnauthenticated, refusal.Message)
+		}
 		return nil, fmt.Errorf("client: refused by the bridge: %s (code %d)", refusal.Message, refusal.Code)
 	}
 	if len(answer.Session) > 0 && !bytes.Equal(answer.Session, c.id) {
@@ -218,38 +225,4 @@ func (c *checker) encode(b wire.Batch) []byte {
 	b.Session, b.Key, b.X, b.Awaiting, b.Incarnation = c.id, c.key, c.x, c.x, c.incarnation
 	b.NowMicros = uint64(time.Since(c.start).Microseconds())
 	return wire.AppendBatch(nil, &b)
-}
-
-func welcomeOf(w *wire.Welcome) *Welcome {
-	return &Welcome{
-		Release:      w.Release,
-		Protocol:     w.Version,
-		Hold:         time.Duration(w.HoldMillis) * time.Millisecond,
-		ResumeWindow: time.Duration(w.ResumeMillis) * time.Millisecond,
-		MaxMessage:   w.MaxMessageBytes,
-	}
-}
-
-// witness keeps what the last response looked like. Requests come one at a
-// time.
-type witness struct {
-	http.RoundTripper
-	proto  string
-	status int
-	ours   bool
-}
-
-func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := w.RoundTripper.RoundTrip(req)
-	if err == nil {
-		w.proto, w.status, w.ours = resp.Proto, resp.StatusCode, resp.Header.Get(marker) != ""
-	}
-	return resp, err
-}
-
-// CloseIdleConnections is what http.Client looks for.
-func (w *witness) CloseIdleConnections() {
-	if t, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
 }

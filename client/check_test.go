@@ -1,22 +1,24 @@
 package client_test
 
 import (
-	"io"
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/netcheck"
 	"github.com/pollbridge/pollbridge/internal/session"
-	"github.com/pollbridge/pollbridge/transport/access"
+	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 	"github.com/pollbridge/pollbridge/transport/ws"
 )
 
-// bridgeHandler is a bridge as far as sessions go.
+// bridgeHandler is a bridge as far as sessions go: without a network check.
 func bridgeHandler(t *testing.T, cfg session.Config) (*http.ServeMux, *session.Registry) {
 	t.Helper()
 	cfg.Handle = func(*session.Stream) {}
@@ -25,91 +27,82 @@ func bridgeHandler(t *testing.T, cfg session.Config) (*http.ServeMux, *session.R
 	mux := http.NewServeMux()
 	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: registry}))
 	mux.Handle("/bridge/v1/{sid}/ws", ws.New(ws.Config{Acceptor: registry}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Pollbridge", "1")
+		http.NotFound(w, r)
+	})
 	return mux, registry
 }
 
-func TestCheck(t *testing.T) {
-	type outcome struct {
-		works  bool
-		proto  string
-		status int
-		ours   bool
-		err    string // part of it
-	}
-	page := func(status int, text string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/html")
-			w.WriteHeader(status)
-			io.WriteString(w, text)
+// outcomes are what the rows named came to.
+func outcomes(report *client.CheckReport, checks ...string) string {
+	var words []string
+	for _, check := range checks {
+		for _, row := range report.Rows {
+			if row.Check == check {
+				words = append(words, row.Outcome)
+			}
 		}
 	}
-	refused := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set(access.Marker, "1")
-		http.Error(w, "not from there", http.StatusForbidden)
+	return strings.Join(words, " ")
+}
+
+// TestCheck holds what is found where the bridge's check is switched off, and
+// where something else answers. What networks do is held by e2e.
+func TestCheck(t *testing.T) {
+	page := func(status int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(text))
+		}
 	}
 	tests := []struct {
-		name         string
-		poll, ws     http.HandlerFunc // in the bridge's place
-		longpoll, so outcome
+		name    string
+		wrap    func(*http.ServeMux) http.Handler
+		want    string // of reach, longpoll and ws
+		works   bool
+		problem string // part of what the first row says
 	}{
-		{
-			name:     "clear way",
-			longpoll: outcome{true, "HTTP/1.1", 200, true, ""}, so: outcome{true, "HTTP/1.1", 101, true, ""},
-		}, {
-			name: "WebSocket not let through", ws: page(http.StatusBadGateway, "<html>no"),
-			longpoll: outcome{true, "HTTP/1.1", 200, true, ""}, so: outcome{false, "HTTP/1.1", 502, false, `status 502, content-type "text/html", body begins "<html>no"`},
-		}, {
-			name: "login page", poll: page(http.StatusOK, "<html>log in"), ws: page(http.StatusOK, "<html>log in"),
-			longpoll: outcome{false, "HTTP/1.1", 200, false, `status 200, content-type "text/html", body begins "<html>log in"`},
-			so:       outcome{false, "HTTP/1.1", 200, false, `status 200`},
-		}, {
-			name: "refused by the bridge", poll: refused, ws: refused,
-			longpoll: outcome{false, "HTTP/1.1", 403, true, "not from there"}, so: outcome{false, "HTTP/1.1", 403, true, "not from there"},
-		},
+		{"switched off", func(m *http.ServeMux) http.Handler { return m }, "off opens opens", true, "switched off (404)"},
+		{"login page", func(*http.ServeMux) http.Handler { return page(200, "<h1>Log in</h1>") }, "page fails fails", false, "“Log in”"},
+		{"refused", func(*http.ServeMux) http.Handler { return page(403, "<h1>No</h1>") }, "refused fails fails", false, "status 403"},
+		{"login", func(*http.ServeMux) http.Handler { return page(511, "<h1>Who?</h1>") }, "login skipped skipped", false, "status 511"},
+		{"busy", func(m *http.ServeMux) http.Handler {
+			m.HandleFunc("/bridge/v1/check/echo", page(503, `{"error":"too many"}`+"\n"))
+			return m
+		}, "busy opens opens", true, "too many network checks"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			mux, registry := bridgeHandler(t, session.Config{Release: "pollbridge/test"})
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case test.poll != nil && strings.HasSuffix(r.URL.Path, "/poll"):
-					test.poll(w, r)
-				case test.ws != nil && strings.HasSuffix(r.URL.Path, "/ws"):
-					test.ws(w, r)
-				default:
-					mux.ServeHTTP(w, r)
-				}
-			}))
+			mux, _ := bridgeHandler(t, session.Config{})
+			server := httptest.NewServer(test.wrap(mux))
 			defer server.Close()
-			report, err := client.Check(t.Context(), server.URL, client.Config{})
+			report, err := client.Check(t.Context(), server.URL, client.CheckConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.URL != server.URL+"/bridge" || len(report.Transports) != 2 {
-				t.Fatalf("report %+v", report)
+			if got := outcomes(report, "reach", "longpoll", "ws"); got != test.want || report.Works != test.works {
+				t.Errorf("%s, works: %v; want %s, %v\n%s", got, report.Works, test.want, test.works, report.Text())
 			}
-			for i, want := range []outcome{test.longpoll, test.so} {
-				got := report.Transports[i]
-				if (got.Err == nil) != want.works || got.Proto != want.proto || got.Status != want.status || got.Ours != want.ours {
-					t.Errorf("%s: got %+v, want %+v", got.Transport, got, want)
-				}
-				if got.Err != nil && !strings.Contains(got.Err.Error(), want.err) {
-					t.Errorf("%s: got error %v, want %s", got.Transport, got.Err, want.err)
-				}
-				if want.works && (got.Opened <= 0 || got.RTT <= 0) {
-					t.Errorf("%s: opened in %v, round trip %v", got.Transport, got.Opened, got.RTT)
-				}
-			}
-			if works := test.longpoll.works || test.so.works; works != (report.Welcome != nil && report.Welcome.Release == "pollbridge/test") {
-				t.Errorf("welcome %+v", report.Welcome)
-			}
-			for registry.Stats().Sessions != 0 { // ended once its last answer has left
-				runtime.Gosched()
-			}
-			if stats := registry.Stats(); stats.SessionsClosed[session.ReasonClosed] != stats.SessionsOpened {
-				t.Errorf("%d sessions opened, closed %v", stats.SessionsOpened, stats.SessionsClosed)
+			if says := report.Rows[0].Says; !strings.Contains(says, test.problem) {
+				t.Errorf("says %q, want part %q", says, test.problem)
 			}
 		})
+	}
+}
+
+// TestCheckSession holds what opening a session comes to.
+func TestCheckSession(t *testing.T) {
+	mux, _ := bridgeHandler(t, session.Config{Authenticate: func(context.Context, transport.Hello, string) (session.Principal, error) {
+		return session.Principal{}, errors.New("no")
+	}})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for _, name := range []string{"longpoll", "ws"} {
+		if _, err := client.CheckSession(t.Context(), server.URL+"/bridge", name, client.Config{}); !errors.Is(err, netcheck.ErrUnauthenticated) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -129,20 +122,23 @@ func TestCheckBusy(t *testing.T) {
 	}
 	defer channel.Close()
 	<-opened
-	report, err := client.Check(t.Context(), server.URL, client.Config{})
+	report, err := client.Check(t.Context(), server.URL, client.CheckConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, found := range report.Transports {
-		if found.Err == nil || !strings.Contains(found.Err.Error(), "refused by the bridge: ") {
-			t.Errorf("%s: %v", found.Transport, found.Err)
+	for _, row := range report.Rows {
+		if (row.Check == "longpoll" || row.Check == "ws") && !strings.Contains(row.Says, "refused by the bridge: ") {
+			t.Errorf("%s: %s", row.Check, row.Says)
 		}
 	}
 }
 
 func TestCheckRefuses(t *testing.T) {
-	if _, err := client.Check(t.Context(), "ftp://example.com", client.Config{}); err == nil {
+	if _, err := client.Check(t.Context(), "ftp://example.com", client.CheckConfig{}); err == nil {
 		t.Error("a URL that cannot work was taken")
+	}
+	if _, err := client.Check(t.Context(), "http://example.com", client.CheckConfig{Holds: []time.Duration{time.Hour}}); err == nil {
+		t.Error("a hold of an hour was taken")
 	}
 }
 
@@ -154,14 +150,15 @@ func TestCheckProxy(t *testing.T) {
 	defer server.Close()
 	proxy := httptest.NewServer(&forwardProxy{})
 	defer proxy.Close()
-	report, err := client.Check(t.Context(), server.URL, client.Config{Proxy: via(t, proxy, url.UserPassword("me", "secret"))})
+	cfg := client.CheckConfig{Config: client.Config{Proxy: via(t, proxy, url.UserPassword("me", "secret"))}}
+	report, err := client.Check(t.Context(), server.URL, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := report.Transports[0]; found.Err == nil || found.Status != http.StatusUpgradeRequired || found.Ours {
-		t.Errorf("longpoll: %+v, want status 426 of the proxy", found)
+	if got := outcomes(report, "reach", "longpoll", "ws"); got != "refused fails opens" {
+		t.Errorf("%s\n%s", got, report.Text())
 	}
-	if found := report.Transports[1]; found.Err != nil {
-		t.Errorf("ws: %v", found.Err)
+	if text := report.Text(); strings.Contains(text, "secret") || !strings.Contains(text, "me:xxxxx@") {
+		t.Errorf("the proxy's password must not show:\n%s", text)
 	}
 }

@@ -24,6 +24,8 @@ var (
 	ParseURL   = parseURL
 	EndError   = endError
 	EndTrailer = endTrailer
+
+	CheckSession = checkSession
 )
 
 // NewCarrier returns the carrier that a Channel to url would use.

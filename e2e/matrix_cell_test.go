@@ -35,6 +35,8 @@ const (
 type street struct {
 	box    *middlebox.Proxy
 	user   *client.Channel
+	origin string         // the bridge's URL
+	reach  client.Config  // the user's
 	closed []func() error // from the service to the client
 	served sync.WaitGroup
 }
@@ -51,7 +53,7 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 	service.Serve(backend)
 	s.later(func() error { service.Stop(); return nil })
 	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })
-	br, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}}})
+	br, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}}, Check: true})
 	if err != nil {
 		return err
 	}
@@ -94,6 +96,7 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 	}
 	s.served.Go(func() { _ = s.box.Serve(entrance.Listener) })
 	s.later(func() error { s.box.Close(); return nil })
+	s.origin, s.reach = origin, user
 	if s.user, err = client.New(origin, user); err != nil {
 		return err
 	}

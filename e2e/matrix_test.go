@@ -62,7 +62,7 @@ func (p pace) waves() [][]rpc {
 func (p pace) fit(f middlebox.Profile) middlebox.Profile {
 	for _, d := range []*time.Duration{&f.Cut, &f.IdleDrop, &f.BlackHole, &f.DupDelay, &f.Late, &f.Reorder} {
 		if *d > time.Nanosecond {
-			*d = *d * time.Duration(p) / time.Duration(inBubble)
+			*d = time.Duration(float64(*d) * float64(p) / float64(inBubble))
 		}
 	}
 	return f

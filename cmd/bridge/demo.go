@@ -27,6 +27,7 @@ Open %s/ in a browser, and in a second tab to see the chat. Or call it from anot
 
   bridge call %s pollbridge.demo.v1.Demo/Count -d '{"to": 3}'
 
+What your network does on the way to it: %s/bridge/check
 Ctrl-C ends the demo.
 `
 
@@ -78,6 +79,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		Backends:     []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
 		AllowMethods: []string{"*", "grpc.reflection.*"}, // for "bridge call"
 		AllowOrigins: origins,
+		Check:        true,
 		Logger:       logger,
 	})
 	if err != nil {
@@ -90,7 +92,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		listen:       listen,
 		drainTimeout: demoDrainTimeout,
 	}
-	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url) })
+	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url, url) })
 }
 
 // addPage serves the demo's page beside the bridge.

@@ -48,7 +48,7 @@ func TestSecure(t *testing.T) {
 	if code != 0 || errOut != "" {
 		t.Fatalf("exit code %d, standard error %q, standard output\n%s", code, errOut, out)
 	}
-	for _, want := range []string{"\nlongpoll   yes    2.0   200     yes   ", "\nws         yes    1.1   101     yes   ", "\nWorks, over WebSocket and long-polling.\n"} {
+	for _, want := range []string{"WARN  Reach ", "\nok    RPCs over long-polling ", "\nok    RPCs over WebSocket ", "\nWorks, over WebSocket and long-polling"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check lacks %q:\n%s", want, out)
 		}

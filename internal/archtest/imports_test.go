@@ -64,13 +64,13 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/wire", "jsclient",
+			"internal/session", "internal/backend", "internal/wire", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},
 	{
 		path:   "client",
-		own:    []string{"transport", "internal/session", "internal/wire"},
+		own:    []string{"transport", "internal/session", "internal/wire", "internal/netcheck"},
 		others: []string{websocket, grpc, protobuf, rpcstatus, socks},
 	},
 	{path: "jsclient"},
@@ -78,6 +78,11 @@ var rules = []rule{
 		path:   "cmd/bridge",
 		own:    []string{"bridge", "client", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit},
+	},
+	{path: "internal/netcheck", others: []string{websocket}},
+	{
+		path: "internal/netcheck/answer", own: []string{"internal/netcheck", "transport/access"},
+		others: []string{websocket, grpc, protobuf},
 	},
 	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},

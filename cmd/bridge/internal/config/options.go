@@ -85,6 +85,10 @@ func listening() []*Option {
 			Help: "path under which the bridge's routes are",
 			set:  one(func(s *Settings) *string { return &s.Bridge.Prefix }, plain),
 		}, {
+			Group: group, Name: "check", Switch: true,
+			Help: "serve the network check: a page at PREFIX/check, and what \"bridge check\" asks for",
+			set:  one(func(s *Settings) *bool { return &s.Bridge.Check }, boolean),
+		}, {
 			Group: group, Name: "admin", Value: "ADDR",
 			Help: "address for /healthz, /readyz and /metrics; none without it",
 			set:  one(func(s *Settings) *string { return &s.Admin }, Address),

@@ -1,0 +1,42 @@
+package bridge
+
+import (
+	"net/http"
+
+	"google.golang.org/grpc"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/netcheck/answer"
+	"github.com/pollbridge/pollbridge/transport/access"
+)
+
+// check is the network check, with a gRPC server of its own, so that it works
+// the same in front of any backend. Its pool is none of Server.pools: it says
+// nothing about whether the bridge is of use.
+type check struct {
+	answers *answer.Handler
+	service *grpc.Server
+	pool    *backend.Pool
+}
+
+func newCheck(cfg Config, policy *access.Policy) (*check, error) {
+	c := &check{
+		answers: answer.New(answer.Config{Access: policy, Release: "pollbridge/" + Version()}),
+		service: grpc.NewServer(),
+	}
+	answer.Register(c.service)
+	var err error
+	c.pool, err = backend.New(Backend{Name: "check", GRPCServer: c.service}.withDefaults().pool(cfg))
+	return c, err
+}
+
+func (c *check) mount(mux *http.ServeMux, prefix string) {
+	c.answers.Mount(mux, prefix+"/v1/check/")
+}
+
+func (c *check) close() error {
+	c.answers.Close()
+	err := c.pool.Close()
+	c.service.Stop()
+	return err
+}

@@ -1,0 +1,80 @@
+package answer
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	subprotocol = "pollbridge.v1" // as sessions have it: networks may look at it
+	socketLife  = 3 * time.Minute
+	maxMessage  = 128 << 10
+)
+
+// socket echoes the binary messages of a WebSocket. It sends nothing of its
+// own: how long silence is allowed to last is what a check wants to know.
+func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
+	if !h.admit(w, r, http.MethodGet) {
+		return
+	}
+	n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	run, err := h.runs.find(r.URL.Query().Get("run"), h.cfg.Access.ClientAddr(r))
+	if err == nil {
+		err = run.enter(n, 0)
+	}
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	defer run.leave(n, false)
+	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	run.socket(n, upgrade)
+	if !upgrade {
+		http.Error(w, "want a WebSocket handshake; the Upgrade header is missing", http.StatusUpgradeRequired)
+		return
+	}
+	if !h.add() {
+		return
+	}
+	defer h.sockets.Done()
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{subprotocol},
+		InsecureSkipVerify: true, // access.Policy has checked the Origin
+	})
+	if err != nil {
+		return
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(maxMessage)
+	ctx, cancel := context.WithTimeout(h.ctx, socketLife) // a hijacked connection's request has no context of use
+	defer cancel()
+	for echoOne(ctx, conn, run) == nil {
+	}
+}
+
+// add counts one more WebSocket, unless the handler is closed.
+func (h *Handler) add() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx.Err() != nil {
+		return false
+	}
+	h.sockets.Add(1)
+	return true
+}
+
+func echoOne(ctx context.Context, conn *websocket.Conn, run *run) error {
+	kind, message, err := conn.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := run.spend(2 * len(message)); err != nil {
+		return conn.Close(websocket.StatusPolicyViolation, err.Error())
+	}
+	return conn.Write(ctx, kind, message)
+}

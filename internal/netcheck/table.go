@@ -1,0 +1,138 @@
+package netcheck
+
+import (
+	_ "embed"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// TableJSON is table.json: what checks can come to, and what follows from it.
+//
+//go:embed table.json
+var TableJSON []byte
+
+// Level is how good or bad an outcome is.
+type Level string
+
+// Levels.
+const (
+	Good Level = "good"
+	Warn Level = "warn"
+	Bad  Level = "bad"
+	None Level = "none" // not tried, or nothing to be said
+)
+
+// table is what TableJSON holds.
+type table struct {
+	Checks []struct {
+		ID, Title string
+		Outcomes  map[string]saying
+	}
+	Skipped  saying
+	Profiles []profile
+	Clean    profile
+	Verdicts []verdict
+}
+
+type saying struct {
+	Level        Level
+	Says, Advice string
+}
+
+// outcomes names outcomes by check.
+type outcomes map[string][]string
+
+// profile is a kind of network.
+type profile struct {
+	ID, Says     string
+	When, Unless outcomes
+	Alone        bool // nothing else can be said
+}
+
+// verdict is a first line. {findings} stands for what the profiles say.
+type verdict struct {
+	When  outcomes
+	Clean bool // only where no profile fits
+	Level Level
+	Says  string
+}
+
+func readTable() (*table, error) {
+	t := &table{}
+	return t, json.Unmarshal(TableJSON, t)
+}
+
+// holds tells whether each check named came to one of the outcomes named.
+func (o outcomes) holds(found map[string]string) bool {
+	for check, wanted := range o {
+		if !slices.Contains(wanted, found[check]) {
+			return false
+		}
+	}
+	return true
+}
+
+// row is what is said of an outcome. Facts stand for {words} in it.
+func (t *table) row(check, outcome string, facts map[string]string) Row {
+	for _, c := range t.Checks {
+		if c.ID != check {
+			continue
+		}
+		said, ok := c.Outcomes[outcome]
+		if !ok {
+			said, outcome = t.Skipped, "skipped"
+		}
+		return Row{
+			Check: check, Title: c.Title, Outcome: outcome, Level: said.Level,
+			Says: fill(said.Says, facts), Advice: fill(said.Advice, facts), Facts: facts,
+		}
+	}
+	return Row{Check: check, Outcome: outcome, Level: None, Facts: facts}
+}
+
+func fill(text string, facts map[string]string) string {
+	for word, fact := range facts {
+		text = strings.ReplaceAll(text, "{"+word+"}", fact)
+	}
+	return text
+}
+
+// judge draws the conclusion from all rows.
+func (t *table) judge(rows []Row) (profiles []string, v verdict) {
+	found := make(map[string]string)
+	for _, r := range rows {
+		found[r.Check] = r.Outcome
+	}
+	var findings []string
+	for _, p := range t.Profiles {
+		if !p.When.holds(found) || len(p.Unless) > 0 && p.Unless.holds(found) {
+			continue
+		}
+		profiles, findings = append(profiles, p.ID), append(findings, p.Says)
+		if p.Alone {
+			break
+		}
+	}
+	clean := len(profiles) == 0
+	if clean {
+		profiles, findings = []string{t.Clean.ID}, []string{t.Clean.Says}
+	}
+	for _, v := range t.Verdicts {
+		if v.When.holds(found) && (!v.Clean || clean) {
+			text := list(findings)
+			v.Says = fill(v.Says, map[string]string{"findings": text, "Findings": strings.ToUpper(text[:1]) + text[1:]})
+			return profiles, v
+		}
+	}
+	return profiles, verdict{}
+}
+
+// list is "a", "a and b", or "a, b and c".
+func list(parts []string) string {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	last := len(parts) - 1
+	return strings.Join(parts[:last], ", ") + " and " + parts[last]
+}

@@ -1,0 +1,164 @@
+package netcheck
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// quickly is the age below which the end of a wait is chance: it is tried
+	// again.
+	quickly   = 500 * time.Millisecond
+	busyEvery = 500 * time.Millisecond
+)
+
+// waited is what became of waits side by side.
+type waited struct {
+	holds []*reply
+	drip  time.Duration // how long a busy answer lived
+	idle  []bool        // WebSockets that lived on after so long a silence
+	busy  time.Duration // how long a busy WebSocket lived
+}
+
+// wait tries each hold: requests that are answered only then, WebSockets that
+// are quiet for so long, and beside them an answer and a WebSocket that are
+// never quiet, to tell idle from old.
+func (r *runner) wait(ctx context.Context) {
+	r.cfg.Requests.CloseIdleConnections() // what was idle may be forgotten already
+	holds := r.cfg.Holds
+	longest := holds[len(holds)-1]
+	w := waited{holds: make([]*reply, len(holds)), idle: make([]bool, len(holds)), drip: -1}
+	var all sync.WaitGroup
+	if r.outcome("parallel") == "one" {
+		all.Go(func() {
+			for i := range holds {
+				w.holds[i] = r.hold(ctx, holds[i])
+			}
+		})
+	} else {
+		for i := range holds {
+			all.Go(func() { w.holds[i] = r.hold(ctx, holds[i]) })
+		}
+		if r.outcome("streaming") == "ok" {
+			all.Go(func() { w.drip = r.drip(ctx, longest) })
+		}
+	}
+	sockets := r.outcome("websocket") == "ok"
+	if sockets {
+		for i := range holds {
+			all.Go(func() { w.idle[i] = r.quiet(ctx, holds[i]) })
+		}
+		all.Go(func() { w.busy = r.chatter(ctx, longest) })
+	}
+	all.Wait()
+	r.sayHold(w)
+	if sockets {
+		r.sayIdle(w)
+		return
+	}
+	r.say("idle", "none", nil)
+}
+
+// hold has a request answered after so long. What fails at once is chance, and
+// so is an answer that is lost when its time has come.
+func (r *runner) hold(ctx context.Context, hold time.Duration) *reply {
+	var p *reply
+	for range 4 {
+		p = r.send(ctx, request{ask: Ask{HoldMillis: int(hold.Milliseconds())}})
+		if p.kind != fine && p.kind != mute && p.took >= hold {
+			p.kind = fine
+		}
+		if p.kind == fine || p.took > min(quickly+2*r.rtt, hold/2) || ctx.Err() != nil {
+			break
+		}
+	}
+	return p
+}
+
+// quiet tells whether a WebSocket still echoes after so long a silence.
+func (r *runner) quiet(ctx context.Context, silence time.Duration) bool {
+	d := r.dial(ctx)
+	if d.err != nil {
+		return false
+	}
+	defer d.conn.CloseNow()
+	if _, err := d.echo(ctx, []byte{1}, askLimit); err != nil {
+		return false
+	}
+	pause(ctx, silence)
+	_, err := d.echo(ctx, []byte{2}, askLimit)
+	return err == nil
+}
+
+// chatter keeps a WebSocket busy and tells how long it lived.
+func (r *runner) chatter(ctx context.Context, life time.Duration) time.Duration {
+	d := r.dial(ctx)
+	if d.err != nil {
+		return 0
+	}
+	defer d.conn.CloseNow()
+	start := time.Now()
+	for time.Since(start) < life {
+		if _, err := d.echo(ctx, []byte{3}, askLimit/2); err != nil {
+			return time.Since(start)
+		}
+		pause(ctx, min(busyEvery, life/4))
+	}
+	return life
+}
+
+func (r *runner) sayHold(w waited) {
+	i := slices.IndexFunc(w.holds, func(p *reply) bool { return p.kind != fine })
+	if i < 0 {
+		r.say("hold", "ok", map[string]string{"longest": inTime(r.cfg.Holds[len(w.holds)-1])})
+		return
+	}
+	failed := w.holds[i]
+	facts := map[string]string{"longest": r.longest(i), "cut": inTime(failed.took), "status": strconv.Itoa(failed.status)}
+	switch failed.kind {
+	case status:
+		r.say("hold", "status", facts)
+	case mute:
+		if r.old(w, i) {
+			r.say("hold", "age", facts)
+			return
+		}
+		r.say("hold", "idle", facts)
+	case short, page, stale:
+		r.say("hold", "short", facts)
+	default:
+		r.say("hold", "eof", facts)
+	}
+}
+
+// longest is the hold before the one that failed.
+func (r *runner) longest(failed int) string {
+	if failed == 0 {
+		return "a moment"
+	}
+	return inTime(r.cfg.Holds[failed-1])
+}
+
+// old tells that what was never quiet died too.
+func (r *runner) old(w waited, failed int) bool {
+	limit := r.cfg.Holds[failed]
+	if w.drip >= 0 {
+		return w.drip < limit
+	}
+	return r.outcome("websocket") == "ok" && w.busy < limit
+}
+
+func (r *runner) sayIdle(w waited) {
+	i := slices.Index(w.idle, false)
+	switch {
+	case i < 0:
+		r.say("idle", "ok", map[string]string{"longest": inTime(r.cfg.Holds[len(w.idle)-1])})
+	case w.busy < r.cfg.Holds[i]:
+		r.say("idle", "age", map[string]string{"cut": inTime(w.busy)})
+	default:
+		r.say("idle", "idle", map[string]string{"cut": inTime(r.cfg.Holds[i]), "longest": r.longest(i)})
+	}
+}

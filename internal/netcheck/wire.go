@@ -1,0 +1,89 @@
+package netcheck
+
+// A check's request is a POST to {prefix}/v1/check/echo whose body is an Ask as
+// one line of JSON and then any payload; its response is an Answer and then the
+// payload that was asked for, in the same form. WebSockets are had from
+// {prefix}/v1/check/ws?run=R&n=N; they echo binary messages. A GET of
+// {prefix}/v1/check/nonce gives a text that is never the same.
+
+// Limits of a run, which the bridge holds.
+const (
+	MaxPayload = 1 << 20  // of a request and of an answer, in bytes
+	MaxHold    = 60_000   // in milliseconds
+	MaxRun     = 24 << 20 // bytes of all payloads of a run, both ways
+	MaxAsks    = 1000     // requests and WebSockets of a run
+)
+
+// FrameSize is the length of a frame of a streamed answer: the letters A, B and
+// C, each followed by the run's ID, cut or filled up with dots, and a newline.
+const FrameSize = 16
+
+// PadSize is how much follows the first frame of an answer to StreamPadded.
+const PadSize = 64 << 10
+
+// FrameGap is the time between two frames, in milliseconds.
+const FrameGap = 700
+
+// Words of Ask.Stream.
+const (
+	StreamFrames = "frames" // three frames, FrameGap apart
+	StreamPadded = "padded" // the same, and much padding after the first
+	StreamDrip   = "drip"   // a byte every 500 ms until HoldMillis are over
+)
+
+// Ask is what a request of a check asks for.
+type Ask struct {
+	Run        string `json:"run"` // 22 letters and digits, chosen by the client
+	N          int    `json:"n"`   // number of the request in its run, from 1 on
+	HoldMillis int    `json:"hold_ms,omitempty"`
+	Down       int    `json:"down,omitempty"`   // length of the answer's payload
+	Status     int    `json:"status,omitempty"` // of the answer, not 200
+	Stream     string `json:"stream,omitempty"`
+	Seen       bool   `json:"seen,omitempty"`   // tell what the request looked like
+	Record     bool   `json:"record,omitempty"` // tell of the run so far
+}
+
+// Answer answers an Ask.
+type Answer struct {
+	Run    string  `json:"run"`
+	N      int     `json:"n"`
+	Up     int     `json:"up"`              // length of the request's payload
+	Sum    uint32  `json:"sum"`             // its CRC-32C
+	Error  string  `json:"error,omitempty"` // why the bridge does not do what it was asked to
+	Seen   *Seen   `json:"seen,omitempty"`
+	Record *Record `json:"record,omitempty"`
+}
+
+// Seen is what a request looked like when it came.
+type Seen struct {
+	Release     string   `json:"release"`
+	Proto       string   `json:"proto"`             // "HTTP/1.1"
+	TLS         string   `json:"tls,omitempty"`     // version, where the bridge itself speaks TLS
+	Binding     string   `json:"binding,omitempty"` // of the TLS connection: the same at both of its ends only
+	Headers     []string `json:"headers"`           // names, sorted, lower case
+	ContentType string   `json:"content_type,omitempty"`
+	Via         string   `json:"via,omitempty"`
+	Forwarded   int      `json:"forwarded,omitempty"` // entries of X-Forwarded-For
+}
+
+// Record is what the bridge has seen of a run.
+type Record struct {
+	Copies       int       `json:"copies"`    // requests that came more than once
+	LatestMillis int       `json:"latest_ms"` // most between the first and the last coming of one
+	Peak         int       `json:"peak"`      // requests at once
+	Arrivals     []Arrival `json:"arrivals"`  // in order
+	Gone         []int     `json:"gone"`      // requests whose client was seen to give up
+	Sockets      []Socket  `json:"sockets"`
+}
+
+// Arrival is when a request first came.
+type Arrival struct {
+	N      int `json:"n"`
+	Millis int `json:"ms"` // after the run's first
+}
+
+// Socket is a WebSocket handshake that came.
+type Socket struct {
+	N       int  `json:"n"`
+	Upgrade bool `json:"upgrade"` // with its Upgrade header
+}
