@@ -20,11 +20,14 @@ type clientSocket struct {
 	// Guarded by Session.mu.
 	conn    Socket
 	begun   time.Duration // when it was dialled
+	opened  time.Duration // when its handshake was done
 	open    bool          // the handshake is done
 	named   bool          // its first batch was built
 	gone    bool
 	heard   time.Duration // when the last batch came
 	pinged  time.Duration // since when a pong is owed; 0: none is
+	clear   time.Duration // when the latest ping went that was answered
+	behind  uint64        // frames up to this one were sent before it; 0: none was unacked
 	ping    uint64        // the ping that is out
 	send    bool          // the ping is still to be sent
 	token   string        // what the ping's batch carried; empty: none
@@ -33,9 +36,9 @@ type clientSocket struct {
 	pong    uint64        // to be answered
 	echo    []byte
 	owedAt  time.Duration
-	proven  bool // it was preferred once
-	doubted bool // an exchange was opened beside it
-	restate bool // the header says something new: send it
+	proven  bool          // it was preferred once
+	doubted time.Duration // when another link was opened beside it; 0: it was not
+	restate bool          // the header says something new: send it
 }
 
 func newClientSocket(c *clientSide, now time.Duration) *clientSocket {
@@ -82,8 +85,14 @@ func (so *clientSocket) attach(conn Socket) bool {
 		return false
 	}
 	now := c.s.now()
-	so.conn, so.open, so.heard = conn, true, now
-	c.ladder.dialing = false
+	so.conn, so.open, so.opened, so.heard = conn, true, now, now
+	c.ladder.dialing--
+	if old := c.socket; old != nil {
+		if old.x > so.x || old.doubted == 0 {
+			return false
+		}
+		old.fail(errors.New("another WebSocket took its place"))
+	}
 	c.socket = so
 	c.ladder.opened(so)
 	c.s.wake()
@@ -141,7 +150,7 @@ func (so *clientSocket) take(batch []byte) error {
 		return errors.New("a batch of another link on the WebSocket")
 	}
 	now := c.s.now()
-	so.heard, so.doubted = now, false
+	so.heard = now
 	if b.Ping != 0 {
 		so.pong, so.echo = b.Ping, b.Padding
 	}
@@ -167,7 +176,7 @@ func (so *clientSocket) answered(b *wire.Batch, now time.Duration) error {
 	}
 	so.c.s.path.rtt(now, now-so.pinged)
 	so.c.tokenTaken(so.token)
-	so.pinged, so.ping, so.padding = 0, 0, nil
+	so.clear, so.pinged, so.ping, so.padding, so.doubted = so.pinged, 0, 0, nil, 0
 	so.c.ladder.proved(so)
 	so.c.s.wake()
 	return nil

@@ -32,11 +32,13 @@ type exchanges struct {
 	empties  backoff
 	empty    int // empty answers in a row (L7)
 	refused  int // exchanges refused at once, in a row
+	overdue  int // exchanges that had no answer in time, in a row
 	hold     holdTuner
+	calm     time.Duration // longest hold worth asking for: grows while nothing comes
 	uplink   sizeTuner
 	downlink sizeTuner
 	rate     float64 // measured uplink, bytes a second; 0: not known
-	asked    bool    // an exchange is wanted at once: the WebSocket is mute
+	asked    bool    // an exchange is wanted whose answer comes at once: something is mute
 }
 
 const (
@@ -77,8 +79,13 @@ func (e *exchanges) step(now time.Duration) time.Duration {
 		e.begin(now)
 	}
 	next := now + longest
-	if e.wanted() && now < e.nextTry && len(e.flying) < maxFlying {
-		next = e.nextTry
+	if len(e.flying) < maxFlying {
+		if !e.c.welcomed() && len(e.flying) > 0 {
+			next = e.helloDue()
+		}
+		if e.wanted() && now < e.nextTry {
+			next = e.nextTry
+		}
 	}
 	for _, x := range e.flying {
 		next = min(next, x.limit, e.pressing(x))
@@ -99,7 +106,10 @@ func (e *exchanges) expire(now time.Duration) {
 			e.lose(old)
 		}
 		e.flying = e.flying[i+1:]
+		e.overdue++
+		e.asked = e.asked || e.c.welcomed() && (x.frames || len(e.c.s.streams) > 0)
 		e.failed(x, err, now)
+		e.c.ladder.urge(now)
 		return
 	}
 	e.makeRoom(now)
@@ -157,8 +167,10 @@ func (e *exchanges) wanted() bool {
 }
 
 // wantsWelcome tells whether to ask for the Welcome, or send early RPCs (O4).
+// What has had no answer for a while is left to it: a way that is only slow
+// must not be cut off again and again.
 func (e *exchanges) wantsWelcome() bool {
-	if len(e.flying) == 0 || e.c.s.out.sendable() {
+	if len(e.flying) == 0 || e.c.s.out.sendable() || e.c.s.now() >= e.helloDue() {
 		return true
 	}
 	for _, x := range e.flying {
@@ -169,6 +181,9 @@ func (e *exchanges) wantsWelcome() bool {
 	return len(e.c.unsent) > 0
 }
 
+// helloDue is when another Hello goes beside one that has no answer.
+func (e *exchanges) helloDue() time.Duration { return e.flying[len(e.flying)-1].sent + helloAlone }
+
 func (e *exchanges) due(now time.Duration) bool {
 	return len(e.flying) < maxFlying && now >= e.nextTry && e.c.s.err == nil && e.wanted()
 }
@@ -176,25 +191,25 @@ func (e *exchanges) due(now time.Duration) bool {
 // begin sends one exchange.
 func (e *exchanges) begin(now time.Duration) {
 	c, s := e.c, e.c.s
-	x := &exchange{x: c.nextX, sent: now, hold: e.hold.hold}
+	x := &exchange{x: c.nextX, sent: now}
 	c.nextX++
 	e.flying = append(e.flying, x)
-	sendable := s.out.sendable()
-	if !c.welcomed() && !sendable || e.asked {
-		x.hold = 0
-		x.hello = !c.welcomed()
+	frames := s.out.sendable() && !c.ladder.carries()
+	if frames {
+		e.calm = 0
 	}
+	if c.welcomed() || frames {
+		x.hold = e.holdFor()
+	}
+	x.hello = !c.welcomed() && !frames
 	e.asked = false
-	if w := c.welcome; w != nil {
-		x.hold = min(x.hold, time.Duration(w.HoldMillis)*time.Millisecond)
-	}
 	h := c.header(x.x)
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.downlink.size)
 	var b wire.Builder
 	b.Begin(nil, &h)
-	if sendable && !c.ladder.carries() {
+	if frames {
 		s.filler(&b, carriage{x: x.x}, e.uplink.size, unlimited).fill()
 	}
 	x.frames = b.Frames() > 0
@@ -210,18 +225,51 @@ func (e *exchanges) begin(now time.Duration) {
 	})
 }
 
-// patience is how long an exchange may take.
+// shortHold is how long an exchange is held while something is expected, but a
+// round trip's part of it is enough to find a dead direction in time (L4).
+const shortHold = 1500 * time.Millisecond
+
+// holdFor is how long the next exchange may be held: not at all when a sign of
+// life is wanted, as long as it was quiet before else.
+func (e *exchanges) holdFor() time.Duration {
+	if e.asked {
+		return 0
+	}
+	hold := min(max(e.calm, e.c.s.path.atLeast(shortHold, 2)), e.hold.hold)
+	if w := e.c.welcome; w != nil {
+		hold = min(hold, time.Duration(w.HoldMillis)*time.Millisecond)
+	}
+	return hold
+}
+
+// patience is how long an exchange may take. One after another without an
+// answer gets more.
 func (e *exchanges) patience(x *exchange) time.Duration {
 	path := &e.c.s.path
-	rate := e.rate / 2
-	if rate == 0 {
+	most := path.atLeast(10*time.Second, 4)
+	least := most
+	if e.c.welcomed() {
+		least = min(path.atLeast(3*time.Second, 4)<<min(e.overdue, 2), most)
+	}
+	hold := x.hold
+	if x.frames {
+		hold = min(hold, heldWithFrames)
+	}
+	return max(least, hold+min(hold, most)) + uploadTime(x.size, e.rate)
+}
+
+// freeUpload is what an uplink carries in no time worth counting.
+const freeUpload = 4 << 10
+
+// uploadTime is what n bytes may take at half the measured rate.
+func uploadTime(n int, rate float64) time.Duration {
+	if n <= freeUpload {
+		return 0
+	}
+	if rate /= 2; rate == 0 {
 		rate = unknownRate
 	}
-	upload := time.Duration(float64(x.size) / rate * float64(time.Second))
-	if x.frames {
-		return min(x.hold, heldWithFrames) + path.atLeast(3*time.Second, 4) + upload
-	}
-	return x.hold + path.atLeast(10*time.Second, 4) + upload
+	return time.Duration(float64(n-freeUpload) / rate * float64(time.Second))
 }
 
 // done takes an exchange's outcome.
@@ -298,7 +346,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 	held := time.Duration(b.HeldMicros) * time.Microsecond
 	took := now - x.sent
 	s.path.rtt(now, max(took-held, 0))
-	e.refused = 0
+	e.refused, e.overdue = 0, 0
 	if b.Resend {
 		s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x <= x.x })
 	}
@@ -309,20 +357,29 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 	}
 	for _, old := range e.flying {
 		if old.x < x.x { // the bridge answers it at once (L1, L4)
-			old.limit = min(old.limit, now+s.path.atLeast(3*time.Second, 4))
+			old.limit = min(old.limit, x.sent+s.path.atLeast(3*time.Second, 4))
 		}
 	}
 	c.tokenTaken(x.token)
 	c.take(b, x.sent)
-	c.ladder.answered()
+	c.ladder.answered(x)
 	e.downlink.passed(len(b.Frames)*wire.MaxFragment, took-held)
+	full := x.hold > 0 && held >= x.hold/2
+	switch {
+	case len(b.Frames) > 0:
+		e.calm = 0
+	case full:
+		e.calm = max(e.calm, 2*x.hold)
+	}
+	if full && x.hold >= e.hold.hold {
+		e.hold.kept()
+	}
 	switch {
 	case progress:
 		e.retry.reset()
 		e.empties.reset()
 		e.empty = 0
-	case took >= x.hold/2 && x.hold > 0:
-		e.hold.kept()
+	case full:
 		e.empty = 0
 	case x.hold > 0:
 		if e.empty++; e.empty > 1 {

@@ -13,19 +13,21 @@ import (
 // when it falls silent. Guarded by Session.mu.
 type ladder struct {
 	c        *clientSide
-	prefer   uint64 // x of the WebSocket that carries new frames; 0: exchanges
-	dialing  bool
+	prefer   uint64        // x of the WebSocket that carries new frames; 0: exchanges
+	dialing  int           // attempts under way
+	dialedAt time.Duration // when the latest began
 	nextDial time.Duration
 	retry    backoff
+	alarms   int // WebSockets in doubt since the last pong
 }
 
 const (
 	probeLimit   = 3 * time.Second  // from the dial to the last echo
 	probePadding = 4 << 10          // of the second probe
-	pingPause    = 5 * time.Second  // without inbound bytes while a stream is open
-	muteSuspect  = 2 * time.Second  // after a ping: open an exchange beside
 	muteLimit    = 10 * time.Second // after a ping: give the WebSocket up
-	helloAlone   = 3 * time.Second  // for exchanges to bring the Welcome
+	helloAlone   = 3 * time.Second  // for a Hello to be answered before another goes beside it
+	maxDialing   = 2
+	maxAlarms    = 3 // double what a WebSocket has for its answer
 	demoteFirst  = 30 * time.Second
 	demoteMost   = 10 * time.Minute
 )
@@ -46,6 +48,14 @@ func (l *ladder) carries() bool {
 	return l.c.socket != nil && l.prefer != 0 && l.prefer == l.c.socket.x
 }
 
+// patience is the time until a ping, and the time for its pong. Both, and half
+// a round trip in which a frame of the bridge can follow the last that came, are
+// what a direction has until another link opens: max(2 s, 3 × RTT), counted from
+// the first frame that needs it (L4).
+func (l *ladder) patience() time.Duration {
+	return (l.c.s.path.atLeast(2*time.Second, 3) - l.c.s.path.smooth/2) / 2
+}
+
 // step dials and watches; it tells when to look again.
 func (l *ladder) step(now time.Duration) time.Duration {
 	c := l.c
@@ -55,17 +65,36 @@ func (l *ladder) step(now time.Duration) time.Duration {
 	if c.socket != nil {
 		return l.watch(now)
 	}
-	if l.dialing {
-		return now + longest
+	due := max(l.nextDial, l.helloDue())
+	if l.dialing > 0 {
+		due = l.besideDue()
 	}
-	if due := max(l.nextDial, l.helloDue()); now < due {
+	if now < due {
 		return due
 	}
-	l.dialing = true
-	so := newClientSocket(c, now)
-	c.tasks.Go(so.run)
+	l.dial(now)
 	return now + longest
 }
+
+// dial opens a WebSocket.
+func (l *ladder) dial(now time.Duration) {
+	l.dialing++
+	l.dialedAt = now
+	so := newClientSocket(l.c, now)
+	l.c.tasks.Go(so.run)
+	l.c.s.wake()
+}
+
+// besideDue is when another attempt goes beside one that has no answer.
+func (l *ladder) besideDue() time.Duration {
+	if !l.forced() || l.dialing >= maxDialing {
+		return l.dialedAt + longest
+	}
+	return l.dialedAt + l.c.s.path.atLeast(helloAlone, 4)
+}
+
+// urge tries a WebSocket at once, because exchanges get no answer.
+func (l *ladder) urge(now time.Duration) { l.nextDial = min(l.nextDial, now) }
 
 // helloDue is when a WebSocket may be opened for all that the Welcome says: at
 // once when it came, or there are no exchanges to bring it; else when those had
@@ -88,6 +117,7 @@ func (l *ladder) opened(so *clientSocket) {
 
 // proved is called for each pong; the second one ends the probe.
 func (l *ladder) proved(so *clientSocket) {
+	l.alarms = 0
 	if l.carries() {
 		return
 	}
@@ -121,90 +151,107 @@ func (l *ladder) leave() {
 func (l *ladder) watch(now time.Duration) time.Duration {
 	c := l.c
 	so := c.socket
-	path := &c.s.path
-	if !so.open {
-		return so.begun + probeLimit + pongLimit
-	}
 	if l.forced() && !c.welcomed() {
-		limit := so.heard + muteLimit
-		if now >= limit {
-			so.fail(errors.New("the WebSocket opened, but no Welcome came"))
-		}
-		return limit
+		return l.doubt(so, now, so.opened, helloAlone, "the WebSocket opened, but no Welcome came")
 	}
 	if so.pinged == 0 {
+		so.doubted = 0
 		return l.pingIfQuiet(so, now)
 	}
-	silent := max(so.pinged, so.heard)
 	if !so.proven {
-		limit := so.begun + path.atLeast(probeLimit, 4)
+		limit := so.begun + c.s.path.atLeast(probeLimit, 4)
 		if now >= limit {
 			so.fail(errors.New("the WebSocket opened, but its probe was not answered"))
 		}
 		return limit
 	}
-	if l.forced() {
-		limit := silent + path.atLeast(probeLimit, 4)
-		if now >= limit {
-			so.fail(fmt.Errorf("the WebSocket was mute for %v", (now - silent).Round(time.Millisecond)))
-		}
-		return limit
-	}
-	return l.doubt(so, now, silent)
+	return l.doubt(so, now, so.pinged, l.patience(), "the WebSocket was mute")
 }
 
 // pingIfQuiet asks for a sign of life when one is missing: frames are unacked,
-// or a stream is open and nothing came for a while.
+// or a stream is open and nothing came for a while. The WebSocket keeps order,
+// so that a pong clears all that was sent before its ping.
 func (l *ladder) pingIfQuiet(so *clientSocket, now time.Duration) time.Duration {
 	s := l.c.s
 	due := now + longest
 	if len(s.streams) > 0 {
-		due = so.heard + pingPause
+		due = so.heard + l.patience()
 	}
-	if oldest, waits := s.out.oldestSent(); waits {
-		due = min(due, max(oldest, so.heard)+s.path.atLeast(time.Second, 2))
+	oldest, waits := s.out.oldestSent()
+	if waits && l.carries() {
+		due = min(due, max(oldest, so.clear)+l.patience())
 	}
 	if now < due {
 		return due
 	}
 	so.ask(0)
-	return now + s.path.atLeast(muteSuspect, 3)
+	so.behind = 0
+	if waits {
+		so.behind = s.out.lastSeq()
+	}
+	return now + l.patience()
 }
 
-// doubt handles a WebSocket that owes a pong.
-func (l *ladder) doubt(so *clientSocket, now, silent time.Duration) time.Duration {
-	suspect := silent + l.c.s.path.atLeast(muteSuspect, 3)
-	if now < suspect {
-		return suspect
-	}
-	if now >= silent+muteLimit {
-		so.fail(fmt.Errorf("the WebSocket was mute for %v", (now - silent).Round(time.Millisecond)))
+// doubt handles a WebSocket that owes an answer: after a while another link
+// opens beside it, after a while more it is given up. Where one doubt follows
+// another, the network may only be slow: it gets more time.
+func (l *ladder) doubt(so *clientSocket, now, since, patience time.Duration, what string) time.Duration {
+	allowed := uploadTime(so.flying, l.c.s.path.rate)
+	limit := since + muteLimit + allowed
+	if now >= limit {
+		so.fail(fmt.Errorf("%s for %v", what, (now - since).Round(time.Millisecond)))
 		return now
 	}
-	if !so.doubted && l.carries() {
-		so.doubted = true
+	if so.doubted > 0 {
+		return limit
+	}
+	if due := since + patience<<min(l.alarms, maxAlarms) + allowed; now < due {
+		return min(due, limit)
+	}
+	so.doubted = now
+	l.alarms++
+	l.beside(now)
+	return limit
+}
+
+// beside opens another link beside a WebSocket in doubt.
+func (l *ladder) beside(now time.Duration) {
+	switch {
+	case l.forced():
+		if l.dialing == 0 {
+			l.dial(now)
+		}
+	case l.carries():
 		l.c.exchanges.asked = true
 		l.c.s.wake()
 	}
-	return silent + muteLimit
 }
 
 // answered is called when an exchange was answered: frames leave a WebSocket
-// that is in doubt.
-func (l *ladder) answered() {
-	if so := l.c.socket; so != nil && so.doubted && l.carries() {
-		l.leave()
+// that was in doubt when it began, but for one on which frames come, and got
+// through too, as the answer says: its pong only waits in a queue.
+func (l *ladder) answered(x *exchange) {
+	so := l.c.socket
+	if so == nil || so.doubted == 0 || x.sent < so.doubted || !l.carries() {
+		return
 	}
+	if so.behind > 0 && l.c.s.out.acked >= so.behind && so.heard > so.pinged {
+		so.clear, so.pinged, so.ping, so.doubted = so.pinged, 0, 0, 0
+		return
+	}
+	l.leave()
 }
 
 // lost is called when the WebSocket, or the attempt at one, is gone.
 func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	c := l.c
-	l.dialing = false
+	if !so.open {
+		l.dialing--
+	}
 	c.weather(err)
-	proven := l.carries() && so.x == l.prefer && !so.doubted
-	l.leave()
+	proven := l.carries() && so.x == l.prefer && so.doubted == 0
 	if c.socket == so {
+		l.leave()
 		c.socket = nil
 	}
 	c.s.out.markLost(func(f *sentFrame) bool { return f.on == carriage{x: so.x, ws: true} })

@@ -378,7 +378,8 @@ func TestRule_retryAfter(t *testing.T) {
 	})
 }
 
-// Section 5, L7: an idle session sends nothing; a quiet stream one poll a hold.
+// Section 5, L7: an idle session sends nothing; a quiet stream one poll a hold,
+// and holds grow from 1.5 s to 25 s while it is quiet.
 func TestRule_quiet(t *testing.T) {
 	saying := &say{}
 	bubble(t, session.Config{Handle: saying.handle}, func(t *testing.T, reg *session.Registry) {
@@ -392,7 +393,7 @@ func TestRule_quiet(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(102 * time.Second)
-		equal(t, "exchanges of a quiet stream in four holds", d.polls.Load(), int64(6))
+		equal(t, "exchanges of a stream quiet for 1.5 + 3 + 6 + 12 + 3 × 25 s", d.polls.Load(), int64(1+8))
 		cancel()
 		time.Sleep(time.Second)
 		before := d.polls.Load()

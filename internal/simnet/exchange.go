@@ -31,8 +31,14 @@ func (n *Network) Exchange(ctx context.Context, request []byte, serve Serve) (*A
 	if err := d.travel(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.deafened(ctx, 0); err != nil {
+		return nil, err
+	}
 	body, err := d.ask(ctx, request, serve)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.deafened(ctx, 1); err != nil {
 		return nil, err
 	}
 	a := d.answer(body)
@@ -44,6 +50,27 @@ func (n *Network) Exchange(ctx context.Context, request []byte, serve Serve) (*A
 	}
 	n.markPass()
 	return a, nil
+}
+
+// MuteExchanges makes every exchange deaf in the given directions, as on
+// connections that died unseen, until the client gives one of them up.
+func (n *Network) MuteExchanges(up, down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.muted = [2]bool{up, down}
+}
+
+// deafened keeps an exchange that its direction no longer carries.
+func (n *Network) deafened(ctx context.Context, way int) error {
+	n.mu.Lock()
+	muted := n.muted[way]
+	n.mu.Unlock()
+	if !muted {
+		return nil
+	}
+	<-ctx.Done()
+	n.MuteExchanges(false, false)
+	return context.Cause(ctx)
 }
 
 // fly makes an exchange subject to Cut.

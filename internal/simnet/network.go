@@ -47,6 +47,7 @@ type Network struct {
 	sockets   map[*socket]struct{} // sockets that are open
 	gate      chan struct{}        // not nil: frozen until it is closed
 	down      bool
+	muted     [2]bool // exchanges, towards the bridge and towards the client
 }
 
 type flight struct{ cancel context.CancelCauseFunc }
