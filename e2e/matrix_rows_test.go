@@ -34,15 +34,16 @@ var rows = []row{
 	{name: "http10, broken", profile: "http10 killafter=700 killevery=3 noupgrade", does: "the same, and it breaks", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "cache", profile: "cache", does: "answers a GET from memory", carried: ws},
 
-	{name: "cut 504", profile: "cut=4s", does: "ends exchanges after 4 s with a page and status 504, and WebSockets too"},
-	{name: "cut eof", profile: "cut=4s cutwith=eof", does: "closes connections after 4 s"},
-	{name: "cut short", profile: "cut=4s cutwith=short", does: "ends exchanges after 4 s as an empty answer 200"},
-	{name: "cut 504, no upgrade", profile: "cut=4s noupgrade", way: inspected, does: "504 after 4 s, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
-	{name: "idledrop", profile: "idledrop=3s", does: "forgets connections that were idle for 3 s and tells nobody"},
-	{name: "idledrop, no upgrade", profile: "idledrop=3s noupgrade", does: "the same, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
+	{name: "cut 504", profile: "cut=1s", does: "ends exchanges after 1 s with a page and status 504, and WebSockets too"},
+	{name: "cut eof", profile: "cut=1s cutwith=eof", does: "closes connections after 1 s"},
+	{name: "cut short", profile: "cut=1s cutwith=short", does: "ends exchanges after 1 s as an empty answer 200"},
+	{name: "cut 504, no upgrade", profile: "cut=1s noupgrade", way: inspected, does: "504 after 1 s, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
+	{name: "idledrop", profile: "idledrop=800ms", does: "forgets connections that were idle for 0.8 s and tells nobody"},
+	{name: "idledrop, no upgrade", profile: "idledrop=800ms noupgrade", does: "the same, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "blackhole late", profile: "blackhole=3s", does: "forgets connections after 3 s, busy or not"},
 	{name: "blackhole", profile: "blackhole=1ns", does: "accepts connections and says nothing", fails: map[string]string{automatic: "no answer", longpoll: "no answer", ws: "did not open in time"}},
 	{name: "killafter", profile: "killafter=80000", does: "resets after 80,000 bytes of an answer or a WebSocket"},
+	{name: "killafter, early", profile: "killafter=20000", does: "resets after 20,000 bytes"},
 	{name: "killafter, no upgrade", profile: "killafter=300 killevery=2 noupgrade", does: "resets every second answer after 300 bytes, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
 
 	{name: "noupgrade", profile: "noupgrade", does: "strips Upgrade", carried: longpoll, fails: onlyWS("status 426")},
@@ -76,8 +77,8 @@ var rows = []row{
 	{name: "delay", profile: "delay=300ms jitter=200ms", does: "a satellite: 0.6 to 1 s there and back", carried: ws},
 	{name: "delay, no upgrade", profile: "delay=300ms jitter=200ms noupgrade", does: "the same, and no WebSocket", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "rate", profile: "rate=32000", does: "32 kB a second on each connection", carried: ws},
-	{name: "all at once, office", profile: "buffer noupgrade cut=4s loseresp=7 maxbody=50000 delay=50ms strip=Pollbridge", way: inspected, does: "many of these at once", carried: longpoll, fails: onlyWS("status ")},
-	{name: "all at once, mobile", profile: "idledrop=4s killafter=80000 delay=150ms jitter=100ms dup dupdelay=1s", does: "the same for a phone on the move"},
+	{name: "all at once, office", profile: "buffer noupgrade cut=1s loseresp=7 maxbody=50000 delay=50ms strip=Pollbridge", way: inspected, does: "many of these at once", carried: longpoll, fails: onlyWS("status ")},
+	{name: "all at once, mobile", profile: "idledrop=800ms killafter=80000 delay=150ms jitter=100ms dup dupdelay=1s", does: "the same for a phone on the move"},
 }
 
 // needs tells where a behaviour cannot but strike; the ones that are missing

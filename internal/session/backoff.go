@@ -74,9 +74,11 @@ const (
 
 func (t *sizeTuner) failed() { t.size = max(t.size/2, leastBatch) }
 
+func (t *sizeTuner) grow() { t.size = min(t.size*2, t.most) }
+
 // passed notes that a batch of n bytes was acked after d.
 func (t *sizeTuner) passed(n int, d time.Duration) {
 	if n > t.size/2 && d < quickAck {
-		t.size = min(t.size*2, t.most)
+		t.grow()
 	}
 }

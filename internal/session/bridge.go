@@ -44,6 +44,7 @@ func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire
 		streamWindow:     r.cfg.StreamWindow,
 		peerStreamWindow: int(hello.StreamWindow),
 		maxMessage:       r.cfg.MaxMessage,
+		batch:            sizeTuner{size: socketBatch, most: socketBatch},
 		done:             make(chan struct{}),
 	}
 	copy(s.key[:], key)

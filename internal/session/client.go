@@ -59,6 +59,7 @@ func Start(cfg ClientConfig) *Session {
 		streamWindow:     cfg.StreamWindow,
 		peerStreamWindow: firstStreamWindow,
 		maxMessage:       cfg.MaxMessage,
+		batch:            sizeTuner{size: socketBatch, most: socketBatch},
 		done:             make(chan struct{}),
 		streams:          make(map[uint64]*Stream),
 	}
@@ -194,9 +195,10 @@ func (c *clientSide) checkLapse(now time.Duration) time.Duration {
 }
 
 // resumeWindow is how long the bridge keeps the session without a link: not
-// long while it saw only Hellos of it (O4).
+// long while it saw only Hellos of it (O4). RPCs that were sent may have been
+// seen, and are not given up before.
 func (c *clientSide) resumeWindow() time.Duration {
-	if !c.known {
+	if !c.known && len(c.s.streams) == 0 {
 		return helloWindow
 	}
 	w := time.Duration(c.welcome.ResumeMillis) * time.Millisecond

@@ -37,6 +37,7 @@ type clientSocket struct {
 	echo    []byte
 	owedAt  time.Duration
 	proven  bool          // it was preferred once
+	useful  bool          // frames or acks came on it
 	doubted time.Duration // when another link was opened beside it; 0: it was not
 	restate bool          // the header says something new: send it
 }
@@ -111,7 +112,7 @@ func (so *clientSocket) ask(padding int) {
 	so.pinged = now
 	so.ping = uint64(now.Microseconds()) + 1
 	so.send = true
-	so.padding = nil
+	so.padding, so.behind = nil, 0
 	if padding > 0 {
 		so.padding = bytes.Repeat([]byte("\x00\xff\x0d\x0a<>%\x80"), padding/8)
 	}
@@ -154,6 +155,7 @@ func (so *clientSocket) take(batch []byte) error {
 	if b.Ping != 0 {
 		so.pong, so.echo = b.Ping, b.Padding
 	}
+	so.useful = so.useful || len(b.Frames) > 0 || b.Ack > c.s.out.acked
 	c.take(b, now)
 	if b.Resend {
 		before := now - c.s.path.smooth
@@ -214,9 +216,6 @@ func (so *clientSocket) pause(wait time.Duration) {
 	}
 }
 
-// socketBatch is the longest batch that the client writes at once.
-const socketBatch = 64 << 10
-
 // try gives the next batch, or how long to wait for one. It reports false when
 // the WebSocket is gone.
 func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
@@ -248,7 +247,7 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 	var b wire.Builder
 	b.Begin(dst, &h)
 	if carries {
-		s.filler(&b, carriage{x: so.x, ws: true}, socketBatch, s.path.bound()-so.flying).fill()
+		s.filler(&b, carriage{x: so.x, ws: true}, s.batch.size, s.bound()-so.flying).fill()
 	}
 	if b.Frames() > 0 && c.nextStep > now+soon {
 		signal(c.wakeup) // what is unacked is watched

@@ -58,6 +58,18 @@ func (e *estimator) bound() int {
 type flight struct {
 	x      uint64
 	flying int
+	passed int // acked since the batches last grew
+}
+
+// growAfter is how many batches must have been acked until they grow.
+const growAfter = 4
+
+// acked notes that n bytes of the flight arrived: batches may be longer.
+func (fl *flight) acked(n int, batch *sizeTuner) {
+	if fl.passed += n; fl.passed >= growAfter*batch.size {
+		fl.passed = 0
+		batch.grow()
+	}
 }
 
 func (fl *flight) add(f *sentFrame) {

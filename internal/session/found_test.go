@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -187,4 +189,49 @@ func TestFound_unusedSession(t *testing.T) {
 			reg.Close()
 		})
 	}
+}
+
+// TestFound_socketsThatBreakBySize: where every WebSocket is reset after a few
+// bytes batches shrink until some get through.
+func TestFound_socketsThatBreakBySize(t *testing.T) {
+	for _, choice := range []string{"ws", "auto"} {
+		synctest.Test(t, func(t *testing.T) {
+			reg := session.NewRegistry(session.Config{Handle: echo})
+			carrier := newFaulty(simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond, Kill: 20_000}), reg)
+			s := session.Start(session.ClientConfig{Carrier: carrier, Transports: transports()[choice]})
+			began := time.Now()
+			var calls sync.WaitGroup
+			for range 4 {
+				calls.Go(func() { pingpong(t, s, 5, 100_000) })
+			}
+			calls.Wait()
+			t.Log(choice, time.Since(began))
+			if err := s.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			carrier.close()
+			reg.Close()
+		})
+	}
+}
+
+// TestFound_weatherAfterHello: an RPC that was sent right after the Welcome, and
+// whose answers are lost for longer than a session lives of which only Hellos
+// were seen, goes on.
+func TestFound_weatherAfterHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := session.NewRegistry(session.Config{Handle: echo})
+		net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
+		carrier := newFaulty(net, reg)
+		s := session.Start(session.ClientConfig{Carrier: carrier, Transports: transports()["longpoll"]})
+		time.Sleep(time.Second)
+		net.Change(simnet.Profile{RTT: 20 * time.Millisecond, Rates: map[simnet.Fault]float64{simnet.HTML: 1}})
+		time.AfterFunc(80*time.Second, net.Calm)
+		pingpong(t, s, 3, 1000)
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		carrier.close()
+		reg.Close()
+	})
 }

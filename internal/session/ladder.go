@@ -185,7 +185,6 @@ func (l *ladder) pingIfQuiet(so *clientSocket, now time.Duration) time.Duration 
 		return due
 	}
 	so.ask(0)
-	so.behind = 0
 	if waits {
 		so.behind = s.out.lastSeq()
 	}
@@ -250,6 +249,9 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	}
 	c.weather(err)
 	proven := l.carries() && so.x == l.prefer && so.doubted == 0
+	if so.flying > 0 {
+		c.s.batch.failed()
+	}
 	if c.socket == so {
 		l.leave()
 		c.socket = nil
@@ -258,7 +260,10 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	switch {
 	case !c.welcomed() && !l.forced():
 		l.nextDial = now + helloAlone
-	case proven && so.heard > so.begun:
+	case proven && so.useful && l.forced():
+		l.retry.reset()
+		l.nextDial = now
+	case proven && so.heard > so.opened:
 		l.retry.reset()
 		l.nextDial = now + jitter(soonAfter)
 	default:

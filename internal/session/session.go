@@ -33,6 +33,7 @@ type Session struct {
 	peerStreamWindow int
 	large            reassembly
 	path             estimator
+	batch            sizeTuner     // of what is sent on a WebSocket
 	received         int           // message bytes received and not consumed
 	asked            time.Duration // when dropped frames were last asked for; 0: not since frames came
 	kick             bool          // links are to be woken in unlock
@@ -194,7 +195,11 @@ func (s *Session) takeInOrder(f wire.Frame) (bool, *Error) {
 func (s *Session) acked(seq uint64) bool {
 	now, socket := s.now(), s.socketFlight()
 	ok := s.out.ack(seq, func(f *sentFrame) {
-		if socket.remove(f) && f.once {
+		if !socket.remove(f) {
+			return
+		}
+		socket.acked(f.cost, &s.batch)
+		if f.once {
 			s.path.sample(now, now-f.at, s.out.delivered-f.tag)
 		}
 	})
@@ -208,7 +213,16 @@ func (s *Session) acked(seq uint64) bool {
 
 // fits tells that a WebSocket with that flight takes more frames.
 func (s *Session) fits(fl *flight) bool {
-	return roomFor(fl.flying, s.path.bound()) || s.out.gapped()
+	return roomFor(fl.flying, s.bound()) || s.out.gapped()
+}
+
+// bound is the most that should be in flight on a WebSocket. After one has
+// broken it is a batch, so that something is acked before the next breaks.
+func (s *Session) bound() int {
+	if s.batch.size < s.batch.most {
+		return s.batch.size
+	}
+	return s.path.bound()
 }
 
 func (s *Session) socketFlight() *flight {

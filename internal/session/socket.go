@@ -14,6 +14,10 @@ const (
 	pongLimit = 10 * time.Second
 	ackDelay  = 20 * time.Millisecond
 	ackBytes  = 32 << 10
+
+	// socketBatch is the longest batch. It is halved when a WebSocket breaks with
+	// frames on it, so that networks which break them by size let some pass.
+	socketBatch = 64 << 10
 )
 
 // socketLink is the bridge's end of a WebSocket: the transport's Link.
@@ -126,6 +130,9 @@ func (l *socketLink) Close() {
 	defer br.s.unlock()
 	br.reg.sockets.Add(-1)
 	if br.socket == l {
+		if l.flying > 0 {
+			br.s.batch.failed()
+		}
 		br.socket = nil
 		br.loseSockets(0)
 		br.s.wake()
@@ -223,7 +230,7 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 	b.Begin(dst, &h)
 	if s.err == nil && br.socketPreferred() && s.fits(&l.flight) {
 		before := s.out.resent
-		s.filler(&b, carriage{x: l.x, ws: true}, limit, s.path.bound()-l.flying).fill()
+		s.filler(&b, carriage{x: l.x, ws: true}, min(limit, s.batch.size), s.bound()-l.flying).fill()
 		br.reg.resent.Add(s.out.resent - before)
 		if br.poll != nil {
 			br.poll.wake() // a backup counts from the oldest unacked frame (L3)

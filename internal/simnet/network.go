@@ -24,6 +24,7 @@ type Profile struct {
 	Loss   float64           // share of traversals that need sending again
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
 	Cut    time.Duration     // age at which CutAt cuts; 0: 10 s
+	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
 }
 
 // Network is one client's way to a bridge. Its methods may be called by several

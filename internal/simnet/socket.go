@@ -23,6 +23,7 @@ type socket struct {
 	mu        sync.Mutex
 	muted     [2]bool // towards the bridge, towards the client
 	countdown int     // pieces until the fault strikes
+	left      int     // bytes until it is reset; 0: it never is
 }
 
 // End is one end of a socket. What is written at one end in one piece is read
@@ -75,6 +76,9 @@ func (n *Network) dial(ctx context.Context, bytes bool) (*End, *End, error) {
 	}
 	s := n.newSocket(d)
 	s.bytes = bytes
+	n.mu.Lock()
+	s.left = n.profile.Kill
+	n.mu.Unlock()
 	up, down := s.lane(0), s.lane(1)
 	return &End{s, up, down}, &End{s, down, up}, nil
 }
@@ -128,6 +132,12 @@ func (s *socket) mute(up, down bool) {
 func (s *socket) strike(way int, piece []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.left > 0 {
+		if s.left -= len(piece); s.left <= 0 {
+			s.close()
+			return nil
+		}
+	}
 	if s.countdown--; s.countdown < 0 {
 		switch s.d.fault {
 		case Mute:
