@@ -61,7 +61,7 @@ var rows = []row{
 	{name: "dup, late", profile: "dup dupdelay=2s noupgrade", does: "sends a copy of every request 2 s later", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "dup, very late", profile: "dup dupdelay=3m noupgrade", does: "the same 3 min later, when the session may be over", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "loseresp", profile: "loseresp=3 noupgrade", does: "delivers every 3rd request and answers it with 502", carried: longpoll, fails: onlyWS("status ")},
-	{name: "inject", profile: "inject=3", does: "answers every 3rd request with a login page, status 200"},
+	{name: "inject", profile: "inject=2", does: "answers every 2nd request with a login page, status 200"},
 	{name: "inject always", profile: "inject=1", does: "answers every request with a login page", fails: all("Log in to the network")},
 	{name: "stale", profile: "stale=3 noupgrade", does: "answers every 3rd request with the answer before", carried: longpoll, fails: onlyWS("status 426")},
 	{name: "late", profile: "lateevery=3 late=8s noupgrade", does: "delivers every 3rd request 8 s late, whether its client waits or not", carried: longpoll, fails: onlyWS("status 426")},
