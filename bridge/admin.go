@@ -8,8 +8,8 @@ import (
 )
 
 // AdminHandler serves /healthz (200 while the process serves), /readyz (200
-// when a backend can be used, 503 when none can or the bridge drains) and
-// /metrics for Prometheus. It is meant for a listener that only operators
+// when a backend can be used; 503 when none can, with the state of each and its
+// last error, or when the bridge drains) and /metrics for Prometheus. It is meant for a listener that only operators
 // reach.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -31,5 +31,9 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 			return
 		}
 	}
-	http.Error(w, "no backend can be used", http.StatusServiceUnavailable)
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, "no backend can be used")
+	for _, p := range s.pools {
+		fmt.Fprintf(w, "%s: %s\n", p.Name(), p.Status())
+	}
 }

@@ -66,6 +66,7 @@ var (
 	refusalsDesc = prometheus.NewDesc("pollbridge_refusals_total", "Batches that were refused, by reason.", []string{"reason"}, nil)
 	resentDesc   = prometheus.NewDesc("pollbridge_frames_resent_total", "Frames that were sent again.", nil, nil)
 	channelsDesc = prometheus.NewDesc("pollbridge_backend_channels", "Channels to a backend, by state.", []string{"backend", "state"}, nil)
+	pingsDesc    = prometheus.NewDesc("pollbridge_backend_too_many_pings_total", "Connections that a backend closed for too many keepalive pings, so far as an RPC was on them.", []string{"backend"}, nil)
 )
 
 // collector reads the engine's and the pools' figures.
@@ -74,7 +75,7 @@ type collector struct{ s *Server }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		sessionsDesc, linksDesc, streamsDesc, bufferedDesc, openedDesc,
-		closedDesc, resumesDesc, refusalsDesc, resentDesc, channelsDesc,
+		closedDesc, resumesDesc, refusalsDesc, resentDesc, channelsDesc, pingsDesc,
 	} {
 		out <- d
 	}
@@ -108,5 +109,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		for state := connectivity.Idle; state <= connectivity.TransientFailure; state++ {
 			gauge(channelsDesc, float64(states[state]), p.Name(), state.String())
 		}
+		counter(pingsDesc, p.Complaints(), p.Name())
 	}
 }

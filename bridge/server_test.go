@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -119,7 +120,7 @@ func TestAdmin(t *testing.T) {
 		text := body(t, get(admin, "GET", "/metrics"))
 		for _, line := range []string{
 			`pollbridge_sessions 0`, `pollbridge_links{transport="ws"} 0`, `pollbridge_streams 0`, `pollbridge_buffered_bytes 0`,
-			`pollbridge_backend_channels{backend="in-process",state="READY"} 1`, `pollbridge_refusals_total{reason="garbled"} 1`,
+			`pollbridge_backend_channels{backend="in-process",state="READY"} 1`, `pollbridge_backend_too_many_pings_total{backend="in-process"} 0`, `pollbridge_refusals_total{reason="garbled"} 1`,
 			`pollbridge_rpcs_started_total 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count 0`,
 		} {
 			if !slices.Contains(strings.Split(text, "\n"), line) {
@@ -146,8 +147,16 @@ func TestAdmin_notReadyWithoutBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := get(srv.AdminHandler(), "GET", "/readyz"); got.StatusCode != 503 {
-		t.Errorf("readyz: %d", got.StatusCode)
+	for {
+		got := get(srv.AdminHandler(), "GET", "/readyz")
+		text := body(t, got)
+		if got.StatusCode != 503 || !strings.HasPrefix(text, "no backend can be used\n127.0.0.1:1: ") {
+			t.Fatalf("readyz: %d %q", got.StatusCode, text)
+		}
+		if strings.Contains(text, "TRANSIENT_FAILURE: dial tcp 127.0.0.1:1: connect: connection refused") {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if err := srv.Shutdown(context.Background()); err != nil {
 		t.Error(err)

@@ -131,6 +131,16 @@ func (t *turn) leave() {
 	t.pool.release(t.group, t.ch)
 }
 
+// ended looks at how the RPC ended: was it the backend's annoyance at pings, it
+// is logged and counted.
+func (t *turn) ended(err error) {
+	if !t.ch.complaint(err) {
+		return
+	}
+	t.pool.complaints.Add(1)
+	t.ch.log.Warn("backend closed a connection: " + tooManyPings + "; choose the profile safe, or let the backend permit them")
+}
+
 // Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
 // until a ready channel took it, no longer than Config.ReadyTimeout unless
 // CallOptions.WaitForReady: then the error is an UNAVAILABLE with the channel's
@@ -181,6 +191,7 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	if err == nil || r.miscounted(err) {
 		return r, checkType(r.Header, o.ContentSubtype)
 	}
+	t.ended(err)
 	r.Messages = nil
 	return r, err
 }
@@ -245,6 +256,9 @@ func sameType(got, subtype string) bool {
 func (c *Call) Recv() (Message, error) {
 	var m Message
 	err := c.stream.RecvMsg(&m)
+	if err != nil {
+		c.turn.ended(err)
+	}
 	return m, err
 }
 

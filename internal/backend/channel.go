@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 )
 
 // assumedLimit is how many streams a backend is taken to allow until its
@@ -38,6 +41,7 @@ type channel struct {
 
 	mu        sync.Mutex
 	lastError error // of dialling or the handshake, since it was last ready
+	annoyed   bool  // the backend has complained of pings since then
 
 	streams int // guarded by the Pool's mutex
 }
@@ -118,18 +122,39 @@ func (c *channel) live() connectivity.State {
 	return c.current()
 }
 
-// describe is the channel's state with the last error, for people.
+// describe says, for people, why the channel took no RPC.
 func (c *channel) describe() string {
-	state := c.live()
+	if state := c.live(); state != connectivity.Ready {
+		return "channel is " + c.status(state)
+	}
+	return fmt.Sprintf("channel is READY, but its %d streams are taken", c.limit.Load())
+}
+
+// status is a state with the last error, for people.
+func (c *channel) status(state connectivity.State) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case state == connectivity.Ready:
-		return fmt.Sprintf("channel is READY, but its %d streams are taken", c.limit.Load())
-	case c.lastError != nil:
-		return fmt.Sprintf("channel is %v: %v", state, c.lastError)
+	if c.lastError == nil {
+		return state.String()
 	}
-	return fmt.Sprintf("channel is %v", state)
+	return fmt.Sprintf("%v: %v", state, c.lastError)
+}
+
+// tooManyPings is what a server says that closes a connection because keepalive
+// pings came too often (gRFC A8). gRPC tells of it in the status of the RPCs
+// that were on the connection, and nowhere else.
+const tooManyPings = "too_many_pings"
+
+// complaint tells whether err, an RPC's, is the first to say so of a connection.
+func (c *channel) complaint(err error) bool {
+	if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), tooManyPings) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := !c.annoyed
+	c.annoyed = true
+	return first
 }
 
 // watch follows the channel's state, logs each change once, and keeps the
@@ -158,7 +183,7 @@ func (c *channel) changed(state connectivity.State) {
 	c.mu.Lock()
 	err := c.lastError
 	if state == connectivity.Ready {
-		c.lastError = nil
+		c.lastError, c.annoyed = nil, false
 	}
 	c.mu.Unlock()
 	switch state {

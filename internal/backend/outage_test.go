@@ -1,10 +1,14 @@
 package backend_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,6 +56,67 @@ func TestPool_readyWithinBackoff(t *testing.T) {
 	}
 }
 
+// log keeps what is logged.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// lines are those of a level.
+func (l *log) lines(level string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(strings.Split(l.text.String(), "\n"), func(line string) bool { return !strings.Contains(line, "level="+level) })
+}
+
+// TestPool_logsChanges: however long a backend is away, and however often it is
+// dialled, its loss is logged once, and so is its return.
+func TestPool_logsChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		var listening atomic.Pointer[bufconn.Listener]
+		log := new(log)
+		p := newPool(t, backend.Config{Name: "shop", Target: "passthrough:///b", Logger: log.logger(), DialOptions: []grpc.DialOption{
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+				dials.Add(1)
+				if l := listening.Load(); l != nil {
+					return l.DialContext(ctx)
+				}
+				return nil, errors.New("away")
+			}),
+		}})
+		for round := 1; round <= 3; round++ {
+			time.Sleep(time.Hour)
+			if lines := log.lines("WARN"); len(lines) != round || !strings.Contains(lines[round-1], "shop") {
+				t.Fatalf("away for the %d. time, logged %q", round, lines)
+			}
+			srv, l := testsvc.New(), bufconn.Listen(1<<16)
+			srv.Serve(l)
+			listening.Store(l)
+			p.WaitReady()
+			synctest.Wait()
+			if lines := log.lines("INFO"); len(lines) != round || !strings.Contains(lines[round-1], "ready") {
+				t.Fatalf("back for the %d. time, logged %q", round, lines)
+			}
+			listening.Store(nil)
+			srv.Stop()
+		}
+		if dials.Load() < 3*3600/6 {
+			t.Errorf("dialled %d times in 3 h", dials.Load())
+		}
+	})
+}
+
 // TestPool_quietStream: a server with grpc-go's defaults takes no offence at a
 // quiet stream under the profile safe in a day. Under fast it does, unless its
 // policy permits the pings; nor is a server given up that only answers slowly.
@@ -69,7 +134,8 @@ func TestPool_quietStream(t *testing.T) {
 		{backend.Fast, []grpc.ServerOption{permits}, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p, _ := inProcess(t, backend.Config{Profile: tt.profile}, tt.policy...)
+			log := new(log)
+			p, _ := inProcess(t, backend.Config{Profile: tt.profile, Logger: log.logger()}, tt.policy...)
 			c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{})
 			req := testsvc.Request(1, 10)
 			req.Script = &echopb.Script{DelayMs: uint32(24 * time.Hour / time.Millisecond)}
@@ -82,6 +148,9 @@ func TestPool_quietStream(t *testing.T) {
 			}
 			if end := wantEnd(t, c, codes.Unavailable); !strings.Contains(end.Message(), "too_many_pings") {
 				t.Errorf("%s: ended with %v", tt.profile, end)
+			}
+			if lines := log.lines("WARN"); p.Complaints() != 1 || len(lines) != 1 || !strings.Contains(lines[0], "too_many_pings") {
+				t.Errorf("%s: %d complaints, logged %q", tt.profile, p.Complaints(), lines)
 			}
 		})
 	}

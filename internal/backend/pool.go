@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -26,6 +27,8 @@ type Pool struct {
 	seed   maphash.Seed
 	base   []grpc.CallOption
 	server *inProcess // nil unless Config.Server
+
+	complaints atomic.Uint64
 
 	mu     sync.Mutex
 	shared *group
@@ -71,6 +74,22 @@ func (p *Pool) Ready() bool {
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.shared.channels, (*channel).ready)
 }
+
+// Status is the state of the channel that was dialled first, with its last
+// error, for people.
+func (p *Pool) Status() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return connectivity.Shutdown.String()
+	}
+	c := p.shared.channels[0]
+	return c.status(c.current())
+}
+
+// Complaints counts the connections that the backend closed because keepalive
+// pings came too often, so far as an RPC was on them.
+func (p *Pool) Complaints() uint64 { return p.complaints.Load() }
 
 // States counts the channels by state.
 func (p *Pool) States() map[connectivity.State]int {
