@@ -253,26 +253,28 @@ func (s *Session) takeOpen(f *wire.Frame) (bool, *Error) {
 // refuseStream applies the limits of section 7.
 func (br *bridgeSide) refuseStream(o *wire.Open) *wire.End {
 	cfg, s := &br.reg.cfg, br.s
-	var end wire.End
+	refuse := func(code uint32, reason, format string, args ...any) *wire.End {
+		end := bridgeEnd(code, reason, format, args...)
+		return &end
+	}
 	switch size := metadataSize(o.Metadata); {
 	case br.credential.lapsed():
-		end = bridgeEnd(statusUnauthenticated, ReasonUnauthenticated, "%s", br.credential.why())
+		return refuse(statusUnauthenticated, ReasonUnauthenticated, "%s", br.credential.why())
 	case len(s.streams) >= cfg.MaxStreams:
-		end = bridgeEnd(statusResourceExhausted, ReasonLimit, "more than %d RPCs are open in this session", cfg.MaxStreams)
+		return refuse(statusResourceExhausted, ReasonLimit, "more than %d RPCs are open in this session", cfg.MaxStreams)
 	case size > cfg.MaxMetadata:
-		end = bridgeEnd(statusResourceExhausted, ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
+		return refuse(statusResourceExhausted, ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
 	case br.reg.buffered.Load() > cfg.MaxBufferedBytes:
-		end = bridgeEnd(statusResourceExhausted, ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
-	default:
-		return nil
+		return refuse(statusResourceExhausted, ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
 	}
-	return &end
+	return nil
 }
 
 // contextFor gives the stream its context, with the deadline of rule D7.
 func (br *bridgeSide) contextFor(st *Stream) {
 	o := st.request
-	st.ctx, st.cancel = context.WithCancelCause(br.reg.ctx)
+	// Without a parent: the session's end is what cancels it.
+	st.ctx, st.cancel = context.WithCancelCause(context.Background())
 	if !o.HasTimeout {
 		return
 	}
@@ -323,7 +325,7 @@ func (s *Session) dropEndOnly(st *Stream) {
 		return
 	}
 	st.dropQueue()
-	st.enqueue(outItem{frame: wire.Frame{Type: wire.TypeEnd, End: st.status}})
+	st.enqueue(outItem{kind: wire.TypeEnd, end: st.status})
 	s.wake()
 }
 

@@ -367,7 +367,7 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	st.order = c.opened
 	c.unsent[st] = struct{}{}
 	st.unfollow = context.AfterFunc(ctx, func() { st.abandon(ctx) })
-	st.enqueue(outItem{frame: wire.Frame{Type: wire.TypeOpen, Open: &open}})
+	st.enqueue(outItem{kind: wire.TypeOpen, open: &open})
 	if !c.awake {
 		c.awake, c.goodAt, c.goodWall = true, s.now(), wallNow()
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -211,6 +212,7 @@ func (so *clientSocket) write() {
 func (so *clientSocket) pause(wait time.Duration) {
 	select {
 	case <-so.wake:
+		runtime.Gosched() // who else is about to queue something goes first
 	case <-so.alarm.in(wait):
 	case <-so.c.ctx.Done():
 	}

@@ -1,6 +1,6 @@
 package session
 
-import "slices"
+import "sync"
 
 // Message is one gRPC message: its bytes in order, in one or more pieces.
 type Message struct {
@@ -39,6 +39,9 @@ func (m Message) Bytes() []byte {
 // of the sender's may be far larger than a short message in it.
 const copyBelow = 1 << 10
 
+// outMessages holds outMessages that are settled.
+var outMessages = sync.Pool{New: func() any { return new(outMessage) }}
+
 // outMessage is a message on its way out: cut into fragments as it is sent,
 // freed when the last of them is acked.
 type outMessage struct {
@@ -49,20 +52,21 @@ type outMessage struct {
 	started bool
 	pending int // fragments sent and not acked
 	dropped bool
+	first   [1][]byte // the room for pieces, mostly
 }
 
 func newOutMessage(m Message) *outMessage {
-	out := &outMessage{pieces: m.Pieces, free: m.Free, length: m.Len()}
-	if out.length > copyBelow {
-		out.pieces = slices.Clone(m.Pieces) // take shortens them
-		return out
-	}
-	if m.Free != nil || len(m.Pieces) > 1 {
-		out.pieces, out.free = [][]byte{append([]byte(nil), m.Bytes()...)}, nil
+	out := outMessages.Get().(*outMessage)
+	out.free, out.length = m.Free, m.Len()
+	if out.length <= copyBelow && (m.Free != nil || len(m.Pieces) > 1) {
+		out.pieces = append(out.first[:0], append([]byte(nil), m.Bytes()...))
 		if m.Free != nil {
 			m.Free()
 		}
+		out.free = nil
+		return out
 	}
+	out.pieces = append(out.first[:0], m.Pieces...) // a copy: take shortens them
 	return out
 }
 
@@ -92,15 +96,16 @@ func (m *outMessage) take(n int) []byte {
 
 func (m *outMessage) done() bool { return m.started && m.cut == m.length }
 
-// settle frees the bytes once nothing can ask for them again.
+// settle frees the bytes, and m with them, once nothing can ask for them again.
 func (m *outMessage) settle() {
 	if m.pending > 0 || !(m.dropped || m.done()) {
 		return
 	}
 	if m.free != nil {
 		m.free()
-		m.free = nil
 	}
+	*m = outMessage{}
+	outMessages.Put(m)
 }
 
 // inMessage is a message being put together.

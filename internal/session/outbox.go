@@ -24,21 +24,28 @@ type sentFrame struct {
 	once bool          // sent once only: fit for measuring
 }
 
-// outItem is an element of a stream's send queue: a frame, or a message that
-// is cut into frames when it is sent.
+// outItem is an element of a stream's send queue: a frame, of which a queue
+// need not hold all fields, or a message that is cut into frames when it is sent.
 type outItem struct {
-	frame wire.Frame
-	msg   *outMessage
+	msg     *outMessage // nil: the frame
+	kind    wire.FrameType
+	open    *wire.Open
+	headers *wire.Headers
+	end     *wire.End
+}
+
+func (i *outItem) frame(stream uint64) wire.Frame {
+	return wire.Frame{Stream: stream, Type: i.kind, Open: i.open, Headers: i.headers, End: i.end}
 }
 
 // outbox is a session's only send queue. It keeps each frame until acked (D2).
 type outbox struct {
 	window    int // most bytes sent and not acked
 	acked     uint64
-	sent      queue[sentFrame] // seq acked+1 and following
-	flying    int              // cost of sent
-	lost      int              // frames in sent that are lost
-	delivered uint64           // cost of all that was ever acked
+	sent      queue[*sentFrame] // seq acked+1 and following
+	flying    int               // cost of sent
+	lost      int               // frames in sent that are lost
+	delivered uint64            // cost of all that was ever acked
 
 	cancels []uint64        // streams whose CANCEL is unsent
 	grants  []*Stream       // streams whose WINDOW is unsent
@@ -94,7 +101,7 @@ func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
 		return false
 	}
 	for o.acked < seq {
-		f := o.sent.at(0)
+		f := o.sent.pop()
 		o.acked++
 		o.flying -= f.cost
 		o.delivered += uint64(f.cost)
@@ -107,7 +114,7 @@ func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
 			f.msg.pending--
 			f.msg.settle()
 		}
-		o.sent.drop()
+		freeFrame(f)
 	}
 	return true
 }
@@ -115,7 +122,7 @@ func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
 // markLost makes every unacked frame for which gone is true be sent again.
 func (o *outbox) markLost(gone func(*sentFrame) bool) {
 	for i := range o.sent.len() {
-		f := o.sent.at(i)
+		f := *o.sent.at(i)
 		if !f.lost && gone(f) {
 			f.lost = true
 			o.lost++
@@ -154,14 +161,14 @@ func (o *outbox) leaveTurn() {
 // gapped tells that the peer lacks the frame which it must take next, and that
 // it is under way on no link: it must go even on a link without room, because
 // what fills the link cannot be acked before it.
-func (o *outbox) gapped() bool { return o.sent.len() > 0 && o.sent.at(0).lost }
+func (o *outbox) gapped() bool { return o.sent.len() > 0 && (*o.sent.at(0)).lost }
 
 // oldestSent is when the oldest unacked frame was last sent.
 func (o *outbox) oldestSent() (time.Duration, bool) {
 	if o.sent.len() == 0 {
 		return 0, false
 	}
-	return o.sent.at(0).at, true
+	return (*o.sent.at(0)).at, true
 }
 
 // filler puts frames into one batch for one link.
@@ -194,7 +201,7 @@ func (fl *filler) fill() {
 func (fl *filler) again() bool {
 	gap := true
 	for i := 0; i < fl.o.sent.len() && fl.o.lost > 0; i++ {
-		f := fl.o.sent.at(i)
+		f := *fl.o.sent.at(i)
 		if !f.lost {
 			gap = false
 			continue
@@ -230,13 +237,15 @@ func (fl *filler) sent(f *sentFrame) {
 }
 
 // put sends a new frame, which gets its seq now (W5).
-func (fl *filler) put(f wire.Frame, msg *outMessage) {
+func (fl *filler) put(frame wire.Frame, msg *outMessage) {
+	f := newFrame()
+	f.Frame, f.msg, f.once = frame, msg, true
 	f.Seq = fl.o.lastSeq() + 1
-	fl.b.AppendFrame(&f)
-	cost := payloadOf(&f) + wire.FrameCost
-	fl.o.flying += cost
-	fl.o.sent.push(sentFrame{Frame: f, msg: msg, cost: cost, once: true})
-	fl.sent(fl.o.sent.at(fl.o.sent.len() - 1))
+	f.cost = payloadOf(&f.Frame) + wire.FrameCost
+	fl.b.AppendFrame(&f.Frame)
+	fl.o.flying += f.cost
+	fl.o.sent.push(f)
+	fl.sent(f)
 }
 
 func (fl *filler) cancels() bool {
@@ -298,7 +307,7 @@ func (fl *filler) one(st *Stream) bool {
 	if item.msg != nil {
 		return fl.fragment(st, item.msg)
 	}
-	f := item.frame
+	f := item.frame(st.id)
 	if !roomFor(fl.o.flying, fl.o.window) || !fl.fits(&f) {
 		return false
 	}

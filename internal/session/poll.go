@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -120,6 +121,7 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 		timer := time.NewTimer(wait)
 		select {
 		case <-changed:
+			runtime.Gosched() // who else is about to queue something goes first
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()

@@ -25,6 +25,16 @@ func freeBatch(b *wire.Batch) {
 	parsed.Put(b)
 }
 
+// frames holds sentFrames between an ack and the next frame sent.
+var frames = sync.Pool{New: func() any { return new(sentFrame) }}
+
+func newFrame() *sentFrame { return frames.Get().(*sentFrame) }
+
+func freeFrame(f *sentFrame) {
+	*f = sentFrame{}
+	frames.Put(f)
+}
+
 // alarm is a timer that is set again and again by one goroutine.
 type alarm struct{ timer *time.Timer }
 

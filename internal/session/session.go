@@ -360,6 +360,7 @@ func (s *Session) dropAll() {
 			f.msg.dropped = true
 			f.msg.settle()
 		}
+		freeFrame(f)
 	}
 	for s.out.stalled.len() > 0 {
 		signal(s.out.stalled.pop().writable)

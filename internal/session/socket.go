@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -154,6 +155,7 @@ func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, e
 		}
 		select {
 		case <-l.wake:
+			runtime.Gosched() // who else is about to queue something goes first
 		case <-l.alarm.in(wait):
 		case <-ctx.Done():
 			l.alarm.stop()

@@ -14,8 +14,8 @@ type Stream struct {
 	request  *wire.Open
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	readable chan struct{}   // capacity 1: Recv may look again
-	writable chan struct{}   // capacity 1: Send may look again
+	readable chan struct{}   // capacity 1: Recv may look again; nil until one waits
+	writable chan struct{}   // capacity 1: Send may look again; nil until one waits
 	over     <-chan struct{} // bridge: the end of ctx
 	answered chan struct{}   // client: closed when headers are known, or none will come
 
@@ -35,17 +35,17 @@ type Stream struct {
 }
 
 func newStream(s *Session, request *wire.Open) *Stream {
-	st := &Stream{
-		s: s, request: request,
-		readable: make(chan struct{}, 1),
-		writable: make(chan struct{}, 1),
-	}
+	st := &Stream{s: s, request: request}
 	st.recv.window = s.streamWindow
 	st.recv.limit = uint64(s.streamWindow)
 	st.send.limit = uint64(s.peerStreamWindow)
 	return st
 }
 
+// errEnded is the cause of a Context whose RPC has ended.
+var errEnded = &Error{Reason: ReasonEnded, Message: "the RPC has ended"}
+
+// signal makes who waits on c look again, and nobody if c is nil.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -120,6 +120,9 @@ func (st *Stream) tryRecv() (Message, error, bool) {
 	case r.ended:
 		return Message{}, io.EOF, true
 	}
+	if st.readable == nil {
+		st.readable = make(chan struct{}, 1)
+	}
 	return Message{}, nil, false
 }
 
@@ -181,6 +184,9 @@ func (st *Stream) hasRoom() (error, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.send.waiting = false
+	if st.writable == nil && (st.send.bytes > sendQueueBytes || s.congested()) {
+		st.writable = make(chan struct{}, 1)
+	}
 	switch {
 	case st.done && s.bridge == nil:
 		// The message was taken before the end came: the next Send tells.
@@ -219,7 +225,7 @@ func (st *Stream) SendHeaders(md []wire.Metadatum) error {
 		return &Error{Reason: ReasonEnded, Message: "headers were sent already"}
 	}
 	st.answer = true
-	st.enqueue(outItem{frame: wire.Frame{Type: wire.TypeHeaders, Headers: &wire.Headers{Metadata: md}}})
+	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &wire.Headers{Metadata: md}})
 	s.wake()
 	return nil
 }
@@ -241,10 +247,10 @@ func (st *Stream) end(end wire.End) {
 	st.dropReceived()
 	if st.s.err == nil {
 		st.uncork()
-		st.enqueue(outItem{frame: wire.Frame{Type: wire.TypeEnd, End: &end}})
+		st.enqueue(outItem{kind: wire.TypeEnd, end: &end})
 		st.s.wake()
 	}
-	st.cancel(&Error{Reason: ReasonEnded, Message: "the RPC has ended"})
+	st.cancel(errEnded)
 }
 
 // fail ends the RPC by the engine's doing: what was not sent is dropped.
@@ -269,7 +275,7 @@ func (st *Stream) CloseSend() error {
 	if st.done || st.send.closed {
 		return nil
 	}
-	st.enqueue(outItem{frame: wire.Frame{Type: wire.TypeHalfClose}})
+	st.enqueue(outItem{kind: wire.TypeHalfClose})
 	st.send.closed = true
 	st.uncork()
 	s.wake()
@@ -321,7 +327,7 @@ func (st *Stream) finish(end wire.End) {
 	}
 	signal(st.readable)
 	signal(st.writable)
-	st.cancel(&Error{Reason: ReasonEnded, Message: "the RPC has ended"})
+	st.cancel(errEnded)
 }
 
 // Headers waits for the response headers. Client only. It returns nil headers
