@@ -1,6 +1,6 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser proxies fuzz soak bench bench-quick bench-compare fmt generate run ci
+.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +29,14 @@ browser: ## browser tests in headless Chromium
 proxies: ## the demo through real proxies, in Chromium and Go
 	./test.sh proxies
 
+sim: ## simulated bad weather, and a minute of cut connections
+	./test.sh sim
+
 fuzz: ## each fuzz target for a minute
 	FUZZ_TIME=60s ./test.sh fuzz
 
-soak: ## ten million messages through simulated bad weather
-	go test ./internal/session -run '^TestSim' -sim.runs=10 -sim.messages=4000 -sim.mixtures=10000 -timeout=2h -v | grep -E 'in their places|^(ok|FAIL|---)'
+soak: ## ten million messages through simulated bad weather, in tables
+	go test ./internal/session -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -E '\| |^(ok|FAIL|---)'
 
 bench: ## Pollbridge beside gRPC, a transparent proxy and rivals, into docs/BENCHMARKS.md
 	go run ./bench -out docs/BENCHMARKS.md

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(check fresh go conformance js browser proxies fuzz lint)
+PARTS=(check fresh go sim conformance js browser proxies fuzz lint)
 FUZZ_TIME=${FUZZ_TIME:-2s}
 NODE_MIN=20
 
@@ -60,7 +60,7 @@ failing() {
 seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
 
 # results shows what a passed step's tests say of themselves.
-results() { { grep -hE '^(ok  |--- |DONE |(#|ℹ) (tests|pass|fail) )' "$1" || true; } | sed 's/^/      /'; }
+results() { { grep -hE '^(ok  |--- [A-Z]+: [^/]*$|DONE |(#|ℹ) (tests|pass|fail) |.*(\| all \||none lost))' "$1" || true; } | sed 's/^/      /'; }
 
 # tally adds the counts of gotestsum ("DONE 9 tests, 1 skipped, 1 failure in
 # 1s") and of node --test ("# pass 9", "# fail 0") to the sums.
@@ -197,6 +197,20 @@ gotest() {
   local packages=${*: -1}
   CGO_ENABLED=$([[ " $* " == *" -race "* ]] && echo 1 || echo 0) \
     tool gotestsum --format standard-quiet --packages "$packages" -- "${@:1:$#-1}"
+}
+
+# ---- sim --------------------------------------------------------------------
+
+# Hours of bad weather in virtual time, and a minute of cut connections in real
+# time: without the race detector, under which part_go runs some of it.
+part_sim() {
+  step simulation 120 simulate '^TestSim' ./internal/session -sim.every=1 -sim.mixtures=1000
+  step chaos 120 simulate '^TestChaos' ./e2e -chaos=60s
+}
+
+# simulate TESTS PACKAGE FLAG... tells of each test what it did.
+simulate() {
+  tool gotestsum --format standard-verbose -- -count=1 -timeout=20m -parallel=4 -run="$1" "$2" -args "${@:3}"
 }
 
 # ---- fresh ------------------------------------------------------------------

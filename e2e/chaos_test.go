@@ -94,6 +94,7 @@ const chaosRPCs = 100
 func TestChaos(t *testing.T) {
 	for name, choice := range transports {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			service, err := testsvc.Listen("")
 			if err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +21,10 @@ import (
 // Flags of the simulation. A failing run prints the seed that it had.
 var (
 	simSeed     = flag.Uint64("sim.seed", 1, "seed of the simulation")
-	simMessages = flag.Int("sim.messages", 250, "messages of each simulated session, at least")
+	simMessages = flag.Int("sim.messages", 100, "messages of each simulated session, at least")
 	simRuns     = flag.Int("sim.runs", 1, "runs of each profile, each with a seed of its own")
-	simMixtures = flag.Int("sim.mixtures", 400, "mixtures of weather, with a tenth of the messages each")
+	simEvery    = flag.Int("sim.every", 5, "run every so many-th profile only, another set with each seed")
+	simMixtures = flag.Int("sim.mixtures", 50, "mixtures of weather")
 )
 
 // simulation is one session in bad weather.
@@ -33,9 +35,10 @@ type simulation struct {
 	profile simnet.Profile
 	pause   time.Duration // resume window asked for
 	// drive, if not nil, makes trouble while RPCs run, until ctx ends.
-	drive func(ctx context.Context, r *simRun)
-	most  int  // messages of an RPC, each way; 0: 40
-	bulk  bool // long messages
+	drive  func(ctx context.Context, r *simRun)
+	most   int  // messages of an RPC, each way; 0: 40
+	bulk   bool // long messages
+	faults int  // the run goes on until the network has done so many, and drive
 }
 
 // simRun is a simulation that runs.
@@ -46,7 +49,8 @@ type simRun struct {
 	s      *session.Session
 	rng    *rand.Rand // drive's
 	oracle *oracle
-	want   int // messages
+	want   int          // messages
+	blows  atomic.Int64 // that drive dealt
 }
 
 // limit is the virtual time after which a run counts as stuck.
@@ -54,7 +58,7 @@ const limit = 6 * time.Hour
 
 // run runs the simulation in a bubble of its own, until that many messages
 // have passed.
-func (sim simulation) run(t *testing.T, want int) (messages int) {
+func (sim simulation) run(t *testing.T, want int) (l ledger) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		if sim.most == 0 {
@@ -70,7 +74,7 @@ func (sim simulation) run(t *testing.T, want int) (messages int) {
 		r.connect(t)
 		net.Change(sim.profile)
 		r.work(t)
-		messages = int(o.passed.Load())
+		elapsed := time.Since(began)
 		net.Calm()
 		net.Thaw()
 		net.Up()
@@ -83,12 +87,14 @@ func (sim simulation) run(t *testing.T, want int) (messages int) {
 		o.report(t)
 		checkIdle(t, reg)
 		reg.Close()
+		l = o.ledger
+		l.sessions, l.messages, l.virtual = 1, int(o.passed.Load()), elapsed
+		l.exchanges, l.faults = net.Exchanges(), r.spoiled()
 		if t.Failed() {
-			t.Logf("seed %d; %v, %+v; %v of virtual time; %d messages, %d exchanges; faults %v; err %v",
-				sim.seed, sim.kinds, sim.profile, time.Since(began), messages, net.Exchanges(), net.Counts(), s.Err())
+			t.Logf("seed %d; %v, %+v; %+v; faults %v; err %v", sim.seed, sim.kinds, sim.profile, l, net.Counts(), s.Err())
 		}
 	})
-	return messages
+	return l
 }
 
 // connect waits for the Welcome: what comes before it is no part of a session.
@@ -109,8 +115,8 @@ func (r *simRun) work(t *testing.T) {
 	for w := range 8 {
 		workers.Go(func() {
 			for i := uint64(0); r.more(ctx); i++ {
-				if r.enough() { // trouble still goes on: take it slowly
-					_ = sleep(ctx, 5*time.Second)
+				if int(r.oracle.passed.Load()) >= r.want { // trouble still goes on: take it slowly
+					_ = sleep(ctx, time.Minute)
 				}
 				seed := (r.seed<<20 | uint64(w)<<16 | i) &^ bulky
 				if r.bulk {
@@ -141,7 +147,18 @@ func (r *simRun) more(ctx context.Context) bool {
 	return !failed && ctx.Err() == nil && (!r.enough() || r.net.Pending() > 0)
 }
 
-func (r *simRun) enough() bool { return int(r.oracle.passed.Load()) >= r.want }
+func (r *simRun) enough() bool {
+	return int(r.oracle.passed.Load()) >= r.want && r.spoiled() >= r.faults
+}
+
+// spoiled is how many faults there were.
+func (r *simRun) spoiled() int {
+	n := int(r.blows.Load())
+	for _, count := range r.net.Counts() {
+		n += count
+	}
+	return n
+}
 
 // checkIdle holds a Registry to be as if nothing had ever been.
 func checkIdle(t *testing.T, reg *session.Registry) {
@@ -204,12 +221,15 @@ func (r *simRun) switching(ctx context.Context) {
 	}
 }
 
-// inRow injects a fault 20 times in a row, twice.
+// inRow injects a fault 20 times in a row, again whenever messages have got
+// through since.
 func inRow(f simnet.Fault, pause time.Duration) func(context.Context, *simRun) {
 	return func(ctx context.Context, r *simRun) {
-		for range 2 {
-			if sleep(ctx, time.Duration(500+r.rng.IntN(1000))*time.Millisecond) != nil {
-				return
+		for passed := int64(0); ; passed = r.oracle.passed.Load() {
+			for r.oracle.passed.Load() == passed {
+				if sleep(ctx, time.Duration(500+r.rng.IntN(1000))*time.Millisecond) != nil {
+					return
+				}
 			}
 			r.net.Inject(slices.Repeat([]simnet.Fault{f}, 20)...)
 			for r.net.Pending() > 0 {
@@ -218,6 +238,7 @@ func inRow(f simnet.Fault, pause time.Duration) func(context.Context, *simRun) {
 				}
 				if len(r.kinds) > 1 || r.kinds[0] == transport.WS {
 					r.net.Cut() // sockets are spoiled when they open, exchanges made when there is none
+					session.ForgetDemotion(r.s)
 				}
 			}
 		}

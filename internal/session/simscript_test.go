@@ -95,14 +95,6 @@ func (sc script) message(way, n int) []byte {
 	return b[:size]
 }
 
-// check compares the n-th message of one way.
-func (sc script) check(way, n int, got session.Message) error {
-	if want := sc.message(way, n); !bytes.Equal(got.Bytes(), want) {
-		return fmt.Errorf("message %d of way %d: %d bytes, want %d others", n, way, got.Len(), len(want))
-	}
-	return nil
-}
-
 // oracle is the application at both ends: it runs scripts and knows what each
 // must see.
 type oracle struct {
@@ -111,6 +103,7 @@ type oracle struct {
 	mu       sync.Mutex
 	starts   map[uint64]int // by seed of the RPC
 	failures []error
+	ledger   ledger
 	passed   atomic.Int64 // messages received where they belong, both ways
 }
 
@@ -120,6 +113,26 @@ func (o *oracle) fail(format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failures = append(o.failures, fmt.Errorf(format, args...))
+}
+
+// check compares the n-th message of one way.
+func (o *oracle) check(sc script, way, n int, got session.Message) error {
+	want := sc.message(way, n)
+	if bytes.Equal(got.Bytes(), want) {
+		o.passed.Add(1)
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ledger.misplaced(sc, way, n, got.Bytes())
+	return fmt.Errorf("message %d of way %d: %d bytes, want %d others", n, way, got.Len(), len(want))
+}
+
+// missing notes messages that did not come though their RPC ended well.
+func (o *oracle) missing(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ledger.lost += n
 }
 
 // report fails the test for what was seen.
@@ -141,6 +154,7 @@ func (o *oracle) handle(st *session.Stream) {
 	o.mu.Lock()
 	o.starts[seed]++
 	n := o.starts[seed]
+	o.ledger.rpcs++
 	o.mu.Unlock()
 	if n > 1 {
 		o.fail("RPC %x started %d times", seed, n)
@@ -172,14 +186,16 @@ func (o *oracle) serve(st *session.Stream, sc script) error {
 		if errors.Is(err, io.EOF) && got == sc.up {
 			return send(sc.down)
 		}
+		if errors.Is(err, io.EOF) {
+			o.missing(sc.up - got)
+		}
 		if err != nil {
 			return fmt.Errorf("after %d of %d requests: %w", got, sc.up, err)
 		}
-		if err := sc.check(0, got, m); err != nil {
+		if err := o.check(sc, 0, got, m); err != nil {
 			o.fail("RPC %x at the bridge: %w", sc.seed, err)
 			return err
 		}
-		o.passed.Add(1)
 		if sc.kind == "bidi" {
 			if err := send(min(got+1, sc.down)); err != nil {
 				return err
@@ -213,16 +229,16 @@ func (o *oracle) try(ctx context.Context, s *session.Session, sc script) error {
 			st.Cancel()
 			return fmt.Errorf("after %d replies: %w", got, err)
 		}
-		if err := sc.check(1, got, m); err != nil {
+		if err := o.check(sc, 1, got, m); err != nil {
 			st.Cancel()
 			return err
 		}
-		o.passed.Add(1)
 	}
 	if end := st.Status(); !same(*end, sc.end) {
 		return fmt.Errorf("after %d replies: end %.200s, want %.60s", got, fmt.Sprint(*end), fmt.Sprint(sc.end))
 	}
 	if got != sc.down {
+		o.missing(sc.down - got)
 		return fmt.Errorf("%d replies and a good status", got)
 	}
 	headers, err := st.Headers(ctx)
