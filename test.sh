@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 PARTS=(check fresh go sim conformance js browser proxies fuzz lint)
-FUZZ_TIME=${FUZZ_TIME:-2s}
+FUZZ_TIME=${FUZZ_TIME:-20s}
 NODE_MIN=20
 
 # A checkout owned by somebody else, or none at all, must not fail the build.
@@ -252,7 +252,7 @@ part_conformance() {
 
 # ---- fuzz -------------------------------------------------------------------
 
-part_fuzz() { step fuzz 120 fuzz_targets; }
+part_fuzz() { step fuzz 300 fuzz_targets; }
 
 # fuzz_targets runs every fuzz target for a moment, one after the other.
 fuzz_targets() {
