@@ -73,15 +73,18 @@ type perOperation struct {
 
 // take takes one sample of a scenario on a way.
 func (s scenario) take(ctx context.Context, cfg config, w *way) (_ sample, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second+10*cfg.window)
+	ctx, cancel := context.WithCancel(ctx) // without a deadline, which RPCs would have to carry
 	defer cancel()
 	drivers, end, err := w.open(ctx, s)
 	if err != nil {
 		return sample{}, err
 	}
 	defer end()
-	stop := context.AfterFunc(ctx, end) // frees drivers that hang
-	defer stop()
+	limit := time.AfterFunc(20*time.Second+10*cfg.window, func() { // frees drivers that hang
+		cancel()
+		end()
+	})
+	defer limit.Stop()
 	if _, _, err := runAll(drivers, cfg.warmup); err != nil {
 		return sample{}, fmt.Errorf("warming up: %w", err)
 	}

@@ -48,8 +48,10 @@ func (m measurement) wanted(cfg config) bool {
 // bounded runs the measurement within its limit. One that fails, or hangs, is
 // reported and the others go on.
 func (m measurement) bounded(ctx context.Context, cfg config) *found {
-	ctx, cancel := context.WithTimeout(ctx, m.limit)
+	ctx, cancel := context.WithCancel(ctx) // without a deadline, which RPCs would have to carry
 	defer cancel()
+	limit := time.AfterFunc(m.limit, cancel)
+	defer limit.Stop()
 	type outcome struct {
 		found *found
 		err   error

@@ -28,7 +28,7 @@ func (s *Server) handle(st *session.Stream) {
 	s.metrics.started.Inc()
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
-	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who})
+	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon})
 	st.End(end)
 	s.metrics.completed(end.Status, time.Since(began))
 }
@@ -38,7 +38,8 @@ type rpc struct {
 	open        *wire.Open
 	session     string
 	sessionDone <-chan struct{}
-	who         *identity // nil: nothing but an address is known
+	who         *identity               // nil: nothing but an address is known
+	cancel      context.CancelCauseFunc // of the RPC's context; nil: there is none
 }
 
 // serve runs one RPC to its end. It returns when both pumps have.
@@ -59,6 +60,7 @@ func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 		ContentSubtype: r.open.ContentSubtype,
 		WaitForReady:   r.open.WaitForReady,
 		SingleRequest:  r.open.SingleRequest,
+		Cancel:         r.cancel,
 	}
 	if r.open.SingleRequest && r.open.SingleResponse {
 		m, err := st.Recv(ctx)
@@ -79,7 +81,7 @@ func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 }
 
 // answer gives the client all of an RPC of one message each way.
-func (s *Server) answer(ctx context.Context, st stream, reply backend.Reply, err error) wire.End {
+func (s *Server) answer(ctx context.Context, st stream, reply *backend.Reply, err error) wire.End {
 	if err := sendHeaders(st, reply.Header, s.cfg.MaxMetadataBytes); err != nil {
 		return callEnd(ctx, err, nil)
 	}

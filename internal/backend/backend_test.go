@@ -320,7 +320,7 @@ func TestSameType(t *testing.T) {
 func TestPool_invoke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := inProcess(t, backend.Config{ReadyTimeout: time.Second})
-		invoke := func(req *echopb.Request) (*echopb.Reply, backend.Reply, error) {
+		invoke := func(req *echopb.Request) (*echopb.Reply, *backend.Reply, error) {
 			b, err := proto.Marshal(req)
 			if err != nil {
 				t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	_ "google.golang.org/grpc/encoding/gzip" // for CallOptions.Compression
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -33,6 +34,9 @@ type CallOptions struct {
 	// SingleRequest says that exactly one message will be sent: it then goes
 	// out together with the half-close.
 	SingleRequest bool
+	// Cancel, if not nil, ends the context that Invoke is given, which then
+	// needs none of its own to give up an RPC that no channel takes in time.
+	Cancel context.CancelCauseFunc
 }
 
 // Call is one RPC at the backend. Send and CloseSend may be called by one
@@ -42,6 +46,7 @@ type Call struct {
 	turn    *turn
 	subtype string
 	out     Message
+	in      incoming
 }
 
 // Every call is opened for streams both ways: who called knows what kind it
@@ -62,10 +67,17 @@ func baseOptions(cfg Config) []grpc.CallOption {
 	}
 }
 
-func (p *Pool) options(o CallOptions) []grpc.CallOption {
-	opts := make([]grpc.CallOption, len(p.base), len(p.base)+2)
-	copy(opts, p.base)
-	opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)))
+// protoCodec is the option of most calls.
+var protoCodec = grpc.ForceCodecV2(rawCodec(""))
+
+// options appends a call's options to opts.
+func (p *Pool) options(opts []grpc.CallOption, o CallOptions) []grpc.CallOption {
+	opts = append(opts, p.base...)
+	if o.ContentSubtype == "" {
+		opts = append(opts, protoCodec)
+	} else {
+		opts = append(opts, grpc.ForceCodecV2(rawCodec(o.ContentSubtype)))
+	}
 	if o.Compression != "" {
 		opts = append(opts, grpc.UseCompressor(o.Compression))
 	}
@@ -80,6 +92,7 @@ type turn struct {
 	ch     *channel
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	owns   bool        // ctx is the turn's own
 	limit  *time.Timer // nil: none
 	left   atomic.Bool
 }
@@ -90,12 +103,18 @@ func (p *Pool) take(ctx context.Context, md metadata.MD, o CallOptions) (*turn, 
 		return nil, &NotTakenError{status.New(codes.Unavailable, err.Error())}
 	}
 	t := &turn{pool: p, group: group, ch: ch}
-	t.ctx, t.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	t.ctx, t.cancel = metadata.NewOutgoingContext(ctx, md), o.Cancel
+	if t.cancel == nil {
+		t.ctx, t.cancel = context.WithCancelCause(t.ctx)
+		t.owns = true
+	}
 	if !o.WaitForReady {
-		t.limit = time.AfterFunc(p.cfg.ReadyTimeout, func() { t.cancel(errNotReady) })
+		t.limit = time.AfterFunc(p.cfg.ReadyTimeout, t.expire)
 	}
 	return t, nil
 }
+
+func (t *turn) expire() { t.cancel(errNotReady) }
 
 // endWait says that the channel took the RPC, and tells whether that was in
 // time. Only the first call does.
@@ -127,7 +146,9 @@ func (t *turn) leave() {
 		return
 	}
 	t.endWait()
-	t.cancel(errCallClosed)
+	if t.owns {
+		t.cancel(errCallClosed)
+	}
 	t.pool.release(t.group, t.ch)
 }
 
@@ -147,6 +168,7 @@ func (t *turn) ended(err error) {
 // state and last error. All errors are gRPC status errors. ctx is the RPC's:
 // its deadline goes to the backend, and its end cancels the RPC.
 func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
+	o.Cancel = nil // Close must not end the caller's context
 	t, err := p.take(ctx, md, o)
 	if err != nil {
 		return nil, err
@@ -155,7 +177,7 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 	if o.SingleRequest {
 		desc = singleRequest
 	}
-	stream, err := t.ch.cc.NewStream(t.ctx, desc, method, p.options(o)...)
+	stream, err := t.ch.cc.NewStream(t.ctx, desc, method, p.options(nil, o)...)
 	t.endWait()
 	if err := t.notTaken(err); err != nil {
 		t.leave()
@@ -169,24 +191,48 @@ type Reply struct {
 	Header   metadata.MD // nil: there was none
 	Messages []Message   // only without an error; one, unless the backend broke the rule
 	Trailer  metadata.MD
+
+	in  incoming   // the first message
+	one [1]Message // the room for Messages, mostly
+}
+
+func (r *Reply) take(data mem.BufferSlice) {
+	in := &r.in
+	if r.Messages == nil {
+		r.Messages = r.one[:0]
+	} else {
+		in = new(incoming)
+	}
+	in.take(data)
+	r.Messages = append(r.Messages, in.Message)
+}
+
+// invocation is all that an Invoke needs, in one piece. It is gRPC's request,
+// which is marshalled once a channel took the RPC: that ends the wait for one.
+type invocation struct {
+	Reply
+	request Message
+	turn    *turn
+	taken   bool // in time
+	options [8]grpc.CallOption
 }
 
 // Invoke runs an RPC of one message each way. It is cheaper than Start: gRPC
 // keeps a goroutine for each stream. The error is nil for an OK status, else a
 // status error; Header and Trailer are what came of them either way. That the
 // messages are not one is for the user's side to judge, and no error here.
-func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (Reply, error) {
+func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (*Reply, error) {
 	t, err := p.take(ctx, md, o)
 	if err != nil {
-		return Reply{}, err
+		return new(Reply), err
 	}
 	defer t.leave()
-	var r Reply
-	opts := append(p.options(o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
-	in := &unaryRequest{Message: Message{Pieces: request}, turn: t}
-	err = t.ch.cc.Invoke(t.ctx, method, in, &r, opts...)
+	in := &invocation{request: Message{Pieces: request}, turn: t}
+	r := &in.Reply
+	opts := append(p.options(in.options[:0], o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
+	err = t.ch.cc.Invoke(t.ctx, method, in, r, opts...)
 	if !in.taken {
-		return Reply{}, t.notTaken(err)
+		return new(Reply), t.notTaken(err)
 	}
 	if err == nil || r.miscounted(err) {
 		return r, checkType(r.Header, o.ContentSubtype)
@@ -252,14 +298,14 @@ func sameType(got, subtype string) bool {
 
 // Recv waits for the next message. After the last it returns io.EOF for an OK
 // status and a status error for any other; Trailer is then valid. The caller
-// owns the message and calls its Free.
+// owns the message's bytes and calls its Free; the slice of Pieces itself holds
+// until the next Recv.
 func (c *Call) Recv() (Message, error) {
-	var m Message
-	err := c.stream.RecvMsg(&m)
-	if err != nil {
+	if err := c.stream.RecvMsg(&c.in); err != nil {
 		c.turn.ended(err)
+		return Message{}, err
 	}
-	return m, err
+	return c.in.Message, nil
 }
 
 // Trailer is the trailing metadata, after Recv returned an error.

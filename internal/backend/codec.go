@@ -26,15 +26,7 @@ type rawCodec string
 
 func (c rawCodec) Name() string { return string(c) }
 
-// unaryRequest is the request of a Pool.Invoke. gRPC marshals it once a channel
-// took the RPC, which ends the wait for one.
-type unaryRequest struct {
-	Message
-	turn  *turn
-	taken bool // in time
-}
-
-// Marshal implements encoding.CodecV2 for *Message and *unaryRequest. The bytes
+// Marshal implements encoding.CodecV2 for *Message and *invocation. The bytes
 // are the garbage collector's, so neither gRPC's free nor its retry buffer can
 // outlive them.
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
@@ -42,9 +34,9 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	switch v := v.(type) {
 	case *Message:
 		m = v
-	case *unaryRequest:
+	case *invocation:
 		v.taken = v.turn.endWait()
-		m = &v.Message
+		m = &v.request
 	default:
 		return nil, fmt.Errorf("backend: cannot send a %T", v)
 	}
@@ -55,45 +47,67 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return out, nil
 }
 
-// Unmarshal implements encoding.CodecV2 for *Message, and for *Reply, which
+// Unmarshal implements encoding.CodecV2 for *incoming, and for *Reply, which
 // takes every message that comes.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch v := v.(type) {
-	case *Message:
-		*v = take(data)
+	case *incoming:
+		v.take(data)
 	case *Reply:
-		v.Messages = append(v.Messages, take(data))
+		v.take(data)
 	default:
 		return fmt.Errorf("backend: cannot receive a %T", v)
 	}
 	return nil
 }
 
-func take(data mem.BufferSlice) Message {
+// incoming is the message that was received last. Its Pieces, though not the
+// bytes they point to, hold until the next.
+type incoming struct {
+	Message
+	first [1][]byte // the room for Pieces, mostly
+	chunk []byte    // what short messages are copied into, one behind the other
+}
+
+// maxChunk bounds what one short message can pin.
+const maxChunk = 4 << 10
+
+func (m *incoming) take(data mem.BufferSlice) {
 	n := data.Len()
 	switch {
 	case n == 0:
-		return Message{}
+		m.Message = Message{}
 	case n < smallMessage:
-		return Message{Pieces: [][]byte{data.Materialize()}}
+		m.copy(data, n)
 	default:
-		return keep(data)
+		m.keep(data)
 	}
 }
 
+func (m *incoming) copy(data mem.BufferSlice, n int) {
+	if cap(m.chunk)-len(m.chunk) < n {
+		m.chunk = make([]byte, 0, max(n, min(2*cap(m.chunk), maxChunk)))
+	}
+	start, end := len(m.chunk), len(m.chunk)+n
+	m.chunk = m.chunk[:end]
+	data.CopyTo(m.chunk[start:])
+	m.first[0] = m.chunk[start:end:end]
+	m.Message = Message{Pieces: m.first[:]}
+}
+
 // keep takes a reference of data, which gRPC frees when Unmarshal returns.
-func keep(data mem.BufferSlice) Message {
+func (m *incoming) keep(data mem.BufferSlice) {
 	data.Ref()
-	pieces := make([][]byte, 0, len(data))
+	m.Pieces = m.first[:0]
 	for _, b := range data {
 		if b.Len() > 0 {
-			pieces = append(pieces, b.ReadOnlyData())
+			m.Pieces = append(m.Pieces, b.ReadOnlyData())
 		}
 	}
 	var freed atomic.Bool
-	return Message{Pieces: pieces, Free: func() {
+	m.Free = func() {
 		if !freed.Swap(true) {
 			data.Free()
 		}
-	}}
+	}
 }

@@ -20,6 +20,7 @@ type Registry struct {
 	instance uint64 // upper half of every incarnation, not 0 (O2)
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
+	workers  workers        // that run Handles
 	serving  sync.WaitGroup // Handles
 	large    *budget        // for messages larger than a window (D4)
 
@@ -53,6 +54,7 @@ func NewRegistry(cfg Config) *Registry {
 		ends:       make(map[string]uint64),
 		refusals:   make(map[string]uint64),
 	}
+	r.workers.handle = r.handle
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	for r.instance == 0 {
 		r.instance = randomUint64() &^ livesMask
@@ -151,12 +153,15 @@ func (r *Registry) serve(st *Stream) {
 	r.serving.Add(1)
 	r.streams.Add(1)
 	r.mu.Unlock()
-	go func() {
-		defer r.serving.Done()
-		defer r.served(st)
-		defer r.streamDone()
-		r.cfg.Handle(st)
-	}()
+	r.workers.run(st)
+}
+
+// handle runs one Handle to its end.
+func (r *Registry) handle(st *Stream) {
+	defer r.serving.Done()
+	defer r.served(st)
+	defer r.streamDone()
+	r.cfg.Handle(st)
 }
 
 // streamDone counts a Handle out and tells Drain of the last one.
@@ -257,6 +262,7 @@ func (r *Registry) close(why *Error) {
 	})
 	r.cancel(why)
 	r.serving.Wait()
+	r.workers.close()
 }
 
 // overfull tells that the global budget is exceeded.

@@ -77,6 +77,10 @@ func (st *Stream) Request() *wire.Open { return st.request }
 // the engine ended it. On the bridge it carries the deadline of rule D7.
 func (st *Stream) Context() context.Context { return st.ctx }
 
+// Abandon ends Context with a cause, for a Handle that wants what it has begun
+// with it to stop. The RPC still needs its End.
+func (st *Stream) Abandon(cause error) { st.cancel(cause) }
+
 // Recv returns the next message, in order. The message taken before counts as
 // consumed from this call on: its credit goes back to the peer (D3). It
 // returns io.EOF after the last message (bridge: the client half-closed;
