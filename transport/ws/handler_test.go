@@ -110,7 +110,7 @@ func TestBatchesBothWays(t *testing.T) {
 			t.Fatalf("batch %d has %d bytes, want %d", i+1, len(got), len(want))
 		}
 	}
-	for _, n := range []int{1, 100, 1023, 1024, 4096, 64 << 10, 5} {
+	for _, n := range []int{1, 100, 125, 126, 127, 1024, 4096, 1<<16 - 1, 1 << 16, 5} {
 		b := bytes.Repeat([]byte{byte(n)}, n)
 		link.Say <- b
 		expect(t, c, b)

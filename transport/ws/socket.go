@@ -28,11 +28,12 @@ const (
 
 // socket is one WebSocket.
 //
-// Reads and writes get a context that is never cancelled, which the library
-// makes cheap; what unblocks them is a deadline or the end of conn.
+// Reads get a context that is never cancelled, which the library makes cheap;
+// what unblocks reads and writes is a deadline or the end of conn.
 type socket struct {
 	*websocket.Conn
 	conn     net.Conn
+	frames   *frameConn
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
 }
@@ -70,8 +71,8 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) tr
 // refuse passes on what the link says about a first batch that was not taken.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
-	batch, nextErr := link.Next(ctx, nil, writeMax)
-	if nextErr != nil || s.write(batch) != nil {
+	framed, nextErr := link.Next(ctx, make([]byte, frameRoom), writeMax)
+	if nextErr != nil || s.frames.writeFrame(framed) != nil {
 		return
 	}
 	s.closeFor(err)
@@ -171,27 +172,23 @@ func (s *socket) read() ([]byte, error) {
 
 // writeLoop writes what the link has to say until there is no more, or no peer.
 func (s *socket) writeLoop(ctx context.Context, link transport.Link) {
-	var buf []byte
+	buf := make([]byte, frameRoom)
 	for {
-		batch, err := link.Next(ctx, buf[:0], writeMax)
+		framed, err := link.Next(ctx, buf[:frameRoom], writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
 			s.close(closeCode(err), "")
 			return
 		}
 		if err == nil {
-			err = s.write(batch)
+			err = s.frames.writeFrame(framed)
 		}
 		if err != nil {
 			_ = s.CloseNow() // frees the reader
 			return
 		}
 		// One large batch must not cost an idle socket its memory.
-		if buf = batch; cap(buf) > keptBuffer && len(buf) < cap(buf)/4 {
-			buf = nil
+		if buf = framed; cap(buf) > keptBuffer && len(buf) < cap(buf)/4 {
+			buf = make([]byte, frameRoom)
 		}
 	}
-}
-
-func (s *socket) write(batch []byte) error {
-	return s.Write(context.Background(), websocket.MessageBinary, batch)
 }

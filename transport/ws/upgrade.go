@@ -13,10 +13,11 @@ import (
 )
 
 // Sizes of a WebSocket's buffers. net/http's own are 4 KiB each, which is most
-// of an idle WebSocket's memory.
+// of an idle WebSocket's memory. Only control frames, of 127 bytes at most, go
+// through the one for writing.
 const (
 	readBuffer  = 512
-	writeBuffer = 1024
+	writeBuffer = 128
 )
 
 // notSentLowAt bounds what the kernel takes before it has sent it (TCP_NOTSENT_LOWAT):
@@ -35,7 +36,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
 	setNotSentLowAt(h.conn, notSentLowAt)
-	return &socket{Conn: c, conn: h.conn, maxBatch: cfg.MaxBatch}, nil
+	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch}, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
@@ -44,6 +45,7 @@ type hijacker struct {
 	http.ResponseWriter
 	writeTimeout time.Duration
 	conn         net.Conn
+	frames       *frameConn
 }
 
 // Hijack implements http.Hijacker.
@@ -53,7 +55,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.conn = conn
-	bounded := &boundedConn{conn, h.writeTimeout}
+	h.frames = &frameConn{Conn: conn, timeout: h.writeTimeout}
 	// A client need not wait for the 101 before it sends its first message.
 	// websocket.Accept looks for such bytes in the new reader's buffer only.
 	early, _ := old.Reader.Peek(old.Reader.Buffered())
@@ -62,21 +64,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn.Close()
 		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
 	}
-	return bounded, bufio.NewReadWriter(br, bufio.NewWriterSize(bounded, writeBuffer)), nil
-}
-
-// boundedConn gives each write, of batches, pongs and close frames alike, a
-// deadline of its own: a peer that is gone must not hold a writer for ever.
-type boundedConn struct {
-	net.Conn
-	timeout time.Duration
-}
-
-func (c *boundedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
+	return h.frames, bufio.NewReadWriter(br, bufio.NewWriterSize(h.frames, writeBuffer)), nil
 }
 
 // tcpConn finds the TCP connection under a net.Conn, nil if there is none.
