@@ -1,0 +1,54 @@
+// The bytes of a bundle: see docs/PROTOCOL.md, "Carriage".
+
+const MAGIC = [0xb1, 0xd7, 1, 0] as const;
+const HEAD = MAGIC.length + 4;
+const SESSION = 16;
+const PASSENGER = SESSION + 1 + 4;
+const PATIENT = 1;
+const ANSWER = 2 + 4;
+
+/** One exchange in a bundle. */
+export interface Passenger {
+  /** The session's ID, as it stands in paths. */
+  readonly sid: string;
+  readonly batch: Uint8Array;
+}
+
+/** The body of a request; the patient ones come again if they are not answered. */
+export function encodeBundle<P extends Passenger>(holdMillis: number, passengers: readonly P[], patient: (p: P) => boolean): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(passengers.reduce((n, p) => n + PASSENGER + p.batch.length, HEAD));
+  const view = new DataView(out.buffer);
+  out.set(MAGIC);
+  view.setUint32(MAGIC.length, holdMillis);
+  let at = HEAD;
+  for (const p of passengers) {
+    out.set(idOf(p.sid), at);
+    out[at + SESSION] = patient(p) ? PATIENT : 0;
+    view.setUint32(at + SESSION + 1, p.batch.length);
+    out.set(p.batch, at + PASSENGER);
+    at += PASSENGER + p.batch.length;
+  }
+  return out;
+}
+
+/** The answers in the body of a response, by the place of their exchange; undefined if it is not ours. */
+export function decodeAnswers(body: Uint8Array): Map<number, Uint8Array<ArrayBuffer>> | undefined {
+  if (MAGIC.some((byte, i) => body[i] !== byte)) return undefined;
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  const answers = new Map<number, Uint8Array<ArrayBuffer>>();
+  for (let at: number = MAGIC.length; at < body.length; ) {
+    if (at + ANSWER > body.length) return undefined;
+    const end = at + ANSWER + view.getUint32(at + 2);
+    if (end > body.length) return undefined;
+    answers.set(view.getUint16(at), body.slice(at + ANSWER, end));
+    at = end;
+  }
+  return answers;
+}
+
+function idOf(sid: string): Uint8Array {
+  const id = new Uint8Array(SESSION);
+  const binary = atob(sid.replaceAll("-", "+").replaceAll("_", "/"));
+  for (let i = 0; i < SESSION; i++) id[i] = binary.charCodeAt(i);
+  return id;
+}

@@ -1,0 +1,220 @@
+import assert, { deepEqual, equal } from "node:assert/strict";
+import { mock, test } from "node:test";
+import { decodeAnswers } from "./bundle.js";
+import { Hub, type Tell } from "./hub.js";
+import { Tab } from "./tab.js";
+
+const sids = ["AAAAAAAAAAAAAAAAAAAAAA", "AQEBAQEBAQEBAQEBAQEBAQ", "AgICAgICAgICAgICAgICAg"] as const;
+
+/** A request that the network has, and the test answers. */
+interface Request {
+  url: string;
+  /** Place of the session among sids, first byte of the batch, and whether it is patient. */
+  riders: [number, number, boolean][];
+  hold: number;
+  answer(answers: Record<number, number[]>): Promise<void>;
+  respond(response: Response | Error): Promise<void>;
+  aborted: boolean;
+}
+
+/** A hub, its network, and what it told. */
+function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: string, session: number, bytes: number, size?: number): Promise<void> } {
+  const sent: Request[] = [];
+  const told: Tell[] = [];
+  const network: typeof fetch = (input, init) =>
+    new Promise((resolve, reject) => {
+      const body = init!.body as Uint8Array<ArrayBuffer>;
+      const bundle = String(input).endsWith("/bundle");
+      const request: Request = {
+        url: String(input),
+        hold: bundle ? new DataView(body.buffer).getUint32(4) : 0,
+        riders: bundle ? ridersOf(body) : [],
+        aborted: false,
+        answer: (answers) => request.respond(new Response(bundleOf(answers))),
+        async respond(response) {
+          if (response instanceof Error) reject(response);
+          else resolve(await read(response));
+          await settled();
+        },
+      };
+      init!.signal?.addEventListener("abort", () => {
+        request.aborted = true;
+        reject(new Error("aborted"));
+      });
+      sent.push(request);
+    });
+  const hub = new Hub({ fetch: network, holdMillis: () => hold });
+  return {
+    hub, sent, told,
+    async ask(id, session, first, size = 3) {
+      const batch = new Uint8Array(size).fill(first);
+      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, credentials: "omit" }, (tell) => told.push(tell));
+      await settled();
+    },
+  };
+}
+
+/** The same response with its body at hand, so that one turn of the event loop settles all. */
+async function read(response: Response): Promise<Response> {
+  const body = response.arrayBuffer();
+  await body.catch(() => undefined);
+  return { status: response.status, headers: response.headers, arrayBuffer: () => body } as Response;
+}
+
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function ridersOf(body: Uint8Array<ArrayBuffer>): Request["riders"] {
+  const view = new DataView(body.buffer);
+  const riders: Request["riders"] = [];
+  for (let at = 8; at < body.length; at += 21 + view.getUint32(at + 17)) riders.push([body[at]!, body[at + 21]!, body[at + 16] === 1]);
+  return riders;
+}
+
+function bundleOf(answers: Record<number, number[]>): Uint8Array<ArrayBuffer> {
+  const out = [0xb1, 0xd7, 1, 0];
+  for (const [place, bytes] of Object.entries(answers)) out.push(0, Number(place), 0, 0, 0, bytes.length, ...bytes);
+  return Uint8Array.from(out);
+}
+
+const answered = (told: Tell[]): unknown[] => told.map((tell) => (tell.type === "answer" ? [tell.id, tell.status, ...tell.body!] : tell));
+
+test("a bundle's answers go to their exchanges, the rest flies again", async () => {
+  const { sent, told, ask } = stage();
+  await ask("a1", 0, 10);
+  await ask("b1", 1, 11);
+  equal(sent[0]!.url, "http://x/v1/g/bundle");
+  deepEqual(sent.map((r) => r.riders), [[[0, 10, true]], [[1, 11, true], [0, 10, true]]]);
+  await sent[0]!.answer({}); // released by the second
+  equal(sent.length, 2);
+  await sent[1]!.answer({ 0: [7, 8] });
+  deepEqual(answered(told), [["b1", 200, 7, 8]]);
+  deepEqual(sent[2]!.riders, [[0, 10, true]]);
+  await sent[2]!.answer({ 0: [9] });
+  deepEqual(answered(told).at(-1), ["a1", 200, 9]);
+  equal(sent.length, 3);
+});
+
+test("two bundles are in flight at most, what comes meanwhile shares the next", async () => {
+  const { sent, ask } = stage();
+  for (const [i, session] of [0, 1, 2, 0].entries()) await ask(`t${i}`, session, i);
+  equal(sent.length, 2);
+  await sent[0]!.answer({});
+  deepEqual(sent[2]!.riders, [[2, 2, true], [0, 3, true], [1, 1, true]]);
+});
+
+test("neither a long exchange nor one that its session has gone beyond is carried twice", async () => {
+  const { sent, ask } = stage();
+  await ask("a1", 0, 1);
+  await ask("a2", 0, 2, 2000);
+  deepEqual(sent[1]!.riders, [[0, 2, false]]);
+  await sent[0]!.answer({ 0: [] });
+  await ask("b1", 1, 3);
+  deepEqual(sent[2]!.riders, [[1, 3, true]]);
+});
+
+test("an answer that is not ours goes to all whom no other bundle carries", async () => {
+  const { sent, told, ask } = stage();
+  await ask("a1", 0, 1);
+  await ask("b1", 1, 2, 2000);
+  await sent[0]!.respond(new Response("<html>", { status: 502, headers: { "Retry-After": "3" } }));
+  equal(told.length, 0); // the second bundle has it
+  await sent[1]!.respond(new TypeError("no network"));
+  deepEqual(told, [{ type: "failed", id: "b1", message: "no network" }, { type: "failed", id: "a1", message: "no network" }]);
+  await ask("c1", 2, 3);
+  await sent[2]!.respond(new Response("<html>", { status: 502, headers: { "Retry-After": "3" } }));
+  const last = told.at(-1) as Tell;
+  assert(last.type === "answer");
+  deepEqual([last.id, last.status, new TextDecoder().decode(last.body)], ["c1", 502, "<html>"]);
+  equal(new Headers(last.headers).get("retry-after"), "3");
+});
+
+test("a bundle that comes back with nothing, unreleased, has failed", async () => {
+  const { sent, told, ask } = stage();
+  await ask("a1", 0, 1);
+  await sent[0]!.answer({});
+  equal(told[0]?.type, "failed");
+  equal(sent.length, 1);
+});
+
+test("a bundle with a hold may come back with nothing, and flies again", async () => {
+  const { sent, told, ask } = stage(2000);
+  await ask("a1", 0, 1);
+  equal(sent[0]!.hold, 2000);
+  await sent[0]!.answer({});
+  deepEqual([told.length, sent.length], [0, 2]);
+});
+
+test("what is cut is told as cut", async () => {
+  const { sent, told, ask } = stage();
+  await ask("a1", 0, 1);
+  const body = new ReadableStream({ start: (controller) => controller.error(new Error("cut")) });
+  await sent[0]!.respond(new Response(body));
+  deepEqual(told.map((tell) => ("body" in tell ? tell.body : tell)), [undefined]);
+});
+
+test("an exchange that is aborted takes its bundle with it, what else was aboard flies again", async () => {
+  const { hub, sent, told, ask } = stage();
+  await ask("a1", 0, 1);
+  await ask("b1", 1, 2);
+  hub.take({ type: "abort", tab: "b", id: "b1" }, () => undefined);
+  await settled();
+  deepEqual(sent.map((r) => r.aborted), [false, true]);
+  hub.take({ type: "gone", tab: "a" }, () => undefined);
+  await settled();
+  deepEqual(sent.map((r) => r.aborted), [true, true]);
+  deepEqual([told.length, sent.length], [0, 2]);
+});
+
+test("a bridge that knows no bundles gets exchanges", async () => {
+  const { sent, told, ask } = stage();
+  await ask("a1", 0, 1);
+  await sent[0]!.respond(new Response("", { status: 404, headers: { Pollbridge: "1" } }));
+  equal(sent[1]!.url, `http://x/v1/${sids[0]}/poll`);
+  await sent[1]!.respond(new Response(Uint8Array.of(5)));
+  deepEqual(answered(told), [["a1", 200, 5]]);
+});
+
+test("what is asked twice is carried once", async () => {
+  const { sent, ask } = stage();
+  await ask("a1", 0, 1);
+  await ask("a1", 0, 1);
+  equal(sent.length, 1);
+});
+
+test("bodies that are no bundle have no answers", () => {
+  for (const bytes of [[], [0xb1], [0xb1, 0xd7, 2, 0], [0xb1, 0xd7, 1, 0, 0], [0xb1, 0xd7, 1, 0, 0, 0, 255, 255, 255, 255]]) {
+    equal(decodeAnswers(Uint8Array.from(bytes)), undefined);
+  }
+});
+
+test("a hub that says nothing is passed by, and used again when it speaks", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const network = mock.method(globalThis, "fetch", async () => new Response(Uint8Array.of(1)));
+  t.after(() => network.mock.restore());
+  const asked: string[] = [];
+  let renewed = 0;
+  const tab = new Tab("t", "g");
+  tab.use({ post: (ask) => asked.push(ask.type), renew: () => renewed++, close: () => undefined });
+  const exchange = (): Promise<Response> => tab.fetch(`http://x/v1/${sids[0]}/poll`, { method: "POST", body: Uint8Array.of(1) });
+  const first = exchange();
+  t.mock.timers.tick(2000);
+  equal(network.mock.callCount(), 0);
+  t.mock.timers.tick(2000);
+  equal((await first).status, 200);
+  await exchange();
+  deepEqual([network.mock.callCount(), renewed], [2, 1]);
+  tab.heard({ type: "pong" });
+  const third = exchange();
+  tab.heard({ type: "answer", id: "t 2", status: 204, headers: [], body: new Uint8Array(0) });
+  equal((await third).status, 204);
+  deepEqual(asked, ["exchange", "ping", "ping", "exchange"]);
+  const controller = new AbortController();
+  const fourth = tab.fetch(`http://x/v1/${sids[0]}/poll`, { method: "POST", body: Uint8Array.of(1), signal: controller.signal });
+  controller.abort(new Error("enough"));
+  await assert.rejects(fourth, /enough/);
+  equal(asked.at(-1), "abort");
+  await tab.fetch(`http://x/v1/${sids[0]}/poll`, { method: "POST", body: Uint8Array.of(1), keepalive: true }); // a beacon
+  equal(network.mock.callCount(), 3);
+});

@@ -1,0 +1,239 @@
+// Carries the exchanges of many tabs in few requests: see
+// docs/adr/0006-tabs-share-requests.md.
+
+import { decodeAnswers, encodeBundle, type Passenger } from "./bundle.js";
+
+/** An exchange, as a tab hands it to a hub. */
+export interface Exchange {
+  readonly type: "exchange";
+  readonly tab: string;
+  /** Unique among all tabs. */
+  readonly id: string;
+  /** URL of the bridge up to and including "/v1/". */
+  readonly base: string;
+  /** The group of the tab's origin, as it stands in paths. */
+  readonly group: string;
+  readonly sid: string;
+  readonly batch: Uint8Array<ArrayBuffer>;
+  readonly credentials: RequestCredentials;
+}
+
+/** What a tab says to a hub. */
+export type Ask =
+  | Exchange
+  | { readonly type: "abort"; readonly tab: string; readonly id: string }
+  | { readonly type: "ping"; readonly tab: string }
+  /** The tab is put aside or gone: it waits for nothing. */
+  | { readonly type: "gone"; readonly tab: string };
+
+/** What a hub says to a tab. */
+export type Tell =
+  /** It is there, and knows of nothing: what is unanswered is to be asked again. */
+  | { readonly type: "ready" }
+  | { readonly type: "pong" }
+  | {
+      readonly type: "answer";
+      readonly id: string;
+      readonly status: number;
+      readonly headers: [string, string][];
+      /** Undefined: it was cut. */
+      readonly body: Uint8Array<ArrayBuffer> | undefined;
+    }
+  | { readonly type: "failed"; readonly id: string; readonly message: string };
+
+/** How a hub reaches the network, and for how many tabs. */
+export interface HubConfig {
+  fetch: typeof fetch;
+  /** Longest time that a bundle is held, in milliseconds; 0: as long as its exchanges are. */
+  holdMillis: () => number;
+}
+
+type Outcome = { status: number; headers: [string, string][]; body: Uint8Array<ArrayBuffer> | undefined } | { message: string };
+
+/** An exchange that waits for its answer. */
+interface Waiting extends Passenger {
+  readonly batch: Uint8Array<ArrayBuffer>;
+  readonly tab: string;
+  readonly id: string;
+  readonly tell: (outcome: Outcome) => void;
+  /** How many flights carry it. */
+  carried: number;
+}
+
+/** A bundle in flight. */
+interface Flight {
+  readonly passengers: readonly Waiting[];
+  readonly controller: AbortController;
+  /** A later one makes the bridge let it go. */
+  released: boolean;
+}
+
+/** How many bundles are in flight at once. */
+const FLIGHTS = 2;
+/** Longest batch that is carried again beside others, in bytes. */
+const SMALL = 1 << 10;
+/** What a bundle carries at most, in bytes, unless it has one passenger. */
+const BUNDLE_BYTES = 512 << 10;
+const PASSENGERS = 256;
+
+/** Hub carries exchanges to bridges. */
+export class Hub {
+  readonly #config: HubConfig;
+  readonly #lanes = new Map<string, Lane>();
+
+  constructor(config: HubConfig) {
+    this.#config = config;
+  }
+
+  /** Takes what a tab says; tell answers that tab. */
+  take(ask: Ask, tell: (tell: Tell) => void): void {
+    switch (ask.type) {
+      case "exchange":
+        return this.#lane(ask).add(ask, tell);
+      case "abort":
+        return this.#lanes.forEach((lane) => lane.drop((w) => w.id === ask.id));
+      case "gone":
+        return this.#lanes.forEach((lane) => lane.drop((w) => w.tab === ask.tab));
+      case "ping":
+        return tell({ type: "pong" });
+    }
+  }
+
+  /** Ends every request without a word. */
+  close(): void {
+    this.#lanes.forEach((lane) => lane.drop(() => true));
+  }
+
+  #lane({ base, group, credentials }: Exchange): Lane {
+    const name = `${credentials} ${base}`;
+    let lane = this.#lanes.get(name);
+    if (!lane) this.#lanes.set(name, (lane = new Lane(this.#config, base, group, credentials)));
+    return lane;
+  }
+}
+
+/** Lane is a hub's way to one bridge. */
+class Lane {
+  readonly #config: HubConfig;
+  readonly #base: string;
+  readonly #group: string;
+  readonly #credentials: RequestCredentials;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #flights = new Set<Flight>();
+  /** The bridge knows no bundles. */
+  #old = false;
+
+  constructor(config: HubConfig, base: string, group: string, credentials: RequestCredentials) {
+    this.#config = config;
+    this.#base = base;
+    this.#group = group;
+    this.#credentials = credentials;
+  }
+
+  add({ tab, id, sid, batch }: Exchange, tell: (tell: Tell) => void): void {
+    if (this.#waiting.has(id)) return; // asked again
+    const answer = (outcome: Outcome): void => {
+      if (!this.#waiting.delete(id)) return;
+      tell("message" in outcome ? { type: "failed", id, ...outcome } : { type: "answer", id, ...outcome });
+    };
+    this.#waiting.set(id, { tab, id, sid, batch, tell: answer, carried: 0 });
+    this.#depart();
+  }
+
+  /** Forgets exchanges, and abandons what carries them: what else is aboard flies again. */
+  drop(which: (w: Waiting) => boolean): void {
+    for (const w of this.#waiting.values()) if (which(w)) this.#waiting.delete(w.id);
+    for (const flight of this.#flights) {
+      if (!flight.passengers.some(which)) continue;
+      this.#land(flight);
+      flight.controller.abort();
+    }
+    this.#depart();
+  }
+
+  /** Sends what waits, if a bundle may leave. */
+  #depart(): void {
+    const fresh = [...this.#waiting.values()].filter((w) => w.carried === 0);
+    if (this.#old) return fresh.forEach((w) => void this.#single(w));
+    if (fresh.length === 0 || this.#flights.size >= FLIGHTS) return;
+    const aboard: Waiting[] = [];
+    let bytes = 0;
+    for (const w of [...fresh, ...this.#again()]) {
+      bytes += w.batch.length;
+      if (aboard.length === PASSENGERS || (aboard.length > 0 && bytes > BUNDLE_BYTES)) break;
+      aboard.push(w);
+    }
+    void this.#fly(aboard);
+  }
+
+  /** What a new bundle carries beside others, so that they can be let go: the newest exchange of each session, if it is short. */
+  #again(): Waiting[] {
+    const newest = new Map([...this.#waiting.values()].map((w) => [w.sid, w]));
+    return [...newest.values()].filter((w) => w.carried > 0 && patient(w));
+  }
+
+  async #fly(passengers: Waiting[]): Promise<void> {
+    for (const flight of this.#flights) flight.released = true;
+    const flight: Flight = { passengers, controller: new AbortController(), released: false };
+    this.#flights.add(flight);
+    for (const w of passengers) w.carried++;
+    const hold = this.#config.holdMillis();
+    const body = encodeBundle(hold, passengers, patient);
+    const outcome = await this.#post(`${this.#group}/bundle`, body, flight.controller.signal);
+    if (!this.#land(flight)) return; // abandoned
+    const answers = "body" in outcome && outcome.status === 200 && outcome.body ? decodeAnswers(outcome.body) : undefined;
+    if (knowsNoBundles(outcome)) this.#old = true;
+    else if (!answers) this.#fail(passengers, outcome);
+    else if (answers.size === 0 && !flight.released && hold === 0) this.#fail(passengers, { message: "the bundle was answered without an answer" });
+    else passengers.forEach((w, i) => answers.has(i) && w.tell({ ...outcome, body: answers.get(i) } as Outcome));
+    this.#depart();
+  }
+
+  /** Takes a bundle that came back; false if it was taken before. */
+  #land(flight: Flight): boolean {
+    if (!this.#flights.delete(flight)) return false;
+    for (const w of flight.passengers) w.carried--;
+    return true;
+  }
+
+  /** Tells those whom no other bundle carries. */
+  #fail(passengers: readonly Waiting[], outcome: Outcome): void {
+    for (const w of passengers) if (w.carried === 0) w.tell(outcome);
+  }
+
+  /** Sends an exchange as it is. */
+  async #single(w: Waiting): Promise<void> {
+    w.carried++;
+    w.tell(await this.#post(`${w.sid}/poll`, w.batch));
+  }
+
+  async #post(path: string, body: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Outcome> {
+    let seen: { status: number; headers: [string, string][] } | undefined;
+    try {
+      const response = await this.#config.fetch(this.#base + path, {
+        method: "POST",
+        headers: { "Content-Type": "application/octet-stream" },
+        body,
+        cache: "no-store",
+        credentials: this.#credentials,
+        redirect: "error",
+        signal: signal ?? null,
+      });
+      seen = { status: response.status, headers: [...response.headers] };
+      return { ...seen, body: new Uint8Array(await response.arrayBuffer()) };
+    } catch (err) {
+      if (seen) return { ...seen, body: undefined };
+      return { message: err instanceof Error ? err.message : String(err) };
+    }
+  }
+}
+
+/** Tells whether an exchange can fly again if its bundle is let go. */
+function patient(w: Waiting): boolean {
+  return w.batch.length <= SMALL;
+}
+
+/** Tells whether it is the bridge itself that says 404. */
+function knowsNoBundles(outcome: Outcome): boolean {
+  return "status" in outcome && outcome.status === 404 && new Headers(outcome.headers).has("Pollbridge");
+}

@@ -1,0 +1,126 @@
+// The ways from a tab to a hub.
+
+import { type Ask, Hub, type Tell } from "./hub.js";
+
+/** Line is a way to a hub. */
+export interface Line {
+  post(ask: Ask): void;
+  /** Looks for a hub again, when the one that there was says nothing. */
+  renew(): void;
+  /** The tab is put aside or goes; renew brings the line back. */
+  close(): void;
+}
+
+/** The part of a SharedWorker that is used. */
+export interface SharedWorkerLike {
+  readonly port: MessagePort;
+  onerror: ((event: never) => void) | null;
+}
+
+/** Names what tabs of one origin share; the number changes with what is said. */
+const NAME = "pollbridge/1";
+
+/** The hub is in a SharedWorker. failed: there can be none. */
+export function workerLine(start: () => SharedWorkerLike, heard: (tell: Tell) => void, failed: () => void): Line {
+  let port: MessagePort | undefined;
+  const renew = (): void => {
+    port?.close();
+    const worker = start();
+    worker.onerror = () => {
+      worker.onerror = null;
+      failed();
+    };
+    port = worker.port;
+    port.onmessage = (event: MessageEvent<Tell>) => heard(event.data);
+  };
+  renew();
+  return {
+    post: (ask) => port?.postMessage(ask),
+    renew,
+    close() {
+      port?.close();
+      port = undefined;
+    },
+  };
+}
+
+/** The hub is in the tab that holds a Web Lock. */
+export function lockLine(tab: string, heard: (tell: Tell) => void): Line {
+  const toHub = new BroadcastChannel(`${NAME} hub`);
+  const listen = (name: string): void => {
+    new BroadcastChannel(name).onmessage = (event: MessageEvent<Tell>) => heard(event.data);
+  };
+  listen(`${NAME} ${tab}`);
+  listen(NAME);
+  let resign: (() => void) | undefined;
+  const join = (): void => {
+    if (resign) return;
+    const resigned = new Promise<void>((resolve) => (resign = resolve));
+    const controller = new AbortController();
+    void resigned.then(() => controller.abort());
+    navigator.locks.request(NAME, { signal: controller.signal }, () => lead(resigned)).catch(() => undefined); // it left the queue
+  };
+  join();
+  return {
+    post: (ask) => toHub.postMessage(ask),
+    renew: join,
+    close() {
+      resign?.();
+      resign = undefined;
+    },
+  };
+}
+
+/** Is the hub of all tabs until it resigns. */
+async function lead(resigned: Promise<void>): Promise<void> {
+  const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => 0 });
+  const asks = new BroadcastChannel(`${NAME} hub`);
+  const tabs = new Map<string, BroadcastChannel>();
+  const to = (tab: string): BroadcastChannel => {
+    const channel = tabs.get(tab) ?? new BroadcastChannel(`${NAME} ${tab}`);
+    tabs.set(tab, channel);
+    return channel;
+  };
+  asks.onmessage = ({ data }: MessageEvent<Ask>) => {
+    hub.take(data, (tell) => to(data.tab).postMessage(tell));
+    if (data.type !== "gone") return;
+    tabs.get(data.tab)?.close();
+    tabs.delete(data.tab);
+  };
+  const all = new BroadcastChannel(NAME);
+  all.postMessage({ type: "ready" } satisfies Tell);
+  await resigned;
+  hub.close();
+  for (const channel of [asks, all, ...tabs.values()]) channel.close();
+}
+
+/** With more tabs than this, each for itself, bundles are held for a short time only. */
+const MANY = 4;
+const SHORT_HOLD = 2_000;
+
+/** What tabs say of themselves. */
+interface Presence {
+  readonly tab: string;
+  readonly type: "here" | "too" | "gone";
+}
+
+/** The hub is in the tab, and only its own; it looks how many others there are. */
+export function ownLine(tab: string, heard: (tell: Tell) => void): Line {
+  const others = new Set<string>();
+  const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(`${NAME} tabs`);
+  const say = (type: Presence["type"]): void => channel?.postMessage({ tab, type } satisfies Presence);
+  if (channel) {
+    channel.onmessage = ({ data }: MessageEvent<Presence>) => {
+      if (data.type === "gone") others.delete(data.tab);
+      else others.add(data.tab);
+      if (data.type === "here") say("too");
+    };
+  }
+  const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => (others.size + 1 > MANY ? SHORT_HOLD : 0) });
+  say("here");
+  return {
+    post: (ask) => hub.take(ask, heard),
+    renew: () => say("here"),
+    close: () => say("gone"),
+  };
+}

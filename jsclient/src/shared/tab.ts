@@ -1,0 +1,165 @@
+// A tab's side of a hub: what it asks, until it is answered.
+
+import type { Exchange, Tell } from "./hub.js";
+import type { Line } from "./line.js";
+
+/** How often a tab that waits looks whether its hub is there, in milliseconds. */
+const LOOK = 2_000;
+/** After how many looks without a word the hub is passed by. */
+const LOOKS = 1;
+
+/** Where exchanges go: the bridge's URL up to "/v1/", and the session. */
+const EXCHANGE = /^(.*\/v1\/)([\w-]{22})\/poll$/;
+
+/** Tab hands exchanges to a hub, and passes it by when it says nothing. */
+export class Tab {
+  readonly #name: string;
+  readonly #group: string;
+  readonly #waiting = new Map<string, Waiting>();
+  #line: Line | undefined;
+  #count = 0;
+  #looking: ReturnType<typeof setInterval> | undefined;
+  /** Looks since the hub's last word. */
+  #unheard = 0;
+  /** The hub is passed by. */
+  #silent = false;
+
+  constructor(name: string, group: string) {
+    this.#name = name;
+    this.#group = group;
+  }
+
+  /** Takes a line into use, from now on. */
+  use(line: Line): void {
+    this.#line = line;
+    this.#askAgain();
+  }
+
+  /** Takes what the hub says. */
+  heard(tell: Tell): void {
+    this.#unheard = 0;
+    this.#silent = false;
+    if (tell.type === "ready") this.#askAgain();
+    if ("id" in tell) this.#waiting.get(tell.id)?.answer(tell);
+  }
+
+  /** The page is put aside or goes. */
+  leave(): void {
+    this.#line?.post({ type: "gone", tab: this.#name });
+    this.#line?.close();
+  }
+
+  /** The page is back. */
+  back(): void {
+    this.#line?.renew();
+    this.#askAgain();
+  }
+
+  /** A fetch that hands exchanges to the hub, and everything else to the network. */
+  readonly fetch: typeof fetch = (input, init = {}) => {
+    const [, base, sid] = (typeof input === "string" && EXCHANGE.exec(input)) || [];
+    const { body, keepalive } = init as { body?: unknown; keepalive?: boolean };
+    if (!base || !sid || !(body instanceof Uint8Array) || keepalive || this.#silent) return fetch(input, init);
+    const id = `${this.#name} ${++this.#count}`;
+    const ask: Exchange = {
+      type: "exchange", tab: this.#name, id, base, sid, group: this.#group,
+      batch: new Uint8Array(body), credentials: init.credentials ?? "same-origin",
+    };
+    const waiting = new Waiting(ask, () => this.#waiting.delete(id), (signal) => fetch(input, { ...init, signal }));
+    this.#waiting.set(id, waiting);
+    this.#line?.post(ask);
+    this.#looking ??= setInterval(() => this.#look(), LOOK);
+    waiting.heed(init.signal, () => this.#line?.post({ type: "abort", tab: this.#name, id }));
+    return waiting.response;
+  };
+
+  /** Gives a hub that knows of nothing all that waits. */
+  #askAgain(): void {
+    for (const waiting of this.#waiting.values()) {
+      waiting.withdraw();
+      this.#line?.post(waiting.ask);
+    }
+  }
+
+  /** Looks whether the hub is there: it has answered since the last look, or is asked to. */
+  #look(): void {
+    if (this.#waiting.size === 0 && !this.#silent) {
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+      this.#unheard = 0;
+      return;
+    }
+    if (++this.#unheard > LOOKS) this.#passBy();
+    this.#line?.post({ type: "ping", tab: this.#name });
+  }
+
+  /** Sends what waits past the hub, and looks for another. */
+  #passBy(): void {
+    this.#silent = true;
+    this.#unheard = 0;
+    for (const waiting of this.#waiting.values()) waiting.passBy();
+    this.#line?.renew();
+  }
+}
+
+/** An exchange that waits for its answer. */
+class Waiting {
+  readonly ask: Exchange;
+  readonly response: Promise<Response>;
+  readonly #direct: (signal: AbortSignal) => Promise<Response>;
+  #settle!: (response: Response | Promise<never>) => void;
+  /** Ends the request that passes the hub by. */
+  #passing: AbortController | undefined;
+
+  /** over is called when it waits no more; direct sends it past the hub. */
+  constructor(ask: Exchange, over: () => void, direct: (signal: AbortSignal) => Promise<Response>) {
+    this.ask = ask;
+    this.#direct = direct;
+    this.response = new Promise<Response>((resolve) => (this.#settle = resolve)).finally(over);
+  }
+
+  /** Obeys the caller's signal; told is called if it aborts before the answer. */
+  heed(signal: AbortSignal | null | undefined, told: () => void): void {
+    const abort = (): void => {
+      told();
+      this.withdraw();
+      this.#fail(signal!.reason);
+    };
+    if (signal?.aborted) return abort();
+    signal?.addEventListener("abort", abort);
+    this.response.catch(() => undefined).finally(() => signal?.removeEventListener("abort", abort));
+  }
+
+  /** Takes the hub's answer. */
+  answer(tell: Extract<Tell, { id: string }>): void {
+    this.withdraw();
+    if (tell.type === "answer") this.#settle(responseOf(tell));
+    else this.#fail(new TypeError(tell.message));
+  }
+
+  /** Sends it past the hub. */
+  passBy(): void {
+    if (this.#passing) return;
+    const { signal } = (this.#passing = new AbortController());
+    this.#direct(signal).then(
+      (response) => signal.aborted || this.#settle(response),
+      (err: unknown) => signal.aborted || this.#fail(err),
+    );
+  }
+
+  /** Ends the request that passes the hub by. */
+  withdraw(): void {
+    this.#passing?.abort();
+    this.#passing = undefined;
+  }
+
+  #fail(err: unknown): void {
+    this.#settle(Promise.reject(err));
+  }
+}
+
+function responseOf({ status, headers, body }: Extract<Tell, { type: "answer" }>): Response {
+  const cut = new ReadableStream<Uint8Array<ArrayBuffer>>({ start: (controller) => controller.error(new TypeError("the answer was cut")) });
+  const empty = status === 204 || status === 205 || status === 304;
+  return new Response(empty ? null : (body ?? cut), { status, headers });
+}

@@ -1,0 +1,184 @@
+// pollbridge/shared in Chromium: twenty tabs on two connections, whoever dies.
+
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { build } from "esbuild";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { startTestBridge, type Stats, type TestBridge } from "../testbridge.js";
+import { launchChromium } from "./chromium.js";
+
+type Script = typeof import("./sharedpage.js");
+
+const TABS = 20;
+const ROUNDS = 10;
+const timeout = 120_000;
+
+let bridge: TestBridge;
+let browser: Browser;
+
+before(async () => {
+  // Few files, which are quickly loaded twenty times.
+  await build({
+    entryPoints: { sharedpage: ".test/test/browser/sharedpage.js", "shared-worker": ".test/src/shared-worker.js" },
+    outdir: ".test/bundled",
+    bundle: true,
+    format: "esm",
+  });
+  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await bridge?.stop();
+});
+
+/** A tab, and how many messages it has had echoed. */
+class Tab {
+  readonly page: Page;
+  said = 0;
+  crashed = false;
+
+  constructor(page: Page) {
+    this.page = page;
+    page.on("crash", () => (this.crashed = true));
+  }
+
+  /** Calls a function of sharedpage.ts. */
+  call<F extends keyof Script>(name: F, ...args: Parameters<Script[F]>): ReturnType<Script[F]> {
+    const module = "/static/bundled/sharedpage.js";
+    return this.page.evaluate(async ({ module, name, args }) => (await import(module))[name](...args), { module, name, args }) as ReturnType<Script[F]>;
+  }
+
+  async talk(rounds = ROUNDS): Promise<void> {
+    this.said += rounds;
+    await this.call("talk", rounds);
+  }
+
+  async finish(): Promise<void> {
+    const [heard, code] = await this.call("finish");
+    deepEqual(heard, Array.from({ length: this.said }, (_, i) => i + 1));
+    equal(code, 0);
+  }
+}
+
+/** The ways to share, by name: without Web Locks each tab is for itself. */
+const ways: Record<string, { worker?: false; locks: boolean }> = {
+  "a SharedWorker": { locks: true },
+  "the leading tab": { worker: false, locks: true },
+  "each tab for itself": { worker: false, locks: false },
+};
+
+async function open(context: BrowserContext, way: keyof typeof ways): Promise<Tab> {
+  const tab = new Tab(await context.newPage());
+  await tab.page.goto(bridge.url);
+  const { worker } = ways[way]!;
+  await tab.call("join", worker === false ? { worker } : {});
+  tab.said = 1;
+  return tab;
+}
+
+async function contextFor(way: keyof typeof ways): Promise<BrowserContext> {
+  const context = await browser.newContext();
+  if (!ways[way]!.locks) await context.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
+  return context;
+}
+
+/** Opens tabs; the first is there before the others. */
+async function openAll(context: BrowserContext, way: keyof typeof ways, count: number): Promise<Tab[]> {
+  const first = await open(context, way);
+  return [first, ...(await Promise.all(Array.from({ length: count - 1 }, () => open(context, way))))];
+}
+
+/** Runs body, and tells how many connections the bridge saw at once meanwhile. */
+async function connections(body: () => Promise<unknown>): Promise<number> {
+  await bridge.cut();
+  await bridge.reset();
+  await body();
+  return (await bridge.stats()).connections.peak;
+}
+
+async function rpcs(fits: (rpcs: Stats["rpcs"]) => boolean): Promise<void> {
+  while (!fits((await bridge.stats()).rpcs)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+for (const way of ["a SharedWorker", "the leading tab"]) {
+  describe(`twenty tabs share by ${way}`, () => {
+    let context: BrowserContext;
+    let tabs: Tab[];
+
+    before(async () => {
+      context = await contextFor(way);
+      tabs = await openAll(context, way, TABS);
+    });
+    after(() => context.close());
+
+    test("two connections carry them all", { timeout }, async () => {
+      const peak = await connections(() => Promise.all(tabs.map((tab) => tab.talk())));
+      ok(peak <= 2, `${peak} connections at once`);
+    });
+
+    test("a tab that only listens hears all, beside others", { timeout }, async () => {
+      const [numbers] = await Promise.all([tabs[7]!.call("listen", 50, 20), tabs[8]!.talk(), tabs[9]!.talk()]);
+      deepEqual(numbers, Array.from({ length: 50 }, (_, i) => i + 1));
+    });
+
+    test("connections that are cut lose nothing", { timeout }, async () => {
+      const talk = Promise.all(tabs.map((tab) => tab.talk()));
+      for (let i = 0; i < 3; i++) await bridge.cut();
+      await talk;
+    });
+
+    test("a tab that closes during its RPC cancels it", { timeout }, async () => {
+      const { Active, Cancelled } = (await bridge.stats()).rpcs;
+      const talk = Promise.all(tabs.slice(0, -1).map((tab) => tab.talk()));
+      await tabs.pop()!.page.close({ runBeforeUnload: true });
+      await talk;
+      await rpcs((now) => now.Active === Active - 1 && now.Cancelled === Cancelled + 1);
+    });
+
+    test("the first tab closes, and the others lose nothing", { timeout }, async () => {
+      const first = tabs.shift()!;
+      const talk = Promise.all(tabs.map((tab) => tab.talk()));
+      await first.page.close();
+      await talk;
+    });
+
+    test("the first tab is killed, and the others lose nothing", { timeout }, async () => {
+      const first = tabs.shift()!;
+      const devtools = await context.newCDPSession(first.page);
+      const crash = new Promise((resolve) => first.page.once("crash", resolve));
+      const talk = Promise.allSettled(tabs.map((tab) => tab.talk()));
+      devtools.send("Page.crash").catch(() => undefined); // there is nobody to answer
+      await crash;
+      const outcomes = await talk;
+      outcomes.forEach((outcome, i) => tabs[i]!.crashed || equal(outcome.status, "fulfilled"));
+      tabs = tabs.filter((tab) => !tab.crashed); // some may have shared the killed process
+      ok(tabs.length > 1, `${tabs.length} tabs are left`);
+    });
+
+    if (way === "a SharedWorker") {
+      test("the worker is killed, and nobody loses anything", { timeout }, async () => {
+        const devtools = await browser.newBrowserCDPSession();
+        const { targetInfos } = await devtools.send("Target.getTargets");
+        const { targetId } = targetInfos.find(({ type }) => type === "shared_worker")!;
+        const talk = Promise.all(tabs.map((tab) => tab.talk()));
+        await devtools.send("Target.closeTarget", { targetId });
+        await talk;
+      });
+    }
+
+    test("two connections carry those who are left", { timeout }, async () => {
+      const peak = await connections(() => Promise.all(tabs.map((tab) => tab.talk())));
+      ok(peak <= 2, `${peak} connections at once`);
+      await Promise.all(tabs.map((tab) => tab.finish()));
+    });
+  });
+}
+
+test("more tabs than connections work each for itself", { timeout }, async () => {
+  const context = await contextFor("each tab for itself");
+  const tabs = await openAll(context, "each tab for itself", 8);
+  await Promise.all(tabs.map((tab) => tab.talk(3)));
+  await Promise.all(tabs.map((tab) => tab.finish()));
+  await context.close();
+});
