@@ -264,7 +264,7 @@ func (br *bridgeSide) refuseStream(o *wire.Open) *wire.End {
 		return refuse(statusResourceExhausted, ReasonLimit, "more than %d RPCs are open in this session", cfg.MaxStreams)
 	case size > cfg.MaxMetadata:
 		return refuse(statusResourceExhausted, ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
-	case br.reg.buffered.Load() > cfg.MaxBufferedBytes:
+	case br.reg.tight():
 		return refuse(statusResourceExhausted, ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
 	}
 	return nil

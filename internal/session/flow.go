@@ -194,12 +194,29 @@ func (st *Stream) consume() {
 	if r.ended {
 		return
 	}
-	most := st.s.streamWindow * windowGrowth
-	if r.consumed+uint64(r.window) >= r.limit+uint64(r.window)/2 {
-		r.window = min(2*r.window, most)
+	switch {
+	case st.s.tight():
+		st.grantFor(min(tightWindow, r.window))
+	case st.grantFor(r.window):
+		r.window = min(2*r.window, st.s.streamWindow*windowGrowth)
 		st.grant(r.consumed + uint64(r.window))
 	}
 	st.extend()
+}
+
+// tightWindow is a stream's window while the bridge is at the edge of its
+// budget (D8).
+const tightWindow = wire.MaxFragment
+
+// grantFor grants a window if half of it or more is used up. It reports whether
+// it did.
+func (st *Stream) grantFor(window int) bool {
+	r := &st.recv
+	if r.consumed+uint64(window) < r.limit+uint64(window)/2 {
+		return false
+	}
+	st.grant(r.consumed + uint64(window))
+	return true
 }
 
 // grant raises the peer's limit and sends it.

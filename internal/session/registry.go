@@ -265,6 +265,10 @@ func (r *Registry) close(why *Error) {
 	r.workers.close()
 }
 
+// tight tells that the global budget is three quarters full: RPCs that are open
+// go on slowly, new ones are refused. The rest is for what was granted before.
+func (r *Registry) tight() bool { return r.buffered.Load() >= r.cfg.MaxBufferedBytes/4*3 }
+
 // overfull tells that the global budget is exceeded.
 func (r *Registry) overfull() bool { return r.buffered.Load() > r.cfg.MaxBufferedBytes }
 
