@@ -381,11 +381,17 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 		e.empty = 0
 	case full:
 		e.empty = 0
-	case x.hold > 0:
+	case x.hold > 0 && !e.followed(x):
 		if e.empty++; e.empty > 1 {
 			e.nextTry = now + e.empties.next()
 		}
 	}
+}
+
+// followed tells that a later exchange is in flight: the bridge answers the
+// earlier one because of it (L1).
+func (e *exchanges) followed(x *exchange) bool {
+	return len(e.flying) > 0 && e.flying[len(e.flying)-1].x > x.x
 }
 
 // measure learns the uplink's rate.

@@ -56,11 +56,8 @@ func (st *Stream) sendable() bool {
 func (st *Stream) enqueue(item outItem) {
 	st.send.queue.push(item)
 	if item.msg != nil {
-		st.send.bytes += item.msg.length
 		st.s.out.hold(item.msg.length)
-		if !st.send.blocked {
-			st.s.out.ready += item.msg.length
-		}
+		st.setBytes(st.send.bytes + item.msg.length)
 	}
 	st.activate()
 }
@@ -81,21 +78,32 @@ func (st *Stream) setBlocked(blocked bool) {
 	if st.send.blocked == blocked {
 		return
 	}
+	before := st.weight()
 	st.send.blocked = blocked
+	st.s.out.ready += st.weight() - before
 	if blocked {
-		st.s.out.ready -= st.send.bytes
 		st.s.wakeStalled()
-		return
 	}
-	st.s.out.ready += st.send.bytes
+}
+
+// weight is what the stream counts in the outbox: what waits behind the head of
+// a long message is no reason to hold others up.
+func (st *Stream) weight() int {
+	if st.send.blocked {
+		return 0
+	}
+	return min(st.send.bytes, sendQueueBytes)
+}
+
+func (st *Stream) setBytes(n int) {
+	before := st.weight()
+	st.send.bytes = n
+	st.s.out.ready += st.weight() - before
 }
 
 // sentBytes accounts for n bytes cut off the queue's head.
 func (st *Stream) sentBytes(n int) {
-	st.send.bytes -= n
-	if !st.send.blocked {
-		st.s.out.ready -= n
-	}
+	st.setBytes(st.send.bytes - n)
 	if st.send.waiting && st.send.bytes <= sendQueueBytes {
 		signal(st.writable)
 	}
@@ -112,10 +120,7 @@ func (st *Stream) dropQueue() {
 		item.msg.dropped = true
 		item.msg.settle()
 	}
-	if !st.send.blocked {
-		st.s.out.ready -= st.send.bytes
-	}
-	st.send.bytes = 0
+	st.setBytes(0)
 	signal(st.writable)
 	st.s.wakeStalled()
 }

@@ -51,7 +51,7 @@ type outbox struct {
 	grants  []*Stream       // streams whose WINDOW is unsent
 	turn    queue[*Stream]  // streams with something to send, in turn
 	closing *wire.Close     // the unsent CLOSE frame
-	ready   int             // message bytes queued in streams that have credit
+	ready   int             // weight of the streams that have credit
 	stalled queue[*Stream]  // streams whose Send waits for room in the outbox
 	resent  uint64          // frames sent more than once
 	bytes   int             // message bytes held, sent or not

@@ -106,14 +106,17 @@ func (s *Session) hold(n int) {
 	}
 }
 
-// tight tells that the bridge is at the edge of its budget: each stream then
-// goes on message by message (D8).
+// scarce tells that each stream is to go on message by message: much waits in
+// the outbox (D6) or in the whole bridge (D8).
+func (s *Session) scarce() bool { return s.out.full() || s.tight() }
+
+// tight tells that the bridge is at the edge of its budget (D8).
 func (s *Session) tight() bool { return s.bridge != nil && s.bridge.reg.tight() }
 
-// congested tells Stream.Send to wait: too much is queued (D6), or there is no
-// link to send it on or no room in the budget (D8).
+// congested tells Stream.Send to wait: there is no link to send on, or no room
+// in the budget (D8).
 func (s *Session) congested() bool {
-	return s.out.full() || s.tight() && s.out.flying > linklessOutbox || s.bridge != nil && s.bridge.links == 0 && s.out.ready > s.bridge.appetite()
+	return s.tight() && s.out.flying > linklessOutbox || s.bridge != nil && s.bridge.links == 0 && s.out.ready > s.bridge.appetite()
 }
 
 // linklessOutbox is what a session without a link still takes (D8).

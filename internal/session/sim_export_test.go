@@ -16,3 +16,21 @@ func ForgetDemotion(s *Session) {
 	s.client.ladder.nextDial = s.now()
 	s.wake()
 }
+
+// Switch moves a client's new frames to its WebSocket, or back to exchanges,
+// with both alive. It reports whether there is a WebSocket.
+func Switch(s *Session, toSocket bool) bool {
+	s.mu.Lock()
+	defer s.unlock()
+	l := &s.client.ladder
+	so := s.client.socket
+	if so == nil || !so.open {
+		return false
+	}
+	if toSocket {
+		l.choose(so)
+	} else {
+		l.leave()
+	}
+	return true
+}

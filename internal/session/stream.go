@@ -197,7 +197,7 @@ func (st *Stream) hasRoom() (error, bool) {
 		return nil, true
 	case st.ctx.Err() != nil:
 		return context.Cause(st.ctx), true
-	case st.send.bytes > sendQueueBytes, st.send.bytes > 0 && !st.corked && s.tight():
+	case st.send.bytes > sendQueueBytes, st.send.bytes > 0 && !st.corked && s.scarce():
 		st.send.waiting = true
 		return nil, false
 	case s.congested():

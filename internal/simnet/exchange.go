@@ -28,24 +28,24 @@ func (n *Network) Exchange(ctx context.Context, request []byte, serve Serve) (*A
 	}
 	ctx, done := n.fly(ctx)
 	defer done()
-	if err := d.travel(ctx); err != nil {
+	if err := d.travel(ctx, towardsBridge, len(request)); err != nil {
 		return nil, err
 	}
-	if err := n.deafened(ctx, 0); err != nil {
+	if err := n.deafened(ctx, towardsBridge); err != nil {
 		return nil, err
 	}
 	body, err := d.ask(ctx, request, serve)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.deafened(ctx, 1); err != nil {
+	if err := n.deafened(ctx, towardsClient); err != nil {
 		return nil, err
 	}
 	a := d.answer(body)
 	if d.fault == HoldAnswer {
 		n.waitForPass(ctx, holdAnswer)
 	}
-	if err := d.travel(ctx); err != nil {
+	if err := d.travel(ctx, towardsClient, len(a.Body)); err != nil {
 		return nil, err
 	}
 	n.markPass()

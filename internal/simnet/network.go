@@ -24,6 +24,7 @@ type Profile struct {
 	Loss   float64           // share of traversals that need sending again
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
 	Cut    time.Duration     // age at which CutAt cuts; 0: 10 s
+	Rate   int               // bytes a second that all carriages share, each way; 0: no limit
 	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
 }
 
@@ -48,7 +49,8 @@ type Network struct {
 	sockets   map[*socket]struct{} // sockets that are open
 	gate      chan struct{}        // not nil: frozen until it is closed
 	down      bool
-	muted     [2]bool // exchanges, towards the bridge and towards the client
+	busy      [2]time.Time // until when each way is taken, where it has a rate
+	muted     [2]bool      // exchanges, towards the bridge and towards the client
 }
 
 type flight struct{ cancel context.CancelCauseFunc }
@@ -126,6 +128,17 @@ func (n *Network) Cut() {
 	for f := range n.flights {
 		f.cancel(errCut)
 	}
+	n.cutSockets()
+}
+
+// CutSockets resets every socket.
+func (n *Network) CutSockets() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cutSockets()
+}
+
+func (n *Network) cutSockets() {
 	for s := range n.sockets {
 		s.close()
 	}
@@ -214,9 +227,30 @@ func (d *draw) way() time.Duration {
 	return t
 }
 
+// Ways.
+const (
+	towardsBridge = 0
+	towardsClient = 1
+)
+
+// queued is how long n bytes wait for their turn and pass, at the network's rate.
+func (n *Network) queued(way, size int) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.profile.Rate == 0 {
+		return 0
+	}
+	now := time.Now()
+	if n.busy[way].Before(now) {
+		n.busy[way] = now
+	}
+	n.busy[way] = n.busy[way].Add(time.Duration(size) * time.Second / time.Duration(n.profile.Rate))
+	return n.busy[way].Sub(now)
+}
+
 // travel takes one traversal's time, and longer while the network is frozen.
-func (d *draw) travel(ctx context.Context) error {
-	if err := sleep(ctx, d.way()); err != nil {
+func (d *draw) travel(ctx context.Context, way, size int) error {
+	if err := sleep(ctx, d.n.queued(way, size)+d.way()); err != nil {
 		return err
 	}
 	return d.n.pass(ctx)

@@ -62,8 +62,8 @@ func (n *Network) dial(ctx context.Context, bytes bool) (*End, *End, error) {
 	}
 	ctx, done := n.fly(ctx)
 	defer done()
-	for range 2 {
-		if err := d.travel(ctx); err != nil {
+	for way := range 2 {
+		if err := d.travel(ctx, way, 0); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -213,7 +213,7 @@ func (l *lane) lag(piece []byte) []byte {
 
 // push puts a piece, or nil for the end, on its way.
 func (l *lane) push(piece []byte) error {
-	at := time.Now().Add(l.s.wayTime())
+	at := time.Now().Add(l.s.n.queued(l.way, len(piece)) + l.s.wayTime())
 	if at.Before(l.last) {
 		at = l.last // in order, as TCP does
 	}
