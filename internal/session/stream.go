@@ -188,9 +188,6 @@ func (st *Stream) hasRoom() (error, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.send.waiting = false
-	if st.writable == nil && (st.send.bytes > sendQueueBytes || s.congested()) {
-		st.writable = make(chan struct{}, 1)
-	}
 	switch {
 	case st.done && s.bridge == nil:
 		// The message was taken before the end came: the next Send tells.
@@ -199,12 +196,15 @@ func (st *Stream) hasRoom() (error, bool) {
 		return context.Cause(st.ctx), true
 	case st.send.bytes > sendQueueBytes, st.send.bytes > 0 && !st.corked && s.scarce():
 		st.send.waiting = true
-		return nil, false
 	case s.congested():
 		s.out.stalled.push(st)
-		return nil, false
+	default:
+		return nil, true
 	}
-	return nil, true
+	if st.writable == nil {
+		st.writable = make(chan struct{}, 1)
+	}
+	return nil, false
 }
 
 // uncork lets what waits for END go.
