@@ -40,7 +40,7 @@ type clientSide struct {
 	opened      uint64        // RPCs opened, to keep their order
 	closeSent   bool          // CLOSE was queued
 	goingAway   *wire.GoAway  // the bridge asked to move (E3)
-	goodAt      time.Duration // sending of the last link that was answered (E1)
+	goodAt      time.Duration // when the bridge had a link, for all that was answered (E1)
 	goodWall    time.Time     // the same on the wall clock, which runs during sleep
 	exchanges   exchanges
 	ladder      ladder
@@ -202,17 +202,28 @@ func (c *clientSide) resumeWindow() time.Duration {
 		return helloWindow
 	}
 	w := time.Duration(c.welcome.ResumeMillis) * time.Millisecond
+	if w == 0 {
+		w = defaultResumeWindow
+	}
+	w = min(w, longestWindow)
 	if c.cfg.Pause > 0 {
 		w = min(c.cfg.Pause, time.Duration(c.welcome.PauseMaxMillis)*time.Millisecond)
 	}
 	return w
 }
 
-// good notes that a link that was begun at sent was answered.
-func (c *clientSide) good(sent time.Duration) {
-	if sent >= c.goodAt {
-		c.goodAt = sent
-		c.goodWall = wallNow().Add(sent - c.s.now())
+// A bridge's resume window, where its Welcome states none, and the longest that
+// is believed.
+const (
+	defaultResumeWindow = 120 * time.Second
+	longestWindow       = 24 * time.Hour
+)
+
+// good notes that the bridge had a link at that time or later (E1).
+func (c *clientSide) good(at time.Duration) {
+	if at >= c.goodAt {
+		c.goodAt = at
+		c.goodWall = wallNow().Add(at - c.s.now())
 	}
 	if c.welcomed() {
 		c.state.Phase = Open

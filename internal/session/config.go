@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&c.Release, "pollbridge")
 	setDefault(&c.Hold, 25*time.Second)
-	setDefault(&c.ResumeWindow, 120*time.Second)
+	setDefault(&c.ResumeWindow, defaultResumeWindow)
 	setDefault(&c.PauseMax, 30*time.Minute)
 	setDefault(&c.HelloWindow, helloWindow)
 	setDefault(&c.StreamWindow, 64<<10)

@@ -343,8 +343,8 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 // answered takes a good answer in.
 func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 	c, s := e.c, e.c.s
-	held := time.Duration(b.HeldMicros) * time.Microsecond
 	took := now - x.sent
+	held := min(time.Duration(b.HeldMicros)*time.Microsecond, took)
 	s.path.rtt(now, max(took-held, 0))
 	e.refused, e.overdue = 0, 0
 	if b.Resend {
@@ -362,6 +362,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 	}
 	c.tokenTaken(x.token)
 	c.take(b, x.sent)
+	c.good(x.sent + held) // the bridge had this link for that long
 	c.ladder.answered(x)
 	e.downlink.passed(len(b.Frames)*wire.MaxFragment, took-held)
 	full := x.hold > 0 && held >= x.hold/2

@@ -311,7 +311,7 @@ func TestRule_lost(t *testing.T) {
 				if end.Status != 14 || end.Reason != reason || end.Origin != wire.OriginBridge || !st.Sent() {
 					t.Errorf("%+v, sent %v", end, st.Sent())
 				}
-				if took := time.Since(began); reason == session.ReasonExpired && (took < 90*time.Second || took > 96*time.Second) {
+				if took := time.Since(began); reason == session.ReasonExpired && (took < 90*time.Second || took > 98*time.Second) {
 					t.Errorf("after %v", took)
 				}
 				var why *session.Error
