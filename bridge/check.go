@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"io/fs"
 	"net/http"
 
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/netcheck/answer"
+	"github.com/pollbridge/pollbridge/internal/netcheck/page"
+	"github.com/pollbridge/pollbridge/jsclient"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
@@ -32,6 +35,19 @@ func newCheck(cfg Config, policy *access.Policy) (*check, error) {
 
 func (c *check) mount(mux *http.ServeMux, prefix string) {
 	c.answers.Mount(mux, prefix+"/v1/check/")
+	mux.Handle(prefix+"/diagnose.js", script(jsclient.Diagnose))
+	files := page.Files()
+	mux.HandleFunc("GET "+prefix+"/check", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, files, "index.html") })
+	mux.HandleFunc("GET "+prefix+"/check/{file}", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, files, r.PathValue("file")) })
+}
+
+func servePage(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", page.ContentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Referrer-Policy", "no-referrer")
+	http.ServeFileFS(w, r, files, name)
 }
 
 func (c *check) close() error {

@@ -2,9 +2,12 @@ package e2e_test
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
@@ -99,27 +102,64 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// named are the profiles of a report in the order of the alphabet's choice.
+// named are the profiles of a report, in the order of the table.
 func named(report *client.CheckReport) string { return strings.Join(report.Profiles, " ") }
 
 // runCheck runs a check through a network.
 func runCheck(t *testing.T, r row, p pace, cfg client.CheckConfig, entrance, front transporttest.Network) *client.CheckReport {
 	f, err := middlebox.Parse(r.profile)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return &client.CheckReport{}
 	}
 	s, err := newStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, client.Config{Lazy: true}, entrance, front)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return &client.CheckReport{}
 	}
 	cfg.Config = s.reach
 	report, err := client.Check(context.Background(), s.origin, cfg)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return &client.CheckReport{}
 	}
 	s.box.Set(middlebox.Profile{})
 	if err := s.close(); err != nil {
 		t.Errorf("%s: %v", r.name, err)
 	}
 	return report
+}
+
+// TestCheck_sockets holds over real sockets, with short waits, that the bubbles
+// tell the truth. How fast the machine is decides what else is found.
+func TestCheck_sockets(t *testing.T) {
+	holds := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}
+	var all sync.WaitGroup
+	for profile, want := range map[string]string{
+		"":                             "",
+		"buffer noupgrade":             "buffered no-upgrade",
+		"onebehind fakeupgrade":        "one-behind websocket-mute",
+		"bufbytes=4096 getpost":        "buffered-threshold no-preflight",
+		"cut=2500ms":                   "cut-status",
+		"cut=2500ms cutwith=short":     "cut-short",
+		"maxbody=20000 loseresp=3":     "body-limit answers-lost",
+		"dup strip=Pollbridge":         "copies headers-stripped",
+		"killafter=80000 cache":        "answers-cut cache",
+		"inject=3":                     "pages-injected",
+		"replace=Content-Type:text/a":  "headers-changed",
+		"rewrite=503 noupgrade linger": "errors-rewritten no-upgrade linger",
+	} {
+		all.Go(func() {
+			report := runCheck(t, row{profile: profile}, inBubble, client.CheckConfig{Holds: holds}, transporttest.TCP(t), transporttest.TCP(t))
+			for _, one := range strings.Fields(want) {
+				if !slices.Contains(report.Profiles, one) {
+					t.Errorf("%s: %v, want %s\n%s", profile, report.Profiles, one, report.Text())
+				}
+			}
+			if works := !strings.Contains(want, "headers-changed"); report.Works != works {
+				t.Errorf("%s: works: %v\n%s", profile, report.Works, report.Text())
+			}
+		})
+	}
+	all.Wait()
 }

@@ -84,6 +84,7 @@ var rules = []rule{
 		path: "internal/netcheck/answer", own: []string{"internal/netcheck", "transport/access"},
 		others: []string{websocket, grpc, protobuf},
 	},
+	{path: "internal/netcheck/page"},
 	{path: "internal/demo", own: []string{"internal/demo/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/testsvc", own: []string{"internal/testsvc/..."}, others: []string{grpc, protobuf}},
 	{path: "internal/simnet"},

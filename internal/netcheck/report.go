@@ -72,6 +72,8 @@ func (r Row) Text() string {
 func inTime(d time.Duration) string {
 	ms := float64(d) / float64(time.Millisecond)
 	switch {
+	case ms == 0:
+		return "0 ms"
 	case ms < 1:
 		return strconv.FormatFloat(ms, 'f', 2, 64) + " ms"
 	case ms < 10:

@@ -50,7 +50,7 @@ func (r *runner) grow(ctx context.Context, make func(size int) request, moved fu
 			return g
 		}
 		g.passed = size
-		spent := max(p.took-r.rtt, time.Millisecond)
+		spent := max(p.took-r.rtt, p.took/4, time.Millisecond)
 		if rate := float64(moved(p)) / spent.Seconds(); rate > best {
 			best, g.rate = rate, inRate(moved(p), spent)
 		}
