@@ -287,6 +287,9 @@ part_browser() {
   step 'npm packages of examples/react' 30 npm_packages examples/react
   step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 300 npm_run test:browser
+  command -v firefox >/dev/null || need firefox-esr firefox-esr ||
+    { leave_out 'browser test in Firefox' 'no firefox-esr, and not root on Debian to install it'; return; }
+  step 'browser test in Firefox' 60 npm_run test:firefox
 }
 
 # ---- proxies ----------------------------------------------------------------

@@ -5,7 +5,7 @@ import { type Ask, Hub, type Tell } from "./shared/hub.js";
 
 const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => 0 });
 
-globalThis.addEventListener("connect", (event) => {
+globalThis.addEventListener?.("connect", (event) => {
   const port = (event as MessageEvent).ports[0]!;
   const tell = (what: Tell): void => port.postMessage(what);
   port.onmessage = ({ data }: MessageEvent<Ask>) => hub.take(data, tell);
