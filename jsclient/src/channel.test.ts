@@ -1,39 +1,8 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
-import { Channel, type ChannelOptions, Code, type StatusError } from "./index.js";
-import { endFrame, INCARNATION, messageFrame, WELCOME } from "./testing.js";
+import { test } from "node:test";
+import { Channel, Code, type StatusError } from "./index.js";
+import { type Bridge, channelTo, echo, WELCOME } from "./testing.js";
 import { type Batch, TYPE_CLOSE, TYPE_OPEN } from "./wire/batch.js";
-import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
-
-/** What a bridge says to a batch; undefined: it holds the exchange for ever. */
-type Bridge = (batch: Batch, url: string) => Partial<Batch> | Response | undefined;
-
-/** A channel to a bridge that a function plays. */
-function channelTo(t: TestContext, bridge: Bridge, options: ChannelOptions = {}): Channel {
-  const fake: typeof fetch = (url, init) =>
-    new Promise((resolve, reject) => {
-      init!.signal!.addEventListener("abort", () => reject(new Error("aborted")));
-      const batch = parseBatch(new Uint8Array(init!.body as ArrayBuffer));
-      const fields = bridge(batch, String(url));
-      if (fields instanceof Response) resolve(fields);
-      else if (fields) resolve(new Response(encodeBatch({ ...newBatch(), session: batch.session!, x: batch.x, incarnation: INCARNATION, ...fields })));
-    });
-  const channel = new Channel("http://bridge.test", { transports: ["longpoll"], fetch: fake, ...options });
-  t.after(() => channel.close());
-  return channel;
-}
-
-/** A bridge that welcomes, and answers each RPC with so many one-byte messages. */
-function echo(messages: number): Bridge {
-  return (batch) => {
-    if (batch.hello) return { welcome: WELCOME };
-    if (batch.frames.some((f) => f.type === TYPE_CLOSE)) return { close: { code: 16, message: "", retryAfterMillis: 0, limit: 0 } };
-    const open = batch.frames.find((f) => f.type === TYPE_OPEN);
-    if (!open) return undefined;
-    const frames = Array.from({ length: messages }, (_, i) => messageFrame(i + 1, open.stream, Uint8Array.of(i)));
-    return { ack: batch.frames.at(-1)!.seq, frames: [...frames, endFrame(messages + 1, open.stream)] };
-  };
-}
 
 test("the URL without a path means /bridge; a path is the prefix", async (t) => {
   const urls: string[] = [];

@@ -1,15 +1,17 @@
 import { Call, type CallOptions, newOpen } from "./call.js";
 import { watchLife } from "./life.js";
-import { newRetry } from "./link/backoff.js";
-import { HttpCarrier, type WebSocketConstructor } from "./link/carrier.js";
+import { type Backoff, type BackoffOptions, newRetry } from "./link/backoff.js";
+import { HttpCarrier, type Weather, type WebSocketConstructor } from "./link/carrier.js";
+import type { LinkConfig } from "./link/exchanges.js";
 import { Ladder, type Transport } from "./link/ladder.js";
+import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
 import type { Metadata } from "./metadata.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./session/errors.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
 import type { Open } from "./wire/batch.js";
 
-/** ChannelOptions configure a Channel. */
+/** ChannelOptions configure a Channel. It reads them once, when it is made. */
 export interface ChannelOptions {
   /**
    * One transport forces it. Both (the default) begin with long-polling and go
@@ -17,11 +19,15 @@ export interface ChannelOptions {
    * only long-polling is used unless "ws" is forced.
    */
   transports?: readonly Transport[] | undefined;
-  /** Open the session with the first RPC, not at once. Default: false. */
+  /** Open the session with the first RPC, not at once. Default: false, as the first RPC waits for it else. */
   lazy?: boolean | undefined;
-  /** Gives the credential for each new session. Default: none. */
+  /**
+   * Gives the credential: for each new session, and another one when the bridge
+   * refused an RPC, UNAUTHENTICATED, because it had expired. That one goes over
+   * the running session, and RPCs opened meanwhile wait for it. Default: none.
+   */
   auth?: (() => string | Promise<string>) | undefined;
-  /** Of the requests, as fetch knows it. Default: "same-origin". */
+  /** Of the requests, as fetch knows it. Default: "same-origin", as fetch's. */
   credentials?: RequestCredentials | undefined;
   /** Default: the global fetch. */
   fetch?: typeof fetch | undefined;
@@ -31,6 +37,53 @@ export interface ChannelOptions {
   maxMessageBytes?: number | undefined;
   /** Longest time that a poll is held, in milliseconds. Default: 25,000: shorter than what proxies cut by default. */
   holdMs?: number | undefined;
+  /** How long to wait before what failed is tried again. */
+  backoff?: BackoffOptions | undefined;
+  /**
+   * Where what was learnt of the network is kept for the next page; null keeps
+   * it for this channel alone. Default: the page's localStorage; none in a
+   * worker and in Node.
+   */
+  storage?: NetworkStorage | null | undefined;
+  /** Gets each event as it happens: see events. Default: none. */
+  logger?: ((event: ChannelEvent) => void) | undefined;
+}
+
+/**
+ * What happened to a channel. No event holds a payload, metadata or a
+ * credential: all of them may go into a support ticket.
+ */
+export interface ChannelEvent {
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
+  /**
+   * "session" began, or ended with a reason; "state" has changed; "error": a link
+   * failed; "network": something was learnt of it; "page" was "paused", "left"
+   * or "woken"; "auth": another credential was given.
+   */
+  readonly type: "session" | "state" | "error" | "network" | "page" | "auth";
+  /** The session's ID, which is no secret. */
+  readonly session?: string;
+  readonly state?: State;
+  readonly transport?: Transport | undefined;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly network?: Network;
+}
+
+/** Dispatched as "statechange". */
+export class StateChangeEvent extends Event {
+  readonly state: State;
+  readonly transport: Transport | undefined;
+  /** For a program, why it is neither connecting nor open: that of lastError, e.g. "network", "expired", "origin". Else empty. */
+  readonly reason: string;
+
+  constructor(state: State, transport: Transport | undefined, reason: string) {
+    super("statechange");
+    this.state = state;
+    this.transport = transport;
+    this.reason = reason;
+  }
 }
 
 /** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
@@ -48,6 +101,8 @@ const RELEASE = "pollbridge-js/0.1.0";
 const STREAM_WINDOW = 64 << 10;
 /** A lost session that lived so long, in milliseconds, is replaced soon. */
 const LONG_LIFE = 10_000;
+/** How many events are kept. */
+const MAX_EVENTS = 200;
 
 /**
  * Channel calls gRPC services through a bridge. It keeps one session, repairs
@@ -58,13 +113,16 @@ export class Channel extends EventTarget {
   readonly #carrier: HttpCarrier;
   readonly #options: ChannelOptions;
   readonly #transports: readonly Transport[];
-  readonly #backoff = newRetry();
+  readonly #backoff: Backoff;
+  readonly #memory: Memory;
+  readonly #links: LinkConfig;
+  readonly #events: ChannelEvent[] = [];
   /** Every session that lives, with its links: the current one and those that finish their RPCs. */
   readonly #sessions = new Map<Session, Ladder>();
   #current: Session | undefined;
   #state: State = "connecting";
   #transport: Transport | undefined;
-  #lastError: Error | undefined;
+  #lastError: SessionError | Weather | undefined;
   /** Why the channel is of no more use. */
   #final: SessionError | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
@@ -81,6 +139,10 @@ export class Channel extends EventTarget {
     super();
     this.#options = options;
     this.#carrier = new HttpCarrier({ url, fetch: options.fetch, WebSocket: options.WebSocket, credentials: options.credentials });
+    const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
+    this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
+    this.#links = { holdMs, backoff, network: this.#memory.network };
+    this.#backoff = newRetry(backoff);
     this.#transports = this.#choose(options.transports ?? ["longpoll", "ws"]);
     if (!options.lazy) this.#ensure(0);
   }
@@ -108,8 +170,24 @@ export class Channel extends EventTarget {
   }
 
   /** The latest thing that went wrong, whether or not it was mended since. */
-  get lastError(): Error | undefined {
+  get lastError(): SessionError | Weather | undefined {
     return this.#lastError;
+  }
+
+  /** What was learnt of the network. */
+  get network(): Readonly<Network> {
+    return { ...this.#memory.network };
+  }
+
+  /** The latest 200 events, oldest first. */
+  get events(): readonly ChannelEvent[] {
+    return [...this.#events];
+  }
+
+  /** What a support ticket needs, for JSON.stringify(channel). */
+  toJSON(): object {
+    const { state, transport, rtt, network, events } = this;
+    return { release: RELEASE, bridge: this.#carrier.base, page: globalThis.location?.origin, agent: globalThis.navigator?.userAgent, state, transport, rtt, network, events };
   }
 
   /**
@@ -164,12 +242,15 @@ export class Channel extends EventTarget {
       streamWindow: STREAM_WINDOW,
       maxMessageBytes: this.#options.maxMessageBytes ?? 16 << 20,
     };
+    this.#memory.expire();
     const session: Session = new Session(config, {
       changed: () => this.#changed(),
       over: (why, orphans) => this.#lost(session, why, orphans),
+      expired: () => void this.#renew(session),
       goAway: (spread) => this.#goAway(session, spread),
     });
-    const ladder = new Ladder(session, this.#carrier, this.#transports, this.#options.holdMs ?? 25_000);
+    const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
+    this.#log("session", { session: session.sid });
     if (this.#sessions.size === 0) this.#unwatch = this.#watchLife();
     this.#sessions.set(session, ladder);
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
@@ -179,14 +260,33 @@ export class Channel extends EventTarget {
 
   #watchLife(): () => void {
     const each = (what: (ladder: Ladder) => void): void => [...this.#sessions.values()].forEach(what);
+    const heard = (reason: string, what: (ladder: Ladder) => void): void => {
+      this.#log("page", { reason });
+      each(what);
+      this.#memory.save();
+    };
     return watchLife({
-      paused: () => each((ladder) => ladder.pause()),
+      paused: () => heard("paused", (ladder) => ladder.pause()),
       left: () => {
         this.#final ??= new SessionError("closed", "the page was left");
-        each((ladder) => ladder.leave());
+        heard("left", (ladder) => ladder.leave());
       },
-      woken: (network) => each((ladder) => ladder.hurry(network)),
+      woken: (network) => heard("woken", (ladder) => ladder.hurry(network)),
     });
+  }
+
+  /** Asks for another token, for a session whose own has expired (O5). */
+  async #renew(session: Session): Promise<void> {
+    const { auth } = this.#options;
+    if (!auth || session.renewing) return;
+    session.renewing = true;
+    try {
+      session.renew(await auth());
+      this.#log("auth", { session: session.sid });
+    } catch (err) {
+      session.renew(undefined);
+      session.note(noCredential(err));
+    }
   }
 
   async #start(session: Session, ladder: Ladder): Promise<void> {
@@ -196,13 +296,14 @@ export class Channel extends EventTarget {
       if (auth) session.config.token = await Promise.resolve().then(auth);
       if (!session.error) session.start(ladder);
     } catch (err) {
-      session.end(new SessionError("unauthenticated", `no credential: ${String(err)}`));
+      session.end(noCredential(err));
     }
   }
 
   #lost(session: Session, why: SessionError, orphans: Stream[]): void {
     this.#sessions.delete(session);
     if (this.#sessions.size === 0) this.#unwatch?.();
+    this.#log("session", { session: session.sid, ...told(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
@@ -238,12 +339,31 @@ export class Channel extends EventTarget {
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;
-    if (state === this.#state && transport === this.#transport && lastError === this.#lastError) return;
+    if (this.#memory.save()) this.#log("network", { network: this.network });
+    if (lastError && lastError !== this.#lastError) this.#log("error", told(lastError));
+    else if (state === this.#state && transport === this.#transport) return;
+    if (state !== this.#state || transport !== this.#transport) this.#log("state", { state, transport });
     this.#state = state;
     this.#transport = transport;
     this.#lastError = lastError;
-    this.dispatchEvent(new Event("statechange"));
+    const well = state === "open" || state === "connecting";
+    this.dispatchEvent(new StateChangeEvent(state, transport, well ? "" : (this.#final ?? lastError)?.reason ?? ""));
   }
+
+  #log(type: ChannelEvent["type"], more: Partial<ChannelEvent>): void {
+    const event: ChannelEvent = { at: Date.now(), type, ...more };
+    if (this.#events.push(event) > MAX_EVENTS) this.#events.shift();
+    this.#options.logger?.(event);
+  }
+}
+
+/** What an event tells of an error: what was said about a credential may hold it. */
+function told({ reason, message }: SessionError | Weather): Partial<ChannelEvent> {
+  return reason === "unauthenticated" ? { reason } : { reason, message };
+}
+
+function noCredential(err: unknown): SessionError {
+  return new SessionError("unauthenticated", `no credential: ${String(err)}`);
 }
 
 /** The end of an RPC on a channel that is of no more use. */

@@ -1,13 +1,16 @@
 // What unit tests share: a bridge under the test's control, and time.
 
 import { mock, type TestContext } from "node:test";
+import { Channel, type ChannelOptions } from "./channel.js";
 import type { Carrier, Socket, SocketEvents } from "./link/carrier.js";
 import { Weather } from "./link/carrier.js";
 import { Ladder, type Transport } from "./link/ladder.js";
+import { Memory, type Network } from "./link/network.js";
 import { SessionError } from "./session/errors.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
-import { type Batch, type Frame, type Open, TYPE_END, TYPE_MESSAGE, type Welcome } from "./wire/batch.js";
+import { base64, fromBase64 } from "./wire/base64.js";
+import { type Batch, type Frame, type Open, TYPE_CLOSE, TYPE_END, TYPE_MESSAGE, TYPE_OPEN, type Welcome } from "./wire/batch.js";
 import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
 
 export const INCARNATION = 0x1234567890abcdefn;
@@ -29,6 +32,8 @@ export const WELCOME: Welcome = {
 /** One exchange as the bridge sees it. */
 export interface FakeExchange {
   batch: Batch;
+  /** Whether it came as base64. */
+  text: boolean;
   aborted: boolean;
   answer(fields?: Partial<Batch>): Promise<void>;
   /** Answers with any bytes. */
@@ -52,11 +57,13 @@ export class FakeCarrier implements Carrier {
   readonly exchanges: FakeExchange[] = [];
   readonly sockets: FakeSocket[] = [];
   readonly beacons: Batch[] = [];
+  /** Whether each beacon came as base64. */
+  readonly beaconForms: boolean[] = [];
 
   /** The exchanges that wait for an answer. */
   readonly waiting: Set<FakeExchange> = new Set();
 
-  exchange(_sid: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
+  exchange(_sid: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
     const batch = parseBatch(bytes.slice());
     return new Promise((resolve, reject) => {
       const settle = async (what: () => void): Promise<void> => {
@@ -66,22 +73,24 @@ export class FakeCarrier implements Carrier {
       };
       const exchange: FakeExchange = {
         batch,
+        text,
         aborted: false,
         answer: (fields = {}) => settle(() => resolve(encodeBatch(answerTo(batch, fields)))),
         garble: (raw) => settle(() => resolve(raw)),
-        fail: (error = new Weather("refused")) => settle(() => reject(error)),
+        fail: (error = new Weather("network", "refused")) => settle(() => reject(error)),
       };
       signal.addEventListener("abort", () => {
         exchange.aborted = true;
         this.waiting.delete(exchange);
-        reject(new Weather("aborted"));
+        reject(new Weather("network", "aborted"));
       });
       this.exchanges.push(exchange);
       this.waiting.add(exchange);
     });
   }
 
-  beacon(_sid: string, bytes: Uint8Array<ArrayBuffer>): void {
+  beacon(_sid: string, bytes: Uint8Array<ArrayBuffer>, text: boolean): void {
+    this.beaconForms.push(text);
     this.beacons.push(parseBatch(bytes.slice()));
   }
 
@@ -96,7 +105,7 @@ export class FakeCarrier implements Carrier {
         const { ping, padding } = socket.batches.at(-1)!;
         await socket.say({ ...fields, pong: ping, padding: padding! });
       },
-      lose: () => (events.lost(new Weather("lost")), flush()),
+      lose: () => (events.lost(new Weather("network", "lost")), flush()),
     };
     this.sockets.push(socket);
     return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), buffered: 0, close: () => (socket.closed = true) };
@@ -124,10 +133,12 @@ export function stopClocks(t: TestContext): (millis: number) => Promise<void> {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   t.mock.method(performance, "now", () => Date.now());
   t.after(() => mock.timers.reset());
-  return async (millis) => {
-    mock.timers.tick(millis);
-    await flush();
-  };
+  return passTime;
+}
+
+async function passTime(millis: number): Promise<void> {
+  mock.timers.tick(millis);
+  await flush();
 }
 
 /** A whole short message from the bridge. */
@@ -157,22 +168,24 @@ export interface Fixture {
   session: Session;
   ladder: Ladder;
   carrier: FakeCarrier;
+  network: Network;
   lost: SessionError[];
   tick(millis: number): Promise<void>;
   open(): Promise<Stream>;
 }
 
-/** A session with links; welcomed unless told otherwise. Unless begun, the test starts it. */
-export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true): Promise<Fixture> {
-  const tick = stopClocks(t);
+/** A session with links; welcomed unless told otherwise. Unless begun, the test starts it. network: what another one has learnt. */
+export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true, network?: Network): Promise<Fixture> {
+  const tick = network ? passTime : stopClocks(t);
+  network ??= new Memory("test", undefined, 25_000).network;
   t.mock.method(Math, "random", () => 1);
   const lost: SessionError[] = [];
   const carrier = new FakeCarrier();
   const session = new Session(
     { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: () => undefined, over: (why) => lost.push(why) },
+    { changed: () => undefined, goAway: () => undefined, expired: () => undefined, over: (why) => lost.push(why) },
   );
-  const ladder = new Ladder(session, carrier, transports, 25_000);
+  const ladder = new Ladder(session, carrier, transports, { holdMs: 25_000, backoff: undefined, network });
   if (begun) session.start(ladder);
   t.after(() => session.end(new SessionError("closed", "the test is over")));
   await flush();
@@ -183,5 +196,39 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
     await flush();
     return stream;
   };
-  return { session, ladder, carrier, lost, tick, open };
+  return { session, ladder, carrier, network, lost, tick, open };
+}
+
+/** What a bridge says to a batch; undefined: it holds the exchange for ever. */
+export type Bridge = (batch: Batch, url: string) => Partial<Batch> | Response | undefined;
+
+/** A channel to a bridge that a function plays. */
+export function channelTo(t: TestContext, bridge: Bridge, options: ChannelOptions = {}): Channel {
+  const fake: typeof fetch = (url, init) =>
+    new Promise((resolve, reject) => {
+      init!.signal!.addEventListener("abort", () => reject(new Error("aborted")));
+      const { body } = init!;
+      const batch = parseBatch(typeof body === "string" ? fromBase64(body) : new Uint8Array(body as ArrayBuffer));
+      const fields = bridge(batch, String(url));
+      if (fields instanceof Response) resolve(fields);
+      else if (fields) {
+        const answer = encodeBatch({ ...newBatch(), session: batch.session!, x: batch.x, incarnation: INCARNATION, ...fields });
+        resolve(new Response(typeof body === "string" ? base64(answer) : answer));
+      }
+    });
+  const channel = new Channel("http://bridge.test", { transports: ["longpoll"], fetch: fake, ...options });
+  t.after(() => channel.close());
+  return channel;
+}
+
+/** A bridge that welcomes, and answers each RPC with so many one-byte messages. */
+export function echo(messages: number): Bridge {
+  return (batch) => {
+    if (batch.hello) return { welcome: WELCOME };
+    if (batch.frames.some((f) => f.type === TYPE_CLOSE)) return { close: { code: 16, message: "", retryAfterMillis: 0, limit: 0 } };
+    const open = batch.frames.find((f) => f.type === TYPE_OPEN);
+    if (!open) return undefined;
+    const frames = Array.from({ length: messages }, (_, i) => messageFrame(i + 1, open.stream, Uint8Array.of(i)));
+    return { ack: batch.frames.at(-1)!.seq, frames: [...frames, endFrame(messages + 1, open.stream)] };
+  };
 }

@@ -1,7 +1,7 @@
 // Metadata as clients of other projects have it: all values text, those of -bin keys in base64.
 
 import type { Metadata } from "./metadata.js";
-import { base64 } from "./wire/base64.js";
+import { base64, fromBase64 } from "./wire/base64.js";
 
 /** Whether the client itself says what the key tells, whatever the application wants. */
 export function isReserved(key: string): boolean {
@@ -25,7 +25,7 @@ export function toText(metadata: Metadata): [key: string, text: string][] {
 
 function bytesOf(key: string, text: string): Uint8Array {
   try {
-    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return fromBase64(text);
   } catch {
     throw new TypeError(`metadata ${key}: the value of a -bin key must be base64`);
   }

@@ -1,24 +1,32 @@
-/** Waits grow from the second on, with full jitter, up to a limit. In milliseconds. */
-const LEAST = 100;
-const MOST = 5_000;
-const MOST_IDLE = 30_000;
+/** How long a channel waits before it tries again what failed, in milliseconds; each wait is a random one up to that. */
+export interface BackoffOptions {
+  /** The second wait; each is 1.6 times longer. The first is up to 250 ms, or none. Default: 100. */
+  leastMs?: number | undefined;
+  /** The longest wait while an RPC is open. Default: 5,000. */
+  mostMs?: number | undefined;
+  /** The longest wait while none is. Default: 30,000. */
+  idleMs?: number | undefined;
+}
 
 /** Backoff says how long to wait before something is tried again. */
 export class Backoff {
   readonly #growth: number;
   readonly #soon: number;
+  readonly #options: BackoffOptions;
   #times = 0;
 
   /** The first wait is a random one up to soon; later ones grow by a factor. */
-  constructor(growth: number, soon: number) {
+  constructor(growth: number, soon: number, options: BackoffOptions = {}) {
     this.#growth = growth;
     this.#soon = soon;
+    this.#options = options;
   }
 
   /** The next wait. atOnce: the first is none. idle: nobody waits for it, so that later ones may be longer. */
   next(atOnce = false, idle = false): number {
     const n = this.#times++;
-    const most = n > 0 ? Math.min(idle ? MOST_IDLE : MOST, LEAST * this.#growth ** (n - 1)) : atOnce ? 0 : this.#soon;
+    const { leastMs = 100, mostMs = 5_000, idleMs = 30_000 } = this.#options;
+    const most = n > 0 ? Math.min(idle ? idleMs : mostMs, leastMs * this.#growth ** (n - 1)) : atOnce ? 0 : this.#soon;
     return Math.random() * most;
   }
 
@@ -28,6 +36,6 @@ export class Backoff {
 }
 
 /** Backoff after failures. */
-export function newRetry(): Backoff {
-  return new Backoff(1.6, 250);
+export function newRetry(options?: BackoffOptions): Backoff {
+  return new Backoff(1.6, 250, options);
 }

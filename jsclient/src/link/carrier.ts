@@ -1,11 +1,22 @@
 // How batches reach a bridge: fetch and WebSocket. No rule of the protocol is
 // known here.
 
-import { base64 } from "../wire/base64.js";
+import { base64, fromBase64 } from "../wire/base64.js";
+
+/**
+ * Why a link failed, for a program: "network": the browser does not say why;
+ * "mixed_content": a page by https may not call a bridge by http; "csp": the
+ * page's Content-Security-Policy forbids it; "cors": the server answers, but
+ * not for this page; "timeout"; "status": an HTTP status that is not the
+ * bridge's; "foreign": an answer that is not the bridge's; "refused" by the
+ * bridge, for now; "cut" on request.
+ */
+export type WeatherReason = "network" | "mixed_content" | "csp" | "cors" | "timeout" | "status" | "foreign" | "refused" | "cut";
 
 /** Weather is anything but a batch of ours: it never ends a session (W2). */
 export class Weather extends Error {
   override name = "Weather";
+  readonly reason: WeatherReason;
   /** HTTP status, where there was one. */
   readonly status: number | undefined;
   /** The answer began and was cut. */
@@ -13,8 +24,9 @@ export class Weather extends Error {
   /** A foreign Retry-After, in milliseconds. */
   readonly retryAfterMillis: number;
 
-  constructor(message: string, seen: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {}) {
+  constructor(reason: WeatherReason, message: string, seen: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {}) {
     super(message, { cause: seen.cause });
+    this.reason = reason;
     this.status = seen.status;
     this.cut = seen.cut ?? false;
     this.retryAfterMillis = seen.retryAfterMillis ?? 0;
@@ -45,10 +57,14 @@ export interface Socket {
 
 /** Carrier is how a session reaches its bridge. */
 export interface Carrier {
-  /** Sends one batch by POST and resolves with the body of the answer, whatever it is; rejects with Weather or OriginError. */
-  exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Sends one batch by POST and resolves with what the answer's body holds,
+   * whatever that is; rejects with Weather or OriginError. text: both bodies
+   * are base64.
+   */
+  exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array>;
   /** Sends one batch that outlives the page; nobody learns of its answer. */
-  beacon(sid: string, batch: Uint8Array<ArrayBuffer>): void;
+  beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void;
   /** Opens a WebSocket. */
   dial(sid: string, events: SocketEvents): Socket;
 }
@@ -86,7 +102,8 @@ const MAX_RETRY_AFTER = 10_000;
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {
   readonly #origin: string;
-  readonly #base: string;
+  /** URL of the bridge with its prefix and version, and a final slash. */
+  readonly base: string;
   readonly #fetch: typeof fetch;
   readonly #WebSocket: WebSocketConstructor | undefined;
   readonly #credentials: RequestCredentials;
@@ -96,7 +113,7 @@ export class HttpCarrier implements Carrier {
     if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`bridge URL ${url.href}: must be http or https`);
     const path = url.pathname.replace(/\/+$/, "");
     this.#origin = url.origin;
-    this.#base = url.origin + (path || "/bridge") + "/v1/";
+    this.base = url.origin + (path || "/bridge") + "/v1/";
     this.#fetch = config.fetch ?? ((input, init) => fetch(input, init));
     this.#WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#credentials = config.credentials ?? "same-origin";
@@ -107,28 +124,28 @@ export class HttpCarrier implements Carrier {
     return this.#WebSocket !== undefined;
   }
 
-  async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
+  async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
     let status: number | undefined;
     try {
-      const response = await this.#post(sid, batch, false, { signal });
+      const response = await this.#post(sid, batch, text, { signal });
       status = response.status;
       if (status !== 200) throw await refusal(response);
-      return new Uint8Array(await response.arrayBuffer());
+      return text ? fromBase64(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
       if (cause instanceof Weather || cause instanceof OriginError) throw cause;
-      if (status !== undefined) throw new Weather("the answer was cut", { status, cut: true, cause });
-      throw new Weather(cause instanceof Error ? cause.message : String(cause), { cause });
+      if (status !== undefined) throw new Weather("network", "the answer was cut", { status, cut: true, cause });
+      throw new Weather("network", cause instanceof Error ? cause.message : String(cause), { cause });
     }
   }
 
-  beacon(sid: string, batch: Uint8Array<ArrayBuffer>): void {
+  beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
     // Text where a binary body would need a preflight, for which a page that goes has no time.
-    const text = this.#origin !== globalThis.location?.origin;
+    text ||= this.#origin !== globalThis.location?.origin;
     this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
   }
 
   #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
-    return this.#fetch(`${this.#base}${sid}/poll`, {
+    return this.#fetch(`${this.base}${sid}/poll`, {
       method: "POST",
       headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
       body: text ? base64(batch) : batch,
@@ -142,25 +159,25 @@ export class HttpCarrier implements Carrier {
   dial(sid: string, events: SocketEvents): Socket {
     let socket: WebSocketLike;
     try {
-      socket = new this.#WebSocket!(`ws${this.#base.slice("http".length)}${sid}/ws`, [SUBPROTOCOL]);
+      socket = new this.#WebSocket!(`ws${this.base.slice("http".length)}${sid}/ws`, [SUBPROTOCOL]);
     } catch (cause) { // e.g. by the page's content security policy
-      queueMicrotask(() => events.lost(new Weather(`no WebSocket: ${String(cause)}`, { cause })));
+      queueMicrotask(() => events.lost(new Weather("network", `no WebSocket: ${String(cause)}`, { cause })));
       return { send: () => undefined, buffered: 0, close: () => undefined };
     }
     socket.binaryType = "arraybuffer";
     let over = false;
-    const lost = (message: string): void => {
+    const lost = (reason: WeatherReason, message: string): void => {
       if (over) return;
       over = true;
-      events.lost(new Weather(message));
+      events.lost(new Weather(reason, message));
     };
     socket.onopen = () => over || events.opened();
     socket.onmessage = (event: { data: unknown }) => {
       if (over) return;
       if (event.data instanceof ArrayBuffer) events.received(new Uint8Array(event.data));
-      else lost("a text message came on the WebSocket");
+      else lost("foreign", "a text message came on the WebSocket");
     };
-    socket.onclose = (event: { code: number; reason: string }) => lost(`WebSocket closed: ${event.code} ${event.reason}`);
+    socket.onclose = (event: { code: number; reason: string }) => lost("network", `WebSocket closed: ${event.code} ${event.reason}`);
     socket.onerror = () => undefined; // close follows and says as much
     return {
       send: (batch) => socket.send(batch),
@@ -183,5 +200,5 @@ async function refusal(response: Response): Promise<Weather | OriginError> {
   }
   await response.body?.cancel();
   const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
-  return new Weather(`HTTP status ${status}`, { status, retryAfterMillis });
+  return new Weather("status", `HTTP status ${status}`, { status, retryAfterMillis });
 }

@@ -4,9 +4,10 @@ import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/bat
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
-import { Backoff, newRetry } from "./backoff.js";
+import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
+import { DOWN_LEAST, DOWN_MOST, type Network, UP_LEAST, UP_MOST } from "./network.js";
 
 const MAX_IN_FLIGHT = 2;
 /** The bridge holds an exchange that carried frames no longer, in milliseconds. */
@@ -17,16 +18,23 @@ const OWED_ACK = 64 << 10;
 const HELLO_AGAIN = 3_000;
 /** By how much a timer must be late to tell of a sleep, in milliseconds. */
 const LATE = 2_000;
-const UPLINK_FIRST = 64 << 10;
-const UPLINK_MOST = 512 << 10;
-const UPLINK_LEAST = 1 << 10;
 const UPLINK_QUICK = 1_000;
-const DOWNLINK_MOST = 512 << 10;
-const DOWNLINK_LEAST = 16 << 10;
+/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
+const MISSES_FIRST = 2;
+const MISSES = 4;
 /** Bytes per millisecond that the uplink is believed to carry when nothing is known. */
 const SLOWEST_UPLINK = 4.096;
 
 type Timer = ReturnType<typeof setTimeout>;
+
+/** What a channel says of its links. */
+export interface LinkConfig {
+  /** How long a poll may be held at most, in milliseconds. */
+  holdMs: number;
+  backoff: BackoffOptions | undefined;
+  /** What was learnt, for all sessions of the channel. */
+  network: Network;
+}
 
 /** One exchange in flight. */
 interface Flight {
@@ -39,6 +47,8 @@ interface Flight {
   hello: boolean;
   /** It was asked for, to be answered at once. */
   asked: boolean;
+  /** It finds out whether the form that is not used works again. */
+  trial: boolean;
   timers: Timer[];
   controller: AbortController;
 }
@@ -53,20 +63,26 @@ export class Exchanges {
   readonly #session: Session;
   readonly #carrier: Carrier;
   readonly #hold: Hold;
-  readonly #backoff = newRetry();
+  readonly #network: Network;
+  readonly #backoff: Backoff;
   readonly #empties = new Backoff(2, 0);
   #flights: Flight[] = [];
   #wait: Timer | undefined;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #asked = false;
-  #uplink = UPLINK_FIRST;
-  #downlink = DOWNLINK_MOST;
+  /** A form has worked; failures in a row since; whether the other one is to be tried beside it, or was. */
+  #worked = false;
+  #misses = 0;
+  #trial = false;
+  #tried = false;
   #uplinkRate = SLOWEST_UPLINK;
 
-  constructor(session: Session, carrier: Carrier, hold: number) {
+  constructor(session: Session, carrier: Carrier, config: LinkConfig) {
     this.#session = session;
     this.#carrier = carrier;
-    this.#hold = new Hold(hold);
+    this.#network = config.network;
+    this.#hold = new Hold(config.holdMs, config.network);
+    this.#backoff = newRetry(config.backoff);
   }
 
   /** Makes the exchanges that are needed now. */
@@ -110,7 +126,7 @@ export class Exchanges {
   drop(): void {
     for (const f of [...this.#flights]) {
       f.controller.abort();
-      this.#failed(f, new Weather("cut on request"));
+      this.#failed(f, new Weather("cut", "cut on request"));
     }
   }
 
@@ -118,7 +134,8 @@ export class Exchanges {
   #launch(): boolean {
     const s = this.#session;
     if (s.lapsed()) return false;
-    const asked = this.#asked;
+    const trial = this.#trial;
+    const asked = this.#asked || trial;
     const parks = asked || s.asks || this.#wantsPoll();
     if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
 
@@ -126,14 +143,14 @@ export class Exchanges {
     s.awaiting = this.#flights[0]?.x ?? x;
     const owed = s.inbox.owed;
     const batch = s.header(x, true);
-    s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink, room: Infinity });
+    if (!trial) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#network.upBytes, room: Infinity });
     if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
       s.inbox.owed = owed;
       return false;
     }
     s.takeX(x);
-    this.#asked = false;
-    this.#send(x, batch, asked);
+    this.#asked = this.#trial = false;
+    this.#send(x, batch, asked, trial);
     return true;
   }
 
@@ -144,24 +161,25 @@ export class Exchanges {
     return s.waits && !this.#flights.some((f) => f.hello);
   }
 
-  #send(x: number, batch: Batch, asked: boolean): void {
+  #send(x: number, batch: Batch, asked: boolean, trial: boolean): void {
     const s = this.#session;
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
     const hello = !s.welcomed && !frames;
-    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.round(this.#hold.now) : 0;
-    batch.maxBytes = this.#downlink;
+    batch.holdMillis = s.open > 0 && !asked && !hello ? this.#network.holdMs : 0;
+    batch.maxBytes = this.#network.downBytes;
     const bytes = encodeBatch(batch);
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
-    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, timers: [], controller: new AbortController() };
+    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, timers: [], controller: new AbortController() };
     const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     if (hello) this.#after(f, s.path.atLeast(HELLO_AGAIN, 4), () => this.#helloAgain());
     this.#flights.push(f);
-    this.#carrier.exchange(s.sid, bytes, f.controller.signal).then(
+    const text = this.#network.form === "text" && !trial;
+    this.#carrier.exchange(s.sid, bytes, f.controller.signal, text).then(
       (answer) => this.#arrived(f, answer),
-      (error: Error) => this.#failed(f, error),
+      (error: Weather | OriginError) => this.#failed(f, error),
     );
   }
 
@@ -187,8 +205,30 @@ export class Exchanges {
 
   #helloAgain(): void {
     if (this.#session.welcomed || this.#flights.length === MAX_IN_FLIGHT) return;
+    this.#changeForm();
     this.ask();
     this.wake();
+  }
+
+  #changeForm(): void {
+    this.#network.form = this.#network.form === "text" ? "binary" : "text";
+    this.#worked = this.#tried = false;
+  }
+
+  /** Notes that an exchange failed: perhaps its form is swallowed. */
+  #miss(f: Flight): void {
+    if (this.#worked && f.batch.frames.length === 0) return;
+    if (++this.#misses % (this.#worked ? MISSES : MISSES_FIRST) === 0) this.#changeForm();
+  }
+
+  /** Notes that an exchange was answered; where that was base64, whether binary ones are not is found out beside. */
+  #hit(f: Flight): void {
+    if (f.trial) this.#network.form = "binary";
+    if (!this.#worked || f.batch.frames.length > 0) this.#misses = 0;
+    this.#worked = true;
+    if (this.#network.form === "binary" || this.#tried) return;
+    this.#tried = this.#trial = true;
+    this.ask();
   }
 
   /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
@@ -209,26 +249,26 @@ export class Exchanges {
     if (this.#session.now() > late) return this.#after(f, LATE, () => this.#timedOut(f, Infinity));
     f.controller.abort();
     this.#abandonOlder(f.x); // L5
-    this.#failed(f, new Weather(`no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
+    this.#failed(f, new Weather("timeout", `no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
   }
 
-  #failed(f: Flight, error: Error): void {
+  #failed(f: Flight, error: Weather | OriginError): void {
     if (!this.#remove(f)) return;
     this.#lose(f);
-    this.#asked ||= f.asked;
     const s = this.#session;
     if (error instanceof OriginError) {
-      s.end(new SessionError("origin", error.message));
-      return;
+      return s.end(new SessionError("origin", error.message));
     }
+    if (f.trial) return s.wake();
+    this.#asked ||= f.asked;
+    this.#miss(f);
     const age = s.now() - f.sentAt;
     if (f.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
-    if (f.batch.frames.length > 0) this.#uplink = Math.max(UPLINK_LEAST, this.#uplink / 2);
-    const weather = error as Weather;
-    if (weather.cut) this.#downlink = Math.max(DOWNLINK_LEAST, this.#downlink / 2);
+    if (f.batch.frames.length > 0) this.#network.upBytes = Math.max(UP_LEAST, this.#network.upBytes / 2);
+    if (error.cut) this.#network.downBytes = Math.max(DOWN_LEAST, this.#network.downBytes / 2);
     s.trouble(error);
     const idle = s.open === 0 && s.welcomed;
-    this.#pause(Math.max(this.#backoff.next(age >= 1_000, idle), weather.retryAfterMillis || 0));
+    this.#pause(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis));
   }
 
   /** Makes no further exchange for a while. */
@@ -243,42 +283,44 @@ export class Exchanges {
     try {
       answer = parseBatch(bytes);
     } catch (cause) {
-      this.#failed(f, new Weather("the answer is not the bridge's", { status: 200, cut: true, cause }));
+      this.#failed(f, new Weather("foreign", "the answer is not the bridge's", { status: 200, cut: true, cause }));
       return;
     }
     if (refusals.has(answer.close?.code ?? 0)) this.#refused(f, answer);
-    else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("an answer for another exchange"));
+    else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("foreign", "an answer for another exchange"));
     else this.#taken(f, answer);
   }
 
   /** Handles a refusal that touches no session (W6). */
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
-    this.#failed(f, new Weather(`the bridge refused a batch: ${close.message}`, { status: 200 }));
-    if (close.code === CODE_TOO_LARGE) this.#uplink = Math.max(UPLINK_LEAST, Math.min(this.#uplink, close.limit >> 1));
+    this.#failed(f, new Weather("refused", `the bridge refused a batch: ${close.message}`, { status: 200 }));
+    if (close.code === CODE_TOO_LARGE) this.#network.upBytes = Math.max(UP_LEAST, Math.min(this.#network.upBytes, close.limit >> 1));
     if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
 
   #taken(f: Flight, answer: Batch): void {
     this.#remove(f);
+    this.#hit(f);
     const s = this.#session;
     const elapsed = s.now() - f.sentAt;
     const rtt = elapsed - answer.heldMicros / 1000;
     s.path.rtt(s.now(), rtt);
     this.#measureUplink(f, rtt);
     const highest = f.x === s.nextX - 1;
+    s.tokenTaken(f.batch.token);
     const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x);
     if (s.error) return;
     for (const older of this.#flights.filter((other) => other.x < f.x)) {
       this.#after(older, s.path.atLeast(3_000, 4), () => this.#abandon(older)); // L4
     }
-    const early = highest && elapsed < f.hold / 2;
+    const early = highest && (elapsed < f.hold / 2 || !s.welcomed);
     if (progress || !early) {
       this.#backoff.reset();
       this.#empties.reset();
     }
     if (f.hold > HOLD_WITH_FRAMES) this.#hold.answered();
-    if (!answer.close) this.#downlink = Math.min(DOWNLINK_MOST, 2 * this.#downlink);
+    if (!answer.close) this.#network.downBytes = Math.min(DOWN_MOST, 2 * this.#network.downBytes);
     this.answered();
     const wait = progress || !early ? 0 : this.#empties.next();
     if (wait > 0) this.#pause(wait);
@@ -288,7 +330,7 @@ export class Exchanges {
   #measureUplink(f: Flight, elapsed: number): void {
     if (f.batch.frames.length === 0) return;
     this.#uplinkRate = Math.max(SLOWEST_UPLINK, f.size / Math.max(elapsed, 1));
-    if (elapsed < UPLINK_QUICK && f.size > this.#uplink / 2) this.#uplink = Math.min(UPLINK_MOST, 2 * this.#uplink);
+    if (elapsed < UPLINK_QUICK && f.size > this.#network.upBytes / 2) this.#network.upBytes = Math.min(UP_MOST, 2 * this.#network.upBytes);
   }
 }
 

@@ -1,6 +1,6 @@
-/** Times in milliseconds. */
-const LEAST = 5_000;
-/** The least that a bridge is taken at its word for. */
+import { HOLD_LEAST, type Network } from "./network.js";
+
+/** The least that a bridge is taken at its word for, in milliseconds. */
 const LEAST_STATED = 1_000;
 /** Two cuts within this factor of each other are at a similar age. */
 const SIMILAR = 1.3;
@@ -11,22 +11,18 @@ const CLEAN = 20;
 /** Hold learns how long a poll may be held on this network before something on the way cuts it. */
 export class Hold {
   readonly #most: number;
-  #now: number;
+  readonly #network: Network;
   #lastCut = 0;
   #clean = 0;
 
-  constructor(most: number) {
-    this.#most = this.#now = most;
-  }
-
-  /** How long the next poll may be held. */
-  get now(): number {
-    return this.#now;
+  constructor(most: number, network: Network) {
+    this.#most = most;
+    this.#network = network;
   }
 
   /** Takes the shorter of its own and the bridge's longest hold. */
   limit(most: number): void {
-    this.#now = Math.min(this.#now, Math.max(most, LEAST_STATED));
+    this.#network.holdMs = Math.min(this.#network.holdMs, Math.max(most, LEAST_STATED));
   }
 
   /** A poll failed at this age. */
@@ -34,13 +30,13 @@ export class Hold {
     this.#clean = 0;
     const similar = this.#lastCut > 0 && age < SIMILAR * this.#lastCut && this.#lastCut < SIMILAR * age;
     this.#lastCut = similar ? 0 : age;
-    if (similar && age >= LEAST) this.#now = Math.min(this.#now, Math.max(LEAST, SHORTER * age));
+    if (similar && age >= HOLD_LEAST) this.#network.holdMs = Math.round(Math.min(this.#network.holdMs, Math.max(HOLD_LEAST, SHORTER * age)));
   }
 
   /** A poll was answered. */
   answered(): void {
     if (++this.#clean < CLEAN) return;
     this.#clean = 0;
-    this.#now = Math.min(this.#most, LONGER * this.#now);
+    this.#network.holdMs = Math.round(Math.min(this.#most, LONGER * this.#network.holdMs));
   }
 }

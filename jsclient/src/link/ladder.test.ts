@@ -51,7 +51,7 @@ test("a failed exchange is issued again under a new x with the same frames, what
   const { carrier, open, tick, session } = await fixture(t, ["longpoll"]);
   await open();
   const bad = [
-    () => carrier.last.fail(new Weather("HTTP status 502")),
+    () => carrier.last.fail(new Weather("status", "HTTP status 502")),
     () => carrier.last.garble(new TextEncoder().encode("<html>log in</html>")),
     () => carrier.last.garble(new Uint8Array(0)),
     () => carrier.last.answer({ x: 1 }),

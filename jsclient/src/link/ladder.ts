@@ -1,11 +1,12 @@
 // The choice of transport.
 
 import type { Session } from "../session/session.js";
-import { newRetry } from "./backoff.js";
+import { type Backoff, newRetry } from "./backoff.js";
 import type { Batch } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
 import { type Carrier, MAX_BEACON, type Weather } from "./carrier.js";
-import { Exchanges } from "./exchanges.js";
+import { Exchanges, type LinkConfig } from "./exchanges.js";
+import { type Network, WS_PAUSE_MOST } from "./network.js";
 import { SocketLink } from "./socketlink.js";
 
 /** A kind of carriage. */
@@ -19,7 +20,6 @@ const HELLO_ALONE = 3_000;
 /** A WebSocket that lived so long starts with a clean record. */
 const LONG_LIFE = 10_000;
 const DEMOTED = 30_000;
-const DEMOTED_MOST = 600_000;
 
 /**
  * Ladder gives a session its links. With both transports it begins with
@@ -32,23 +32,25 @@ export class Ladder {
   readonly #exchanges: Exchanges;
   readonly #polls: boolean;
   readonly #sockets: boolean;
-  readonly #backoff = newRetry();
+  readonly #backoff: Backoff;
+  readonly #network: Network;
   #socket: SocketLink | undefined;
   #redial: ReturnType<typeof setTimeout> | undefined;
   /** Ends the time that exchanges have for bringing the Welcome. */
   #alone: ReturnType<typeof setTimeout> | undefined;
   #late = false;
-  #demoted = 0;
   #closed = false;
   /** The page is put aside: there are no links. */
   #paused = false;
 
-  constructor(session: Session, carrier: Carrier, transports: readonly Transport[], hold: number) {
+  constructor(session: Session, carrier: Carrier, transports: readonly Transport[], config: LinkConfig) {
     this.#session = session;
     this.#carrier = carrier;
     this.#polls = transports.includes("longpoll");
     this.#sockets = transports.includes("ws");
-    this.#exchanges = new Exchanges(session, carrier, hold);
+    this.#network = config.network;
+    this.#backoff = newRetry(config.backoff);
+    this.#exchanges = new Exchanges(session, carrier, config);
     this.#exchanges.answered = () => this.#pollAnswered();
   }
 
@@ -100,15 +102,15 @@ export class Ladder {
   }
 
   #beacon(batch: Batch | undefined): void {
-    if (batch) this.#carrier.beacon(this.#session.sid, encodeBatch(batch));
+    if (batch) this.#carrier.beacon(this.#session.sid, encodeBatch(batch), this.#network.form === "text");
   }
 
   /** The page is back, or the network may be: tries at once what was put off, and whether links work. */
   hurry(network: boolean): void {
     this.#paused = false;
     if (this.#closed || this.#session.lapsed()) return;
-    if (network) this.#demoted = 0;
-    if (this.#demoted === 0) {
+    if (network) this.#works();
+    if (this.#network.wsPauseMs === 0) {
       clearTimeout(this.#redial);
       this.#redial = undefined;
     }
@@ -123,8 +125,15 @@ export class Ladder {
     this.#socket?.drop();
   }
 
+  /** A WebSocket that fails now is not put off for long: one has worked, or the network is another. */
+  #works(): void {
+    this.#network.wsPauseMs = this.#network.wsAfter = 0;
+  }
+
   #dialWhenDue(): void {
     const s = this.#session;
+    const rest = this.#polls ? this.#network.wsAfter - Date.now() : 0;
+    if (rest > 0) return this.#dialIn(rest);
     if (s.welcomed || !this.#polls || this.#late) return this.#dial();
     this.#alone ??= setTimeout(() => {
       this.#late = true;
@@ -180,15 +189,19 @@ export class Ladder {
     s.lose((on) => on.ws && on.x === socket.x);
     if (socket.proven && s.now() - socket.openedAt > LONG_LIFE) {
       this.#backoff.reset();
-      this.#demoted = 0;
+      this.#works();
     }
-    this.#redial = setTimeout(() => {
-      this.#redial = undefined;
-      this.wake();
-    }, this.#delay(socket));
+    this.#dialIn(this.#delay(socket));
     if (preferred) s.trouble(why);
     else s.note(why);
     s.wake();
+  }
+
+  #dialIn(millis: number): void {
+    this.#redial = setTimeout(() => {
+      this.#redial = undefined;
+      this.wake();
+    }, millis);
   }
 
   /** How long to wait before another WebSocket: one that never worked is demoted when there is another way. */
@@ -197,7 +210,9 @@ export class Ladder {
     const lived = s.now() - socket.openedAt;
     if (this.#polls && !s.welcomed) return HELLO_ALONE;
     if (!this.#polls || (socket.proven && !socket.mute)) return this.#backoff.next(socket.proven && lived > 1_000, s.open === 0);
-    this.#demoted = Math.min(DEMOTED_MOST, this.#demoted === 0 ? DEMOTED : 2 * this.#demoted);
-    return this.#demoted;
+    const network = this.#network;
+    network.wsPauseMs = Math.min(WS_PAUSE_MOST, 2 * network.wsPauseMs || DEMOTED);
+    network.wsAfter = Date.now() + network.wsPauseMs;
+    return network.wsPauseMs;
   }
 }

@@ -51,6 +51,8 @@ export class SocketLink {
   /** What must come back with the pong. */
   #padding: Uint8Array | undefined;
   #pong = 0;
+  /** What went with the ping that is out. */
+  #token = "";
   #pingSentAt = 0;
   /** The ping that is out; 0: none is. */
   #pinged = 0;
@@ -72,7 +74,7 @@ export class SocketLink {
     this.x = session.nextX;
     session.takeX(this.x);
     this.openedAt = this.#heardAt = session.now();
-    this.#watchTimer = setTimeout(() => this.#lose(new Weather(`the WebSocket said nothing within ${within} ms`)), within);
+    this.#watchTimer = setTimeout(() => this.#lose(new Weather("timeout", `the WebSocket said nothing within ${within} ms`)), within);
     this.#socket = carrier.dial(session.sid, {
       opened: () => {
         this.#opened = true;
@@ -110,7 +112,7 @@ export class SocketLink {
 
   /** Cuts the socket, as a network would. */
   drop(): void {
-    this.#lose(new Weather("cut on request"));
+    this.#lose(new Weather("cut", "cut on request"));
   }
 
   /** Sends one batch if there is a need for it; true if there may be more. */
@@ -130,7 +132,7 @@ export class SocketLink {
       s.inbox.owed = owed;
       return this.#sendAckLater();
     }
-    if (this.#first || (frames && s.now() - this.#pingSentAt > PING_APART)) this.#ping(batch);
+    if (this.#first || batch.token || (frames && s.now() - this.#pingSentAt > PING_APART)) this.#ping(batch);
     this.#send(batch);
     return frames;
   }
@@ -190,6 +192,7 @@ export class SocketLink {
   #ping(batch: Batch): void {
     if (this.#pinged) return;
     this.#pingSentAt = this.#session.now();
+    this.#token = batch.token;
     this.#pinged = batch.ping = Math.max(1, Math.round(1000 * this.#pingSentAt));
   }
 
@@ -210,7 +213,7 @@ export class SocketLink {
     if (since < mute) return this.#watch(mute - since);
     const dead = this.#forced ? s.path.atLeast(DEAD_FORCED, 4) : DEAD;
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
-    if (this.mute && since >= dead) return this.#lose(new Weather(`the WebSocket was mute for ${Math.round(since)} ms`));
+    if (this.mute && since >= dead) return this.#lose(new Weather("timeout", `the WebSocket was mute for ${Math.round(since)} ms`));
     this.#setMute(true);
     this.#watch(Math.max(dead - since, UNREAD));
   }
@@ -227,11 +230,11 @@ export class SocketLink {
     try {
       batch = parseBatch(message);
     } catch {
-      this.#lose(new Weather("what came on the WebSocket is not the bridge's"));
+      this.#lose(new Weather("foreign", "what came on the WebSocket is not the bridge's"));
       return;
     }
     if (refusals.has(batch.close?.code ?? 0) || !s.isOurs(batch, this.x)) {
-      this.#lose(new Weather(`the bridge refused a WebSocket: ${batch.close?.message ?? "another session's"}`));
+      this.#lose(new Weather("refused", `the bridge refused a WebSocket: ${batch.close?.message ?? "another session's"}`));
       return;
     }
     const now = s.now();
@@ -240,8 +243,9 @@ export class SocketLink {
     this.#setMute(false);
     const pong = batch.pong > 0 && batch.pong === this.#pinged;
     if (pong) {
-      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("the WebSocket changed the bytes of a probe"));
+      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("foreign", "the WebSocket changed the bytes of a probe"));
       this.#pinged = 0;
+      s.tokenTaken(this.#token);
       s.path.rtt(now, now - this.#pingSentAt);
     }
     if (batch.ping > 0) this.#pong = batch.ping;

@@ -8,10 +8,12 @@ import {
   KEY_SIZE,
   LOWEST_VERSION,
   MAX_FRAGMENT,
+  ORIGIN_BRIDGE,
   TYPE_CLOSE,
   TYPE_END,
   type Welcome,
 } from "../wire/batch.js";
+import type { Weather } from "../link/carrier.js";
 import { base64url } from "../wire/base64.js";
 import { newBatch } from "../wire/codec.js";
 import { bridgeEnd, CANCELLED, endOfSession, lossEnd, SessionError, UNIMPLEMENTED } from "./errors.js";
@@ -27,6 +29,8 @@ export interface SessionEvents {
   changed(): void;
   /** The session is over; orphans are RPCs of which nothing was sent (E2). */
   over(why: SessionError, orphans: Stream[]): void;
+  /** The bridge takes no RPC on the token any more (O5). */
+  expired(): void;
   /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
   goAway(spreadMillis: number): void;
 }
@@ -88,8 +92,10 @@ export class Session {
   awaiting = 0;
   /** The header says something new: a WebSocket sends it at once. */
   restate = false;
+  /** Another token is being asked for: new RPCs wait for it (O5). */
+  renewing = false;
   phase: Phase = "connecting";
-  lastError: Error | undefined;
+  lastError: SessionError | Weather | undefined;
   /** Why the session is over. */
   error: SessionError | undefined;
 
@@ -99,6 +105,8 @@ export class Session {
   readonly #streams = new Map<number, Stream>();
   readonly #unsent = new Set<Stream>();
   #incarnation = 0n;
+  /** The bridge may not have the token yet: batches carry it (O5). */
+  #tokenDue = false;
   /** When the Welcome came. */
   #welcomedAt = 0;
   /** A link begun after the Welcome was answered: the bridge saw more than Hellos. */
@@ -237,13 +245,27 @@ export class Session {
     this.inbox.owed = 0;
     this.restate = false;
     if (!this.welcomed) this.#hello(batch);
+    if (!this.welcomed || this.#tokenDue) batch.token = this.config.token;
     return batch;
   }
 
   #hello(batch: Batch): void {
     batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
     batch.hello = this.config;
-    batch.token = this.config.token;
+  }
+
+  /** Goes on with another token (O5); undefined: there is none to be had. */
+  renew(token: string | undefined): void {
+    this.renewing = false;
+    this.#tokenDue = this.restate = token !== undefined;
+    this.config.token = token ?? this.config.token;
+    for (const stream of this.#unsent) stream.release();
+    this.wake();
+  }
+
+  /** Notes that a batch was answered which carried a token. */
+  tokenTaken(token: string): void {
+    if (token === this.config.token) this.#tokenDue = false;
   }
 
   /** Tells whether a batch answers link x of this session; any other is weather (L4). */
@@ -321,12 +343,18 @@ export class Session {
     }
     const stream = this.#streams.get(frame.stream);
     if (!stream) return; // over, or never was: ignored (D5)
-    if (frame.type === TYPE_END) this.#streams.delete(frame.stream);
+    if (frame.type === TYPE_END) this.#ended(frame);
     if (frame.type > TYPE_CLOSE && frame.critical) {
       stream.giveUp(bridgeEnd(UNIMPLEMENTED, "version", `frame type ${frame.type} is not known here`));
     }
     stream.take(frame, this.config.maxMessageBytes);
     this.#checkIdle();
+  }
+
+  #ended(frame: Frame): void {
+    this.#streams.delete(frame.stream);
+    const { origin, reason } = frame.end!;
+    if (origin === ORIGIN_BRIDGE && reason === "unauthenticated") this.#events.expired();
   }
 
   /** Gives a stream its number and states its age, when its OPEN is first sent. */
@@ -342,14 +370,14 @@ export class Session {
   }
 
   /** Says that a link has failed. */
-  trouble(error: Error): void {
+  trouble(error: Weather): void {
     this.lastError = error;
     if (this.phase === "open") this.phase = "retrying";
     this.#events.changed();
   }
 
   /** Tells of a change of link, perhaps by an error, that changes no phase. */
-  note(error: Error | undefined): void {
+  note(error: SessionError | Weather | undefined): void {
     this.lastError = error ?? this.lastError;
     this.#events.changed();
   }

@@ -58,10 +58,10 @@ export class Stream {
     this.release();
   }
 
-  /** Looks again whether the stream may be sent: after the Welcome, and after the half-close (O4). */
+  /** Looks again whether the stream may be sent: after the Welcome, the half-close, or another token (O4, O5). */
   release(): void {
     const corked = this.request.singleRequest && !this.outgoing.closed;
-    this.outgoing.held = corked || !this.session || (!this.session.welcomed && !this.request.early);
+    this.outgoing.held = corked || !this.session || (!this.session.welcomed && !this.request.early) || this.session.renewing;
     this.outgoing.activate();
   }
 
