@@ -75,6 +75,24 @@ func TestNamedTests(t *testing.T) {
 	}
 }
 
+// TestEveryRuleNamesATest holds that no rule of the protocol is without a test.
+func TestEveryRuleNamesATest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/PROTOCOL.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := regexp.MustCompile(`(?m)^- \*\*([A-Z]\d+)\*\* .*$`).FindAllStringSubmatch(string(text), -1)
+	if len(rules) < 29 {
+		t.Errorf("only %d rules found", len(rules))
+	}
+	held := regexp.MustCompile("\\*Held by\\* `(Test|Fuzz)")
+	for _, m := range rules {
+		if !held.MatchString(m[0]) {
+			t.Errorf("docs/PROTOCOL.md: rule %s names no test", m[1])
+		}
+	}
+}
+
 // TestOperations holds that docs/OPERATIONS.md names every flag of bridge serve
 // and every metric.
 func TestOperations(t *testing.T) {

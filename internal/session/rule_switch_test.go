@@ -47,11 +47,13 @@ func (g *gaps) arrived(m session.Message) {
 	g.last = now
 }
 
-// since begins to count anew.
-func (g *gaps) since() {
+// since gives the longest gap, and begins to count anew.
+func (g *gaps) since() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	longest := g.longest
 	g.longest = 0
+	return longest
 }
 
 const (
@@ -121,7 +123,7 @@ func (l *load) run(s *session.Session, disturb func()) {
 	l.up.since()
 	l.down.since()
 	disturb()
-	up, down := l.up.longest, l.down.longest
+	up, down := l.up.since(), l.down.since()
 	cancel()
 	tasks.Wait()
 	if l.up.err != nil || l.down.err != nil || l.up.next != sent || st.Status().Message != fmt.Sprint(l.down.next) {
