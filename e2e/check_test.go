@@ -39,6 +39,7 @@ var profiles = map[string]string{
 	"idledrop, no upgrade":     "no-upgrade idle-forgotten",
 	"blackhole late":           "age-forgotten",
 	"blackhole":                "blackhole",
+	"killafter, early":         "websocket-breaks answers-cut",
 	"killafter":                "answers-cut",
 	"killafter, no upgrade":    "no-upgrade answers-cut",
 	"noupgrade":                "no-upgrade",

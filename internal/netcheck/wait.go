@@ -12,6 +12,7 @@ const (
 	// quickly is the age below which the end of a wait is chance: it is tried
 	// again.
 	quickly   = 500 * time.Millisecond
+	holdTries = 8 // side by side, chance strikes one of many
 	busyEvery = 500 * time.Millisecond
 )
 
@@ -66,7 +67,7 @@ func (r *runner) wait(ctx context.Context) {
 // so is an answer that is lost when its time has come.
 func (r *runner) hold(ctx context.Context, hold time.Duration) *reply {
 	var p *reply
-	for range 4 {
+	for range holdTries {
 		p = r.send(ctx, request{ask: Ask{HoldMillis: int(hold.Milliseconds())}})
 		if p.kind != fine && p.kind != mute && p.took >= hold {
 			p.kind = fine

@@ -128,6 +128,7 @@ export async function streaming(f: Found): Promise<void> {
 
 async function frames(f: Found, stream: "frames" | "padded"): Promise<Frames | undefined> {
   const ends = [FRAME_SIZE, 2 * FRAME_SIZE, 3 * FRAME_SIZE].map((end, i) => (stream === "padded" && i > 0 ? end + PAD_SIZE : end));
+  let overdue = 0; // tries that were cut before anything came, although the first frame was late
   for (let i = 0; i < 4; i++) {
     const start = performance.now();
     const times: number[] = [];
@@ -136,9 +137,12 @@ async function frames(f: Found, stream: "frames" | "padded"): Promise<Frames | u
       first ||= new TextDecoder().decode(piece.subarray(0, 6));
       while (times.length < 3 && total >= ends[times.length]!) times.push(performance.now() - start);
     });
+    if (times.length === 2) times.push(performance.now() - start); // it is of use only where the first two are late
     if (times.length === 3 && first === `A${f.asker.run.slice(0, 5)}`) return times as Frames;
+    const took = performance.now() - start - f.rtt;
+    if (times.length === 0 && took > LAG_LIMIT && took < 3 * FRAME_GAP) overdue++;
   }
-  return undefined;
+  return overdue > 1 ? [2 * FRAME_GAP, 2 * FRAME_GAP, 2 * FRAME_GAP] : undefined;
 }
 
 /** Reads an answer in pieces to its end, whatever that is. */
@@ -167,6 +171,7 @@ async function read(f: Found, ask: { stream: "frames" | "padded" | "drip"; hold_
 }
 
 const BUSY_EVERY = 500;
+const HOLD_TRIES = 8; // side by side, chance strikes one of many
 const QUICKLY = 500; // below this age the end of a wait is chance
 
 /**
@@ -205,7 +210,7 @@ async function hold({ asker, rtt }: Found, ms: number): Promise<Reply> {
   for (let i = 1; ; i++) {
     const p = await asker.send({ ask: { hold_ms: ms } });
     if (p.kind !== "" && p.kind !== "mute" && p.took >= ms) p.kind = "";
-    if (p.kind === "" || p.took > Math.min(QUICKLY + 2 * rtt, ms / 2) || i === 4 || asker.way.signal.aborted) return p;
+    if (p.kind === "" || p.took > Math.min(QUICKLY + 2 * rtt, ms / 2) || i === HOLD_TRIES || asker.way.signal.aborted) return p;
   }
 }
 
