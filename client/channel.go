@@ -46,6 +46,7 @@ type Channel struct {
 	onState    func(State)
 	logger     *slog.Logger
 	idempotent idempotency
+	resend     bool // what is declared idempotent
 
 	closing chan struct{} // closed by Close
 	ending  sync.WaitGroup
@@ -106,6 +107,7 @@ func New(url string, cfg Config) (*Channel, error) {
 		target:    to,
 		userAgent: userAgent(cfg.UserAgent),
 		options:   cfg.CallOptions,
+		resend:    cfg.ResendIdempotent,
 		carrier:   carrier,
 		onState:   cfg.OnState,
 		logger:    logger,
@@ -167,6 +169,8 @@ func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method s
 		options.finish(err)
 		return nil, err
 	}
+	declared := !desc.ClientStreams && c.idempotent.declared(method)
+	options.idempotent = options.idempotent || declared && c.resend
 	s := &clientStream{
 		ctx:     ctx,
 		desc:    desc,
@@ -176,7 +180,7 @@ func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method s
 			Method:         method,
 			Metadata:       md,
 			Compression:    options.compression(),
-			Early:          !desc.ClientStreams && (options.idempotent || c.idempotent.declared(method)),
+			Early:          options.idempotent || declared,
 			ContentSubtype: options.contentSubtype,
 			WaitForReady:   options.waitForReady,
 			SingleRequest:  !desc.ClientStreams,

@@ -45,6 +45,13 @@ type Config struct {
 	// grpc.WaitForReady(true) or grpc.MaxCallRecvMsgSize(16 << 20).
 	CallOptions []grpc.CallOption
 
+	// ResendIdempotent sends unary and server-streaming RPCs again whose method
+	// is declared NO_SIDE_EFFECTS or IDEMPOTENT (in a descriptor that is linked
+	// in), when their session was lost before anything of the answer came. They
+	// may then run twice. Default: they end UNAVAILABLE, as all others do; those
+	// with the call option Idempotent are sent again in any case (rule E2).
+	ResendIdempotent bool
+
 	// Token, if not nil, gives the credential that the bridge's Authenticate
 	// hook asks for (rule O5). It travels in a batch, never in a URL. It is
 	// called when a session opens, and again when the bridge refused an RPC,

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,10 +50,24 @@ type world struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	down  bool // the test has shut the bridge down
+
+	away atomic.Bool                   // no connection can be made
+	next atomic.Pointer[bridge.Server] // once set, serves in place of Bridge
+}
+
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if next := w.next.Load(); next != nil {
+		next.ServeHTTP(rw, r)
+		return
+	}
+	w.Bridge.ServeHTTP(rw, r)
 }
 
 // dial makes a TCP connection to the bridge, so to speak.
 func (w *world) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if w.away.Load() {
+		return nil, errors.New("network gone")
+	}
 	conn, err := w.front.Dial(ctx)
 	if err != nil {
 		return nil, err
@@ -105,7 +120,7 @@ func newWorld(t *testing.T, choice []string, cfg bridge.Config, opts ...grpc.Ser
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: w.Bridge}
+	server := &http.Server{Handler: w}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(w.front.Listener) }()
 	t.Cleanup(func() {

@@ -50,7 +50,7 @@ func TestBundleDefinesTheGlobal(t *testing.T) {
 // Shortened names of internal properties must leave these alone.
 func TestBundleKeepsPublicNames(t *testing.T) {
 	names := []string{
-		"transports", "lazy", "auth", "credentials", "maxMessageBytes", "holdMs", "metadata", "timeoutMs", "signal", "compression",
+		"transports", "lazy", "auth", "credentials", "resendIdempotent", "maxMessageBytes", "holdMs", "metadata", "timeoutMs", "signal", "compression",
 		"idempotent", "waitForReady", "state", "transport", "rtt", "lastError", "open", "unary", "close", "disrupt", "headers", "message",
 		"trailers", "status", "messages", "send", "closeSend", "cancel", "code", "details", "origin", "reason", "retryAfterMillis",
 	}

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Channel, Code, type StatusError } from "./index.js";
+import { Channel, type ChannelOptions, Code, type StatusError } from "./index.js";
 import { type Bridge, channelTo, echo, WELCOME } from "./testing.js";
-import { type Batch, TYPE_CLOSE, TYPE_OPEN } from "./wire/batch.js";
+import { type Batch, TYPE_CLOSE, TYPE_HEADERS, TYPE_OPEN } from "./wire/batch.js";
 
 test("the URL without a path means /bridge; a path is the prefix", async (t) => {
   const urls: string[] = [];
@@ -65,6 +65,40 @@ test("after a restart of the bridge a sent RPC ends once, the next one finds a n
   assert.deepEqual([status.code, status.reason, status.origin], [Code.unavailable, "bridge_restarted", "bridge"]);
   assert.deepEqual((await channel.unary("s/m", Uint8Array.of(1))).message, Uint8Array.of(0));
   assert.equal(sessions.size, 2);
+});
+
+test("only what is idempotent and not yet answered is sent again to another session, and only if asked (E2)", async (t) => {
+  const [first, second] = [1n << 32n, 2n << 32n];
+  /** How often an RPC was opened, and how it ended, when the bridge is restarted after its OPEN, and perhaps after its headers. */
+  const run = async (options: ChannelOptions, idempotent: boolean, headers: boolean): Promise<[number, number]> => {
+    let restarted = false;
+    let opened = 0;
+    let welcomed: () => void;
+    const welcome = new Promise<void>((resolve) => (welcomed = resolve));
+    const channel = channelTo(t, (batch, url) => {
+      const open = batch.frames.find((f) => f.type === TYPE_OPEN);
+      if (open) opened++;
+      if (batch.hello && !restarted) return setImmediate(() => welcomed()), { welcome: WELCOME, incarnation: first };
+      if (batch.hello || batch.incarnation === second) {
+        const answer = open ? (echo(1)({ ...batch, hello: undefined! }, url) as Partial<Batch>) : {};
+        return { ...answer, welcome: WELCOME, incarnation: second };
+      }
+      if (restarted || !open) return { incarnation: second, close: { code: 5, message: "no such session", retryAfterMillis: 0, limit: 0 } };
+      restarted = true;
+      const answer = { seq: 1, stream: open.stream, type: TYPE_HEADERS, headers: { metadata: [] } };
+      return { ack: batch.frames.at(-1)!.seq, incarnation: first, frames: headers ? [answer] : [] };
+    }, options);
+    await welcome;
+    const call = channel.open("s/m", { idempotent, singleRequest: true });
+    void call.send(Uint8Array.of(1));
+    call.closeSend();
+    const { code } = await call.status;
+    return [opened, code];
+  };
+  assert.deepEqual(await run({ resendIdempotent: true }, true, false), [2, Code.ok]);
+  assert.deepEqual(await run({ resendIdempotent: true }, true, true), [1, Code.unavailable]);
+  assert.deepEqual(await run({ resendIdempotent: true }, false, false), [1, Code.unavailable]);
+  assert.deepEqual(await run({}, true, false), [1, Code.unavailable]);
 });
 
 test("close ends every RPC with CANCELLED, says so to the bridge, and may be called again", async (t) => {

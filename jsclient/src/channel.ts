@@ -33,6 +33,12 @@ export interface ChannelOptions {
   fetch?: typeof fetch | undefined;
   /** Default: the global WebSocket; Node 20 has none. */
   WebSocket?: WebSocketConstructor | undefined;
+  /**
+   * Send RPCs again that are marked idempotent and have one request, as the
+   * adapters mark methods declared NO_SIDE_EFFECTS or IDEMPOTENT, when their
+   * session was lost before any answer. They may then run twice. Default: false.
+   */
+  resendIdempotent?: boolean | undefined;
   /** Longest response message, in bytes; a longer one ends its RPC with RESOURCE_EXHAUSTED. Default: 16 MiB. */
   maxMessageBytes?: number | undefined;
   /** Longest time that a poll is held, in milliseconds. Default: 25,000: shorter than what proxies cut by default. */
@@ -99,6 +105,8 @@ export interface UnaryResponse {
 /** The client's release, as the Hello tells it. */
 const RELEASE = "pollbridge-js/0.1.0";
 const STREAM_WINDOW = 64 << 10;
+/** How many sessions an RPC outlives that may be sent again. */
+const MAX_SESSIONS = 3;
 /** A lost session that lived so long, in milliseconds, is replaced soon. */
 const LONG_LIFE = 10_000;
 /** How many events are kept. */
@@ -224,7 +232,8 @@ export class Channel extends EventTarget {
   }
 
   #stream(open: Open): Stream {
-    const stream = new Stream(open, STREAM_WINDOW);
+    const again = this.#options.resendIdempotent && open.early && open.singleRequest;
+    const stream = new Stream(open, STREAM_WINDOW, again ? MAX_SESSIONS : 0);
     if (this.#final) stream.finish(finalEnd(this.#final));
     else this.#ensure(0).adopt(stream);
     return stream;
@@ -309,7 +318,7 @@ export class Channel extends EventTarget {
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
     if (why.reason !== "closed") this.#lastError = why;
     const hopeless = this.#final ?? (why.reason === "unreachable" || why.reason === "unauthenticated" ? why : undefined);
-    if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, false));
+    if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, stream.resent));
     if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
     this.#changed();
   }

@@ -15,6 +15,8 @@ export interface TestBridge {
   /** Counts connections from here on. */
   reset(): Promise<void>;
   cut(): Promise<void>;
+  /** Puts a new bridge in the place of the old, which knows none of its sessions. */
+  restart(): Promise<void>;
   outage(millis: number): Promise<void>;
   stop(): Promise<void>;
 }
@@ -36,6 +38,7 @@ export async function startTestBridge(): Promise<TestBridge> {
     stats: async () => (await (await fetch(control + "/stats")).json()) as Stats,
     reset: () => post("/reset"),
     cut: () => post("/cut"),
+    restart: () => post("/restart"),
     async outage(millis) {
       await post("/refuse?on=true");
       await new Promise((resolve) => setTimeout(resolve, millis));

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/pollbridge/pollbridge/bridge"
@@ -41,11 +42,11 @@ func run(static string, verbose bool) error {
 	if verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	br, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: backend.Addr}}, Logger: logger})
-	if err != nil {
+	br := &replaceable{cfg: bridge.Config{Backends: []bridge.Backend{{Target: backend.Addr}}, Logger: logger}}
+	if err := br.replace(); err != nil {
 		return err
 	}
-	defer shutDown(br)
+	defer func() { shutDown(br.current.Load()) }()
 
 	public, err := listen()
 	if err != nil {
@@ -55,7 +56,7 @@ func run(static string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{serve(public, pages(br, static)), serve(control, controls(public, backend))}
+	servers := []*http.Server{serve(public, pages(br, static)), serve(control, controls(public, backend, br))}
 	defer func() {
 		for _, s := range servers {
 			_ = s.Close() // nothing is left to tell
@@ -67,6 +68,27 @@ func run(static string, verbose bool) error {
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// replaceable is a bridge that can be replaced by one that knows nothing of it.
+type replaceable struct {
+	cfg     bridge.Config
+	current atomic.Pointer[bridge.Server]
+}
+
+func (b *replaceable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.current.Load().ServeHTTP(w, r)
+}
+
+func (b *replaceable) replace() error {
+	next, err := bridge.New(b.cfg)
+	if err != nil {
+		return err
+	}
+	if old := b.current.Swap(next); old != nil {
+		shutDown(old)
+	}
+	return nil
 }
 
 func shutDown(br *bridge.Server) {
@@ -106,8 +128,13 @@ func pages(br http.Handler, static string) http.Handler {
 }
 
 // controls lets a test see and break what is below HTTP.
-func controls(public *listener, backend *testsvc.Server) http.Handler {
+func controls(public *listener, backend *testsvc.Server, br *replaceable) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /restart", func(w http.ResponseWriter, _ *http.Request) {
+		public.cut() // before the old one can say anything
+		reply(w, br.replace())
+		public.cut()
+	})
 	mux.HandleFunc("POST /cut", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, map[string]int{"cut": public.cut()})
 	})

@@ -27,7 +27,7 @@ import type { Stream } from "./stream.js";
 export interface SessionEvents {
   /** Phase, preferred link or last error have changed. */
   changed(): void;
-  /** The session is over; orphans are RPCs of which nothing was sent (E2). */
+  /** The session is over; orphans are RPCs that can go on another one: of most nothing was sent (E2). */
   over(why: SessionError, orphans: Stream[]): void;
   /** The bridge takes no RPC on the token any more (O5). */
   expired(): void;
@@ -444,16 +444,16 @@ export class Session {
     this.wake();
   }
 
-  /** Ends the session at once; each RPC of which something was sent ends UNAVAILABLE (E2). */
+  /** Ends the session at once; each RPC of which something was sent ends UNAVAILABLE, unless it may begin again (E2). */
   end(why: SessionError): void {
     if (this.error) return;
     this.error = this.lastError = why;
     this.phase = "closed";
     clearTimeout(this.#lapse);
     this.#links?.close();
-    for (const stream of this.#streams.values()) stream.finish(lossEnd(why, true));
+    const again = [...this.#streams.values()].filter((stream) => stream.again() || stream.finish(lossEnd(why, true)));
     this.#streams.clear();
-    this.#events.over(why, this.release());
+    this.#events.over(why, [...again, ...this.release()]);
   }
 
   /** A batch that asks the bridge to wait while the page is put aside (L6); undefined before the Welcome. */

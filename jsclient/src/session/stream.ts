@@ -24,8 +24,10 @@ export class Stream {
   /** The session that it is on. */
   session: Session | undefined;
   readonly request: Open;
-  readonly outgoing: Outgoing;
-  readonly incoming: Incoming;
+  outgoing!: Outgoing;
+  incoming!: Incoming;
+  /** A session was lost that had sent something of it. */
+  resent = false;
   /** When the RPC was made, in milliseconds of performance.now. */
   readonly createdAt: number = performance.now();
   /** Resolves with the response headers; with none when the RPC ended without any. */
@@ -41,13 +43,42 @@ export class Stream {
   /** How many messages have begun to come. */
   #messages = 0;
 
-  constructor(request: Open, window: number) {
+  readonly #window: number;
+  /** How often it may begin again. */
+  #again: number;
+  /** What is said again then. */
+  #message: Uint8Array | undefined;
+
+  /** window is the first one, in bytes; again says how many sessions it may outlive that have sent something of it. */
+  constructor(request: Open, window: number, again = 0) {
     this.request = request;
-    this.outgoing = new Outgoing(this);
-    this.incoming = new Incoming(this, window);
+    this.#window = window;
+    this.#again = again;
+    this.#begin();
     this.headers = new Promise((resolve) => (this.#resolveHeaders = resolve));
     this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
-    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_OPEN, open: request });
+  }
+
+  #begin(): void {
+    this.outgoing = new Outgoing(this);
+    this.incoming = new Incoming(this, this.#window);
+    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_OPEN, open: { ...this.request } });
+  }
+
+  /**
+   * Begins again after its session was lost, for the next one to say all that
+   * was said: of a single request, the whole. False, and nothing is changed, if
+   * that is not allowed or the bridge has answered (E2).
+   */
+  again(): boolean {
+    if (--this.#again < 0) return false;
+    this.resent = true;
+    this.id = 0;
+    this.outgoing.drop();
+    this.#begin();
+    if (this.#message) void this.send(this.#message);
+    this.closeSend();
+    return true;
   }
 
   /** Goes on a session: a new RPC, or one that its lost session had sent nothing of. */
@@ -73,6 +104,7 @@ export class Stream {
   async send(bytes: Uint8Array): Promise<void> {
     if (this.status) return;
     if (this.outgoing.closed) throw new Error("message sent after the half-close");
+    if (this.#again > 0) this.#message = bytes;
     this.outgoing.push({ bytes, cut: 0, started: false });
     await this.outgoing.room();
   }
@@ -121,6 +153,7 @@ export class Stream {
   /** Takes a frame of this stream, in order. Throws SessionError for a breach. */
   take(frame: Frame, longest: number): void {
     if (this.status) return;
+    if (frame.type !== TYPE_WINDOW) this.#again = 0; // it is answered
     switch (frame.type) {
       case TYPE_HEADERS:
         this.#resolveHeaders(frame.headers!.metadata);

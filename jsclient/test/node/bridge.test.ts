@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { WebSocket } from "ws";
-import { Channel, type Transport } from "../../src/index.js";
-import { SERVICE } from "../echo.js";
+import { Channel, Code, type Transport } from "../../src/index.js";
+import { encode, SERVICE } from "../echo.js";
 import { scenarios, type Stage } from "../scenarios.js";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
 
@@ -29,6 +29,33 @@ for (const [name, transports] of Object.entries(choices)) {
       });
     }
   });
+}
+
+for (const [name, transports] of Object.entries(choices)) {
+  for (const asked of [true, false]) {
+    test(`${name}: an idempotent RPC ${asked ? "is" : "is not"} sent again after a restart of the bridge`, { timeout: 60_000 }, async () => {
+      const channel = new Channel(bridge.url, { transports, WebSocket, resendIdempotent: asked });
+      const begun = async (): Promise<number> => (await bridge.stats()).rpcs.Started;
+      const until = async (count: number): Promise<void> => {
+        while ((await begun()) < count) await new Promise((resolve) => setTimeout(resolve, 10));
+      };
+      try {
+        await channel.unary(SERVICE + "Unary", encode({ number: 1 }));
+        const before = await begun();
+        const call = channel.open(SERVICE + "Unary", { idempotent: true, singleRequest: true, singleResponse: true });
+        void call.send(encode({ number: 1, script: { hang: true } }));
+        call.closeSend();
+        await until(before + 1);
+        await bridge.restart();
+        if (asked) await until(before + 2);
+        else assert.equal((await call.status).code, Code.unavailable);
+        await channel.unary(SERVICE + "Unary", encode({ number: 1 }));
+        assert.equal(await begun(), before + (asked ? 3 : 2));
+      } finally {
+        channel.close();
+      }
+    });
+  }
 }
 
 test("1,000 streams share two exchanges in flight in long-polling", { timeout: 60_000 }, async () => {
