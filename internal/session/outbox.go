@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -66,6 +67,15 @@ func (o *outbox) hold(n int) {
 	if o.onBytes != nil && n != 0 {
 		o.onBytes(n)
 	}
+}
+
+// headerRoom is more than what a batch mostly has beside its messages.
+const headerRoom = 256
+
+// grow makes room in dst for a batch with the messages that are ready, so that
+// it is not lengthened, and copied, step by step.
+func (o *outbox) grow(dst []byte, limit int) []byte {
+	return slices.Grow(dst, min(limit, o.ready+o.ready/8+headerRoom))
 }
 
 // full tells that more should not be queued: twice the window waits (D6).

@@ -227,7 +227,7 @@ func (p *poll) build(dst []byte, limit int, now time.Duration) []byte {
 		limit = min(limit, max(p.max, minAnswer))
 	}
 	var b wire.Builder
-	b.Begin(dst, &h)
+	b.Begin(s.out.grow(dst, limit), &h)
 	if s.err == nil && !p.replaced {
 		p.fill(&b, limit, now)
 	}

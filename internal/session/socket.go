@@ -229,7 +229,7 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 	}
 	l.named, l.welcome, l.pong, l.padding, l.owedAt = true, false, 0, nil, 0
 	var b wire.Builder
-	b.Begin(dst, &h)
+	b.Begin(s.out.grow(dst, limit), &h)
 	if s.err == nil && br.socketPreferred() && s.fits(&l.flight) {
 		before := s.out.resent
 		s.filler(&b, carriage{x: l.x, ws: true}, min(limit, s.batch.size), s.bound()-l.flying).fill()

@@ -20,8 +20,12 @@ const (
 	// writeMax is the longest message that is written. More waits in the
 	// outbox, where the next link would find it.
 	writeMax = 64 << 10
-	// keptBuffer is the largest write buffer that an idle socket keeps.
+	// keptBuffer is the largest write buffer that an idle socket keeps, busy how
+	// long after a longer batch it does not count as idle.
 	keptBuffer = 4 << 10
+	busy       = time.Second
+	// keptScratch is the largest buffer for reading that is used again.
+	keptScratch = 512 << 10
 	// lastWords is how long a broken link may take to say why.
 	lastWords = 10 * time.Second
 )
@@ -155,7 +159,7 @@ func (s *socket) read() ([]byte, error) {
 	}
 	buf := scratch.Get().(*bytes.Buffer)
 	defer func() {
-		if buf.Cap() <= writeMax {
+		if buf.Cap() <= keptScratch {
 			buf.Reset()
 			scratch.Put(buf)
 		}
@@ -173,6 +177,7 @@ func (s *socket) read() ([]byte, error) {
 // writeLoop writes what the link has to say until there is no more, or no peer.
 func (s *socket) writeLoop(ctx context.Context, link transport.Link) {
 	buf := make([]byte, frameRoom)
+	var long time.Time // when the last long batch was written
 	for {
 		framed, err := link.Next(ctx, buf[:frameRoom], writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
@@ -186,8 +191,11 @@ func (s *socket) writeLoop(ctx context.Context, link transport.Link) {
 			_ = s.CloseNow() // frees the reader
 			return
 		}
-		// One large batch must not cost an idle socket its memory.
-		if buf = framed; cap(buf) > keptBuffer && len(buf) < cap(buf)/4 {
+		buf = framed
+		switch now := time.Now(); {
+		case len(buf) > keptBuffer:
+			long = now
+		case cap(buf) > keptBuffer && now.Sub(long) > busy:
 			buf = make([]byte, frameRoom)
 		}
 	}
