@@ -28,7 +28,7 @@ func (s *Server) handle(st *session.Stream) {
 	s.metrics.started.Inc()
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
-	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon})
+	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
 	st.End(end)
 	s.metrics.completed(end.Status, time.Since(began))
 }

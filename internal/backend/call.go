@@ -212,6 +212,7 @@ func (r *Reply) take(data mem.BufferSlice) {
 type invocation struct {
 	Reply
 	request Message
+	buffer  [1]mem.Buffer // the room for the marshalled request, mostly
 	turn    *turn
 	taken   bool // in time
 	options [8]grpc.CallOption

@@ -30,21 +30,21 @@ func (c rawCodec) Name() string { return string(c) }
 // are the garbage collector's, so neither gRPC's free nor its retry buffer can
 // outlive them.
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	var m *Message
 	switch v := v.(type) {
 	case *Message:
-		m = v
+		return v.appendTo(make(mem.BufferSlice, 0, len(v.Pieces))), nil
 	case *invocation:
 		v.taken = v.turn.endWait()
-		m = &v.request
-	default:
-		return nil, fmt.Errorf("backend: cannot send a %T", v)
+		return v.request.appendTo(v.buffer[:0]), nil
 	}
-	out := make(mem.BufferSlice, len(m.Pieces))
-	for i, p := range m.Pieces {
-		out[i] = mem.SliceBuffer(p)
+	return nil, fmt.Errorf("backend: cannot send a %T", v)
+}
+
+func (m *Message) appendTo(out mem.BufferSlice) mem.BufferSlice {
+	for _, p := range m.Pieces {
+		out = append(out, mem.SliceBuffer(p))
 	}
-	return out, nil
+	return out
 }
 
 // Unmarshal implements encoding.CodecV2 for *incoming, and for *Reply, which

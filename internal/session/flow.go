@@ -9,6 +9,7 @@ import (
 // sendSide is what a stream has to send. Guarded by Session.mu.
 type sendSide struct {
 	queue   queue[outItem]
+	room    [3]outItem // of queue, mostly: headers, a message, the end
 	bytes   int    // message bytes in queue, not yet cut
 	limit   uint64 // the peer's WINDOW (D3)
 	used    uint64 // sum charged against it
@@ -128,6 +129,8 @@ func (st *Stream) dropQueue() {
 // recvSide is what a stream has received. Guarded by Session.mu.
 type recvSide struct {
 	queue    queue[*inMessage] // complete messages
+	room     [1]*inMessage     // of queue, mostly
+	only     inMessage         // the first message
 	part     *inMessage        // the one being put together
 	charged  uint64            // sum of what arrived (D3)
 	consumed uint64            // sum of what was consumed
@@ -153,7 +156,11 @@ func (st *Stream) onMessage(f *wire.Frame) *Error {
 		if f.Length > uint64(st.s.maxMessage) {
 			return st.tooLarge(f.Length)
 		}
-		r.part = &inMessage{length: int(f.Length)}
+		r.part = &r.only
+		if r.charged > wire.FrameCost {
+			r.part = new(inMessage)
+		}
+		r.part.length = int(f.Length)
 		r.part.pieces = r.part.first[:0]
 	}
 	r.charged += uint64(len(f.Data))

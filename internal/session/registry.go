@@ -179,7 +179,9 @@ func (r *Registry) served(st *Stream) {
 	s := st.s
 	s.mu.Lock()
 	defer s.unlock()
-	st.end(bridgeEnd(statusInternal, ReasonEnded, "the handler returned without a status"))
+	if !st.done {
+		st.end(bridgeEnd(statusInternal, ReasonEnded, "the handler returned without a status"))
+	}
 	st.serving = false
 	s.forget(st)
 }

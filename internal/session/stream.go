@@ -30,12 +30,16 @@ type Stream struct {
 	corked   bool // bridge: HEADERS and a short message wait for END
 	answer   bool // HEADERS were queued or received
 	headers  []wire.Metadatum
+	sent     wire.Headers // bridge: what HEADERS carries
+	last     wire.End     // bridge: what END carries
 	status   *wire.End
 	unfollow func() bool // client: stops following the caller's context
 }
 
 func newStream(s *Session, request *wire.Open) *Stream {
 	st := &Stream{s: s, request: request}
+	st.send.queue.items = st.send.room[:0]
+	st.recv.queue.items = st.recv.room[:0]
 	st.recv.window = s.streamWindow
 	st.recv.limit = uint64(s.streamWindow)
 	st.send.limit = uint64(s.peerStreamWindow)
@@ -77,9 +81,9 @@ func (st *Stream) Request() *wire.Open { return st.request }
 // the engine ended it. On the bridge it carries the deadline of rule D7.
 func (st *Stream) Context() context.Context { return st.ctx }
 
-// Abandon ends Context with a cause, for a Handle that wants what it has begun
-// with it to stop. The RPC still needs its End.
-func (st *Stream) Abandon(cause error) { st.cancel(cause) }
+// Abandon gives the function that ends Context with a cause, for a Handle that
+// wants what it has begun with it to stop. The RPC still needs its End.
+func (st *Stream) Abandon() context.CancelCauseFunc { return st.cancel }
 
 // Recv returns the next message, in order. The message taken before counts as
 // consumed from this call on: its credit goes back to the peer (D3). It
@@ -229,7 +233,8 @@ func (st *Stream) SendHeaders(md []wire.Metadatum) error {
 		return &Error{Reason: ReasonEnded, Message: "headers were sent already"}
 	}
 	st.answer = true
-	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &wire.Headers{Metadata: md}})
+	st.sent = wire.Headers{Metadata: md}
+	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &st.sent})
 	s.wake()
 	return nil
 }
@@ -247,11 +252,12 @@ func (st *Stream) end(end wire.End) {
 	if st.done {
 		return
 	}
-	st.done, st.status = true, &end
+	st.last = end
+	st.done, st.status = true, &st.last
 	st.dropReceived()
 	if st.s.err == nil {
 		st.uncork()
-		st.enqueue(outItem{kind: wire.TypeEnd, end: &end})
+		st.enqueue(outItem{kind: wire.TypeEnd, end: st.status})
 		st.s.wake()
 	}
 	st.cancel(errEnded)
