@@ -30,6 +30,7 @@ func main() {
 	flag.IntVar(&cfg.rounds, "rounds", 5, "alternated rounds")
 	flag.DurationVar(&cfg.window, "window", 500*time.Millisecond, "time that a sample is measured")
 	flag.StringVar(&cfg.only, "only", "", "comma-separated names of measurements: "+names())
+	flag.IntVar(&cfg.crowd, "crowd", 10_000, "sessions of rows 10 to 15")
 	flag.BoolVar(&cfg.ownOnly, "own-only", false, "without rivals: nothing is installed")
 	flag.StringVar(&cfg.ways, "ways", "", "comma-separated names of the ways to measure; default: all")
 	flag.StringVar(&cfg.scenarios, "scenarios", "", "regular expression of the scenarios to measure")
@@ -54,6 +55,7 @@ type config struct {
 	ownOnly        bool // no rivals
 	rounds         int
 	window, warmup time.Duration
+	crowd          int
 	only           string
 	ways           string
 	scenarios      string

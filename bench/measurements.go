@@ -27,6 +27,9 @@ type found struct {
 // measurements in the order in which they run.
 var measurements = []measurement{
 	{name: "rpc", rows: []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 13}, limit: 6 * time.Minute, run: measureRPCs},
+	{name: "memory", rows: []int{10, 11, 12}, slow: true, limit: 4 * time.Minute, run: measureMemory},
+	{name: "growth", rows: []int{14}, slow: true, limit: 3 * time.Minute, run: measureGrowth},
+	{name: "storm", rows: []int{15}, slow: true, limit: 2 * time.Minute, run: measureStorm},
 	{name: "binary", rows: []int{19}, limit: time.Minute, run: measureBinary},
 }
 

@@ -167,11 +167,11 @@ func socketWay(name string, hop *process) *way {
 			}
 			closers = append(closers, c.Close)
 			if s.kind == stream {
-				c.Prepare(streamMethod, s.value(), false)
+				c.Prepare(streamMethod, s.value(), light.ServerStream)
 				drivers = append(drivers, c.Receive)
 				continue
 			}
-			c.Prepare(unaryMethod, s.value(), true)
+			c.Prepare(unaryMethod, s.value(), light.Unary)
 			drivers = append(drivers, func(until time.Time, done func(time.Duration)) error {
 				return c.Run(until, s.each, done)
 			})
@@ -192,7 +192,7 @@ func (l *lab) ours() []*way {
 		callWay(lightLongpoll, l.bridge, func(ctx context.Context, s scenario) (*light.Poll, error) {
 			p, err := light.DialPoll(ctx, l.bridge.addr, false)
 			if err == nil {
-				p.Prepare(unaryMethod, s.value(), true)
+				p.Prepare(unaryMethod, s.value(), light.Unary)
 			}
 			return p, err
 		}),

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -13,6 +14,16 @@ import (
 
 // holdMillis is the hold that exchanges ask for: the bridge's is shorter.
 const holdMillis = 600_000
+
+// Kind is the kind of an RPC.
+type Kind int
+
+// Kinds of RPCs.
+const (
+	Unary Kind = iota
+	ServerStream
+	Bidi
+)
 
 // session is what both transports' sessions have in common: numbers, and the
 // encoding of a call.
@@ -47,8 +58,8 @@ func (s *session) path(end string) string {
 }
 
 // prepare makes the call that will be made: of a method, with a BytesValue.
-func (s *session) prepare(method string, value []byte, singleResponse bool) {
-	s.open = wire.Open{Method: method, SingleRequest: true, SingleResponse: singleResponse}
+func (s *session) prepare(method string, value []byte, kind Kind) {
+	s.open = wire.Open{Method: method, SingleRequest: kind != Bidi, SingleResponse: kind == Unary}
 	s.request = BytesValue(value)
 }
 
@@ -72,6 +83,14 @@ func (s *session) call(b *wire.Builder, now time.Time) {
 	s.stream++
 	s.began[s.stream] = now
 	s.frame(b, wire.Frame{Type: wire.TypeOpen, Open: &s.open})
+	s.message(b)
+	if s.open.SingleRequest {
+		s.frame(b, wire.Frame{Type: wire.TypeHalfClose})
+	}
+}
+
+// message adds one message of the present stream to a batch.
+func (s *session) message(b *wire.Builder) {
 	for rest := s.request; ; {
 		n := min(len(rest), wire.MaxFragment)
 		f := wire.Frame{Type: wire.TypeMessage, Data: rest[:n]}
@@ -80,10 +99,9 @@ func (s *session) call(b *wire.Builder, now time.Time) {
 		}
 		s.frame(b, f)
 		if rest = rest[n:]; len(rest) == 0 {
-			break
+			return
 		}
 	}
-	s.frame(b, wire.Frame{Type: wire.TypeHalfClose})
 }
 
 func (s *session) frame(b *wire.Builder, f wire.Frame) {
@@ -129,11 +147,14 @@ func none(time.Time) {}
 type Socket struct {
 	*session
 	ws *WebSocket
+
+	mu    sync.Mutex // of session, while Serve runs
+	ended chan struct{}
 }
 
 // DialSocket opens a session over a WebSocket.
 func DialSocket(ctx context.Context, addr string) (*Socket, error) {
-	s := &Socket{session: newSession()}
+	s := &Socket{session: newSession(), ended: make(chan struct{}, 1)}
 	s.x = 1
 	return s, s.attach(ctx, addr)
 }
@@ -160,8 +181,8 @@ func (s *Socket) attach(ctx context.Context, addr string) (err error) {
 func (s *Socket) Close() error { return s.ws.Close() }
 
 // Prepare says what Run calls.
-func (s *Socket) Prepare(method string, value []byte, singleResponse bool) {
-	s.prepare(method, value, singleResponse)
+func (s *Socket) Prepare(method string, value []byte, kind Kind) {
+	s.prepare(method, value, kind)
 }
 
 func (s *Socket) read(ended func(time.Time)) error {
@@ -260,6 +281,25 @@ func (s *Socket) Start() error {
 	if err := s.write(1); err != nil {
 		return err
 	}
+	return s.heard()
+}
+
+// Say sends one more message of the call that Start began, and waits for one.
+func (s *Socket) Say() error {
+	h := s.header()
+	h.Prefer = s.x
+	var b wire.Builder
+	b.Begin(s.buf[:0], &h)
+	s.message(&b)
+	s.buf = b.Finish()
+	if err := s.ws.Write(Binary, s.buf); err != nil {
+		return err
+	}
+	return s.heard()
+}
+
+// heard waits for a message.
+func (s *Socket) heard() error {
 	for {
 		if err := s.read(none); err != nil {
 			return err
@@ -272,18 +312,38 @@ func (s *Socket) Start() error {
 	}
 }
 
-// Idle answers pings until the WebSocket ends.
-func (s *Socket) Idle() error {
+// Serve reads until the WebSocket ends, answers pings, and lets Call be used.
+func (s *Socket) Serve() error {
 	for {
-		if err := s.read(none); err != nil {
+		answer, err := s.ws.Read()
+		if err != nil {
 			return err
 		}
-		if s.batch.Ping != 0 || len(s.batch.Frames) > 0 {
-			if err := s.write(0); err != nil {
-				return err
-			}
+		if err := s.serve(answer); err != nil {
+			return err
 		}
 	}
+}
+
+func (s *Socket) serve(answer []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.take(answer, func(time.Time) { s.ended <- struct{}{} })
+	if err != nil || s.batch.Ping == 0 {
+		return err
+	}
+	return s.write(0)
+}
+
+// Call makes one call while Serve runs, and waits for its end.
+func (s *Socket) Call() error {
+	s.mu.Lock()
+	err := s.write(1)
+	s.mu.Unlock()
+	if err == nil {
+		<-s.ended
+	}
+	return err
 }
 
 // Poll is a session over exchanges, one at a time.
@@ -312,8 +372,8 @@ func (p *Poll) Reconnect(ctx context.Context, addr string, secure bool) (err err
 func (p *Poll) Close() error { return p.http.Close() }
 
 // Prepare says what Call calls.
-func (p *Poll) Prepare(method string, value []byte, singleResponse bool) {
-	p.prepare(method, value, singleResponse)
+func (p *Poll) Prepare(method string, value []byte, kind Kind) {
+	p.prepare(method, value, kind)
 }
 
 func (p *Poll) exchange(calls int, hold uint32, ended func(time.Time)) error {
