@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if isRole(os.Args) {
-		serveRole(os.Args[2], os.Args[3:])
+		runRole(os.Args[2], os.Args[3:])
 		return
 	}
 	os.Exit(m.Run())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,6 +22,8 @@ const (
 	pingPongMethod = "/bench.Echo/PingPong"
 	streamMethod   = "/bench.Echo/Stream" // the request again and again, until it is cancelled
 	quietMethod    = "/bench.Echo/Quiet"  // the request once, then silence
+	sinkMethod     = "/bench.Echo/Sink"   // an empty answer, whatever the request
+	sourceMethod   = "/bench.Echo/Source" // as many bytes as the request says in decimal
 )
 
 type message = wrapperspb.BytesValue
@@ -29,13 +32,14 @@ func newBackend() *grpc.Server {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(32<<20), grpc.MaxSendMsgSize(32<<20))
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "bench.Echo",
-		Methods: []grpc.MethodDesc{{
-			MethodName: "Unary",
-			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-				m := new(message)
-				return m, decode(m)
-			},
-		}},
+		Methods: []grpc.MethodDesc{
+			unaryHandler("Unary", func(m *message) {}),
+			unaryHandler("Sink", func(m *message) { m.Value = nil }),
+			unaryHandler("Source", func(m *message) {
+				n, _ := strconv.Atoi(string(m.Value)) // 0 shows at the other end
+				m.Value = make([]byte, n)
+			}),
+		},
 		Streams: []grpc.StreamDesc{
 			{
 				StreamName: "PingPong", ServerStreams: true, ClientStreams: true,
@@ -53,6 +57,20 @@ func newBackend() *grpc.Server {
 		},
 	}, nil)
 	return server
+}
+
+func unaryHandler(name string, answer func(m *message)) grpc.MethodDesc {
+	return grpc.MethodDesc{
+		MethodName: name,
+		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			m := new(message)
+			if err := decode(m); err != nil {
+				return nil, err
+			}
+			answer(m)
+			return m, nil
+		},
+	}
 }
 
 func repeat(_ any, stream grpc.ServerStream) error {

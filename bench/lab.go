@@ -18,6 +18,7 @@ type lab struct {
 	grpcwebproxy, connect, socketio        *process
 	missing                                []string
 
+	wrap    []string // command that roles are started by
 	closers []func() error
 }
 
@@ -50,7 +51,7 @@ func newLab(ctx context.Context) (_ *lab, err error) {
 }
 
 func (l *lab) role(ctx context.Context, env []string, role string, args ...string) (*process, error) {
-	p, err := startRole(ctx, env, role, args...)
+	p, err := startRole(ctx, l.wrap, env, role, args...)
 	if err == nil {
 		l.closers = append(l.closers, p.close)
 	}

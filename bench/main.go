@@ -20,7 +20,7 @@ import (
 
 func main() {
 	if isRole(os.Args) {
-		serveRole(os.Args[2], os.Args[3:])
+		runRole(os.Args[2], os.Args[3:])
 		return
 	}
 	debug.SetGCPercent(400) // the load should not be what is measured

@@ -30,6 +30,7 @@ var measurements = []measurement{
 	{name: "memory", rows: []int{10, 11, 12}, slow: true, limit: 4 * time.Minute, run: measureMemory},
 	{name: "growth", rows: []int{14}, slow: true, limit: 3 * time.Minute, run: measureGrowth},
 	{name: "storm", rows: []int{15}, slow: true, limit: 2 * time.Minute, run: measureStorm},
+	{name: "beside", rows: []int{16}, slow: true, limit: 3 * time.Minute, run: measureBeside},
 	{name: "binary", rows: []int{19}, limit: time.Minute, run: measureBinary},
 }
 

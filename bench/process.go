@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,12 +41,14 @@ type usage struct {
 }
 
 // startRole starts this program in a role.
-func startRole(ctx context.Context, env []string, role string, args ...string) (*process, error) {
+// wrap is a command that it is started by, if not empty.
+func startRole(ctx context.Context, wrap, env []string, role string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: role, cmd: exec.CommandContext(ctx, self, append([]string{roleArg, role}, args...)...)}
+	command := slices.Concat(wrap, []string{self, roleArg, role}, args)
+	p := &process{name: role, cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
 	p.cmd.Stderr = os.Stderr
 	p.cmd.Env = append(os.Environ(), env...)
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {

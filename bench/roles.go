@@ -31,7 +31,16 @@ func isRole(args []string) bool { return len(args) > 2 && args[1] == roleArg }
 // requests counts what the bridge and the bare servers were asked.
 var requests atomic.Uint64
 
-// serveRole is a child's main: it prints its address, then answers the
+// runRole is a child's main.
+func runRole(role string, args []string) {
+	if role == "beside" {
+		runBeside(args[0], args[1])
+		return
+	}
+	serveRole(role, args)
+}
+
+// serveRole is a server's main: it prints its address, then answers the
 // questions on its stdin until that ends.
 func serveRole(role string, args []string) {
 	if rate := os.Getenv("BENCH_MEMPROFILERATE"); rate != "" {
@@ -114,6 +123,7 @@ func serveBridge(lis net.Listener, args []string) error {
 	}
 	server, err := bridge.New(bridge.Config{
 		Backends:    []bridge.Backend{{Target: args[0]}},
+		AllowHosts:  []string{farAddr},
 		MaxSessions: 100_000, MaxSessionsPerPrincipal: 100_000,
 	})
 	if err != nil {
