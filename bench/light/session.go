@@ -253,7 +253,7 @@ func (s *Socket) Receive(until time.Time, done func(time.Duration)) error {
 			return err
 		}
 	}
-	for now := time.Now(); now.Before(until); {
+	for now, got := time.Now(), 0; got == 0 || now.Before(until); {
 		if err := s.read(none); err != nil {
 			return err
 		}
@@ -266,6 +266,7 @@ func (s *Socket) Receive(until time.Time, done func(time.Duration)) error {
 					s.consumed += wire.FrameCost
 					done(now.Sub(before))
 					before = now
+					got++
 				}
 			}
 		}
