@@ -10,14 +10,14 @@ import (
 type sendSide struct {
 	queue   queue[outItem]
 	room    [3]outItem // of queue, mostly: headers, a message, the end
-	bytes   int    // message bytes in queue, not yet cut
-	limit   uint64 // the peer's WINDOW (D3)
-	used    uint64 // sum charged against it
-	inTurn  bool   // in outbox.turn
-	blocked bool   // waits for credit: its bytes are not in outbox.ready
-	held    bool   // may not be sent yet: corked, or waiting for the Welcome (O4)
-	waiting bool   // a Send waits for room
-	closed  bool   // nothing more may be queued
+	bytes   int        // message bytes in queue, not yet cut
+	limit   uint64     // the peer's WINDOW (D3)
+	used    uint64     // sum charged against it
+	inTurn  bool       // in outbox.turn
+	blocked bool       // waits for credit: its bytes are not in outbox.ready
+	held    bool       // may not be sent yet: corked, or waiting for the Welcome (O4)
+	waiting bool       // a Send waits for room
+	closed  bool       // nothing more may be queued
 }
 
 // sendQueueBytes is what a stream queues before Send waits.
