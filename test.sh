@@ -276,6 +276,7 @@ part_js() {
   step 'js package' 30 npm_run package
   step 'js unit test' 60 npm_run test
   step 'js test in Node' 120 npm_run test:node
+  step 'js test in Node 22' 120 test_in_node_22
   step 'js test of adapters' 60 npm_run test:adapters
 }
 
@@ -309,6 +310,15 @@ part_proxies() {
 real_proxies() {
   (npm_run compile)
   gotest -parallel=16 -timeout=10m -run='^TestProxies$' -args -browser ./e2e
+}
+
+# test_in_node_22 runs what the step before has compiled. The npm package node
+# fetches Node's binary in a script of its own.
+test_in_node_22() {
+  local folder=$PWD/.cache/node22
+  [ -x "$folder/node_modules/.bin/node" ] ||
+    npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts=false node@22
+  cd jsclient && PATH=$folder/node_modules/.bin:$PATH && node --version && node --test .test/test/node/*.test.js
 }
 
 # npm_run SCRIPT stops a script that hangs.

@@ -119,12 +119,19 @@ func pages(br http.Handler, static string) http.Handler {
 	if static != "" {
 		mux.Handle("/static/", http.StripPrefix("/static/", http.FileServer(http.Dir(static))))
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'")
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.Handle("GET /{$}", page("default-src 'self'"))
+	mux.Handle("GET /strict", page("default-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"))
+	return mux
+}
+
+// page is an empty page under a content security policy.
+func page(policy string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, "<!doctype html><title>Pollbridge test</title>")
-	})
-	return mux
+	}
 }
 
 // controls lets a test see and break what is below HTTP.

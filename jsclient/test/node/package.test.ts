@@ -1,0 +1,40 @@
+// The package by its own name, as it is published.
+
+import { deepEqual, equal } from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+const { exports, sideEffects } = JSON.parse(await readFile("package.json", "utf8")) as {
+  exports: Record<string, string | Record<string, string>>;
+  sideEffects: boolean;
+};
+const modules = Object.entries(exports).flatMap(([path, target]) => (typeof target === "string" ? [] : [{ path, target }]));
+
+/** Runs a script that must end by itself: what it loads leaves nothing running. */
+function run(script: string): string {
+  return execFileSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8", timeout: 60_000 }).trim();
+}
+
+test("every module can be imported where there is no page, and does nothing", () => {
+  const names = modules.map(({ path }) => `pollbridge${path.slice(1)}`);
+  const script = `
+    const before = Object.getOwnPropertyNames(globalThis).length;
+    await Promise.all(${JSON.stringify(names)}.map((name) => import(name)));
+    console.log(Object.getOwnPropertyNames(globalThis).length - before);`;
+  equal(run(script), "0");
+  equal(sideEffects, false);
+});
+
+test("types come first, and every file is there", async () => {
+  for (const { target } of modules) {
+    deepEqual(Object.keys(target), ["types", "default"]);
+    for (const file of Object.values(target)) await readFile(file);
+    await readFile(`${target["default"]}.map`);
+  }
+});
+
+test("CommonJS gets the package by require", () => {
+  const script = 'import { createRequire } from "node:module"; console.log(typeof createRequire(process.cwd() + "/x.cjs")("pollbridge").Channel);';
+  equal(run(script), "function");
+});
