@@ -160,7 +160,7 @@ func (d *draw) answer(body []byte) *Answer {
 	a := &Answer{Status: http.StatusOK, Header: make(http.Header), Body: body}
 	switch d.fault {
 	case BadStatus:
-		a.Status = statuses[d.rng.IntN(len(statuses))]
+		a.Status = d.status()
 		a.Body = []byte("<html><body>the proxy is not amused")
 		if a.Status == http.StatusTooManyRequests {
 			a.Header.Set("Retry-After", "2")
@@ -180,6 +180,16 @@ func (d *draw) answer(body []byte) *Answer {
 		a.Body = d.old(body)
 	}
 	return a
+}
+
+func (d *draw) status() int {
+	d.n.mu.Lock()
+	defer d.n.mu.Unlock()
+	if status := d.n.profile.Status; status != 0 {
+		return status
+	}
+	all := Statuses()
+	return all[d.rng.IntN(len(all))]
 }
 
 func (d *draw) flip(b []byte) []byte {

@@ -24,6 +24,7 @@ type Profile struct {
 	Loss   float64           // share of traversals that need sending again
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
 	Cut    time.Duration     // age at which CutAt cuts; 0: 10 s
+	Status int               // what BadStatus answers; 0: any of Statuses
 	Rate   int               // bytes a second that all carriages share, each way; 0: no limit
 	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
 }
