@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -113,8 +114,8 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 
 // noRoom gives the refusal of a new session, nil if there is room.
 func (r *Registry) noRoom(who Principal) *wire.Close {
-	busy := func(message string) *wire.Close {
-		return &wire.Close{Code: wire.CodeBusy, Message: message, RetryAfterMillis: 5000}
+	busy := func(format string, args ...any) *wire.Close {
+		return &wire.Close{Code: wire.CodeBusy, Message: fmt.Sprintf(format, args...), RetryAfterMillis: 5000}
 	}
 	switch {
 	case r.closed:
@@ -122,9 +123,9 @@ func (r *Registry) noRoom(who Principal) *wire.Close {
 	case r.isDraining():
 		return busy("the bridge is draining")
 	case len(r.sessions) >= r.cfg.MaxSessions:
-		return busy("too many sessions on this bridge")
+		return busy("the bridge has %d sessions, its limit", r.cfg.MaxSessions)
 	case r.principals[who.Name] >= r.cfg.MaxPerPrincipal:
-		return busy("too many sessions of this principal")
+		return busy("this principal has %d sessions, its limit", r.cfg.MaxPerPrincipal)
 	}
 	return nil
 }
