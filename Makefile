@@ -1,6 +1,6 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare fmt generate run ci
+.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench bench-networks-compare fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-quick: ## the same in two minutes, on stdout
 
 bench-compare: ## microbenchmarks of this tree against BASE=rev, with benchstat
 	bench/compare.sh $(BASE)
+
+bench-networks: ## time to the first result on each bad network, into docs/NETWORKS.md
+	go test ./e2e -run '^TestFirstResult$$' -update -v
 
 fmt: ## format Go code
 	go fix ./...
