@@ -24,8 +24,8 @@ const (
 	slack      = 50 * time.Millisecond
 )
 
-// first is how long the first result takes on a network.
-type first struct {
+// firstResult is how long the first result takes on a network.
+type firstResult struct {
 	row
 	rtt        time.Duration
 	extra      int           // round trips of CONNECT and TLS
@@ -46,7 +46,7 @@ func (r row) lies() bool {
 
 // measure makes a channel and its first RPC, connection set-up included, in a
 // bubble: the times are exact.
-func (f *first) measure(t *testing.T) {
+func (f *firstResult) measure(t *testing.T) {
 	profile, err := middlebox.Parse(f.profile)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestFirstResult(t *testing.T) {
 		if r.fails[longpoll] != "" {
 			continue
 		}
-		f := first{row: r}
+		f := firstResult{row: r}
 		f.measure(t)
 		note := ""
 		limit := time.Duration(2+f.extra)*f.rtt + slack

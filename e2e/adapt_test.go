@@ -1,0 +1,74 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/middlebox"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+	"github.com/pollbridge/pollbridge/transport/transporttest"
+)
+
+// TestAdapt_requestRate holds that long-polling takes at most 1.2 requests for
+// each round trip and direction, at any rate of messages.
+func TestAdapt_requestRate(t *testing.T) {
+	for _, pause := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 130 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			const rtt, messages = 100 * time.Millisecond, 300
+			profile := middlebox.Profile{Delay: rtt / 2, NoUpgrade: true}
+			s, err := newStreet(reverse, middlebox.Config{Profile: profile, Seed: 1}, client.Config{Transports: choices[longpoll]}, transporttest.Pipes(t), transporttest.Pipes(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			sc := scenario{size: 100, requests: messages, pause: pause, script: &echopb.Script{}}
+			if tr := kinds["bidi"](t.Context(), s.user, sc); tr.Status != "<nil>" {
+				t.Errorf("%v: %s", pause, tr.Status)
+			}
+			trips := float64(time.Since(start)) / float64(rtt)
+			requests := float64(s.box.Counts().Requests)
+			t.Logf("a message each %v: %.0f requests in %.0f round trips", pause, requests, trips)
+			if requests > 2*1.2*trips+4 {
+				t.Errorf("a message each %v: %.0f requests in %.0f round trips", pause, requests, trips)
+			}
+			s.box.Set(middlebox.Profile{})
+			if err := s.close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestAdapt_refused holds that a bridge that refuses at once is asked ever more
+// seldom: in the end about twice a minute.
+func TestAdapt_refused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		ch, err := client.New("http://bridge.test", client.Config{
+			Transports: choices[longpoll],
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				dials.Add(1)
+				return nil, errors.New("refused")
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(80 * time.Second)
+		n := dials.Load()
+		t.Logf("%d dials in 80 s", n)
+		if n < 4 || n > 30 {
+			t.Errorf("%d dials in 80 s, want 4 to 30", n)
+		}
+		if s := ch.State(); s.LastError == nil {
+			t.Errorf("state %+v does not say what is wrong", s)
+		}
+		check(t, ch.Close())
+	})
+}
