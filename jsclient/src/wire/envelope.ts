@@ -14,18 +14,17 @@ export const ENVELOPE_SIZE: number = HEAD + TAIL;
 /** Wraps what write appends to its writer. */
 export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
   const w = new Writer();
-  w.reserve(HEAD);
   write(w);
-  const body = w.length - HEAD;
-  let view = w.view();
+  const body = w.bytes();
+  const end = HEAD + body.length;
+  const bytes = new Uint8Array(end + TAIL);
+  const view = new DataView(bytes.buffer);
   view.setUint16(0, MAGIC);
-  view.setUint16(2, VERSION << 8);
-  view.setUint32(4, body);
-  const sum = crc32c(w.bytes());
-  const at = w.reserve(TAIL);
-  view = w.view();
-  view.setUint32(at, sum);
-  return w.bytes();
+  view.setUint8(2, VERSION);
+  view.setUint32(4, body.length);
+  bytes.set(body, HEAD);
+  view.setUint32(end, crc32c(bytes.subarray(0, end)));
+  return bytes;
 }
 
 /**

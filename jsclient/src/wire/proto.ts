@@ -23,64 +23,60 @@ const FIXED32 = 5;
 
 const MAX_GROUP_DEPTH = 100;
 
-/** Writer appends to a growing buffer. */
+/** Writer collects what a message is made of. */
 export class Writer {
-  #buf: Uint8Array<ArrayBuffer> = new Uint8Array(256);
-  /** Bytes written so far. */
-  length = 0;
+  readonly #parts: (number | Uint8Array)[] = [];
+  #length = 0;
 
-  /** The bytes written. They alias the writer's buffer. */
+  /** The bytes written. */
   bytes(): Uint8Array<ArrayBuffer> {
-    return this.#buf.subarray(0, this.length);
-  }
-
-  /** The buffer for fixed-width numbers. Valid until the next write. */
-  view(): DataView {
-    return new DataView(this.#buf.buffer);
-  }
-
-  /** Counts n more bytes as written, whatever is in them, and returns where they begin. */
-  reserve(n: number): number {
-    const at = this.length;
-    this.length += n;
-    if (this.length > this.#buf.length) {
-      const grown = new Uint8Array(Math.max(this.length, 2 * this.#buf.length));
-      grown.set(this.#buf.subarray(0, at));
-      this.#buf = grown;
+    const bytes = new Uint8Array(this.#length);
+    let at = 0;
+    for (const part of this.#parts) {
+      if (typeof part === "number") {
+        bytes[at++] = part;
+      } else {
+        bytes.set(part, at);
+        at += part.length;
+      }
     }
-    return at;
+    return bytes;
+  }
+
+  byte(value: number): void {
+    this.#parts.push(value);
+    this.#length++;
+  }
+
+  /** Appends bytes as they are. They must not change until they were read from bytes. */
+  put(value: Uint8Array): void {
+    this.#parts.push(value);
+    this.#length += value.length;
   }
 
   /** Appends an integer of at most 2^53 - 1. */
   varint(value: number): void {
-    for (; value > 0x7f; value = Math.floor(value / 128)) this.#byte((value % 128) | 0x80);
-    this.#byte(value);
+    for (; value > 0x7f; value = Math.floor(value / 128)) this.byte((value % 128) | 0x80);
+    this.byte(value);
   }
 
   fixed64(value: bigint): void {
-    const at = this.reserve(8);
-    this.view().setBigUint64(at, value, true);
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, value, true);
+    this.put(bytes);
   }
 
   /** Appends 32 bits as protobuf writes an enum: sign-extended. */
   enum(value: number): void {
     if (value < 2 ** 31) return this.varint(value);
-    for (let i = 0; i < 4; i++) this.#byte(((value >>> (7 * i)) & 0x7f) | 0x80);
-    this.#byte((value >>> 28) | 0xf0);
-    for (let i = 0; i < 4; i++) this.#byte(0xff);
-    this.#byte(1);
+    for (let i = 0; i < 9; i++) this.byte((i < 4 ? value >>> (7 * i) : i > 4 ? 0xff : (value >>> 28) | 0xf0) | 0x80);
+    this.byte(1);
   }
 
   /** Appends bytes with their length before them. */
   raw(value: Uint8Array): void {
     this.varint(value.length);
-    const at = this.reserve(value.length);
-    this.#buf.set(value, at);
-  }
-
-  #byte(value: number): void {
-    const at = this.reserve(1);
-    this.#buf[at] = value;
+    this.put(value);
   }
 }
 
@@ -88,7 +84,7 @@ export class Writer {
 export class Reader {
   readonly #buf: Uint8Array;
   #pos = 0;
-  #high = 0;
+  #low = 0;
   /** Number and wire type of the field that next moved to. */
   field = 0;
   type = 0;
@@ -109,31 +105,36 @@ export class Reader {
 
   /** An integer of at most 2^53 - 1; more is refused. */
   varint(): number {
-    const low = this.uint32();
-    if (this.#high >= 2 ** 21) throw new GarbledError("integer above 2^53 - 1");
-    return this.#high * 2 ** 32 + low;
+    const value = this.#integer();
+    if (value > Number.MAX_SAFE_INTEGER) throw new GarbledError("integer above 2^53 - 1");
+    return value;
   }
 
   /** Whether an integer of any size is not 0, as protobuf reads a bool. */
   nonzero(): boolean {
-    return this.uint32() + this.#high !== 0;
+    return this.#integer() > 0;
   }
 
-  /** The low 32 bits of an integer of any size, as protobuf reads a uint32. Keeps the others. */
+  /** The low 32 bits of an integer of any size, as protobuf reads a uint32. */
   uint32(): number {
+    this.#integer();
+    return this.#low;
+  }
+
+  /** An integer, rounded above 2^53; keeps its low 32 bits. */
+  #integer(): number {
+    let value = 0;
     let low = 0;
-    let high = 0;
-    for (let shift = 0; shift < 70; shift += 7) {
+    for (let i = 0, scale = 1; i < 10; i++, scale *= 128) {
       const b = this.#buf[this.#pos++];
       if (b === undefined) throw new GarbledError("truncated");
       const bits = b & 0x7f;
-      if (shift < 32) low |= bits << shift;
-      if (shift === 28) high = bits >> 4;
-      if (shift > 28) high |= bits << (shift - 32);
+      value += bits * scale;
+      if (i < 5) low |= bits << (7 * i);
       if (b > 0x7f) continue;
-      if (shift === 63 && b > 1) break;
-      this.#high = high >>> 0;
-      return low >>> 0;
+      if (i === 9 && b > 1) break;
+      this.#low = low >>> 0;
+      return value;
     }
     throw new GarbledError("varint");
   }
@@ -152,7 +153,7 @@ export class Reader {
   skip(depth = 0): void {
     switch (this.type) {
       case VARINT:
-        this.uint32();
+        this.#integer();
         return;
       case FIXED64:
         this.#take(8);
