@@ -36,9 +36,10 @@ type simulation struct {
 	pause   time.Duration // resume window asked for
 	// drive, if not nil, makes trouble while RPCs run, until ctx ends.
 	drive  func(ctx context.Context, r *simRun)
-	most   int  // messages of an RPC, each way; 0: 40
-	bulk   bool // long messages
-	faults int  // the run goes on until the network has done so many, and drive
+	most   int                               // messages of an RPC, each way; 0: 40
+	bulk   bool                              // long messages
+	faults int                               // the run goes on until the network has done so many, and drive
+	start  func(session.ClientConfig) caller // the client's engine; nil: Go's
 }
 
 // simRun is a simulation that runs.
@@ -46,7 +47,7 @@ type simRun struct {
 	simulation
 	net    *simnet.Network
 	reg    *session.Registry
-	s      *session.Session
+	s      caller
 	rng    *rand.Rand // drive's
 	oracle *oracle
 	want   int          // messages
@@ -65,10 +66,10 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 			sim.most = 40
 		}
 		o := newOracle(sim.most)
-		reg := session.NewRegistry(session.Config{Handle: o.handle})
+		reg := session.NewRegistry(session.Config{Handle: o.handle, ResumeWindow: sim.window()})
 		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
 		carrier := newFaulty(net, reg)
-		s := session.Start(session.ClientConfig{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
+		s := sim.client(session.ClientConfig{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
 		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want}
 		began := time.Now()
 		r.connect(t)
@@ -81,7 +82,7 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		time.Sleep(10 * time.Minute) // copies still under way
+		time.Sleep(max(10*time.Minute, sim.window())) // copies still under way
 		carrier.close()
 		synctest.Wait()
 		o.report(t)
@@ -95,6 +96,23 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		}
 	})
 	return l
+}
+
+// client starts the client's engine.
+func (sim simulation) client(cfg session.ClientConfig) caller {
+	if sim.start != nil {
+		return sim.start(cfg)
+	}
+	return engine{session.Start(cfg)}
+}
+
+// window is the resume window that the bridge gives of itself: an engine that
+// is not Go's cannot ask for another.
+func (sim simulation) window() time.Duration {
+	if sim.start == nil {
+		return 0
+	}
+	return sim.pause
 }
 
 // connect waits for the Welcome: what comes before it is no part of a session.
@@ -133,7 +151,7 @@ func (r *simRun) work(t *testing.T) {
 
 // dump shows both ends of a run that is stuck.
 func (r *simRun) dump(t *testing.T) {
-	t.Log("stuck; client:", session.Dump(r.s))
+	t.Log("stuck; client:", r.s.dump())
 	for _, s := range session.Sessions(r.reg) {
 		t.Log("bridge:", session.Dump(s))
 	}
@@ -216,7 +234,7 @@ func (r *simRun) switching(ctx context.Context) {
 		case 4:
 			r.net.MuteSockets(false, true)
 		case 5:
-			session.ForgetDemotion(r.s)
+			r.s.forgetDemotion()
 		}
 	}
 }
@@ -238,7 +256,7 @@ func inRow(f simnet.Fault, pause time.Duration) func(context.Context, *simRun) {
 				}
 				if len(r.kinds) > 1 || r.kinds[0] == transport.WS {
 					r.net.Cut() // sockets are spoiled when they open, exchanges made when there is none
-					session.ForgetDemotion(r.s)
+					r.s.forgetDemotion()
 				}
 			}
 		}

@@ -204,14 +204,43 @@ func (o *oracle) serve(st *session.Stream, sc script) error {
 	}
 }
 
+// caller is a client's engine, of any language.
+type caller interface {
+	Open(ctx context.Context, open wire.Open) (call, error)
+	Close(ctx context.Context) error
+	Kill()
+	Err() error
+	forgetDemotion() // as when the network changed
+	dump() string
+}
+
+// call is the client's side of an RPC.
+type call interface {
+	Send(ctx context.Context, m session.Message) error
+	CloseSend() error
+	Recv(ctx context.Context) (session.Message, error)
+	Cancel()
+	Status() *wire.End
+	Headers(ctx context.Context) ([]wire.Metadatum, error)
+}
+
+// engine is the Go engine as a caller.
+type engine struct{ *session.Session }
+
+func (e engine) Open(ctx context.Context, open wire.Open) (call, error) {
+	return e.Session.Open(ctx, open)
+}
+func (e engine) forgetDemotion() { session.ForgetDemotion(e.Session) }
+func (e engine) dump() string    { return session.Dump(e.Session) }
+
 // call runs one RPC on the client and checks its whole transcript.
-func (o *oracle) call(ctx context.Context, s *session.Session, sc script) {
+func (o *oracle) call(ctx context.Context, s caller, sc script) {
 	if err := o.try(ctx, s, sc); err != nil {
 		o.fail("%s RPC %x (%d up, %d down): %w", sc.kind, sc.seed, sc.up, sc.down, err)
 	}
 }
 
-func (o *oracle) try(ctx context.Context, s *session.Session, sc script) error {
+func (o *oracle) try(ctx context.Context, s caller, sc script) error {
 	st, err := s.Open(ctx, sc.open())
 	if err != nil {
 		return err
@@ -259,7 +288,7 @@ func sameMetadata(a, b []wire.Metadatum) bool {
 }
 
 // send sends the requests. That it fails shows in the status.
-func (sc script) send(ctx context.Context, st *session.Stream) {
+func (sc script) send(ctx context.Context, st call) {
 	rng := rand.New(rand.NewPCG(sc.seed, 2))
 	for i := range sc.up {
 		if st.Send(ctx, message(sc.message(0, i))) != nil {

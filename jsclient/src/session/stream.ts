@@ -1,6 +1,7 @@
 import {
   type End,
   type Frame,
+  MAX_FRAGMENT,
   type Metadatum,
   type Open,
   TYPE_END,
@@ -40,6 +41,8 @@ export class Stream {
   #resolveHeaders!: (metadata: Metadatum[]) => void;
   #resolveEnded!: (end: End) => void;
   #readable: (() => void) | undefined;
+  /** Waits for its half-close, to leave with it in one batch. */
+  #corked = false;
   /** How many messages have begun to come. */
   #messages = 0;
 
@@ -60,6 +63,7 @@ export class Stream {
   }
 
   #begin(): void {
+    this.#corked = this.request.singleRequest;
     this.outgoing = new Outgoing(this);
     this.incoming = new Incoming(this, this.#window);
     this.outgoing.push({ seq: 0, stream: 0, type: TYPE_OPEN, open: { ...this.request } });
@@ -91,8 +95,7 @@ export class Stream {
 
   /** Looks again whether the stream may be sent: after the Welcome, the half-close, or another token (O4, O5). */
   release(): void {
-    const corked = this.request.singleRequest && !this.outgoing.closed;
-    this.outgoing.held = corked || !this.session || (!this.session.welcomed && !this.request.early) || this.session.renewing;
+    this.outgoing.held = this.#corked || !this.session || (!this.session.welcomed && !this.request.early) || this.session.renewing;
     this.outgoing.activate();
   }
 
@@ -106,6 +109,7 @@ export class Stream {
     if (this.outgoing.closed) throw new Error("message sent after the half-close");
     if (this.#again > 0) this.#message = bytes;
     this.outgoing.push({ bytes, cut: 0, started: false });
+    if (bytes.length > MAX_FRAGMENT || this.outgoing.queue.length > 2) this.#uncork();
     await this.outgoing.room();
   }
 
@@ -114,6 +118,11 @@ export class Stream {
     if (this.outgoing.closed) return;
     this.outgoing.closed = true;
     this.outgoing.push({ seq: 0, stream: 0, type: TYPE_HALF_CLOSE });
+    this.#uncork();
+  }
+
+  #uncork(): void {
+    this.#corked = false;
     this.release();
   }
 

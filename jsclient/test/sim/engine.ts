@@ -1,0 +1,237 @@
+// The engine as a part of the Go engine's simulation (internal/session,
+// TestSimJS): it gets what happens from stdin, a step a line, and answers each
+// with what it does and when it wants to be woken. Time stands still meanwhile.
+
+import { readSync, writeSync } from "node:fs";
+import { type Carrier, type Socket, type SocketEvents, Weather } from "../../src/link/carrier.js";
+import { Ladder, type Transport } from "../../src/link/ladder.js";
+import { bridgeEnd, CANCELLED, SessionError } from "../../src/session/errors.js";
+import { Session } from "../../src/session/session.js";
+import { Stream } from "../../src/session/stream.js";
+import type { End, Metadatum } from "../../src/wire/batch.js";
+import { advance, due, fire, install, reset } from "./clock.js";
+
+/** What happens. id names an RPC, an exchange or a WebSocket, bytes are base64. */
+interface Event {
+  type: string;
+  id: number;
+  data: string | undefined;
+  text: string;
+  seed: number;
+  transports: Transport[];
+  method: string;
+  metadata: WireMetadatum[];
+  singleRequest: boolean;
+  singleResponse: boolean;
+}
+
+interface WireMetadatum {
+  key: string;
+  value: string;
+}
+
+interface Step {
+  now: number;
+  events: Event[];
+}
+
+const bytes = (data: string | undefined): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(data ?? "", "base64"));
+const base64 = (data: Uint8Array): string => Buffer.from(data.buffer, data.byteOffset, data.length).toString("base64");
+const pairs = (metadata: Metadatum[]): WireMetadatum[] => metadata.map(({ key, value }) => ({ key, value: base64(value) }));
+
+const flush = ((immediate) => (): Promise<void> => new Promise((resolve) => immediate(() => resolve())))(setImmediate);
+
+let out: object[] = [];
+const say = (type: string, id: number, fields: object = {}): void => void out.push({ type, id, ...fields });
+
+/** A carrier whose other end is in the simulation. */
+class SimCarrier implements Carrier {
+  readonly exchanges = new Map<number, { resolve: (body: Uint8Array) => void; reject: (why: Error) => void }>();
+  readonly sockets = new Map<number, SocketEvents>();
+  #next = 0;
+
+  exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
+    const id = ++this.#next;
+    say("exchange", id, { text: sid, data: base64(batch) });
+    return new Promise((resolve, reject) => {
+      this.exchanges.set(id, { resolve, reject });
+      signal.addEventListener("abort", () => {
+        if (this.exchanges.delete(id)) say("abort", id);
+        reject(new Weather("aborted"));
+      });
+    });
+  }
+
+  beacon(): void {}
+
+  dial(sid: string, events: SocketEvents): Socket {
+    const id = ++this.#next;
+    this.sockets.set(id, events);
+    say("dial", id, { text: sid });
+    return {
+      buffered: 0,
+      send: (batch) => say("write", id, { data: base64(batch) }),
+      close: () => {
+        if (this.sockets.delete(id)) say("hangup", id);
+      },
+    };
+  }
+}
+
+/** A small seeded generator. */
+function mulberry32(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** One simulated session. */
+class Simulated {
+  readonly carrier = new SimCarrier();
+  readonly session: Session;
+  readonly ladder: Ladder;
+  readonly #rpcs = new Map<number, Stream>();
+
+  constructor({ transports }: Event) {
+    this.session = new Session(
+      { release: "sim", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
+      {
+        changed: () => undefined,
+        goAway: () => undefined,
+        over: (why, orphans) => {
+          say("over", 0, { reason: why.reason, text: why.message });
+          for (const stream of orphans) stream.finish(bridgeEnd(14, why.reason, why.message));
+        },
+      },
+    );
+    this.ladder = new Ladder(this.session, this.carrier, transports, 25_000);
+    this.session.start(this.ladder);
+  }
+
+  handle(event: Event): void {
+    const { type, id, data, text } = event;
+    const exchange = this.carrier.exchanges.get(id);
+    const socket = this.carrier.sockets.get(id);
+    const stream = this.#rpcs.get(id);
+    switch (type) {
+      case "open":
+        return this.#open(event);
+      case "send":
+        return void stream?.send(bytes(data)).then(() => say("sent", id));
+      case "closeSend":
+        return stream?.closeSend();
+      case "cancel":
+        return stream?.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
+      case "answer":
+        this.carrier.exchanges.delete(id);
+        return exchange?.resolve(bytes(data));
+      case "failed":
+        this.carrier.exchanges.delete(id);
+        return exchange?.reject(new Weather(text));
+      case "opened":
+        return socket?.opened();
+      case "received":
+        return socket?.received(bytes(data));
+      case "lost":
+        this.carrier.sockets.delete(id);
+        return socket?.lost(new Weather(text));
+      case "kill":
+        return this.ladder.drop();
+      case "forget":
+        return this.ladder.hurry(true);
+      case "close":
+        return this.session.close();
+      case "dump":
+        return say("dump", 0, { text: this.#dump() });
+      case "stop":
+        return this.session.end(new SessionError("closed", "the simulation is over"));
+    }
+    throw new Error(`event ${type}`);
+  }
+
+  #open({ id, method, metadata, singleRequest, singleResponse }: Event): void {
+    const request = {
+      method,
+      metadata: metadata.map(({ key, value }) => ({ key, value: bytes(value) })),
+      createdMicros: 0,
+      compression: "",
+      early: false,
+      contentSubtype: "",
+      waitForReady: false,
+      singleRequest,
+      singleResponse,
+    };
+    const stream = new Stream(request, 64 << 10);
+    this.#rpcs.set(id, stream);
+    void stream.headers.then((headers) => say("headers", id, { metadata: pairs(headers) }));
+    void this.#receive(id, stream);
+    this.session.adopt(stream);
+  }
+
+  async #receive(id: number, stream: Stream): Promise<void> {
+    for (let message = await stream.recv(); message; message = await stream.recv()) say("message", id, { data: base64(message) });
+    const end: End = stream.status!;
+    say("end", id, { end: { ...end, details: base64(end.details), trailers: pairs(end.trailers) } });
+    this.#rpcs.delete(id);
+  }
+
+  #dump(): string {
+    const { session: s, ladder, carrier } = this;
+    const { out, inbox } = s;
+    return JSON.stringify({
+      phase: s.phase, error: s.error?.message, lastError: s.lastError?.message, transport: ladder.transport, prefer: s.prefer,
+      open: s.open, nextX: s.nextX, acked: out.acked, lastSeq: out.lastSeq, sendable: out.sendable, taken: inbox.taken, lacks: inbox.lacks,
+      exchanges: [...carrier.exchanges.keys()], sockets: [...carrier.sockets.keys()], now: s.now(), due: due(),
+    });
+  }
+}
+
+/** Reads lines from stdin, waiting for each: nothing else may go on meanwhile. */
+function* lines(): Generator<string> {
+  const chunk = Buffer.alloc(1 << 16);
+  let rest: Buffer[] = [];
+  for (let n = readSync(0, chunk); n > 0; n = readSync(0, chunk)) {
+    let read = Buffer.from(chunk.subarray(0, n));
+    for (let end = read.indexOf(10); end >= 0; end = read.indexOf(10)) {
+      yield Buffer.concat([...rest, read.subarray(0, end)]).toString();
+      rest = [];
+      read = read.subarray(end + 1);
+    }
+    rest.push(read);
+  }
+}
+
+function write(line: string): void {
+  const buffer = Buffer.from(line + "\n");
+  for (let at = 0; at < buffer.length;) at += writeSync(1, buffer, at);
+}
+
+/** Begins another session, with the clock and the dice of its seed. */
+function start(event: Event, now: number): Simulated {
+  reset(now);
+  const random = mulberry32(event.seed);
+  Math.random = random;
+  crypto.getRandomValues = (array) => {
+    new Uint8Array(array!.buffer).forEach((_, i, all) => (all[i] = 256 * random()));
+    return array;
+  };
+  return new Simulated(event);
+}
+
+install();
+let simulated: Simulated | undefined;
+for (const line of lines()) {
+  const { now, events } = JSON.parse(line) as Step;
+  advance(now);
+  for (const event of events) {
+    if (event.type === "start") simulated = start(event, now);
+    else simulated!.handle(event);
+    await flush();
+  }
+  while (fire()) await flush();
+  write(JSON.stringify({ due: due(), out }));
+  out = [];
+}
