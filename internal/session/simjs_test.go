@@ -27,6 +27,9 @@ var (
 	simJSMessages = flag.Int("sim.js.messages", 30, "messages of each of its simulated sessions, at least")
 )
 
+// simJSFaults is how many faults each of its simulated sessions must see.
+const simJSFaults = 3
+
 // TestSimJS holds the TypeScript engine to what TestSim holds Go's, in the same
 // weather and against the same bridge: it runs in Node, in lock-step with the
 // bubble.
@@ -38,7 +41,7 @@ func TestSimJS(t *testing.T) {
 	all := make(ledgers)
 	play := func(name, network string, sim simulation) {
 		t.Run(name, func(t *testing.T) {
-			sim.start = node.client(t, sim.seed)
+			sim.start, sim.faults = node.client(t, sim.seed), min(sim.faults, simJSFaults)
 			all.add(network, sim.run(t, *simJSMessages))
 		})
 	}

@@ -72,6 +72,16 @@ test("an RPC that must wait for the Welcome asks for it beside an idempotent one
   assert.equal(other.status?.status, 0);
 });
 
+test("a single request that is long goes before its half-close, for which its sender waits", async (t) => {
+  const { session, carrier } = await fixture(t, ["longpoll"]);
+  const stream = new Stream({ ...OPEN, singleRequest: true }, 64 << 10);
+  session.adopt(stream);
+  void stream.send(new Uint8Array(100_000)).then(() => stream.closeSend());
+  await flush();
+  const frames = carrier.exchanges.flatMap((exchange) => exchange.batch.frames.map((frame) => frame.type));
+  assert.deepEqual([...new Set(frames)], [TYPE_OPEN, TYPE_MESSAGE]);
+});
+
 for (const early of [true, false]) {
   test(`where WebSockets vanish the first result comes after ${early ? "one round trip" : "two round trips"}`, async (t) => {
     const f = await fixture(t, ["longpoll", "ws"], false, false);
