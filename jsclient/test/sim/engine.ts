@@ -5,6 +5,7 @@
 import { readSync, writeSync } from "node:fs";
 import { type Carrier, type Socket, type SocketEvents, Weather } from "../../src/link/carrier.js";
 import { Ladder, type Transport } from "../../src/link/ladder.js";
+import { Memory } from "../../src/link/network.js";
 import { bridgeEnd, CANCELLED, SessionError } from "../../src/session/errors.js";
 import { Session } from "../../src/session/session.js";
 import { Stream } from "../../src/session/stream.js";
@@ -57,7 +58,7 @@ class SimCarrier implements Carrier {
       this.exchanges.set(id, { resolve, reject });
       signal.addEventListener("abort", () => {
         if (this.exchanges.delete(id)) say("abort", id);
-        reject(new Weather("aborted"));
+        reject(new Weather("network", "aborted"));
       });
     });
   }
@@ -101,13 +102,18 @@ class Simulated {
       {
         changed: () => undefined,
         goAway: () => undefined,
+        expired: () => undefined,
         over: (why, orphans) => {
           say("over", 0, { reason: why.reason, text: why.message });
           for (const stream of orphans) stream.finish(bridgeEnd(14, why.reason, why.message));
         },
       },
     );
-    this.ladder = new Ladder(this.session, this.carrier, transports, 25_000);
+    this.ladder = new Ladder(this.session, this.carrier, transports, {
+      holdMs: 25_000,
+      backoff: undefined,
+      network: new Memory("sim", undefined, 25_000).network,
+    });
     this.session.start(this.ladder);
   }
 
@@ -130,14 +136,14 @@ class Simulated {
         return exchange?.resolve(bytes(data));
       case "failed":
         this.carrier.exchanges.delete(id);
-        return exchange?.reject(new Weather(text));
+        return exchange?.reject(new Weather("network", text));
       case "opened":
         return socket?.opened();
       case "received":
         return socket?.received(bytes(data));
       case "lost":
         this.carrier.sockets.delete(id);
-        return socket?.lost(new Weather(text));
+        return socket?.lost(new Weather("network", text));
       case "kill":
         return this.ladder.drop();
       case "forget":
