@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
@@ -77,10 +76,10 @@ func silence(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s writes %t", tt.profile, tt.writes), func(t *testing.T) {
 			t.Parallel()
-			svc, stream := far(t, tt.profile, &echopb.Script{})
+			backend, stream := far(t, tt.profile, &echopb.Script{})
 			var writing sync.WaitGroup
 			defer writing.Wait()
-			drop(t, svc.Addr)
+			drop(t, backend.addr)
 			began := time.Now()
 			if tt.writes {
 				writing.Go(func() {
@@ -115,18 +114,10 @@ type chatStream = grpc.BidiStreamingClient[echopb.Request, echopb.Reply]
 
 // far is a backend that permits what the profile needs, and a stream to it
 // through a bridge.
-func far(t *testing.T, profile string, script *echopb.Script) (*testsvc.Server, chatStream) {
+func far(t *testing.T, profile string, script *echopb.Script) (*process, chatStream) {
 	t.Helper()
-	var opts []grpc.ServerOption
-	if profile != "safe" {
-		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
-	}
-	svc, err := testsvc.Listen("", opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(svc.Stop)
-	_, ch := bridged(t, nil, bridge.Backend{Target: svc.Addr, Profile: profile})
+	p := startBackend(t, "127.0.0.1:0", fmt.Sprintf("-permit-pings=%t", profile != "safe"))
+	_, ch := bridged(t, nil, bridge.Backend{Target: p.addr, Profile: profile})
 	stream, err := echopb.NewEchoClient(ch).Bidi(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +129,7 @@ func far(t *testing.T, profile string, script *echopb.Script) (*testsvc.Server, 
 		mustRecv(t, stream)
 		time.Sleep(settle)
 	}
-	return svc, stream
+	return p, stream
 }
 
 func mustRecv(t *testing.T, stream chatStream) *echopb.Reply {

@@ -1,17 +1,12 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +15,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/bridge"
@@ -28,65 +22,6 @@ import (
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
-
-// asBackend makes the test binary be a gRPC server on the address that it names.
-const asBackend = "E2E_AS_BACKEND"
-
-func TestMain(m *testing.M) {
-	if addr := os.Getenv(asBackend); addr != "" {
-		beBackend(addr)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func beBackend(addr string) {
-	svc, err := testsvc.Listen(addr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(svc.Addr)
-	_, _ = io.Copy(io.Discard, os.Stdin) // until who started it is gone
-}
-
-// process is a gRPC server with a process of its own.
-type process struct {
-	addr string
-	kill func() // returns when it is dead
-}
-
-// startBackend starts a server with the defaults of grpc-go.
-func startBackend(t *testing.T, addr string) *process {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), asBackend+"="+addr)
-	cmd.Stderr = os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill := sync.OnceFunc(func() {
-		check(t, cmd.Process.Kill())
-		_ = cmd.Wait() // says that it was killed
-	})
-	t.Cleanup(kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &process{addr: strings.TrimSpace(line), kill: kill}
-}
 
 // bridged is a bridge before one backend, over real sockets, and a client of it.
 func bridged(t *testing.T, choice []string, backend bridge.Backend) (*bridge.Server, *client.Channel) {
@@ -251,46 +186,17 @@ func TestOutage_limit(t *testing.T) {
 	}
 }
 
-// counted counts the connections that a listener takes.
-type counted struct {
-	net.Listener
-	conns atomic.Int64
-}
-
-func (l *counted) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err == nil {
-		l.conns.Add(1)
-	}
-	return conn, err
-}
-
 // TestOutage_goAway: a backend that retires its connections one after the other
 // costs no unary RPC, and none runs twice.
 func TestOutage_goAway(t *testing.T) {
-	var mu sync.Mutex
-	began := map[uint64]int{}
-	count := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		mu.Lock()
-		began[req.(*echopb.Request).GetNumber()]++
-		mu.Unlock()
-		return next(ctx, req)
-	})
-	svc := testsvc.New(count, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond}))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	front := &counted{Listener: l}
-	svc.Serve(front)
-	defer svc.Stop()
-	_, ch := bridged(t, nil, bridge.Backend{Target: l.Addr().String()})
+	p := startBackend(t, "127.0.0.1:0", "-max-age=100ms", "-tell")
+	_, ch := bridged(t, nil, bridge.Backend{Target: p.addr})
 	echo := echopb.NewEchoClient(ch)
 	var calls sync.WaitGroup
 	var numbers atomic.Uint64
 	for range 8 {
 		calls.Go(func() {
-			for front.conns.Load() < 10 {
+			for p.conns.Load() < 10 {
 				n := numbers.Add(1)
 				req := testsvc.Request(n, 100)
 				req.Script = &echopb.Script{DelayMs: uint32(n % 16)}
@@ -304,8 +210,9 @@ func TestOutage_goAway(t *testing.T) {
 		})
 	}
 	calls.Wait()
+	p.kill() // all that it told is read
 	for n := range numbers.Load() {
-		if times := began[n+1]; times != 1 {
+		if times := p.began[n+1]; times != 1 {
 			t.Errorf("RPC %d ran %d times", n+1, times)
 		}
 	}
