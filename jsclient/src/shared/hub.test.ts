@@ -199,9 +199,9 @@ test("a hub that says nothing is passed by, and used again when it speaks", asyn
   tab.use({ post: (ask) => asked.push(ask.type), renew: () => renewed++, close: () => undefined });
   const exchange = (): Promise<Response> => tab.fetch(`http://x/v1/${sids[0]}/poll`, { method: "POST", body: Uint8Array.of(1) });
   const first = exchange();
-  t.mock.timers.tick(2000);
+  t.mock.timers.tick(5000);
   equal(network.mock.callCount(), 0);
-  t.mock.timers.tick(2000);
+  t.mock.timers.tick(5000);
   equal((await first).status, 200);
   await exchange();
   deepEqual([network.mock.callCount(), renewed], [2, 1]);

@@ -4,7 +4,7 @@ import type { Exchange, Tell } from "./hub.js";
 import type { Line } from "./line.js";
 
 /** How often a tab that waits looks whether its hub is there, in milliseconds. */
-const LOOK = 2_000;
+const LOOK = 5_000;
 /** After how many looks without a word the hub is passed by. */
 const LOOKS = 1;
 
@@ -37,10 +37,11 @@ export class Tab {
 
   /** Takes what the hub says. */
   heard(tell: Tell): void {
+    const passed = this.#silent;
     this.#unheard = 0;
     this.#silent = false;
-    if (tell.type === "ready") this.#askAgain();
     if ("id" in tell) this.#waiting.get(tell.id)?.answer(tell);
+    if (tell.type === "ready" || passed) this.#askAgain();
   }
 
   /** The page is put aside or goes. */

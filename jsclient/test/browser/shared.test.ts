@@ -89,9 +89,10 @@ async function openAll(context: BrowserContext, way: keyof typeof ways, count: n
   return [first, ...(await Promise.all(Array.from({ length: count - 1 }, () => open(context, way))))];
 }
 
-/** Runs body, and tells how many connections the bridge saw at once meanwhile. */
+/** Runs body, and tells how many connections the bridge saw at once meanwhile, once those that loaded pages or passed the hub by are gone. */
 async function connections(body: () => Promise<unknown>): Promise<number> {
   await bridge.cut();
+  while ((await bridge.stats()).connections.open > 2) await new Promise((resolve) => setTimeout(resolve, 50));
   await bridge.reset();
   await body();
   return (await bridge.stats()).connections.peak;
