@@ -41,7 +41,7 @@ func TestRPCs(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	p := &page{cfg: config{started: time.Now()}}
-	p.add(measurement{rows: []int{1, 2}}, &found{claims: []claim{
+	p.add(&found{claims: []claim{
 		atMost(1, "cost", 0.7, " ×", 0.6, 0.5),
 		atLeast(1, "gain", 2, " ×", 1, 2),
 	}})

@@ -83,7 +83,7 @@ func run(ctx context.Context, cfg config, out string) error {
 			continue
 		}
 		cfg.log("%s", m.name)
-		page.add(m, m.bounded(ctx, cfg))
+		page.add(m.bounded(ctx, cfg))
 	}
 	if out == "" {
 		page.write(os.Stdout)

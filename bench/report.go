@@ -21,18 +21,23 @@ type page struct {
 	notes  []string
 }
 
-func (p *page) add(m measurement, f *found) {
+func (p *page) add(f *found) {
 	p.claims = append(p.claims, f.claims...)
 	p.tables = append(p.tables, f.tables...)
 	p.notes = append(p.notes, f.notes...)
-	for _, row := range m.rows {
-		if !slices.ContainsFunc(f.claims, func(c claim) bool { return c.row == row }) {
+}
+
+// complete adds a line for each row of which nothing is known.
+func (p *page) complete() {
+	for row := range rowTitles {
+		if !slices.ContainsFunc(p.claims, func(c claim) bool { return c.row == row }) {
 			p.claims = append(p.claims, claim{row: row, what: "all", value: none, must: none, goal: none})
 		}
 	}
 }
 
 func (p *page) write(w io.Writer) {
+	p.complete()
 	fmt.Fprintln(w, "# Benchmarks")
 	fmt.Fprintf(w, "\nWritten by `make bench` on %s in %.0f s: %s, %s/%s, %d CPUs (%s), load average at the start %s.\n",
 		p.cfg.started.UTC().Format(time.DateOnly), time.Since(p.cfg.started).Seconds(),
