@@ -30,10 +30,16 @@ type Stream struct {
 	corked   bool // bridge: HEADERS and a short message wait for END
 	answer   bool // HEADERS were queued or received
 	headers  []wire.Metadatum
-	sent     wire.Headers // bridge: what HEADERS carries
-	last     wire.End     // bridge: what END carries
+	reply    *reply // bridge
 	status   *wire.End
 	unfollow func() bool // client: stops following the caller's context
+}
+
+// reply is what HEADERS and END carry. It is apart from its stream because it is
+// kept until the client has acked it, which may be with its next RPC.
+type reply struct {
+	headers wire.Headers
+	end     wire.End
 }
 
 func newStream(s *Session, request *wire.Open) *Stream {
@@ -233,8 +239,8 @@ func (st *Stream) SendHeaders(md []wire.Metadatum) error {
 		return &Error{Reason: ReasonEnded, Message: "headers were sent already"}
 	}
 	st.answer = true
-	st.sent = wire.Headers{Metadata: md}
-	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &st.sent})
+	st.reply = &reply{headers: wire.Headers{Metadata: md}}
+	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &st.reply.headers})
 	s.wake()
 	return nil
 }
@@ -252,8 +258,11 @@ func (st *Stream) end(end wire.End) {
 	if st.done {
 		return
 	}
-	st.last = end
-	st.done, st.status = true, &st.last
+	if st.reply == nil {
+		st.reply = new(reply)
+	}
+	st.reply.end = end
+	st.done, st.status = true, &st.reply.end
 	st.dropReceived()
 	if st.s.err == nil {
 		st.uncork()
