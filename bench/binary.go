@@ -18,7 +18,7 @@ func measureBinary(ctx context.Context, cfg config) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "bridge")
 	if err := runIn(ctx, ".", nil, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./cmd/bridge"); err != nil {
 		return nil, err

@@ -108,7 +108,7 @@ func memory(ctx context.Context, cfg config, secure bool, open func(ctx context.
 		if err != nil {
 			return none, none, err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		files, err := certificate(dir)
 		if err != nil {
 			return none, none, err
