@@ -274,7 +274,7 @@ part_js() {
   step 'npm packages' 30 npm_packages jsclient
   step 'js check' 30 npm_run check
   step 'js package' 30 npm_run package
-  step 'js unit test' 60 npm_run test
+  FUZZ_MS=20000 step 'js unit test' 80 npm_run test
   step 'js simulation' 60 simulate '^TestSimJS' ./internal/session -sim.js="$PWD/jsclient/.test/test/sim/engine.js" -sim.js.every=6
   step 'js test in Node' 120 npm_run test:node
   step 'js test in Node 22' 120 test_in_node_22
