@@ -113,13 +113,13 @@ func runCheck(t *testing.T, r row, p pace, cfg client.CheckConfig, entrance, fro
 		t.Error(err)
 		return &client.CheckReport{}
 	}
-	s, err := newStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, client.Config{Lazy: true}, entrance, front)
+	s, err := newStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, entrance, front)
 	if err != nil {
 		t.Error(err)
 		return &client.CheckReport{}
 	}
 	cfg.Config = s.reach
-	report, err := client.Check(context.Background(), s.origin, cfg)
+	report, err := client.Check(context.Background(), s.url, cfg)
 	if err != nil {
 		t.Error(err)
 		return &client.CheckReport{}

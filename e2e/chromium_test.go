@@ -23,9 +23,12 @@ type visit struct {
 	What    string `json:"what"`
 	URL     string `json:"url"`
 	Proxy   string `json:"proxy"`
+	Limit   int64  `json:"limit"`
 	Carried string `json:"carried"`
 	Stays   bool   `json:"stays"`
-	Limit   int64  `json:"limit"` // milliseconds
+	Page    string `json:"page"`
+	Step    int64  `json:"step"`
+	Waves   int    `json:"waves"`
 }
 
 // visitLimit ends a visit that hangs.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,30 +31,36 @@ const (
 	inspected             // the same, and it looks into TLS
 )
 
-// street is a client, a middlebox, a bridge and a service, one behind the
-// other.
+// street is a middlebox, a bridge and a service, one behind the other, and
+// perhaps a client in front of them.
 type street struct {
+	url    string // of the bridge, for clients
+	proxy  string // that clients are to be told of; empty: none
+	ca     *middlebox.CA
 	box    *middlebox.Proxy
 	user   *client.Channel
-	origin string         // the bridge's URL
 	reach  client.Config  // the user's
 	closed []func() error // from the service to the client
 	served sync.WaitGroup
 }
 
-// newStreet builds one. The client finds the middlebox at entrance, and that
-// one the bridge at front.
-func newStreet(how path, cfg middlebox.Config, user client.Config, entrance, front transporttest.Network) (*street, error) {
+// newStreet builds one. Clients find the middlebox at entrance, and that one the
+// bridge at front.
+func newStreet(how path, cfg middlebox.Config, entrance, front transporttest.Network) (*street, error) {
 	s := &street{}
-	return s, s.build(how, cfg, user, entrance, front)
+	return s, s.build(how, cfg, entrance, front)
 }
 
-func (s *street) build(how path, cfg middlebox.Config, user client.Config, entrance, front transporttest.Network) error {
+func (s *street) build(how path, cfg middlebox.Config, entrance, front transporttest.Network) error {
 	service, backend := testsvc.New(), bufconn.Listen(256<<10)
 	service.Serve(backend)
 	s.later(func() error { service.Stop(); return nil })
 	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })
-	br, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}}, Check: true})
+	br, err := bridge.New(bridge.Config{
+		Backends:     []bridge.Backend{{Target: "passthrough:///backend", DialOptions: []grpc.DialOption{dial}}},
+		AllowOrigins: []string{elsewhere},
+		Check:        true,
+	})
 	if err != nil {
 		return err
 	}
@@ -65,30 +72,38 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 		return br.Shutdown(ctx)
 	})
 
-	origin := "http://localhost"
 	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return front.Dial(ctx) }
-	user.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return entrance.Dial(ctx) }
-	user.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test"})
-	if how == reverse {
-		cfg.Upstream, user.Proxy = origin, func(*http.Request) (*url.URL, error) { return nil, nil }
-	}
+	s.url, s.proxy = "http://"+hostOf(front), "http://"+hostOf(entrance)
 	serve := server.Serve
-	if how == tunnelled || how == inspected {
-		ca, err := middlebox.NewCA()
+	switch how {
+	case reverse:
+		cfg.Upstream = s.url
+		s.url, s.proxy = s.proxy, ""
+	case tunnelled, inspected:
+		s.url = "https://" + hostOf(front)
+		if s.ca, err = middlebox.NewCA(); err != nil {
+			return err
+		}
+		host, _, _ := strings.Cut(hostOf(front), ":")
+		cert, err := s.ca.For(host)
 		if err != nil {
 			return err
 		}
-		cert, err := ca.For("localhost")
-		if err != nil {
-			return err
-		}
-		origin = "https://localhost"
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: []string{"http/1.1"}}
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
-		user.TLS = &tls.Config{RootCAs: ca.Pool()}
 		if how == inspected {
-			cfg.CA, cfg.TLS = ca, user.TLS
+			cfg.CA, cfg.TLS = s.ca, &tls.Config{RootCAs: s.ca.Pool()} // the bridge's is of the same CA
 		}
+	}
+	s.reach = client.Config{
+		Dial:  func(ctx context.Context, _, _ string) (net.Conn, error) { return entrance.Dial(ctx) },
+		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
+	}
+	if s.proxy != "" {
+		s.reach.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: hostOf(entrance)})
+	}
+	if s.ca != nil {
+		s.reach.TLS = &tls.Config{RootCAs: s.ca.Pool()}
 	}
 	s.served.Go(func() { _ = serve(front.Listener) })
 	if s.box, err = middlebox.New(cfg); err != nil {
@@ -96,8 +111,24 @@ func (s *street) build(how path, cfg middlebox.Config, user client.Config, entra
 	}
 	s.served.Go(func() { _ = s.box.Serve(entrance.Listener) })
 	s.later(func() error { s.box.Close(); return nil })
-	s.origin, s.reach = origin, user
-	if s.user, err = client.New(origin, user); err != nil {
+	return nil
+}
+
+// elsewhere is the origin of pages that are not the bridge's own.
+const elsewhere = "http://localhost:8000"
+
+// hostOf is the name of a network's listener: an address, or for pipes one that
+// nobody looks up.
+func hostOf(n transporttest.Network) string {
+	if _, ok := n.Listener.Addr().(*net.TCPAddr); ok {
+		return n.Listener.Addr().String()
+	}
+	return "localhost"
+}
+
+// open makes the client. user is reach, with what else it is to have.
+func (s *street) open(user client.Config) (err error) {
+	if s.user, err = client.New(s.url, user); err != nil {
 		return err
 	}
 	// A session that the network ruined cannot be closed in order.

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/bridge"
-	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
@@ -41,12 +40,14 @@ type rpc struct {
 	scenario
 }
 
+func (p pace) millis() int64 { return time.Duration(p).Milliseconds() }
+
 // waves are the RPCs of a cell: one of each kind, all at once, with messages
 // both ways, small and not so small; then two that say nothing for a while,
 // because networks do their worst to what is quiet.
 func (p pace) waves() [][]rpc {
 	step := time.Duration(p)
-	delay := uint32(step.Milliseconds())
+	delay := uint32(p.millis())
 	return [][]rpc{{
 		{"unary", scenario{size: 2000, requests: 1, script: &echopb.Script{Headers: pairs, Trailers: pairs}}},
 		{"server-stream", scenario{size: 5000, requests: 1, script: &echopb.Script{Replies: 10, DelayMs: delay, Headers: pairs, HeadersFirst: true}}},
@@ -108,11 +109,15 @@ func (c cell) run(entrance, front transporttest.Network, report func(format stri
 		report("%v", err)
 		return
 	}
-	user := client.Config{Transports: choices[c.choice]}
-	if c.pace == onSockets {
-		user.Hold = time.Second // real time is dear
+	s, err := newStreet(c.way, middlebox.Config{Profile: c.pace.fit(f), Seed: 1}, entrance, front)
+	if err == nil {
+		user := s.reach
+		user.Transports = choices[c.choice]
+		if c.pace == onSockets {
+			user.Hold = time.Second // real time is dear
+		}
+		err = s.open(user)
 	}
-	s, err := newStreet(c.way, middlebox.Config{Profile: c.pace.fit(f), Seed: 1}, user, entrance, front)
 	if err != nil {
 		report("%v", err)
 		return

@@ -6,25 +6,32 @@ import { createInterface } from "node:readline";
 import type { BrowserContext } from "playwright-core";
 import { launchChromium } from "../browser/chromium.js";
 import { visitDemo } from "./demo.js";
+import { visitMatrix } from "./matrix.js";
 
 /** What one visit is to do. */
 export interface Visit {
   id: number;
   /** What to do there. */
-  what: "demo";
-  /** The page's address. */
+  what: "demo" | "matrix";
+  /** The page's address; matrix: the bridge's. */
   url: string;
   /** The forward proxy, e.g. http://127.0.0.1:3128; empty: none. */
   proxy: string;
-  /** The transport that is to carry RPCs. */
-  carried: string;
-  /** Stay with a quiet stream until a poll was held to its end. */
-  stays: boolean;
   /** How long it may take, in milliseconds. */
   limit: number;
+  /** The transport that is to carry RPCs; empty: either. */
+  carried: string;
+  /** demo: stay with a quiet stream until a poll was held to its end. */
+  stays: boolean;
+  /** matrix: the page's address. */
+  page: string;
+  /** matrix: time between two messages, in milliseconds. */
+  step: number;
+  /** matrix: how many of the waves of RPCs. */
+  waves: number;
 }
 
-const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { demo: visitDemo };
+const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { demo: visitDemo, matrix: visitMatrix };
 
 // Certificates here are those of proxies that look into TLS.
 const browser = await launchChromium({ args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
