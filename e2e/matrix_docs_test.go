@@ -37,6 +37,22 @@ func TestNetworks(t *testing.T) {
 	holdTable(t, "matrix", table.String())
 }
 
+// TestNetworks_browser holds docs/NETWORKS.md to the rows that
+// TestMatrix_browser plays.
+func TestNetworks_browser(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("| network | what it does | profile | page | outcome |\n|---|---|---|---|---|\n")
+	for _, r := range browserRows {
+		profile := "none"
+		if r.profile != "" {
+			profile = "`" + r.profile + "`"
+		}
+		page := map[bool]string{false: "the bridge's own", true: "of another origin"}[r.cross]
+		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s |\n", r.name, r.does, profile, page, r.outcome(automatic))
+	}
+	holdTable(t, "browser", table.String())
+}
+
 // TestNetworks_proxies holds docs/NETWORKS.md to the rows that TestProxies
 // plays.
 func TestNetworks_proxies(t *testing.T) {
