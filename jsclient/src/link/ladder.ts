@@ -193,7 +193,7 @@ export class Ladder {
     }
     this.#dialIn(this.#delay(socket));
     if (preferred) s.trouble(why);
-    else s.note(socket.proven || !s.lastError ? why : undefined); // of one that never worked nobody learns why
+    else s.note(socket.proven ? why : s.lastError ?? why); // of one that never worked nobody learns why
     s.wake();
   }
 
