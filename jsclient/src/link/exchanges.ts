@@ -283,7 +283,7 @@ export class Exchanges {
     try {
       answer = parseBatch(bytes);
     } catch (cause) {
-      this.#failed(f, new Weather("foreign", "the answer is not the bridge's", { status: 200, cut: true, cause }));
+      this.#failed(f, new Weather("foreign", `the answer is not the bridge's: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true, cause }));
       return;
     }
     if (refusals.has(answer.close?.code ?? 0)) this.#refused(f, answer);
