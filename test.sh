@@ -289,6 +289,7 @@ part_browser() {
   step 'npm packages of examples/react' 30 npm_packages examples/react
   step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 300 npm_run test:browser
+  step 'browser matrix' 100 browser_matrix
   command -v firefox >/dev/null || need firefox-esr firefox-esr ||
     { leave_out 'browser test in Firefox' 'no firefox-esr, and not root on Debian to install it'; return; }
   step 'browser test in Firefox' 60 npm_run test:firefox
@@ -304,7 +305,7 @@ part_proxies() {
     need "${proxy%:*}" "${proxy#*:}" || missing+=" ${proxy#*:}"
   done
   [ -z "$missing" ] || { leave_out proxies "not installed, and not root on Debian to do it:$missing"; return; }
-  step 'npm packages' 30 npm_packages
+  step 'npm packages' 30 npm_packages jsclient
   step 'real proxies' 120 real_proxies
 }
 
