@@ -323,6 +323,11 @@ test_in_node_22() {
   cd jsclient && PATH=$folder/node_modules/.bin:$PATH && node --version && node --test .test/test/node/*.test.js
 }
 
+browser_matrix() {
+  (npm_run compile)
+  gotest -parallel=6 -timeout=15m -run='^TestMatrix_browser$' -args -browser ./e2e
+}
+
 # npm_run SCRIPT stops a script that hangs.
 npm_run() { cd jsclient && timeout 900 npm run --silent "$1"; }
 
