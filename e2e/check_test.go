@@ -113,7 +113,7 @@ func runCheck(t *testing.T, r row, p pace, cfg client.CheckConfig, entrance, fro
 		t.Error(err)
 		return &client.CheckReport{}
 	}
-	s, err := newStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, entrance, front)
+	s, err := emptyStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, entrance, front)
 	if err != nil {
 		t.Error(err)
 		return &client.CheckReport{}

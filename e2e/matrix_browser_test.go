@@ -124,7 +124,7 @@ func (r browserRow) visit(t *testing.T, browser *chromium) (got played, err erro
 	if err != nil {
 		return got, err
 	}
-	s, err := newStreet(r.way, middlebox.Config{Profile: f, Seed: 1}, transporttest.TCP(t), transporttest.TCP(t))
+	s, err := emptyStreet(r.way, middlebox.Config{Profile: f, Seed: 1}, transporttest.TCP(t), transporttest.TCP(t))
 	if err != nil {
 		return got, err
 	}

@@ -44,9 +44,19 @@ type street struct {
 	served sync.WaitGroup
 }
 
-// newStreet builds one. Clients find the middlebox at entrance, and that one the
-// bridge at front.
-func newStreet(how path, cfg middlebox.Config, entrance, front transporttest.Network) (*street, error) {
+// newStreet builds one with a client. Clients find the middlebox at entrance, and
+// that one the bridge at front.
+func newStreet(how path, cfg middlebox.Config, user client.Config, entrance, front transporttest.Network) (*street, error) {
+	s, err := emptyStreet(how, cfg, entrance, front)
+	if err == nil {
+		user.Dial, user.Proxy, user.TLS = s.reach.Dial, s.reach.Proxy, s.reach.TLS
+		err = s.open(user)
+	}
+	return s, err
+}
+
+// emptyStreet is newStreet without a client.
+func emptyStreet(how path, cfg middlebox.Config, entrance, front transporttest.Network) (*street, error) {
 	s := &street{}
 	return s, s.build(how, cfg, entrance, front)
 }
@@ -126,7 +136,7 @@ func hostOf(n transporttest.Network) string {
 	return "localhost"
 }
 
-// open makes the client. user is reach, with what else it is to have.
+// open makes the client.
 func (s *street) open(user client.Config) (err error) {
 	if s.user, err = client.New(s.url, user); err != nil {
 		return err

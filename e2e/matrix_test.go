@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
@@ -109,15 +110,11 @@ func (c cell) run(entrance, front transporttest.Network, report func(format stri
 		report("%v", err)
 		return
 	}
-	s, err := newStreet(c.way, middlebox.Config{Profile: c.pace.fit(f), Seed: 1}, entrance, front)
-	if err == nil {
-		user := s.reach
-		user.Transports = choices[c.choice]
-		if c.pace == onSockets {
-			user.Hold = time.Second // real time is dear
-		}
-		err = s.open(user)
+	user := client.Config{Transports: choices[c.choice]}
+	if c.pace == onSockets {
+		user.Hold = time.Second // real time is dear
 	}
+	s, err := newStreet(c.way, middlebox.Config{Profile: c.pace.fit(f), Seed: 1}, user, entrance, front)
 	if err != nil {
 		report("%v", err)
 		return
