@@ -44,7 +44,7 @@ var reasons = map[int]string{
 	10: "Two goroutines with stacks of 2 to 4 KiB each, WebSocket buffers, and the session itself. A writer that is started on demand would save one stack.",
 	11: "A parked poll still has its net/http goroutine with the connection's two 4 KiB buffers, and the backend's stream has a goroutine here and one in gRPC. Hijacking the connection while it is parked, and giving it back to the server after the answer, would save about 25 KiB (net/http's hanging POST against a parked net.Conn); it is not built yet.",
 	12: "The session's struct, its timer, its queues' backing arrays and the registry's maps; measured with what the process keeps of the burst that opened the sessions.",
-	13: "Of a unary RPC's allocations about 60 are below `ClientConn.Invoke` and 15 in gRPC's reader; the engine has 14, held by `TestAllocations`, and the rest is metadata in gRPC's form, contexts and the ready timer.",
+	13: "Of a unary RPC's allocations about 60 are below `ClientConn.Invoke` and 15 in gRPC's reader; the engine has 15, held by `TestAllocations`, and the rest is metadata in gRPC's form, contexts and the ready timer.",
 	15: "While 10,000 clients dial at once both cores belong to handshakes: other sessions wait for the scheduler, not for the bridge. No lock is held over it.",
 	16: "Over WebSocket what is not acked stays below twice rate × RTT; over long polling a batch of up to 512 KiB is one HTTP body, which at 10 Mbit/s takes 0.4 s that nothing can overtake.",
 }
