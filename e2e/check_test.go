@@ -152,7 +152,7 @@ func TestCheck_sockets(t *testing.T) {
 	} {
 		all.Go(func() {
 			report := runCheck(t, row{profile: profile}, inBubble, client.CheckConfig{Holds: holds}, transporttest.TCP(t), transporttest.TCP(t))
-			for _, one := range strings.Fields(want) {
+			for one := range strings.FieldsSeq(want) {
 				if !slices.Contains(report.Profiles, one) {
 					t.Errorf("%s: %v, want %s\n%s", profile, report.Profiles, one, report.Text())
 				}

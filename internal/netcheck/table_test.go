@@ -3,6 +3,7 @@ package netcheck_test
 import (
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -59,9 +60,7 @@ func TestVerdicts(t *testing.T) {
 	polls := map[string]string{"reach": "ok", "longpoll": "ok", "ws": "none", "websocket": "stripped", "hold": "ok"}
 	with := func(base map[string]string, more ...string) map[string]string {
 		out := map[string]string{}
-		for k, v := range base {
-			out[k] = v
-		}
+		maps.Copy(out, base)
 		for i := 0; i < len(more); i += 2 {
 			out[more[i]] = more[i+1]
 		}
