@@ -280,6 +280,10 @@ export class Channel extends EventTarget {
         this.#final ??= new SessionError("closed", "the page was left");
         heard("left", (ladder) => ladder.leave());
       },
+      forbidden: (url) => {
+        const why = this.#carrier.forbid(url);
+        if (why) this.#current?.note(why);
+      },
       woken: (network) => heard("woken", (ladder) => ladder.hurry(network)),
     });
   }

@@ -9,6 +9,14 @@ export interface Life {
   left(): void;
   /** It is back; network: or the network is. */
   woken(network: boolean): void;
+  /** Its Content-Security-Policy forbids to connect to a URL. */
+  forbidden(url: string): void;
+}
+
+/** What is used of the events. */
+interface Heard extends Event {
+  readonly persisted: boolean;
+  readonly blockedURI: string;
 }
 
 /** What is known of the page beside its events. */
@@ -26,17 +34,18 @@ export function watchLife(
   window: EventTarget = globalThis,
   page: Page | undefined = (globalThis as { document?: Page }).document,
 ): () => void {
-  const hears = (target: EventTarget | undefined, type: string, heard: (persisted: boolean) => void): (() => void) => {
-    const listener = (event: Event): void => heard((event as Event & { persisted?: boolean }).persisted === true);
+  const hears = (target: EventTarget | undefined, type: string, heard: (event: Heard) => void): (() => void) => {
+    const listener = (event: Event): void => heard(event as Heard);
     target?.addEventListener?.(type, listener);
     return () => target?.removeEventListener?.(type, listener);
   };
   const back = (): void => life.woken(false);
   const stops = [
-    hears(window, "pagehide", (persisted) => (persisted ? life.paused() : life.left())),
-    hears(window, "pageshow", (persisted) => persisted && back()),
+    hears(window, "pagehide", ({ persisted }) => (persisted ? life.paused() : life.left())),
+    hears(window, "pageshow", ({ persisted }) => persisted && back()),
     hears(window, "online", () => life.woken(true)),
     hears(page, "freeze", () => life.paused()),
+    hears(page ?? window, "securitypolicyviolation", ({ blockedURI }) => life.forbidden(blockedURI)),
     hears(page, "resume", back),
     hears(page, "visibilitychange", () => page?.visibilityState === "visible" && back()),
   ];

@@ -107,6 +107,10 @@ export class HttpCarrier implements Carrier {
   readonly #fetch: typeof fetch;
   readonly #WebSocket: WebSocketConstructor | undefined;
   readonly #credentials: RequestCredentials;
+  /** Any answer could be read. */
+  #answered = false;
+  /** Why the page may not reach the bridge. */
+  #forbidden: Weather | undefined;
 
   constructor(config: CarrierConfig) {
     const url = new URL(config.url, globalThis.location?.href);
@@ -129,13 +133,42 @@ export class HttpCarrier implements Carrier {
     try {
       const response = await this.#post(sid, batch, text, { signal });
       status = response.status;
+      this.#answered = true;
       if (status !== 200) throw await refusal(response);
       return text ? fromBase64(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
       if (cause instanceof Weather || cause instanceof OriginError) throw cause;
       if (status !== undefined) throw new Weather("network", "the answer was cut", { status, cut: true, cause });
-      throw new Weather("network", cause instanceof Error ? cause.message : String(cause), { cause });
+      throw await this.#explain(cause, signal);
     }
+  }
+
+  /** Notes that the page's policy forbids to connect to a URL; gives what that means if it is the bridge's. */
+  forbid(url: string): Weather | undefined {
+    const socket = url.startsWith("ws");
+    const bridge = socket ? `ws${this.#origin.slice(4)}` : this.#origin;
+    if (!url.startsWith(bridge)) return undefined;
+    const why = new Weather("csp", `the page's Content-Security-Policy forbids it: add ${bridge} to connect-src`);
+    if (socket) return why;
+    return (this.#forbidden = why);
+  }
+
+  /** What can be told of a fetch that failed without an answer: browsers do not say why. */
+  async #explain(cause: unknown, signal: AbortSignal): Promise<Weather> {
+    const page = globalThis.location as { origin: string; protocol: string } | undefined;
+    if (this.#forbidden) return this.#forbidden;
+    if (page?.protocol === "https:" && !this.base.startsWith("https") && !/\/\/(localhost|127\.|\[::1)/.test(this.base)) {
+      return new Weather("mixed_content", `a page by https may not call ${this.#origin}: give the bridge https, by --tls-cert or a proxy`);
+    }
+    if (page && page.origin !== this.#origin && !this.#answered && !signal.aborted && (await this.#reachable(signal))) {
+      return new Weather("cors", `${this.#origin} answers, but without CORS headers for this page: a bridge sends them with --allow-origin ${page.origin}`);
+    }
+    return new Weather("network", cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+
+  /** Tells whether the server answers at all, though the page may not see what. */
+  #reachable(signal: AbortSignal): Promise<boolean> {
+    return this.#fetch(this.base, { mode: "no-cors", cache: "no-store", credentials: "omit", signal }).then(() => true, () => false);
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {

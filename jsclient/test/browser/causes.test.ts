@@ -1,0 +1,97 @@
+// Why a bridge cannot be reached, as far as Chromium lets a page know.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { after, before, test } from "node:test";
+import type { Browser, Page } from "playwright-core";
+import { startTestBridge, type TestBridge } from "../testbridge.js";
+import { launchChromium } from "./chromium.js";
+
+let bridge: TestBridge;
+let browser: Browser;
+before(async () => {
+  // The other pages stand for sites on the same machine: else Chromium asks the user first.
+  const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"];
+  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ args })]);
+});
+after(async () => {
+  await browser?.close();
+  await bridge?.stop();
+});
+
+/** A page of another site, whose scripts are the bridge's static ones, copied there. */
+async function pageOf(origin: string, headers: Record<string, string> = {}): Promise<Page> {
+  const page = await browser.newPage();
+  await page.route(`${origin}/**`, async (route) => {
+    const { pathname } = new URL(route.request().url());
+    if (pathname === "/") return route.fulfill({ body: "<!doctype html>", contentType: "text/html", headers });
+    await route.fulfill({ response: await route.fetch({ url: bridge.url + pathname }) });
+  });
+  await page.goto(origin);
+  return page;
+}
+
+/** Waits until a channel's last error has a reason, and gives its message. */
+function lastError(page: Page, url: string, reason: string): Promise<string> {
+  return page.evaluate(
+    async ({ url, reason }) => {
+      const { Channel } = await import("/static/src/index.js" as string);
+      const channel = new Channel(url);
+      while (channel.lastError?.reason !== reason) await new Promise((resolve) => channel.addEventListener("statechange", resolve, { once: true }));
+      channel.close();
+      return channel.lastError.message as string;
+    },
+    { url, reason },
+  );
+}
+
+test("an origin that the bridge does not allow: the flag that does is named, and the channel is closed", { timeout: 15_000 }, async () => {
+  const page = await pageOf("http://other.test");
+  assert.match(await lastError(page, bridge.url, "origin"), /--allow-origin http:\/\/other\.test/);
+});
+
+test("a server without CORS headers", { timeout: 15_000 }, async () => {
+  const page = await pageOf("http://other.test");
+  const server = createServer((_, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  assert.match(await lastError(page, `http://127.0.0.1:${port}`, "cors"), /--allow-origin http:\/\/other\.test$/);
+  server.closeAllConnections();
+  server.close();
+});
+
+test("a Content-Security-Policy that lacks the bridge", { timeout: 15_000 }, async () => {
+  const page = await pageOf("http://other.test", { "Content-Security-Policy": "default-src 'self'" });
+  assert.match(await lastError(page, bridge.url, "csp"), new RegExp(`add ${bridge.url} to connect-src`));
+});
+
+test("a page by https and a bridge by http", { timeout: 15_000 }, async () => {
+  const page = await pageOf("https://other.test");
+  assert.match(await lastError(page, "http://bridge.test", "mixed_content"), /http:\/\/bridge\.test: give the bridge https/);
+});
+
+test("no network: nothing more is claimed", { timeout: 15_000 }, async () => {
+  const page = await pageOf("http://other.test");
+  assert.equal(await lastError(page, "http://127.0.0.1:9", "network"), "Failed to fetch");
+});
+
+for (const kind of ["Worker", "SharedWorker"]) {
+  test(`the client runs in a ${kind}`, { timeout: 15_000 }, async () => {
+    const page = await browser.newPage();
+    await page.goto(bridge.url);
+    const said = await page.evaluate(
+      (kind) =>
+        new Promise((resolve, reject) => {
+          const url = "/static/test/browser/worker.js";
+          const worker = kind === "Worker" ? new Worker(url, { type: "module" }) : new SharedWorker(url, { type: "module" });
+          worker.onerror = () => reject(new Error("the worker failed"));
+          const port = worker instanceof Worker ? worker : worker.port;
+          port.onmessage = (e: MessageEvent) => resolve(e.data);
+        }),
+      kind,
+    );
+    assert.deepEqual(said, { longpoll: [8, 1, 24, 1], ws: [8, 1, 24, 1] });
+  });
+}
