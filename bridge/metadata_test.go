@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -54,6 +55,36 @@ func TestRequestMetadata_dropped(t *testing.T) {
 				t.Errorf("%s: got %v", written, got)
 			}
 		}
+	}
+}
+
+// TestProxy_forgedMetadata: whatever keys a client puts into an Open, the backend
+// sees its own channel's and those that a client may set.
+func TestProxy_forgedMetadata(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{})
+	forged := list("grpc-timeout", "1n", "grpc-encoding", "gzip", "grpc-status", "5", "grpc-previous-rpc-attempts", "3", "content-length", "1",
+		"Content-Type", "text/html", "connection", "close", "te", "gzip", "host", "evil.example", ":authority", "evil.example", ":path", "/x",
+		"cookie", "a=b", "origin", "https://evil.example", "transfer-encoding", "chunked", "authorization", "Bearer x", "traceparent", "00-1-2-01", "user-agent", "app/1")
+	st := newStream(t, &echopb.Request{Script: &echopb.Script{Reflect: true}})
+	close(st.up)
+	end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true, SingleResponse: true, Metadata: forged})
+	if end.Status != 0 || len(st.messages) != 1 {
+		t.Fatalf("ended with %+v after %d messages", end, len(st.messages))
+	}
+	seen := map[string]string{}
+	for _, p := range st.messages[0].GetMetadata() {
+		seen[p.GetKey()] += string(p.GetValue())
+	}
+	if agent := seen["user-agent"]; !strings.HasPrefix(agent, "pollbridge/") {
+		t.Errorf("user agent %q", agent)
+	}
+	delete(seen, "user-agent")
+	delete(seen, "grpc-accept-encoding") // what the bridge can decompress
+	want := map[string]string{
+		":authority": "in-process", "content-type": "application/grpc", "authorization": "Bearer x", "traceparent": "00-1-2-01", "x-user-agent": "app/1",
+	}
+	if !reflect.DeepEqual(seen, want) || st.messages[0].GetTimeoutMs() != 0 {
+		t.Errorf("the backend saw %q and a deadline of %d ms, want %q and none", seen, st.messages[0].GetTimeoutMs(), want)
 	}
 }
 

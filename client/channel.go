@@ -179,7 +179,7 @@ func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method s
 		open: wire.Open{
 			Method:         method,
 			Metadata:       md,
-			Compression:    options.compression(),
+			Compression:    options.compressor,
 			Early:          options.idempotent || declared,
 			ContentSubtype: options.contentSubtype,
 			WaitForReady:   options.waitForReady,

@@ -141,14 +141,6 @@ func (o *callOptions) chooseCodec() error {
 	return status.Errorf(codes.Internal, "no codec registered for content-subtype %s", name)
 }
 
-// compression is what the Open frame asks the bridge for.
-func (o *callOptions) compression() string {
-	if o.compressor == encoding.Identity {
-		return ""
-	}
-	return o.compressor
-}
-
 func (o *callOptions) finish(err error) {
 	for _, f := range o.onFinish {
 		f(err)

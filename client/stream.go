@@ -282,6 +282,8 @@ func (s *clientStream) over(a *attempt, err error) error {
 			return lostError(end.Reason, end.Message)
 		case end.Status == uint32(codes.Unavailable) && s.channel.isClosed():
 			return errClosing()
+		case s.ctx.Err() != nil && !a.Sent() && movable(end.Reason, s.open.WaitForReady):
+			return contextError(s.ctx) // it was still to be sent, on another session
 		case movable(end.Reason, s.open.WaitForReady):
 			if moved, err := s.move(a); moved || err != nil {
 				return err

@@ -48,8 +48,11 @@ func TestStatuses_asDirectly(t *testing.T) {
 				for way, script := range ways {
 					script = proto.CloneOf(script)
 					script.Status, script.Message = uint32(code), message
-					for _, kind := range []string{"unary", "bidi"} {
-						run, name := kinds[kind], fmt.Sprintf("%s, %v, %s, message: %s", kind, code, way, length)
+					for kind, run := range kinds {
+						if strings.HasSuffix(kind, "-stream") && length != "UTF-8" {
+							continue // as the other kinds
+						}
+						name := fmt.Sprintf("%s, %v, %s, message: %s", kind, code, way, length)
 						compare(t, name, w, func(cc grpc.ClientConnInterface) string {
 							return play(t, run, cc, scenario{requests: 1, size: 10, script: script})
 						})
@@ -108,19 +111,43 @@ func overhead(m proto.Message) int {
 
 // stages are what a caller does with a stream, in order, "end" standing for
 // the end of its context.
-var stages = []string{
-	"end send recv header trailer",
-	"header end recv send trailer",
-	"send end recv send header trailer",
-	"send header end recv recv trailer",
-	"send recv end recv send header trailer",
-	"send recv end send send close recv",
-	"send recv send end recv recv trailer",
-	"send close end recv recv header trailer",
-	"send recv close end recv send trailer",
-	"close end recv header trailer",
-	"send close recv end recv trailer",
-	"send end close header recv",
+var stages = map[string][]string{
+	"bidi": {
+		"end send recv header trailer",
+		"header end recv send trailer",
+		"send end recv send header trailer",
+		"send header end recv recv trailer",
+		"send recv end recv send header trailer",
+		"send recv end send send close recv",
+		"send recv send end recv recv trailer",
+		"send close end recv recv header trailer",
+		"send recv close end recv send trailer",
+		"close end recv header trailer",
+		"send close recv end recv trailer",
+		"send end close header recv",
+	},
+	"server-stream": {
+		"end send close recv recv header trailer",
+		"send end close recv recv header trailer",
+		"send close end recv recv header trailer",
+		"send close header end recv recv trailer",
+		"send close recv end recv recv trailer",
+	},
+	"client-stream": {
+		"end send close recv trailer",
+		"send end send close recv trailer",
+		"send header end close recv trailer",
+		"send close end recv header trailer",
+	},
+}
+
+var streamKinds = map[string]struct {
+	desc   grpc.StreamDesc
+	method string
+}{
+	"bidi":          {grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, echopb.Echo_Bidi_FullMethodName},
+	"server-stream": {grpc.StreamDesc{ServerStreams: true}, echopb.Echo_ServerStream_FullMethodName},
+	"client-stream": {grpc.StreamDesc{ClientStreams: true}, echopb.Echo_ClientStream_FullMethodName},
 }
 
 // TestCancel_asDirectly ends a stream's context at each stage, by cancelling it
@@ -137,20 +164,22 @@ func TestCancel_asDirectly(t *testing.T) {
 		},
 	}
 	scripts := map[string]*echopb.Script{
-		"headers first": {Hang: true, Headers: pairs, Trailers: pairs, HeadersFirst: true},
-		"headers late":  {Hang: true, Headers: pairs, Trailers: pairs},
-		"at its end":    {Headers: pairs, Trailers: pairs},
+		"headers first": {Replies: 1, Hang: true, Headers: pairs, Trailers: pairs, HeadersFirst: true},
+		"headers late":  {Replies: 1, Hang: true, Headers: pairs, Trailers: pairs},
+		"at its end":    {Replies: 1, Headers: pairs, Trailers: pairs},
 	}
 	onEach(t, func(t *testing.T, w *world) {
 		for way, script := range scripts {
 			for how, context := range ends {
-				for _, steps := range stages {
-					compare(t, way+", "+how+": "+steps, w, func(cc grpc.ClientConnInterface) string {
-						ctx, end := context(t.Context())
-						defer end()
-						return follow(ctx, cc, script, steps, end)
-					})
-					synctest.Wait()
+				for kind, list := range stages {
+					for _, steps := range list {
+						compare(t, kind+", "+way+", "+how+": "+steps, w, func(cc grpc.ClientConnInterface) string {
+							ctx, end := context(t.Context())
+							defer end()
+							return follow(ctx, cc, kind, script, steps, end)
+						})
+						synctest.Wait()
+					}
 				}
 			}
 		}
@@ -161,11 +190,13 @@ func TestCancel_asDirectly(t *testing.T) {
 }
 
 // follow does with a stream what steps say, and writes down what it sees.
-func follow(ctx context.Context, cc grpc.ClientConnInterface, script *echopb.Script, steps string, end func()) string {
-	stream, err := echopb.NewEchoClient(cc).Bidi(ctx)
+func follow(ctx context.Context, cc grpc.ClientConnInterface, kind string, script *echopb.Script, steps string, end func()) string {
+	k := streamKinds[kind]
+	raw, err := cc.NewStream(ctx, &k.desc, k.method)
 	if err != nil {
 		return "open: " + shown(err)
 	}
+	stream := &grpc.GenericClientStream[echopb.Request, echopb.Reply]{ClientStream: raw}
 	var seen strings.Builder
 	for n, step := range strings.Fields(steps) {
 		var what string

@@ -115,6 +115,27 @@ var pairs = []*echopb.Pair{
 	{Key: "raw-bin", Value: nil},
 }
 
+// allBytes are all values of a byte, allText those that gRPC allows in metadata
+// which is not binary.
+var allBytes, allText = func() (b, text string) {
+	for i := range 256 {
+		b += string([]byte{byte(i)})
+	}
+	return b, b[0x20:0x7f]
+}()
+
+// everyByte has binary values of each length that base64 pads otherwise, and
+// empty ones.
+var everyByte = []*echopb.Pair{
+	{Key: "x-bin", Value: []byte(allBytes)},
+	{Key: "x-bin", Value: []byte(allBytes[:255])},
+	{Key: "x-bin", Value: []byte(allBytes[:254])},
+	{Key: "x-bin", Value: nil},
+	{Key: "text", Value: []byte(allText)},
+	{Key: "text", Value: nil},
+	{Key: "text", Value: []byte("last")},
+}
+
 var scenarios = map[string]scenario{
 	"plain":         {size: 100, requests: 3, script: &echopb.Script{Replies: 3}},
 	"empty":         {size: 0, requests: 3, script: &echopb.Script{Replies: 3}},
@@ -123,6 +144,7 @@ var scenarios = map[string]scenario{
 	"fragments":     {size: 50_000, requests: 20, script: &echopb.Script{Replies: 20}},
 	"large":         {size: 700_000, requests: 2, script: &echopb.Script{Replies: 2}},
 	"metadata":      {requests: 1, script: &echopb.Script{Replies: 2, Headers: pairs, Trailers: pairs}},
+	"all bytes":     {requests: 1, script: &echopb.Script{Replies: 1, Headers: everyByte, Trailers: everyByte, Reflect: true}, metadata: metadata.Pairs("k-bin", allBytes, "k-bin", "", "empty", "", "text", allText, "text", " a,b ")},
 	"headers first": {requests: 1, script: &echopb.Script{Replies: 1, Headers: pairs, HeadersFirst: true, DelayMs: 500}},
 	"reflection": {
 		requests: 1, script: &echopb.Script{Replies: 1, Reflect: true},

@@ -138,16 +138,21 @@ func TestConfigFile(t *testing.T) {
 	}
 }
 
-// TestUnusable holds that files which only the bridge reads are wrong
-// configuration too.
+// TestUnusable holds that what only the bridge can judge, files and service
+// configs, is wrong configuration too.
 func TestUnusable(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(name, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code := runOnce(t, "", "serve", "--backend", nowhere, "--backend-tls", "--backend-ca", name)
-	if code != exitUsage || stdout != "" || !strings.Contains(stderr, name) {
-		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	for want, args := range map[string][]string{
+		name:    {"--backend-tls", "--backend-ca", name},
+		"retry": {"--backend-service-config", `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":1}}]}`},
+	} {
+		stdout, stderr, code := runOnce(t, "", append([]string{"serve", "--backend", nowhere}, args...)...)
+		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%v: exit code %d, standard output %q, standard error %q", args, code, stdout, stderr)
+		}
 	}
 }
 

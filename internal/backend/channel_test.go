@@ -309,28 +309,6 @@ func TestPool_health(t *testing.T) {
 	})
 }
 
-// TestPool_retry: gRPC's own retries work, as the headers of a failed attempt
-// have not been forwarded.
-func TestPool_retry(t *testing.T) {
-	failures := 2
-	fail := grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if failures--; failures >= 0 {
-			return status.Error(codes.Aborted, "try again")
-		}
-		return handler(srv, ss)
-	})
-	p, _ := inProcess(t, backend.Config{ServiceConfig: `{"methodConfig":[{"name":[{}],"retryPolicy":
-		{"maxAttempts":4,"initialBackoff":"0.001s","maxBackoff":"0.001s","backoffMultiplier":1,"retryableStatusCodes":["ABORTED"]}}]}`}, fail)
-	c := start(t, p, echopb.Echo_Bidi_FullMethodName, nil, backend.CallOptions{})
-	send(t, c, testsvc.Request(1, 10))
-	if md, err := c.Header(); err != nil || md == nil {
-		t.Fatalf("got %v, %v", md, err)
-	}
-	if err := testsvc.Check(recv(t, c), 1, 10); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestServiceConfig(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                   `{"loadBalancingConfig":[{"round_robin":{}}]}`,

@@ -232,7 +232,9 @@ func (s *Session) takeOpen(f *wire.Frame) (bool, *Error) {
 	s.highest = f.Stream
 	st := newStream(s, f.Open)
 	st.id = f.Stream
-	st.corked = f.Open.SingleResponse
+	// Only of a unary RPC nobody waits for the headers: a caller that streams
+	// may go by them.
+	st.corked = f.Open.SingleRequest && f.Open.SingleResponse
 	st.send.held = st.corked
 	br.contextFor(st)
 	if s.streams == nil {
