@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -240,7 +241,7 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	}
 	t.ended(err)
 	r.Messages = nil
-	return r, err
+	return r, status.Convert(err).Err()
 }
 
 // miscounted tells whether gRPC refused the reply for its number of messages
@@ -304,6 +305,9 @@ func sameType(got, subtype string) bool {
 func (c *Call) Recv() (Message, error) {
 	if err := c.stream.RecvMsg(&c.in); err != nil {
 		c.turn.ended(err)
+		if err != io.EOF { //nolint:errorlint // gRPC wraps it too, after retries in vain, and then it is no OK
+			err = status.Convert(err).Err()
+		}
 		return Message{}, err
 	}
 	return c.in.Message, nil

@@ -31,7 +31,6 @@ func TestPool_retry(t *testing.T) {
 		want         codes.Code
 	}{
 		"succeeds":          {retryTwice, false, 2, 3, codes.OK},
-		"fails too often":   {retryTwice, false, 3, 3, codes.Aborted},
 		"headers have come": {retryTwice, true, 1, 1, codes.Aborted},
 		"no policy":         {"", false, 1, 1, codes.Aborted},
 	} {
