@@ -159,7 +159,7 @@ export class Channel extends EventTarget {
     const unknown = wanted.find((t) => t !== "longpoll" && t !== "ws");
     if (wanted.length === 0 || unknown) throw new TypeError(`transports ${JSON.stringify(wanted)}: must be "longpoll", "ws" or both`);
     if (this.#carrier.hasWebSocket) return wanted;
-    if (!wanted.includes("longpoll")) throw new TypeError("there is no WebSocket class here: give one in the option WebSocket");
+    if (!wanted.includes("longpoll")) throw new TypeError("no WebSocket class: give one in the option WebSocket");
     return ["longpoll"];
   }
 

@@ -1,3 +1,4 @@
+import { fromLatin1, latin1 } from "./wire/base64.js";
 import type { Metadatum } from "./wire/batch.js";
 
 /**
@@ -25,22 +26,16 @@ const validText = /^[\x20-\x7e]*$/;
 export function toWire(metadata: Metadata): Metadatum[] {
   return metadata.map(([name, value]) => {
     const key = name.toLowerCase();
-    if (!validKey.test(key)) throw new TypeError(`metadata key ${JSON.stringify(name)} is reserved or has characters other than a-z, 0-9, "_", "-" and "."`);
+    if (!validKey.test(key)) throw new TypeError(`metadata key ${JSON.stringify(name)} must be of a-z, 0-9, "_", "-", "." and not begin with grpc-`);
     if (key.endsWith("-bin")) {
       if (typeof value !== "string") return { key, value: value.slice() };
     } else if (typeof value === "string" && validText.test(value)) {
-      return { key, value: Uint8Array.from(value, (c) => c.charCodeAt(0)) };
+      return { key, value: fromLatin1(value) };
     }
-    throw new TypeError(`metadata ${key}: the value must be ${key.endsWith("-bin") ? "a Uint8Array" : "printable ASCII text"}`);
+    throw new TypeError(`metadata ${key}: must be ${key.endsWith("-bin") ? "a Uint8Array" : "printable ASCII"}`);
   });
 }
 
 export function fromWire(metadata: Metadatum[]): Metadata {
   return metadata.map(({ key, value }) => [key, key.endsWith("-bin") ? value.slice() : latin1(value)]);
-}
-
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const b of bytes) text += String.fromCharCode(b);
-  return text;
 }

@@ -108,7 +108,7 @@ export class FakeCarrier implements Carrier {
       lose: () => (events.lost(new Weather("network", "lost")), flush()),
     };
     this.sockets.push(socket);
-    return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), buffered: 0, close: () => (socket.closed = true) };
+    return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), bufferedAmount: 0, close: () => (socket.closed = true) };
   }
 
   /** The latest exchange. */

@@ -38,11 +38,11 @@ export class OriginError extends Error {
   override name = "OriginError";
 }
 
-/** What happens on a WebSocket. */
+/** What happens on a WebSocket. After close, or once it is lost, nothing of it counts any more. */
 export interface SocketEvents {
   opened(): void;
   received(message: Uint8Array): void;
-  /** The socket is gone; called once, also after a failure to open. */
+  /** The socket is gone, or could not be opened. */
   lost(why: Weather): void;
 }
 
@@ -50,8 +50,8 @@ export interface SocketEvents {
 export interface Socket {
   send(batch: Uint8Array<ArrayBuffer>): void;
   /** Bytes that wait to leave. */
-  readonly buffered: number;
-  /** Closes without waiting; lost is not called any more. */
+  readonly bufferedAmount: number;
+  /** Closes without waiting. */
   close(): void;
 }
 
@@ -114,7 +114,7 @@ export class HttpCarrier implements Carrier {
 
   constructor(config: CarrierConfig) {
     const url = new URL(config.url, globalThis.location?.href);
-    if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`bridge URL ${url.href}: must be http or https`);
+    if (!/^https?:$/.test(url.protocol)) throw new TypeError(`bridge URL ${url.href}: must be http or https`);
     const path = url.pathname.replace(/\/+$/, "");
     this.#origin = url.origin;
     this.base = url.origin + (path || "/bridge") + "/v1/";
@@ -148,7 +148,7 @@ export class HttpCarrier implements Carrier {
     const socket = url.startsWith("ws");
     const bridge = socket ? `ws${this.#origin.slice(4)}` : this.#origin;
     if (!url.startsWith(bridge)) return undefined;
-    const why = new Weather("csp", `the page's Content-Security-Policy forbids it: add ${bridge} to connect-src`);
+    const why = new Weather("csp", `Content-Security-Policy: add ${bridge} to connect-src`);
     if (socket) return why;
     return (this.#forbidden = why);
   }
@@ -158,10 +158,10 @@ export class HttpCarrier implements Carrier {
     const page = globalThis.location as { origin: string; protocol: string } | undefined;
     if (this.#forbidden) return this.#forbidden;
     if (page?.protocol === "https:" && !this.base.startsWith("https") && !/\/\/(localhost|127\.|\[::1)/.test(this.base)) {
-      return new Weather("mixed_content", `a page by https may not call ${this.#origin}: give the bridge https, by --tls-cert or a proxy`);
+      return new Weather("mixed_content", `mixed content at ${this.#origin}: give the bridge https, by --tls-cert or a proxy`);
     }
     if (page && page.origin !== this.#origin && !this.#answered && !signal.aborted && (await this.#reachable(signal))) {
-      return new Weather("cors", `${this.#origin} answers, but without CORS headers for this page: a bridge sends them with --allow-origin ${page.origin}`);
+      return new Weather("cors", `${this.#origin} answers without CORS headers for this page: give the bridge --allow-origin ${page.origin}`);
     }
     return new Weather("network", cause instanceof Error ? cause.message : String(cause), { cause });
   }
@@ -190,38 +190,23 @@ export class HttpCarrier implements Carrier {
   }
 
   dial(sid: string, events: SocketEvents): Socket {
+    const lost = (reason: WeatherReason, message: string): void => events.lost(new Weather(reason, message));
     let socket: WebSocketLike;
     try {
       socket = new this.#WebSocket!(`ws${this.base.slice("http".length)}${sid}/ws`, [SUBPROTOCOL]);
     } catch (cause) { // e.g. by the page's content security policy
-      queueMicrotask(() => events.lost(new Weather("network", `no WebSocket: ${String(cause)}`, { cause })));
-      return { send: () => undefined, buffered: 0, close: () => undefined };
+      queueMicrotask(() => lost("network", `WebSocket: ${String(cause)}`));
+      return { send: () => undefined, bufferedAmount: 0, close: () => undefined };
     }
     socket.binaryType = "arraybuffer";
-    let over = false;
-    const lost = (reason: WeatherReason, message: string): void => {
-      if (over) return;
-      over = true;
-      events.lost(new Weather(reason, message));
+    socket.onopen = events.opened;
+    socket.onmessage = ({ data }: { data: unknown }) => {
+      if (data instanceof ArrayBuffer) events.received(new Uint8Array(data));
+      else lost("foreign", "WebSocket: a text message came");
     };
-    socket.onopen = () => over || events.opened();
-    socket.onmessage = (event: { data: unknown }) => {
-      if (over) return;
-      if (event.data instanceof ArrayBuffer) events.received(new Uint8Array(event.data));
-      else lost("foreign", "a text message came on the WebSocket");
-    };
-    socket.onclose = (event: { code: number; reason: string }) => lost("network", `WebSocket closed: ${event.code} ${event.reason}`);
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => lost("network", `WebSocket: closed: ${code} ${reason}`);
     socket.onerror = () => undefined; // close follows and says as much
-    return {
-      send: (batch) => socket.send(batch),
-      get buffered() {
-        return socket.bufferedAmount;
-      },
-      close() {
-        over = true;
-        socket.close();
-      },
-    };
+    return socket;
   }
 }
 
@@ -229,7 +214,7 @@ export class HttpCarrier implements Carrier {
 async function refusal(response: Response): Promise<Weather | OriginError> {
   const { status, headers } = response;
   if (status === 403 && headers.get("Pollbridge")) {
-    return new OriginError(`the bridge refuses this page's origin; it would be admitted by --allow-origin (${(await response.text()).trim()})`);
+    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${(await response.text()).trim()})`);
   }
   await response.body?.cancel();
   const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);

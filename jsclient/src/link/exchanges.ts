@@ -1,8 +1,8 @@
 // Long-polling: a session's exchanges (PROTOCOL.md, section 5, L1 to L7).
 
-import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
+import { type Batch, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
-import { SessionError } from "../session/errors.js";
+import { isRefusal, SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
@@ -283,18 +283,18 @@ export class Exchanges {
     try {
       answer = parseBatch(bytes);
     } catch (cause) {
-      this.#failed(f, new Weather("foreign", `the answer is not the bridge's: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true, cause }));
+      this.#failed(f, new Weather("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true, cause }));
       return;
     }
-    if (refusals.has(answer.close?.code ?? 0)) this.#refused(f, answer);
-    else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("foreign", "an answer for another exchange"));
+    if (isRefusal(answer)) this.#refused(f, answer);
+    else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("foreign", "another exchange's answer"));
     else this.#taken(f, answer);
   }
 
   /** Handles a refusal that touches no session (W6). */
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
-    this.#failed(f, new Weather("refused", `the bridge refused a batch: ${close.message}`, { status: 200 }));
+    this.#failed(f, new Weather("refused", `refused: ${close.message}`, { status: 200 }));
     if (close.code === CODE_TOO_LARGE) this.#network.upBytes = Math.max(UP_LEAST, Math.min(this.#network.upBytes, close.limit >> 1));
     if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
@@ -333,5 +333,3 @@ export class Exchanges {
     if (elapsed < UPLINK_QUICK && f.size > this.#network.upBytes / 2) this.#network.upBytes = Math.min(UP_MOST, 2 * this.#network.upBytes);
   }
 }
-
-const refusals: ReadonlySet<number> = new Set([CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE]);

@@ -1,7 +1,8 @@
 // A session's WebSocket (PROTOCOL.md, section 6, L3).
 
-import { type Batch, CODE_BUSY, CODE_GARBLED, CODE_TOO_LARGE } from "../wire/batch.js";
+import type { Batch } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
+import { isRefusal } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { type Carrier, type Socket, Weather } from "./carrier.js";
 
@@ -74,7 +75,7 @@ export class SocketLink {
     this.x = session.nextX;
     session.takeX(this.x);
     this.openedAt = this.#heardAt = session.now();
-    this.#watchTimer = setTimeout(() => this.#lose(new Weather("timeout", `the WebSocket said nothing within ${within} ms`)), within);
+    this.#watchTimer = setTimeout(() => this.#lose(new Weather("timeout", `WebSocket: no answer within ${within} ms`)), within);
     this.#socket = carrier.dial(session.sid, {
       opened: () => {
         this.#opened = true;
@@ -89,7 +90,7 @@ export class SocketLink {
   wake(): void {
     if (!this.#opened || this.#closed) return;
     do {
-      if (this.#socket.buffered >= MAX_BUFFERED) return this.#wakeLater();
+      if (this.#socket.bufferedAmount >= MAX_BUFFERED) return this.#wakeLater();
     } while (this.#sendOne());
   }
 
@@ -213,7 +214,7 @@ export class SocketLink {
     if (since < mute) return this.#watch(mute - since);
     const dead = this.#forced ? s.path.atLeast(DEAD_FORCED, 4) : DEAD;
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
-    if (this.mute && since >= dead) return this.#lose(new Weather("timeout", `the WebSocket was mute for ${Math.round(since)} ms`));
+    if (this.mute && since >= dead) return this.#lose(new Weather("timeout", `WebSocket: no answer within ${Math.round(since)} ms`));
     this.#setMute(true);
     this.#watch(Math.max(dead - since, UNREAD));
   }
@@ -225,17 +226,16 @@ export class SocketLink {
   }
 
   #received(message: Uint8Array): void {
+    if (this.#closed) return;
     const s = this.#session;
     let batch: Batch;
     try {
       batch = parseBatch(message);
     } catch {
-      this.#lose(new Weather("foreign", "what came on the WebSocket is not the bridge's"));
-      return;
+      return this.#lose(new Weather("foreign", "WebSocket: not the bridge's answer"));
     }
-    if (refusals.has(batch.close?.code ?? 0) || !s.isOurs(batch, this.x)) {
-      this.#lose(new Weather("refused", `the bridge refused a WebSocket: ${batch.close?.message ?? "another session's"}`));
-      return;
+    if (isRefusal(batch) || !s.isOurs(batch, this.x)) {
+      return this.#lose(new Weather("refused", `WebSocket: refused: ${batch.close?.message ?? "another session's"}`));
     }
     const now = s.now();
     this.#heardAt = now;
@@ -243,7 +243,7 @@ export class SocketLink {
     this.#setMute(false);
     const pong = batch.pong > 0 && batch.pong === this.#pinged;
     if (pong) {
-      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("foreign", "the WebSocket changed the bytes of a probe"));
+      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("foreign", "WebSocket: changed bytes"));
       this.#pinged = 0;
       s.tokenTaken(this.#token);
       s.path.rtt(now, now - this.#pingSentAt);
@@ -271,5 +271,3 @@ export class SocketLink {
     this.#events.lost(why);
   }
 }
-
-const refusals: ReadonlySet<number> = new Set([CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE]);

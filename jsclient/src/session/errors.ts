@@ -1,9 +1,13 @@
 import {
+  type Batch,
   type Close,
   CODE_BREACH,
+  CODE_BUSY,
   CODE_DONE,
   CODE_DRAINED,
+  CODE_GARBLED,
   CODE_OVERLOADED,
+  CODE_TOO_LARGE,
   CODE_UNAUTHENTICATED,
   CODE_UNKNOWN,
   CODE_VERSION,
@@ -55,6 +59,11 @@ export function endOfSession(close: Close): SessionError | undefined {
   return reason && new SessionError(reason, close.message);
 }
 
+/** Tells whether a batch is a refusal that touches no session (W6). */
+export function isRefusal({ close }: Batch): boolean {
+  return [CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE].includes(close?.code ?? 0);
+}
+
 /** gRPC status codes that the engine itself gives to RPCs. */
 export const OK = 0;
 export const CANCELLED = 1;
@@ -72,6 +81,6 @@ export function bridgeEnd(status: number, reason: Reason, message: string): End 
 /** How an RPC ends whose session was lost (E2). */
 export function lossEnd(why: SessionError, sent: boolean): End {
   if (why.reason === "unauthenticated") return bridgeEnd(UNAUTHENTICATED, why.reason, why.message);
-  const fate = sent ? "the RPC may have run" : "the RPC did not run";
-  return bridgeEnd(UNAVAILABLE, why.reason, `session ended (${why.reason}: ${why.message}); ${fate}`);
+  const fate = sent ? "may have run" : "did not run";
+  return bridgeEnd(UNAVAILABLE, why.reason, `session ended (${why.reason}: ${why.message}); the RPC ${fate}`);
 }

@@ -136,25 +136,25 @@ export class Incoming {
   /** Takes a MESSAGE frame. Throws SessionError for a breach. */
   accept(frame: Frame, longest: number): void {
     const data = frame.data ?? new Uint8Array(0);
-    if ((frame.length !== undefined) !== (this.#part === undefined)) throw this.#breach("fragments are out of step");
-    if (data.length > MAX_FRAGMENT) throw this.#breach(`a fragment has ${data.length} bytes, limit ${MAX_FRAGMENT}`);
+    if ((frame.length !== undefined) !== (this.#part === undefined)) throw this.#breach("fragment out of step");
+    if (data.length > MAX_FRAGMENT) throw this.#breach(`fragment of ${data.length} bytes, limit ${MAX_FRAGMENT}`);
     if (frame.length !== undefined) {
       this.#charged += FRAME_COST;
       if (frame.length > longest) {
-        const message = `message of ${frame.length} bytes is over the limit of ${longest}`;
+        const message = `message of ${frame.length} bytes, limit ${longest}`;
         this.#stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", message));
         return;
       }
       this.#part = { pieces: [], length: frame.length, got: 0, reserved: 0 };
     }
     this.#charged += data.length;
-    if (this.#charged > this.#limit) throw this.#breach(`${this.#charged - this.#limit} bytes beyond the window`);
+    if (this.#charged > this.#limit) throw this.#breach(`${this.#charged} bytes, limit ${this.#limit}`);
     this.#append(this.#part!, data);
   }
 
   #append(message: InMessage, data: Uint8Array): void {
     const rest = message.length - message.got;
-    if (data.length > rest || (data.length === 0 && rest > 0)) throw this.#breach("a fragment does not fit its message");
+    if (data.length > rest || (data.length === 0 && rest > 0)) throw this.#breach("fragment out of step");
     message.pieces.push(data);
     message.got += data.length;
     if (message.got === message.length) {

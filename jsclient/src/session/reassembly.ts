@@ -27,7 +27,7 @@ export class Reassembly {
   /** Calls ready once there is room for length bytes; ends the RPC when there is none in time. */
   reserve(stream: Stream, length: number, ready: () => void): void {
     const timer = setTimeout(() => {
-      const message = `no room for a message of ${length} bytes within ${TIMEOUT} ms`;
+      const message = `no room for ${length} bytes within ${TIMEOUT} ms`;
       stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", message));
     }, TIMEOUT);
     this.#waiting.push({ stream, length, ready, timer });

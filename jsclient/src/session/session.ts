@@ -309,7 +309,7 @@ export class Session {
     const known = this.#incarnation !== 0n && batch.incarnation !== 0n;
     // The upper half names the instance, the lower one this life of the session (O2).
     if (close.code === CODE_UNKNOWN && known && batch.incarnation >> 32n !== this.#incarnation >> 32n) {
-      why = new SessionError("bridge_restarted", "the bridge was restarted");
+      why = new SessionError("bridge_restarted", "restarted");
     }
     this.end(why);
     return true;
@@ -332,7 +332,7 @@ export class Session {
     if (ack <= this.out.acked) return;
     const now = this.now();
     const fits = this.out.ack(ack, (sentAt, bytes) => this.path.delivered(now, bytes, now - sentAt));
-    if (!fits) throw new SessionError("breach", `frame ${ack} was acked, only ${this.out.lastSeq} were sent`);
+    if (!fits) throw new SessionError("breach", `ack ${ack} of ${this.out.lastSeq} frames`);
   }
 
   /** Applies one frame, in order. */
@@ -345,7 +345,7 @@ export class Session {
     if (!stream) return; // over, or never was: ignored (D5)
     if (frame.type === TYPE_END) this.#ended(frame);
     if (frame.type > TYPE_CLOSE && frame.critical) {
-      stream.giveUp(bridgeEnd(UNIMPLEMENTED, "version", `frame type ${frame.type} is not known here`));
+      stream.giveUp(bridgeEnd(UNIMPLEMENTED, "version", `unknown frame type ${frame.type}`));
     }
     stream.take(frame, this.config.maxMessageBytes);
     this.#checkIdle();

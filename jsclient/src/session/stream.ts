@@ -16,7 +16,7 @@ import { Incoming, Outgoing } from "./flow.js";
 import type { Session } from "./session.js";
 
 /** How an RPC ends that is to give one message, and gives none or another. */
-const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "the RPC gave another number of messages than one");
+const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "not exactly one message came");
 
 /** Stream is one RPC on a session. */
 export class Stream {

@@ -32,8 +32,8 @@ export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
  */
 export function parseBatch(raw: Uint8Array): Batch {
   const parsed = read(new Reader(unseal(raw)), batch, newBatch());
-  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError("too many frames");
-  if (!parsed.frames.every(isWhole)) throw new GarbledError("frame without content");
+  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError("frames");
+  if (!parsed.frames.every(isWhole)) throw new GarbledError("frame");
   return parsed;
 }
 

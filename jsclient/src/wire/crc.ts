@@ -2,23 +2,14 @@
 
 const POLYNOMIAL = 0x82f63b78;
 
-const table: Int32Array = /* @__PURE__ */ makeTable();
-
-function makeTable(): Int32Array {
-  const t = new Int32Array(256);
-  for (let i = 0; i < 256; i++) {
-    let c = i;
-    for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ POLYNOMIAL : c >>> 1;
-    t[i] = c;
-  }
-  return t;
-}
+const table: Int32Array = /* @__PURE__ */ new Int32Array(256).map((_, i) => {
+  for (let k = 0; k < 8; k++) i = i & 1 ? (i >>> 1) ^ POLYNOMIAL : i >>> 1;
+  return i;
+});
 
 /** CRC-32C of bytes, as an unsigned number. */
 export function crc32c(bytes: Uint8Array): number {
   let c = -1;
-  for (let i = 0; i < bytes.length; i++) {
-    c = (table[(c ^ (bytes[i] as number)) & 0xff] as number) ^ (c >>> 8);
-  }
+  for (let i = 0; i < bytes.length; i++) c = table[(c ^ bytes[i]!) & 0xff]! ^ (c >>> 8);
   return ~c >>> 0;
 }

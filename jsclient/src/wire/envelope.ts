@@ -35,9 +35,8 @@ export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
 export function unseal(bytes: Uint8Array): Uint8Array {
   if (bytes.length < ENVELOPE_SIZE) throw new GarbledError("truncated");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint16(0) !== MAGIC) throw new GarbledError("no magic");
-  if (view.getUint32(4) !== bytes.length - ENVELOPE_SIZE) throw new GarbledError("length");
   const end = bytes.length - TAIL;
+  if (view.getUint16(0) !== MAGIC || view.getUint32(4) !== end - HEAD) throw new GarbledError("no batch");
   if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end)) throw new GarbledError("checksum");
   if (view.getUint8(2) !== VERSION) throw new VersionError("envelope");
   if (view.getUint8(3) !== 0) throw new GarbledError("flags");

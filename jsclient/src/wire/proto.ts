@@ -99,14 +99,14 @@ export class Reader {
     const tag = this.varint();
     this.type = tag % 8;
     this.field = (tag - this.type) / 8;
-    if (this.field < 1 || this.field >= 2 ** 29) throw new GarbledError("field number");
+    if (this.field < 1 || this.field >= 2 ** 29) throw new GarbledError("field");
     return true;
   }
 
   /** An integer of at most 2^53 - 1; more is refused. */
   varint(): number {
     const value = this.#integer();
-    if (value > Number.MAX_SAFE_INTEGER) throw new GarbledError("integer above 2^53 - 1");
+    if (value > Number.MAX_SAFE_INTEGER) throw new GarbledError("varint above 2^53");
     return value;
   }
 
@@ -168,17 +168,17 @@ export class Reader {
         this.#take(4);
         return;
     }
-    throw new GarbledError("wire type");
+    throw new GarbledError("field");
   }
 
   #skipGroup(field: number, depth: number): void {
-    if (depth > MAX_GROUP_DEPTH) throw new GarbledError("group");
+    if (depth > MAX_GROUP_DEPTH) throw new GarbledError("field");
     while (this.next()) {
       if (this.type !== END_GROUP) {
         this.skip(depth);
         continue;
       }
-      if (this.field !== field) throw new GarbledError("group");
+      if (this.field !== field) throw new GarbledError("field");
       return;
     }
     throw new GarbledError("truncated");

@@ -70,7 +70,7 @@ class SimCarrier implements Carrier {
     this.sockets.set(id, events);
     say("dial", id, { text: sid });
     return {
-      buffered: 0,
+      bufferedAmount: 0,
       send: (batch) => say("write", id, { data: base64(batch) }),
       close: () => {
         if (this.sockets.delete(id)) say("hangup", id);
