@@ -1,5 +1,6 @@
 import { fromWire, type Metadata, toWire } from "./metadata.js";
-import { bridgeEnd, CANCELLED, DEADLINE_EXCEEDED } from "./session/errors.js";
+import { bridgeEnd } from "./session/errors.js";
+import { CANCELLED, DEADLINE_EXCEEDED, MAX_DELAY } from "./session/limits.js";
 import { Stream } from "./session/stream.js";
 import { Code, type Status, StatusError, toStatus } from "./status.js";
 import type { Open } from "./wire/batch.js";
@@ -32,8 +33,6 @@ export interface CallOptions {
 }
 
 const METHOD = /^\/[^/]+\/[^/]+$/;
-/** Longest delay of setTimeout, in milliseconds. */
-const MAX_DELAY = 2 ** 31 - 1;
 
 /** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
 export function newOpen(path: string, options: CallOptions): Open {

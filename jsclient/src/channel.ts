@@ -6,7 +6,8 @@ import type { LinkConfig } from "./link/exchanges.js";
 import { Ladder, type Transport } from "./link/ladder.js";
 import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
 import type { Metadata } from "./metadata.js";
-import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./session/errors.js";
+import { bridgeEnd, lossEnd, SessionError } from "./session/errors.js";
+import { CANCELLED } from "./session/limits.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
 import type { Open } from "./wire/batch.js";
@@ -259,7 +260,7 @@ export class Channel extends EventTarget {
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
-    this.#log("session", { session: session.sid });
+    this.#log("session", { "session": session.sid }); // quoted, as the bundles keep such names only
     if (this.#sessions.size === 0) this.#unwatch = this.#watchLife();
     this.#sessions.set(session, ladder);
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
@@ -295,7 +296,7 @@ export class Channel extends EventTarget {
     session.renewing = true;
     try {
       session.renew(await auth());
-      this.#log("auth", { session: session.sid });
+      this.#log("auth", { "session": session.sid });
     } catch (err) {
       session.renew(undefined);
       session.note(noCredential(err));
@@ -316,7 +317,7 @@ export class Channel extends EventTarget {
   #lost(session: Session, why: SessionError, orphans: Stream[]): void {
     this.#sessions.delete(session);
     if (this.#sessions.size === 0) this.#unwatch?.();
-    this.#log("session", { session: session.sid, ...told(why) });
+    this.#log("session", { "session": session.sid, ...told(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { watchLife } from "./life.js";
-import { MAX_BEACON } from "./link/carrier.js";
+import { MAX_BEACON } from "./link/limits.js";
 import { endFrame, fixture, flush, messageFrame } from "./testing.js";
 import { TYPE_CANCEL, TYPE_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "./wire/batch.js";
 import { encodeBatch } from "./wire/codec.js";

@@ -2,6 +2,7 @@
 // known here.
 
 import { base64, fromBase64 } from "../wire/base64.js";
+import { MAX_RETRY_AFTER } from "./limits.js";
 
 /**
  * Why a link failed, for a program: "network": the browser does not say why;
@@ -93,11 +94,7 @@ export interface CarrierConfig {
   credentials?: RequestCredentials | undefined;
 }
 
-/** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
-export const MAX_BEACON: number = 40 << 10;
-
 const SUBPROTOCOL = "pollbridge.v1";
-const MAX_RETRY_AFTER = 10_000;
 
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {

@@ -8,22 +8,7 @@ import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
 import { DOWN_LEAST, DOWN_MOST, type Network, UP_LEAST, UP_MOST } from "./network.js";
-
-const MAX_IN_FLIGHT = 2;
-/** The bridge holds an exchange that carried frames no longer, in milliseconds. */
-const HOLD_WITH_FRAMES = 2_000;
-/** An ack alone is worth an exchange above so many bytes. */
-const OWED_ACK = 64 << 10;
-/** A Hello unanswered for so long gets another beside it, in milliseconds. */
-const HELLO_AGAIN = 3_000;
-/** By how much a timer must be late to tell of a sleep, in milliseconds. */
-const LATE = 2_000;
-const UPLINK_QUICK = 1_000;
-/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
-const MISSES_FIRST = 2;
-const MISSES = 4;
-/** Bytes per millisecond that the uplink is believed to carry when nothing is known. */
-const SLOWEST_UPLINK = 4.096;
+import { HELLO_AGAIN, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MISSES, MISSES_FIRST, OWED_ACK, SLOWEST_UPLINK, UPLINK_QUICK } from "./limits.js";
 
 type Timer = ReturnType<typeof setTimeout>;
 

@@ -1,12 +1,5 @@
 import { HOLD_LEAST, type Network } from "./network.js";
-
-/** The least that a bridge is taken at its word for, in milliseconds. */
-const LEAST_STATED = 1_000;
-/** Two cuts within this factor of each other are at a similar age. */
-const SIMILAR = 1.3;
-const SHORTER = 0.7;
-const LONGER = 1.2;
-const CLEAN = 20;
+import { CLEAN, LEAST_STATED, LONGER, SHORTER, SIMILAR } from "./limits.js";
 
 /** Hold learns how long a poll may be held on this network before something on the way cuts it. */
 export class Hold {

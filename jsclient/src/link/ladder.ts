@@ -4,22 +4,14 @@ import type { Session } from "../session/session.js";
 import { type Backoff, newRetry } from "./backoff.js";
 import type { Batch } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
-import { type Carrier, MAX_BEACON, type Weather } from "./carrier.js";
+import type { Carrier, Weather } from "./carrier.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
 import { type Network, WS_PAUSE_MOST } from "./network.js";
 import { SocketLink } from "./socketlink.js";
+import { DEMOTED, HELLO_ALONE, LONG_LIFE, MAX_BEACON, PROOF, PROOF_FORCED } from "./limits.js";
 
 /** A kind of carriage. */
 export type Transport = "longpoll" | "ws";
-
-/** Times in milliseconds. */
-const PROOF = 3_000;
-const PROOF_FORCED = 10_000;
-/** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
-const HELLO_ALONE = 3_000;
-/** A WebSocket that lived so long starts with a clean record. */
-const LONG_LIFE = 10_000;
-const DEMOTED = 30_000;
 
 /**
  * Ladder gives a session its links. With both transports it begins with

@@ -5,23 +5,8 @@ import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { isRefusal } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { type Carrier, type Socket, Weather } from "./carrier.js";
+import { ACK_DELAY, ACK_OWED, DEAD, DEAD_FORCED, DRAIN, MAX_BATCH, MAX_BUFFERED, MUTE, PING_APART, QUIET, QUIET_IDLE, UNREAD } from "./limits.js";
 
-/** Times in milliseconds, sizes in bytes. */
-const ACK_DELAY = 20;
-const ACK_OWED = 32 << 10;
-const MAX_BATCH = 64 << 10;
-const MAX_BUFFERED = 128 << 10;
-const DRAIN = 5;
-/** After so long without an inbound byte a ping is due: while RPCs are open, and while idle. */
-const QUIET = 5_000;
-const QUIET_IDLE = 20_000;
-/** Pings that ride on other batches are at least so far apart. */
-const PING_APART = 1_000;
-const MUTE = 2_000;
-const DEAD = 10_000;
-const DEAD_FORCED = 3_000;
-/** What a late look leaves for answers that wait unread. */
-const UNREAD = 1_000;
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
 

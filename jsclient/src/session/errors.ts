@@ -14,6 +14,7 @@ import {
   type End,
   ORIGIN_BRIDGE,
 } from "../wire/batch.js";
+import { UNAUTHENTICATED, UNAVAILABLE } from "./limits.js";
 
 /** Reasons for which a session, or by the engine's doing an RPC, ends. */
 export type Reason =
@@ -63,15 +64,6 @@ export function endOfSession(close: Close): SessionError | undefined {
 export function isRefusal({ close }: Batch): boolean {
   return [CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE].includes(close?.code ?? 0);
 }
-
-/** gRPC status codes that the engine itself gives to RPCs. */
-export const OK = 0;
-export const CANCELLED = 1;
-export const DEADLINE_EXCEEDED = 4;
-export const RESOURCE_EXHAUSTED = 8;
-export const UNIMPLEMENTED = 12;
-export const UNAVAILABLE = 14;
-export const UNAUTHENTICATED = 16;
 
 /** An end of the engine's making. */
 export function bridgeEnd(status: number, reason: Reason, message: string): End {

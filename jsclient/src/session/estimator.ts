@@ -1,7 +1,4 @@
-/** How long the best of late counts, in milliseconds. */
-const MEMORY = 10_000;
-/** What a WebSocket may always have in flight, in bytes. */
-const MIN_FLIGHT = 64 << 10;
+import { MEMORY, MIN_FLIGHT } from "./limits.js";
 
 /** Estimator learns a path's round-trip time and rate. Times are in milliseconds. */
 export class Estimator {

@@ -1,15 +1,11 @@
 // The two sides of a stream: what it has to send, and what it has received.
 
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
-import { bridgeEnd, RESOURCE_EXHAUSTED, SessionError } from "./errors.js";
+import { bridgeEnd, SessionError } from "./errors.js";
 import type { OutMessage } from "./outbox.js";
 import { Queue } from "./queue.js";
 import type { Stream } from "./stream.js";
-
-/** What a stream queues before send waits, in bytes. */
-const QUEUE_BYTES = 64 << 10;
-/** How many times its first size a stream's window grows (D3). */
-const WINDOW_GROWTH = 4;
+import { QUEUE_BYTES, RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
 
 /** Outgoing is what a stream has to send. */
 export class Outgoing {

@@ -1,8 +1,5 @@
 import { type Frame, FRAME_COST } from "../wire/batch.js";
-
-/** Most that is kept ahead of order (D1). */
-const MAX_AHEAD_FRAMES = 1024;
-const MAX_AHEAD_BYTES = 1 << 20;
+import { MAX_AHEAD_BYTES, MAX_AHEAD_FRAMES } from "./limits.js";
 
 /** Inbox takes frames in order, each once (D1). */
 export class Inbox {

@@ -13,6 +13,7 @@ import {
 } from "../wire/batch.js";
 import { Queue } from "./queue.js";
 import type { Stream } from "./stream.js";
+import { FRAME_OVERHEAD, MAX_FRAMES_PER_BATCH, SMALLEST_CUT } from "./limits.js";
 
 /** Which link a frame went with. */
 export interface Carriage {
@@ -51,12 +52,6 @@ export interface Allowance {
   /** Cost that the link may still have in flight. */
   room: number;
 }
-
-const MAX_FRAMES_PER_BATCH = 1024;
-/** The least worth cutting off a longer message to fill a batch. */
-const SMALLEST_CUT = 1 << 10;
-/** Bounds what a frame's encoding adds to its payload. */
-const FRAME_OVERHEAD = 48;
 
 /** Outbox is a session's only send queue. It keeps each frame until acked (D2). */
 export class Outbox {

@@ -1,8 +1,6 @@
-import { bridgeEnd, RESOURCE_EXHAUSTED } from "./errors.js";
+import { bridgeEnd } from "./errors.js";
 import type { Stream } from "./stream.js";
-
-/** Bounds the wait for room, in milliseconds (D4). */
-const TIMEOUT = 10_000;
+import { RESOURCE_EXHAUSTED, TIMEOUT } from "./limits.js";
 
 interface Waiting {
   stream: Stream;

@@ -16,12 +16,13 @@ import {
 import type { Weather } from "../link/carrier.js";
 import { base64url } from "../wire/base64.js";
 import { newBatch } from "../wire/codec.js";
-import { bridgeEnd, CANCELLED, endOfSession, lossEnd, SessionError, UNIMPLEMENTED } from "./errors.js";
+import { bridgeEnd, endOfSession, lossEnd, SessionError } from "./errors.js";
 import { Estimator } from "./estimator.js";
 import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
+import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, LEAST_WINDOW, LEFT, MAX_DELAY, PAUSE, UNIMPLEMENTED } from "./limits.js";
 
 /** What a session says to the one who made it. */
 export interface SessionEvents {
@@ -55,24 +56,6 @@ export interface Links {
   wake(): void;
   close(): void;
 }
-
-/** Part of the resume window after which the client gives up (E1). */
-const LAPSE = 0.8;
-/** How long the bridge keeps a session from which only Hellos came, in milliseconds (O4). */
-const HELLO_WINDOW = 30_000;
-/** The least that a resume window is taken for, and the longest delay of a timer, in milliseconds. */
-const LEAST_WINDOW = 1_000;
-const MAX_DELAY = 2 ** 31 - 1;
-/** A request to send dropped frames again has so long for its answer, in milliseconds. */
-const ASK_AGAIN = 1_000;
-/** Bounds the wait for the first Welcome, in milliseconds. */
-const CONNECT = 20_000;
-/** The resume window that a pause asks for, in milliseconds: browsers do not keep a page aside for much longer. */
-const PAUSE = 600_000;
-/** How long a session that was left lives on where its CLOSE cannot be taken, in milliseconds. */
-const LEFT = 1_000;
-/** How long close waits for the bridge to hear of it, in milliseconds. */
-const CLOSE_PATIENCE = 3_000;
 
 /** Session is the resumable link between this client and the bridge. */
 export class Session {

@@ -11,7 +11,8 @@ import {
   TYPE_OPEN,
   TYPE_WINDOW,
 } from "../wire/batch.js";
-import { bridgeEnd, OK, UNIMPLEMENTED } from "./errors.js";
+import { bridgeEnd } from "./errors.js";
+import { OK, UNIMPLEMENTED } from "./limits.js";
 import { Incoming, Outgoing } from "./flow.js";
 import type { Session } from "./session.js";
 

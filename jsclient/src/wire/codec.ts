@@ -18,6 +18,7 @@ import {
   type Welcome,
 } from "./batch.js";
 import { seal, unseal } from "./envelope.js";
+import { MAX_FRAMES } from "./layout.js";
 import { GarbledError, Reader } from "./proto.js";
 import { at, bool, bytes, define, enum32, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
 
@@ -36,9 +37,6 @@ export function parseBatch(raw: Uint8Array): Batch {
   if (!parsed.frames.every(isWhole)) throw new GarbledError("frame");
   return parsed;
 }
-
-/** Most frames of a batch. */
-const MAX_FRAMES = 4096;
 
 /** The message that a frame of each type must have. */
 const parts: Record<number, keyof Frame> = { [TYPE_OPEN]: "open", [TYPE_HEADERS]: "headers", [TYPE_END]: "end", [TYPE_CLOSE]: "close" };

@@ -1,15 +1,8 @@
 // The envelope of rule W2: what tells our bytes from everybody else's.
 
 import { crc32c } from "./crc.js";
+import { HEAD, MAGIC, TAIL, VERSION } from "./layout.js";
 import { GarbledError, VersionError, Writer } from "./proto.js";
-
-const MAGIC = 0xb1d6;
-const VERSION = 1;
-const HEAD = 8;
-const TAIL = 4;
-
-/** What the envelope adds to a body, in bytes. */
-export const ENVELOPE_SIZE: number = HEAD + TAIL;
 
 /** Wraps what write appends to its writer. */
 export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
@@ -33,7 +26,7 @@ export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
  * for a whole one in an envelope from the future.
  */
 export function unseal(bytes: Uint8Array): Uint8Array {
-  if (bytes.length < ENVELOPE_SIZE) throw new GarbledError("truncated");
+  if (bytes.length < HEAD + TAIL) throw new GarbledError("truncated");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const end = bytes.length - TAIL;
   if (view.getUint16(0) !== MAGIC || view.getUint32(4) !== end - HEAD) throw new GarbledError("no batch");

@@ -1,5 +1,7 @@
 // The protobuf wire format: what a codec by hand needs of it, no more.
 
+import { BYTES, END_GROUP, FIXED32, FIXED64, MAX_GROUP_DEPTH, START_GROUP, VARINT } from "./layout.js";
+
 /** GarbledError says why bytes are not a batch (rule W2). */
 export class GarbledError extends Error {
   override name = "GarbledError";
@@ -12,16 +14,6 @@ export class GarbledError extends Error {
 export class VersionError extends Error {
   override name = "VersionError";
 }
-
-/** Wire types. */
-export const VARINT = 0;
-export const FIXED64 = 1;
-export const BYTES = 2;
-const START_GROUP = 3;
-const END_GROUP = 4;
-const FIXED32 = 5;
-
-const MAX_GROUP_DEPTH = 100;
 
 /** Writer collects what a message is made of. */
 export class Writer {

@@ -1,0 +1,61 @@
+// What the links count on: sizes in bytes, times in milliseconds. In a file of
+// constants alone, so that bundlers put them where they are used.
+
+// carrier.ts
+/** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
+export const MAX_BEACON: number = 40 << 10;
+/** The longest foreign Retry-After that is honoured. */
+export const MAX_RETRY_AFTER = 10_000;
+
+// exchanges.ts
+export const MAX_IN_FLIGHT = 2;
+/** The bridge holds an exchange that carried frames no longer, in milliseconds. */
+export const HOLD_WITH_FRAMES = 2_000;
+/** An ack alone is worth an exchange above so many bytes. */
+export const OWED_ACK: number = 64 << 10;
+/** A Hello unanswered for so long gets another beside it, in milliseconds. */
+export const HELLO_AGAIN = 3_000;
+/** By how much a timer must be late to tell of a sleep, in milliseconds. */
+export const LATE = 2_000;
+/** An answer within this time lets uplink batches grow. */
+export const UPLINK_QUICK = 1_000;
+/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
+export const MISSES_FIRST = 2;
+export const MISSES = 4;
+/** Bytes per millisecond that the uplink is believed to carry when nothing is known. */
+export const SLOWEST_UPLINK = 4.096;
+
+// hold.ts
+/** The least that a bridge is taken at its word for, in milliseconds. */
+export const LEAST_STATED = 1_000;
+/** Two cuts within this factor of each other are at a similar age. */
+export const SIMILAR = 1.3;
+export const SHORTER = 0.7;
+export const LONGER = 1.2;
+export const CLEAN = 20;
+
+// ladder.ts
+export const PROOF = 3_000;
+export const PROOF_FORCED = 10_000;
+/** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
+export const HELLO_ALONE = 3_000;
+/** A WebSocket that lived so long starts with a clean record. */
+export const LONG_LIFE = 10_000;
+export const DEMOTED = 30_000;
+
+// socketlink.ts
+export const ACK_DELAY = 20;
+export const ACK_OWED: number = 32 << 10;
+export const MAX_BATCH: number = 64 << 10;
+export const MAX_BUFFERED: number = 128 << 10;
+export const DRAIN = 5;
+/** After so long without an inbound byte a ping is due: while RPCs are open, and while idle. */
+export const QUIET = 5_000;
+export const QUIET_IDLE = 20_000;
+/** Pings that ride on other batches are at least so far apart. */
+export const PING_APART = 1_000;
+export const MUTE = 2_000;
+export const DEAD = 10_000;
+export const DEAD_FORCED = 3_000;
+/** What a late look leaves for answers that wait unread. */
+export const UNREAD = 1_000;
