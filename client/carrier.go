@@ -126,7 +126,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	req.Header = c.poll
 	resp, err := c.posts.Do(req)
 	if err != nil {
-		return nil, weather(ctx, err)
+		return nil, broken(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -153,6 +153,16 @@ func weather(ctx context.Context, err error) error {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("client: %w", err)
+}
+
+// broken is weather that came once the request was on its way.
+func broken(ctx context.Context, err error) error {
+	dial, ok := errors.AsType[*net.OpError](err)
+	_, answered := errors.AsType[*AnswerError](err) // to CONNECT
+	if ctx.Err() != nil || answered || ok && dial.Op == "dial" {
+		return weather(ctx, err)
+	}
+	return fmt.Errorf("%w: %w", weather(ctx, err), session.ErrBroken)
 }
 
 // AnswerError is an answer that did not come from the bridge, or not from one
@@ -183,6 +193,11 @@ func (e *AnswerError) Error() string {
 		s += fmt.Sprintf(", redirect to %q", e.Location)
 	}
 	return s + fmt.Sprintf(", body begins %q", e.Body)
+}
+
+// Is tells an answer that calls the request too long.
+func (e *AnswerError) Is(target error) bool {
+	return target == session.ErrTooLong && e.Status == http.StatusRequestEntityTooLarge
 }
 
 // Seen is what came: the status and the beginning of the body.

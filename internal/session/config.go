@@ -75,7 +75,8 @@ func (c Config) withDefaults() Config {
 // by several goroutines at once.
 type Carrier interface {
 	// Exchange sends one batch by POST and returns the body of the answer,
-	// whatever it is. An error is weather: it says what was seen.
+	// whatever it is. An error is weather: it says what was seen, and wraps
+	// ErrTooLong or ErrBroken where that is what it means.
 	Exchange(ctx context.Context, session string, batch []byte) ([]byte, error)
 	// Dial opens a WebSocket.
 	Dial(ctx context.Context, session string) (Socket, error)

@@ -1,9 +1,19 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// What a Carrier's error may wrap to say why an exchange failed.
+var (
+	// ErrTooLong tells that the network said that the request is too long.
+	ErrTooLong = errors.New("the request is too long")
+	// ErrBroken tells that the request was begun, and that it broke with no
+	// answer: it may be too long.
+	ErrBroken = errors.New("broken without an answer")
 )
 
 // Reasons for which a session or, by the engine's doing, an RPC ends.

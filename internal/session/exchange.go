@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -20,6 +21,7 @@ type exchange struct {
 	frames bool          // it carries frames
 	token  string        // what it carries; empty: none
 	hello  bool          // it asks for the Welcome and nothing else
+	proof  bool          // frames wait for it to get through
 	cancel context.CancelCauseFunc
 }
 
@@ -35,7 +37,7 @@ type exchanges struct {
 	overdue  int // exchanges that had no answer in time, in a row
 	hold     holdTuner
 	calm     time.Duration // longest hold worth asking for: grows while nothing comes
-	uplink   sizeTuner
+	uplink   uplinkTuner
 	downlink sizeTuner
 	rate     float64 // measured uplink, bytes a second; 0: not known
 	asked    bool    // an exchange is wanted whose answer comes at once: something is mute
@@ -59,7 +61,7 @@ func (e *exchanges) init(c *clientSide) {
 	e.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
 	e.empties = backoff{first: retryFirst, most: retryMost, factor: 2}
 	e.hold = holdTuner{hold: c.cfg.Hold, most: c.cfg.Hold}
-	e.uplink = sizeTuner{size: firstBatch, most: mostBatch}
+	e.uplink = uplinkTuner{size: firstBatch, most: mostBatch}
 	e.downlink = sizeTuner{size: mostBatch, most: mostBatch}
 }
 
@@ -185,7 +187,12 @@ func (e *exchanges) wantsWelcome() bool {
 func (e *exchanges) helloDue() time.Duration { return e.flying[len(e.flying)-1].sent + helloAlone }
 
 func (e *exchanges) due(now time.Duration) bool {
-	return len(e.flying) < maxFlying && now >= e.nextTry && e.c.s.err == nil && e.wanted()
+	return len(e.flying) < maxFlying && now >= e.nextTry && e.c.s.err == nil && !e.proving() && e.wanted()
+}
+
+// proving tells that frames wait for an exchange without any to get through.
+func (e *exchanges) proving() bool {
+	return slices.ContainsFunc(e.flying, func(x *exchange) bool { return x.proof })
 }
 
 // begin sends one exchange.
@@ -197,8 +204,10 @@ func (e *exchanges) begin(now time.Duration) {
 	frames := s.out.sendable() && !c.ladder.carries()
 	if frames {
 		e.calm = 0
+		x.proof = e.uplink.wantsProof()
+		frames = !x.proof
 	}
-	if c.welcomed() || frames {
+	if frames || c.welcomed() && !x.proof {
 		x.hold = e.holdFor()
 	}
 	x.hello = !c.welcomed() && !frames
@@ -327,12 +336,8 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 	e.c.take(b, x.sent)
 	switch b.Close.Code {
 	case wire.CodeTooLarge:
-		e.uplink.failed()
 		e.nextTry = now + jitter(soonAfter)
-		if b.Close.Limit > 0 {
-			e.uplink.most = max(min(e.uplink.most, int(b.Close.Limit)), leastBatch)
-			e.uplink.size = min(e.uplink.size, e.uplink.most)
-		}
+		e.uplink.over(x.size, int(b.Close.Limit))
 	case wire.CodeBusy:
 		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.next())
 	default:
@@ -351,9 +356,12 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 		s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x <= x.x })
 	}
 	progress := len(b.Frames) > 0 || b.Ack > s.out.acked
+	if x.proof {
+		e.uplink.proof(true)
+	}
 	if x.frames {
 		e.measure(x, took-held)
-		e.uplink.passed(x.size, took-held)
+		e.uplink.took(x.size, took-held)
 	}
 	for _, old := range e.flying {
 		if old.x < x.x { // the bridge answers it at once (L1, L4)
@@ -416,9 +424,7 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	if x.hold > 0 && !x.frames && age >= leastHold {
 		e.hold.cut(age)
 	}
-	if x.frames {
-		e.uplink.failed()
-	}
+	e.learn(x, err)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrGarbled) {
 		e.downlink.failed()
 	}
@@ -444,6 +450,21 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 		e.nextTry = max(e.nextTry, now+min(asked.RetryAfter(), mostRetryAfter))
 	}
 	c.s.wake()
+}
+
+// learn takes from a failure what it says of the request's length.
+func (e *exchanges) learn(x *exchange, err error) {
+	switch {
+	case x.proof:
+		e.uplink.proof(false)
+	case !x.frames:
+	case errors.Is(err, ErrTooLong):
+		e.uplink.refused(x.size)
+	case errors.Is(err, ErrBroken):
+		e.uplink.broke(x.size)
+	default:
+		e.uplink.doubt(x.size)
+	}
 }
 
 // retryAfter is an error of a Carrier that knows how long it was asked to wait.
