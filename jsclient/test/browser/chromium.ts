@@ -4,6 +4,9 @@ import { execFileSync } from "node:child_process";
 import { type Browser, chromium, type LaunchOptions } from "playwright-core";
 
 export function launchChromium(options: LaunchOptions = {}): Promise<Browser> {
-  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"], ...options });
+  return chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-dev-shm-usage"], ...options });
+}
+
+export function chromiumPath(): string {
+  return execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
 }
