@@ -32,16 +32,16 @@ export interface CallOptions {
   waitForReady?: boolean | undefined;
 }
 
-const METHOD = /^\/[^/]+\/[^/]+$/;
+const METHOD = /^\/?([^/]+\/[^/]+)$/;
 
 /** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
 export function newOpen(path: string, options: CallOptions): Open {
-  const method = path.startsWith("/") ? path : "/" + path;
-  if (!METHOD.test(method)) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
+  const method = METHOD.exec(path)?.[1];
+  if (!method) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
   const { timeoutMs = Infinity, metadata = [], compression = "", idempotent = false, waitForReady = false, singleRequest = false, singleResponse = false } = options;
   if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
   return {
-    method,
+    method: "/" + method,
     metadata: toWire(metadata),
     ...(timeoutMs < Infinity && { timeoutMicros: Math.round(1000 * timeoutMs) }),
     createdMicros: 0,

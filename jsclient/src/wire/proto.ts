@@ -143,37 +143,22 @@ export class Reader {
 
   /** Passes over the field that next moved to. */
   skip(depth = 0): void {
-    switch (this.type) {
-      case VARINT:
-        this.#integer();
-        return;
-      case FIXED64:
-        this.#take(8);
-        return;
-      case BYTES:
-        this.raw();
-        return;
-      case START_GROUP:
-        this.#skipGroup(this.field, depth + 1);
-        return;
-      case FIXED32:
-        this.#take(4);
-        return;
-    }
-    throw new GarbledError("field");
+    if (this.type === VARINT) this.#integer();
+    else if (this.type === BYTES) this.raw();
+    else if (this.type === START_GROUP) this.#skipGroup(this.field, depth + 1);
+    else if (this.type === FIXED64) this.#take(8);
+    else if (this.type === FIXED32) this.#take(4);
+    else throw new GarbledError("field");
   }
 
   #skipGroup(field: number, depth: number): void {
     if (depth > MAX_GROUP_DEPTH) throw new GarbledError("field");
-    while (this.next()) {
-      if (this.type !== END_GROUP) {
-        this.skip(depth);
-        continue;
-      }
-      if (this.field !== field) throw new GarbledError("field");
-      return;
+    for (;;) {
+      if (!this.next()) throw new GarbledError("truncated");
+      if (this.type === END_GROUP) break;
+      this.skip(depth);
     }
-    throw new GarbledError("truncated");
+    if (this.field !== field) throw new GarbledError("field");
   }
 
   #take(n: number): Uint8Array {
