@@ -60,7 +60,7 @@ failing() {
 seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
 
 # results shows what a passed step's tests say of themselves.
-results() { { grep -hE '^(ok  |--- [A-Z]+: [^/]*$|DONE |(#|ℹ) (tests|pass|fail) |.*(\| all \||none lost))' "$1" || true; } | sed 's/^/      /'; }
+results() { { grep -hE '^(ok  |--- [A-Z]+: [^/]*$|DONE |(#|ℹ) (tests|pass|fail) |.*(\| all \||none lost|named exactly))' "$1" || true; } | sed 's/^/      /'; }
 
 # tally adds the counts of gotestsum ("DONE 9 tests, 1 skipped, 1 failure in
 # 1s") and of node --test ("# pass 9", "# fail 0") to the sums.
@@ -205,6 +205,7 @@ gotest() {
 # time: without the race detector, under which part_go runs some of it.
 part_sim() {
   step simulation 120 simulate '^TestSim' ./internal/session -sim.every=1 -sim.mixtures=1000
+  step 'network check' 60 simulate '^TestCheck$' ./e2e -check.every=1
   step chaos 120 simulate '^TestChaos' ./e2e -chaos=60s
 }
 

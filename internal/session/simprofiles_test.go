@@ -151,7 +151,7 @@ func mixture(seed uint64) simulation {
 			p.Rates[f] = 0.15 * rng.Float64()
 		}
 	}
-	sim := simulation{profile: p, pause: 30 * time.Minute, bulk: rng.IntN(8) == 0, faults: min(5*len(p.Rates), 20)}
+	sim := simulation{profile: p, pause: 30 * time.Minute, bulk: rng.IntN(8) == 0, most: 20, faults: min(5*len(p.Rates), 20)}
 	sim.drive = []func(context.Context, *simRun){
 		reopens, reopens, cuts, freezes(8*time.Minute, 5*time.Minute), sleeps(8*time.Minute, 5*time.Minute),
 	}[rng.IntN(5)]
