@@ -7,8 +7,9 @@ import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
-import { DOWN_LEAST, DOWN_MOST, type Network, UP_LEAST, UP_MOST } from "./network.js";
-import { HELLO_AGAIN, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MISSES, MISSES_FIRST, OWED_ACK, SLOWEST_UPLINK, UPLINK_QUICK } from "./limits.js";
+import { HELLO_AGAIN, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MISSES, MISSES_FIRST, OWED_ACK, SLOWEST_UPLINK } from "./limits.js";
+import { DOWN_LEAST, DOWN_MOST, type Network } from "./network.js";
+import { Uplink } from "./uplink.js";
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -34,6 +35,8 @@ interface Flight {
   asked: boolean;
   /** It finds out whether the form that is not used works again. */
   trial: boolean;
+  /** Frames wait for it to get through. */
+  proof: boolean;
   timers: Timer[];
   controller: AbortController;
 }
@@ -48,6 +51,7 @@ export class Exchanges {
   readonly #session: Session;
   readonly #carrier: Carrier;
   readonly #hold: Hold;
+  readonly #uplink: Uplink;
   readonly #network: Network;
   readonly #backoff: Backoff;
   readonly #empties = new Backoff(2, 0);
@@ -67,12 +71,13 @@ export class Exchanges {
     this.#carrier = carrier;
     this.#network = config.network;
     this.#hold = new Hold(config.holdMs, config.network);
+    this.#uplink = new Uplink(config.network);
     this.#backoff = newRetry(config.backoff);
   }
 
   /** Makes the exchanges that are needed now. */
   wake(): void {
-    while (this.active && !this.#wait && this.#flights.length < MAX_IN_FLIGHT && this.#launch());
+    while (this.active && !this.#wait && this.#flights.length < MAX_IN_FLIGHT && !this.#flights.some((f) => f.proof) && this.#launch());
   }
 
   /** Makes the next exchange at once, whatever was being waited for. */
@@ -120,7 +125,8 @@ export class Exchanges {
     const s = this.#session;
     if (s.lapsed()) return false;
     const trial = this.#trial;
-    const asked = this.#asked || trial;
+    const proof = !trial && s.out.sendable && this.#uplink.wantsProof;
+    const asked = this.#asked || trial || proof;
     const parks = asked || s.asks || this.#wantsPoll();
     if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
 
@@ -128,14 +134,14 @@ export class Exchanges {
     s.awaiting = this.#flights[0]?.x ?? x;
     const owed = s.inbox.owed;
     const batch = s.header(x, true);
-    if (!trial) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#network.upBytes, room: Infinity });
+    if (!trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink.size, room: Infinity });
     if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
       s.inbox.owed = owed;
       return false;
     }
     s.takeX(x);
     this.#asked = this.#trial = false;
-    this.#send(x, batch, asked, trial);
+    this.#send(x, batch, asked, trial, proof);
     return true;
   }
 
@@ -146,7 +152,7 @@ export class Exchanges {
     return s.waits && !this.#flights.some((f) => f.hello);
   }
 
-  #send(x: number, batch: Batch, asked: boolean, trial: boolean): void {
+  #send(x: number, batch: Batch, asked: boolean, trial: boolean, proof: boolean): void {
     const s = this.#session;
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
@@ -155,7 +161,7 @@ export class Exchanges {
     batch.maxBytes = this.#network.downBytes;
     const bytes = encodeBatch(batch);
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
-    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, timers: [], controller: new AbortController() };
+    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
@@ -249,11 +255,20 @@ export class Exchanges {
     this.#miss(f);
     const age = s.now() - f.sentAt;
     if (f.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
-    if (f.batch.frames.length > 0) this.#network.upBytes = Math.max(UP_LEAST, this.#network.upBytes / 2);
+    this.#learn(f, error);
     if (error.cut) this.#network.downBytes = Math.max(DOWN_LEAST, this.#network.downBytes / 2);
     s.trouble(error);
     const idle = s.open === 0 && s.welcomed;
     this.#pause(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis));
+  }
+
+  /** Takes from a failure what it says of the body's length. */
+  #learn(f: Flight, error: Weather): void {
+    if (f.proof) this.#uplink.proof(false);
+    else if (f.batch.frames.length === 0) return;
+    else if (error.status === 413) this.#uplink.refused(f.size);
+    else if (error.reason === "network" && !error.cut) this.#uplink.broke(f.size);
+    else this.#uplink.doubt(f.size);
   }
 
   /** Makes no further exchange for a while. */
@@ -280,13 +295,14 @@ export class Exchanges {
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
     this.#failed(f, new Weather("refused", `refused: ${close.message}`, { status: 200 }));
-    if (close.code === CODE_TOO_LARGE) this.#network.upBytes = Math.max(UP_LEAST, Math.min(this.#network.upBytes, close.limit >> 1));
+    if (close.code === CODE_TOO_LARGE) this.#uplink.over(f.size, close.limit);
     if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
 
   #taken(f: Flight, answer: Batch): void {
     this.#remove(f);
     this.#hit(f);
+    if (f.proof) this.#uplink.proof(true);
     const s = this.#session;
     const elapsed = s.now() - f.sentAt;
     const rtt = elapsed - answer.heldMicros / 1000;
@@ -315,6 +331,6 @@ export class Exchanges {
   #measureUplink(f: Flight, elapsed: number): void {
     if (f.batch.frames.length === 0) return;
     this.#uplinkRate = Math.max(SLOWEST_UPLINK, f.size / Math.max(elapsed, 1));
-    if (elapsed < UPLINK_QUICK && f.size > this.#network.upBytes / 2) this.#network.upBytes = Math.min(UP_MOST, 2 * this.#network.upBytes);
+    this.#uplink.took(f.size, elapsed);
   }
 }

@@ -17,8 +17,6 @@ export const OWED_ACK: number = 64 << 10;
 export const HELLO_AGAIN = 3_000;
 /** By how much a timer must be late to tell of a sleep, in milliseconds. */
 export const LATE = 2_000;
-/** An answer within this time lets uplink batches grow. */
-export const UPLINK_QUICK = 1_000;
 /** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
 export const MISSES_FIRST = 2;
 export const MISSES = 4;
@@ -59,3 +57,14 @@ export const DEAD = 10_000;
 export const DEAD_FORCED = 3_000;
 /** What a late look leaves for answers that wait unread. */
 export const UNREAD = 1_000;
+
+// uplink.ts
+/** An answer within this time lets uplink batches grow. */
+export const UPLINK_QUICK = 1_000;
+/** The shortest body of which one break is proof enough. */
+export const PLAIN_FLOOR: number = 32 << 10;
+/** After so many failures in a row an exchange goes without frames. */
+export const DOUBTS = 3;
+/** Bodies that have to get through before what was refused is tried again: at first, and at most. */
+export const WAIT_LEAST = 8;
+export const WAIT_MOST = 64;
