@@ -79,6 +79,8 @@ export class Session {
   renewing = false;
   phase: Phase = "connecting";
   lastError: SessionError | Weather | undefined;
+  /** What somebody else answered since the bridge last did: it tells more than the links that broke after it. */
+  #foreign: Weather | undefined;
   /** Why the session is over. */
   error: SessionError | undefined;
 
@@ -355,6 +357,7 @@ export class Session {
   /** Says that a link has failed. */
   trouble(error: Weather): void {
     this.lastError = error;
+    if (error.status && !error.cut) this.#foreign = error;
     if (this.phase === "open") this.phase = "retrying";
     this.#events.changed();
   }
@@ -370,6 +373,7 @@ export class Session {
     const age = this.now() - sentAt;
     this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
     this.#pause = 0;
+    this.#foreign = undefined;
     if (this.phase === "open" || !this.welcomed) return;
     this.phase = "open";
     this.#events.changed();
@@ -388,7 +392,8 @@ export class Session {
     if (this.error) return true;
     const age = this.#unanswered();
     if (age < this.#patience()) return false;
-    const seen = this.lastError ? `; last seen: ${this.lastError.message}` : "";
+    const told = this.#foreign ?? this.lastError;
+    const seen = told ? `; last seen: ${told.message}` : "";
     this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer for ${Math.round(age / 1000)} s${seen}`));
     return true;
   }
