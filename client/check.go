@@ -35,11 +35,11 @@ type CheckConfig struct {
 	OnRow func(CheckRow)
 }
 
-// CheckReport is what a check has found; CheckRow is one row of it. Neither
-// holds a secret.
 type (
+	// CheckReport is what a check has found. It holds no secret.
 	CheckReport = netcheck.Report
-	CheckRow    = netcheck.Row
+	// CheckRow is one row of a CheckReport.
+	CheckRow = netcheck.Row
 )
 
 // Check finds out what the network between this program and the bridge at url

@@ -40,6 +40,7 @@ func (r *runner) dialOnce(ctx context.Context) dialled {
 	limited, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	start := time.Now()
+	//nolint:bodyclose // nothing to close: the package keeps a copy of the first bytes
 	conn, resp, err := websocket.Dial(limited, fmt.Sprintf("%s/v1/check/ws?run=%s&n=%d", r.cfg.URL, r.id, d.n), &websocket.DialOptions{
 		HTTPClient: r.cfg.Sockets, HTTPHeader: r.cfg.Header, Subprotocols: []string{subprotocol},
 	})

@@ -131,7 +131,7 @@ func (h *Handler) echo(w http.ResponseWriter, r *http.Request) {
 	defer func() { run.leave(ask.N, r.Context().Err() != nil) }()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(h.ctx, cancel)()
+	defer context.AfterFunc(h.ctx, cancel)() //nolint:contextcheck // the handler is closed
 	if ask.Stream != "" {
 		h.stream(ctx, w, ask)
 		return

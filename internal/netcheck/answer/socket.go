@@ -53,7 +53,7 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(maxMessage)
 	ctx, cancel := context.WithTimeout(h.ctx, socketLife) // a hijacked connection's request has no context of use
 	defer cancel()
-	for echoOne(ctx, conn, run) == nil {
+	for echoOne(ctx, conn, run) == nil { //nolint:contextcheck // see above
 	}
 }
 
