@@ -1,6 +1,6 @@
 # Each target calls what CI calls; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench bench-networks-compare fmt generate run ci
+.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

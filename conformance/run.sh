@@ -43,10 +43,17 @@ run() {
   echo "DONE $CASES tests of $mode in $((($(date +%s%N) - start) / 1000000)) ms"
 }
 
+# bundle_driver compiles what drives the JavaScript client.
+bundle_driver() (
+  cd jsclient
+  [ -d node_modules ] || { echo 'installing npm packages' && npm ci --no-audit --no-fund; }
+  npm run --silent conformance
+)
+
 bin=$PWD/.cache/bin
 mkdir -p "$bin"
 go build -modfile=tools/conformance/go.mod -o "$bin/" connectrpc.com/conformance/cmd/connectconformance
 go build -o "$bin/" ./conformance ./cmd/bridge
 [ $# -gt 0 ] || set -- "${GO[@]}" "${JS[@]}"
-[[ " $* " != *" node-"* && " $* " != *" chromium-"* ]] || (cd jsclient && npm run --silent conformance)
+[[ " $* " != *" node-"* && " $* " != *" chromium-"* ]] || bundle_driver
 for mode; do run "$mode"; done
