@@ -3,6 +3,8 @@ package demo
 import (
 	"embed"
 	"io/fs"
+
+	"github.com/pollbridge/pollbridge/internal/look"
 )
 
 // ContentSecurityPolicy is the value of the header of that name that the page is
@@ -11,7 +13,7 @@ import (
 const ContentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
-//go:embed page/*.html page/*.css page/*.js page/*.svg
+//go:embed page/*.html page/*.css page/*.js
 var page embed.FS
 
 // Page returns the files of the page, index.html at the top. It finds the
@@ -21,5 +23,5 @@ func Page() fs.FS {
 	if err != nil {
 		panic(err) // only for a path that is not valid, and "page" is
 	}
-	return files
+	return look.With(files)
 }

@@ -4,6 +4,8 @@ package page
 import (
 	"embed"
 	"io/fs"
+
+	"github.com/pollbridge/pollbridge/internal/look"
 )
 
 // ContentSecurityPolicy is what the page is to be served with, and works under.
@@ -20,5 +22,5 @@ func Files() fs.FS {
 	if err != nil {
 		panic(err) // only for a path that is not valid, and "files" is
 	}
-	return sub
+	return look.With(sub)
 }

@@ -6,26 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pollbridge/pollbridge/internal/demo"
 	"github.com/pollbridge/pollbridge/internal/netcheck/page"
 )
-
-// TestLook holds that this page and the demo's share their colours and sizes.
-func TestLook(t *testing.T) {
-	for _, name := range []string{"theme.css", "theme.js", "favicon.svg"} {
-		ours, err := fs.ReadFile(page.Files(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := fs.ReadFile(demo.Page(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(ours) != string(theirs) {
-			t.Errorf("%s differs from the demo's", name)
-		}
-	}
-}
 
 // TestPage_references holds that the page asks for nothing but its own files,
 // and has nothing inline, which its policy forbids.
