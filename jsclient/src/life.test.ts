@@ -140,7 +140,8 @@ test("a woken page asks at once beside its parked poll, and gives that up with t
   await flush();
   const question = carrier.last;
   assert.deepEqual([question.batch.x, question.batch.holdMillis, question.batch.awaiting], [4, 0, 3]);
-  await tick(3_100);
+  await tick(3_000);
+  await tick(100);
   assert.deepEqual([poll.aborted, question.aborted], [true, true]);
   assert.equal(carrier.waiting.size, 1);
 });

@@ -171,6 +171,8 @@ export interface Fixture {
   network: Network;
   lost: SessionError[];
   tick(millis: number): Promise<void>;
+  /** Nothing comes while so many polls are held to their end. */
+  calm(polls: number): Promise<void>;
   open(): Promise<Stream>;
 }
 
@@ -196,7 +198,14 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
     await flush();
     return stream;
   };
-  return { session, ladder, carrier, network, lost, tick, open };
+  const calm = async (polls: number): Promise<void> => {
+    for (let i = 0; i < polls; i++) {
+      const { holdMillis } = carrier.last.batch;
+      await tick(holdMillis);
+      await carrier.last.answer({ ack: session.out.acked, heldMicros: 1000 * holdMillis });
+    }
+  };
+  return { session, ladder, carrier, network, lost, tick, calm, open };
 }
 
 /** What a bridge says to a batch; undefined: it holds the exchange for ever. */

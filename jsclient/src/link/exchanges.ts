@@ -7,7 +7,7 @@ import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
-import { HELLO_AGAIN, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MISSES, MISSES_FIRST, OWED_ACK, SLOWEST_UPLINK } from "./limits.js";
+import { FREE_UPLOAD, HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MEASURED, MISSES, MISSES_FIRST, OWED_ACK, UNKNOWN_UPLINK } from "./limits.js";
 import { DOWN_LEAST, DOWN_MOST, type Network } from "./network.js";
 import { Uplink } from "./uplink.js";
 
@@ -47,6 +47,8 @@ export class Exchanges {
   active = false;
   /** Called with each valid answer, before the next exchange is made. */
   answered: () => void = () => undefined;
+  /** Called when one had no answer in time. */
+  overdue: () => void = () => undefined;
 
   readonly #session: Session;
   readonly #carrier: Carrier;
@@ -64,7 +66,12 @@ export class Exchanges {
   #misses = 0;
   #trial = false;
   #tried = false;
-  #uplinkRate = SLOWEST_UPLINK;
+  /** Bytes per millisecond. */
+  #uplinkRate = UNKNOWN_UPLINK;
+  /** The hold that is asked for, unless more was learnt: it grows while nothing comes. */
+  #calm = 0;
+  /** Exchanges in a row that had no answer in time. */
+  #late = 0;
 
   constructor(session: Session, carrier: Carrier, config: LinkConfig) {
     this.#session = session;
@@ -157,15 +164,18 @@ export class Exchanges {
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
     const hello = !s.welcomed && !frames;
-    batch.holdMillis = s.open > 0 && !asked && !hello ? this.#network.holdMs : 0;
+    if (frames) this.#calm = 0;
+    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#calm, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
     batch.maxBytes = this.#network.downBytes;
     const bytes = encodeBatch(batch);
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
-    const limit = hold + s.path.atLeast(frames || asked ? 3_000 : 10_000, 4) + (2 * bytes.length) / this.#uplinkRate;
+    const most = s.path.atLeast(10_000, 4);
+    const least = s.welcomed ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
+    const limit = Math.max(least, hold + Math.min(hold, most)) + (2 * Math.max(0, bytes.length - FREE_UPLOAD)) / this.#uplinkRate;
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
-    if (hello) this.#after(f, s.path.atLeast(HELLO_AGAIN, 4), () => this.#helloAgain());
+    if (!s.welcomed) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
     this.#flights.push(f);
     const text = this.#network.form === "text" && !trial;
     this.#carrier.exchange(s.sid, bytes, f.controller.signal, text).then(
@@ -240,6 +250,9 @@ export class Exchanges {
     if (this.#session.now() > late) return this.#after(f, LATE, () => this.#timedOut(f, Infinity));
     f.controller.abort();
     this.#abandonOlder(f.x); // L5
+    this.#late++;
+    f.asked ||= this.#session.welcomed && this.#session.open > 0;
+    this.overdue();
     this.#failed(f, new Weather("timeout", `no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
   }
 
@@ -304,33 +317,35 @@ export class Exchanges {
     this.#hit(f);
     if (f.proof) this.#uplink.proof(true);
     const s = this.#session;
+    this.#late = 0;
     const elapsed = s.now() - f.sentAt;
-    const rtt = elapsed - answer.heldMicros / 1000;
+    const held = Math.min(answer.heldMicros / 1000, elapsed);
+    const rtt = elapsed - held;
     s.path.rtt(s.now(), rtt);
     this.#measureUplink(f, rtt);
     const highest = f.x === s.nextX - 1;
     s.tokenTaken(f.batch.token);
-    const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x);
+    const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x, held);
     if (s.error) return;
     for (const older of this.#flights.filter((other) => other.x < f.x)) {
-      this.#after(older, s.path.atLeast(3_000, 4), () => this.#abandon(older)); // L4
+      this.#after(older, s.path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4
     }
-    const early = highest && (elapsed < f.hold / 2 || !s.welcomed);
-    if (progress || !early) {
-      this.#backoff.reset();
-      this.#empties.reset();
-    }
-    if (f.hold > HOLD_WITH_FRAMES) this.#hold.answered();
+    const full = f.hold > 0 && held >= f.hold / 2;
+    if (answer.frames.length > 0) this.#calm = 0;
+    else if (full) this.#calm = Math.max(this.#calm, 2 * f.hold);
+    if (progress) this.#backoff.reset();
+    if (progress || full) this.#empties.reset();
+    if (full && f.hold >= this.#network.holdMs) this.#hold.answered();
     if (!answer.close) this.#network.downBytes = Math.min(DOWN_MOST, 2 * this.#network.downBytes);
     this.answered();
-    const wait = progress || !early ? 0 : this.#empties.next();
+    const wait = progress || full || !highest || (f.hold === 0 && s.welcomed) ? 0 : this.#empties.next();
     if (wait > 0) this.#pause(wait);
     else this.wake();
   }
 
   #measureUplink(f: Flight, elapsed: number): void {
     if (f.batch.frames.length === 0) return;
-    this.#uplinkRate = Math.max(SLOWEST_UPLINK, f.size / Math.max(elapsed, 1));
+    if (f.size >= MEASURED) this.#uplinkRate = f.size / Math.max(elapsed, 1);
     this.#uplink.took(f.size, elapsed);
   }
 }

@@ -35,7 +35,7 @@ test("while an RPC is open one poll is parked, what is sent goes beside it, at m
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
   const poll = carrier.last;
-  assert.deepEqual([poll.batch.x, poll.batch.frames.length, poll.batch.holdMillis], [3, 0, 25_000]);
+  assert.deepEqual([poll.batch.x, poll.batch.frames.length, poll.batch.holdMillis], [3, 0, 1_500]);
   void stream.send(Uint8Array.of(1));
   await flush();
   assert.deepEqual([carrier.last.batch.x, carrier.last.batch.awaiting, carrier.last.batch.frames.length], [4, 3, 1]);
@@ -57,7 +57,7 @@ test("a failed exchange is issued again under a new x with the same frames, what
     () => carrier.last.answer({ x: 1 }),
     () => carrier.last.answer({ session: new Uint8Array(16) }),
     () => carrier.last.answer({ close: { code: 1, message: "garbled", retryAfterMillis: 0, limit: 0 }, x: 0 }),
-    () => tick(5_500),
+    () => tick(3_000),
   ];
   for (const [i, weather] of bad.entries()) {
     assert.deepEqual([carrier.last.batch.x, carrier.last.batch.awaiting], [i + 2, i + 2]);
@@ -139,9 +139,10 @@ test("an answer twice, or to an exchange given up, changes nothing", async (t) =
 });
 
 test("two cuts at a similar age shorten the hold", async (t) => {
-  const { carrier, open, tick } = await fixture(t, ["longpoll"]);
+  const { carrier, open, tick, calm } = await fixture(t, ["longpoll"]);
   await open();
   await carrier.last.answer({ ack: 1 });
+  await calm(8);
   for (let i = 0; i < 2; i++) {
     assert.equal(carrier.last.batch.holdMillis, 25_000);
     await tick(10_000);
@@ -263,6 +264,7 @@ test("both: a mute WebSocket gets an exchange beside it and gives way when that 
 test("both: a WebSocket that never proves itself is demoted for 30 s, doubling", async (t) => {
   const { carrier, open, tick } = await fixture(t, ["longpoll", "ws"]);
   await open();
+  await carrier.last.answer({ ack: 1, frames: [endFrame(1, 1)] });
   for (const [i, wait] of [30_000, 60_000].entries()) {
     assert.equal(carrier.sockets.length, i + 1);
     await carrier.sockets[i]!.lose();

@@ -44,6 +44,7 @@ export class Ladder {
     this.#backoff = newRetry(config.backoff);
     this.#exchanges = new Exchanges(session, carrier, config);
     this.#exchanges.answered = () => this.#pollAnswered();
+    this.#exchanges.overdue = () => this.#dialNow();
   }
 
   /** What carries new frames; undefined while nothing does. */
@@ -102,10 +103,7 @@ export class Ladder {
     this.#paused = false;
     if (this.#closed || this.#session.lapsed()) return;
     if (network) this.#works();
-    if (this.#network.wsPauseMs === 0) {
-      clearTimeout(this.#redial);
-      this.#redial = undefined;
-    }
+    if (this.#network.wsPauseMs === 0) this.#dialNow();
     this.#socket?.probe();
     this.#exchanges.probe();
     this.#session.wake();
@@ -120,6 +118,14 @@ export class Ladder {
   /** A WebSocket that fails now is not put off for long: one has worked, or the network is another. */
   #works(): void {
     this.#network.wsPauseMs = this.#network.wsAfter = 0;
+  }
+
+  /** Puts off no WebSocket any longer. */
+  #dialNow(): void {
+    this.#network.wsAfter = 0;
+    clearTimeout(this.#redial);
+    this.#redial = undefined;
+    this.#session.wake();
   }
 
   #dialWhenDue(): void {

@@ -20,8 +20,14 @@ export const LATE = 2_000;
 /** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
 export const MISSES_FIRST = 2;
 export const MISSES = 4;
-/** Bytes per millisecond that the uplink is believed to carry when nothing is known. */
-export const SLOWEST_UPLINK = 4.096;
+/** The least hold that is asked for while something is expected. */
+export const HOLD_FIRST = 1_500;
+/** What an uplink carries in no time worth counting. */
+export const FREE_UPLOAD: number = 4 << 10;
+/** The shortest body that the uplink's rate is measured by. */
+export const MEASURED: number = 16 << 10;
+/** Bytes per millisecond that the uplink is taken for before that: it is given twice the time. */
+export const UNKNOWN_UPLINK = 8.192;
 
 // hold.ts
 /** The least that a bridge is taken at its word for, in milliseconds. */

@@ -31,8 +31,9 @@ export const TIMEOUT = 10_000;
 export const LAPSE = 0.8;
 /** How long the bridge keeps a session from which only Hellos came, in milliseconds (O4). */
 export const HELLO_WINDOW = 30_000;
-/** The least that a resume window is taken for, in milliseconds. */
-export const LEAST_WINDOW = 1_000;
+/** The resume window of a bridge that states none, and the longest that is believed, in milliseconds. */
+export const RESUME = 120_000;
+export const MOST_RESUME = 86_400_000;
 /** A request to send dropped frames again has so long for its answer, in milliseconds. */
 export const ASK_AGAIN = 1_000;
 /** Bounds the wait for the first Welcome, in milliseconds. */

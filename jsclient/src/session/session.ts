@@ -22,7 +22,7 @@ import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
-import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, LEAST_WINDOW, LEFT, MAX_DELAY, PAUSE, UNIMPLEMENTED } from "./limits.js";
+import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, LEFT, MOST_RESUME, PAUSE, RESUME, UNIMPLEMENTED } from "./limits.js";
 
 /** What a session says to the one who made it. */
 export interface SessionEvents {
@@ -105,7 +105,7 @@ export class Session {
   #latest = 0;
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
   #pause = 0;
-  /** When the last answered link was sent, by both clocks. */
+  /** When the bridge last had a link for sure, by both clocks. */
   #answered = this.#clocks();
   #lapse: ReturnType<typeof setTimeout> | undefined;
   #links: Links | undefined;
@@ -261,15 +261,16 @@ export class Session {
 
   /**
    * Takes in a batch that came on a link which was sent at sentAt; again tells
-   * which of the frames sent are meant when it asks to resend. Returns whether
-   * it brought frames or a higher ack.
+   * which of the frames sent are meant when it asks to resend; held: how long
+   * the bridge had that link for sure. Returns whether it brought frames or a
+   * higher ack.
    */
-  receive(batch: Batch, sentAt: number, again: (on: Carriage, at: number) => boolean): boolean {
+  receive(batch: Batch, sentAt: number, again: (on: Carriage, at: number) => boolean, held = 0): boolean {
     if (batch.close && this.#refused(batch)) return false;
     if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
     else this.#known ||= this.welcomed && sentAt >= this.#welcomedAt;
     if (batch.frames.length > 0) this.#askedAt = -Infinity;
-    this.#answer(sentAt);
+    this.#answer(sentAt + held);
     const acked = this.out.acked;
     const taken = this.inbox.taken;
     try {
@@ -368,10 +369,11 @@ export class Session {
     this.#events.changed();
   }
 
-  #answer(sentAt: number): void {
+  /** Notes that the bridge had a link at that time (E1). */
+  #answer(at: number): void {
     const clocks = this.#clocks();
-    const age = this.now() - sentAt;
-    this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
+    const age = this.now() - at;
+    if (clocks.steady - age >= this.#answered.steady) this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
     this.#pause = 0;
     this.#foreign = undefined;
     if (this.phase === "open" || !this.welcomed) return;
@@ -402,7 +404,7 @@ export class Session {
   #patience(): number {
     if (!this.welcome) return CONNECT;
     const used = this.#known || this.out.lastSeq > 0;
-    return LAPSE * (used ? this.#pause || Math.max(this.welcome.resumeMillis, LEAST_WINDOW) : HELLO_WINDOW);
+    return LAPSE * (used ? this.#pause || Math.min(this.welcome.resumeMillis || RESUME, MOST_RESUME) : HELLO_WINDOW);
   }
 
   #unanswered(): number {
@@ -414,7 +416,7 @@ export class Session {
     clearTimeout(this.#lapse);
     this.#lapse = setTimeout(() => {
       if (!this.lapsed()) this.#watchLapse();
-    }, Math.min(Math.max(this.#patience() - this.#unanswered(), 100), MAX_DELAY));
+    }, Math.max(this.#patience() - this.#unanswered(), 100));
   }
 
   /**
