@@ -176,15 +176,13 @@ const connectTimeout = 20 * time.Second
 // checkLapse gives the session up when the bridge must have forgotten it (E1),
 // by the larger of two clocks. It tells when to look again.
 func (c *clientSide) checkLapse(now time.Duration) time.Duration {
-	limit := connectTimeout
-	reason, why := ReasonUnreachable, "no answer from the bridge"
-	if c.welcomed() {
-		limit = c.resumeWindow() * 8 / 10
-		reason, why = ReasonExpired, "no link"
-	}
-	age := max(now-c.goodAt, wallNow().Sub(c.goodWall))
+	age, limit := c.unanswered(now)
 	if age < limit {
 		return now + limit - age
+	}
+	reason, why := ReasonUnreachable, "no answer from the bridge"
+	if c.welcomed() {
+		reason, why = ReasonExpired, "no link"
 	}
 	message := fmt.Sprintf("%s for %v", why, age.Round(time.Second))
 	if c.state.LastError != nil {
@@ -192,6 +190,24 @@ func (c *clientSide) checkLapse(now time.Duration) time.Duration {
 	}
 	c.s.over(&Error{Reason: reason, Message: message})
 	return longest
+}
+
+// unanswered is how long the bridge was not heard, by the larger of two clocks,
+// and for how long that may be (E1).
+func (c *clientSide) unanswered(now time.Duration) (age, limit time.Duration) {
+	limit = connectTimeout
+	if c.welcomed() {
+		limit = c.resumeWindow() * 8 / 10
+	}
+	return max(now-c.goodAt, wallNow().Sub(c.goodWall)), limit
+}
+
+// retryAt is when to try again what should wait that long. No wait takes more
+// than half of what is left until the session is given up, so that a network
+// that comes back before is found in time.
+func (c *clientSide) retryAt(now, wait time.Duration) time.Duration {
+	age, limit := c.unanswered(now)
+	return now + min(wait, max((limit-age)/2, soonAfter))
 }
 
 // resumeWindow is how long the bridge keeps the session without a link: not

@@ -437,19 +437,28 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	if e.refused >= refusedTimes {
 		e.retry.most = refusedMost
 	}
+	if wait := e.wait(age, err); wait > 0 {
+		e.nextTry = c.retryAt(now, wait)
+	}
+	c.s.wake()
+}
+
+// wait is how long to wait after a failure of an exchange of that age.
+func (e *exchanges) wait(age time.Duration, err error) time.Duration {
+	var wait time.Duration
 	switch {
 	case e.retry.failures == 0 && age >= livedLong:
 		e.retry.failures++
 	case e.retry.failures == 0:
 		e.retry.failures++
-		e.nextTry = now + jitter(soonAfter)
+		wait = jitter(soonAfter)
 	default:
-		e.nextTry = now + e.retry.next()
+		wait = e.retry.next()
 	}
 	if asked, ok := errors.AsType[retryAfter](err); ok {
-		e.nextTry = max(e.nextTry, now+min(asked.RetryAfter(), mostRetryAfter))
+		wait = max(wait, min(asked.RetryAfter(), mostRetryAfter))
 	}
-	c.s.wake()
+	return wait
 }
 
 // learn takes from a failure what it says of the request's length.

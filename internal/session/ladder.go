@@ -266,6 +266,8 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	case proven && so.heard > so.opened:
 		l.retry.reset()
 		l.nextDial = now + jitter(soonAfter)
+	case l.forced():
+		l.nextDial = c.retryAt(now, max(l.retry.next(), l.retry.first/2))
 	default:
 		l.nextDial = now + max(l.retry.next(), l.retry.first/2)
 	}

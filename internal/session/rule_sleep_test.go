@@ -173,3 +173,30 @@ func TestRule_sleep(t *testing.T) {
 		}
 	}
 }
+
+// E1: a network that refused everything and comes back 1 s before the client
+// gives the session up is found in time.
+func TestRule_lastTry(t *testing.T) {
+	for _, choice := range []string{"longpoll", "ws"} {
+		for range 20 {
+			synctest.Test(t, func(t *testing.T) {
+				reg := session.NewRegistry(session.Config{Handle: echo})
+				net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
+				carrier := newFaulty(net, reg)
+				s := session.Start(session.ClientConfig{Carrier: carrier, Transports: transports()[choice]})
+				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				one(t, st, "before") // with the answer the bridge is last heard of
+				net.Down()
+				time.Sleep(95 * time.Second)
+				net.Up()
+				nap{}.goesOn(t, st)
+				_ = s.Close(t.Context())
+				carrier.close()
+				reg.Close()
+			})
+		}
+	}
+}

@@ -261,8 +261,7 @@ func (s *Session) take(f *wire.Frame) (bool, *Error) {
 		}
 		return true, st.onMessage(f)
 	case wire.TypeHalfClose:
-		st.recv.ended = true
-		signal(st.readable)
+		s.takeHalfClose(st)
 	case wire.TypeWindow:
 		if f.Limit > st.send.limit {
 			st.send.limit = f.Limit
@@ -278,6 +277,16 @@ func (s *Session) take(f *wire.Frame) (bool, *Error) {
 		s.takeUnknown(st, f)
 	}
 	return true, nil
+}
+
+// takeHalfClose ends what the client sends. From a bridge it means nothing: there
+// END ends all.
+func (s *Session) takeHalfClose(st *Stream) {
+	if s.bridge == nil {
+		return
+	}
+	st.recv.ended = true
+	signal(st.readable)
 }
 
 // takeUnknown applies rule W3 to a frame type from the future.
