@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -58,8 +57,8 @@ func measureBeside(ctx context.Context, cfg config) (_ *found, err error) {
 	if l.bridge, err = l.role(ctx, nil, "bridge", l.backend.addr); err != nil {
 		return nil, err
 	}
-	box := filepath.Join(cfg.cache, "middlebox")
-	if err := runIn(ctx, ".", nil, "go", "build", "-o", box, "./internal/cmd/middlebox"); err != nil {
+	box, err := cfg.middlebox(ctx)
+	if err != nil {
 		return nil, err
 	}
 	middlebox := exec.CommandContext(ctx, "ip", "netns", "exec", farNamespace, box,

@@ -34,6 +34,7 @@ func newBackend() *grpc.Server {
 		ServiceName: "bench.Echo",
 		Methods: []grpc.MethodDesc{
 			unaryHandler("Unary", func(m *message) {}),
+			unaryHandler("Read", func(m *message) {}), // declared to be without side effects
 			unaryHandler("Sink", func(m *message) { m.Value = nil }),
 			unaryHandler("Source", func(m *message) {
 				n, _ := strconv.Atoi(string(m.Value)) // 0 shows at the other end

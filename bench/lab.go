@@ -16,6 +16,7 @@ import (
 type lab struct {
 	backend, proxy, proxy400, bridge, bare *process
 	grpcwebproxy, connect, socketio        *process
+	connectServer                          *process // connect-go that answers by itself
 	missing                                []string
 
 	wrap    []string // command that roles are started by
@@ -65,11 +66,12 @@ const (
 	grpcwebproxyVersion = "v0.15.0"
 )
 
+// adder installs and starts a rival.
+type adder func(context.Context, config) error
+
 // addRivals installs and starts what we are compared with.
-func (l *lab) addRivals(ctx context.Context, cfg config) {
-	for name, add := range map[string]func(context.Context, config) error{
-		"grpcwebproxy": l.addGRPCWebProxy, "connect-go": l.addConnect, "Socket.IO": l.addSocketIO,
-	} {
+func (l *lab) addRivals(ctx context.Context, cfg config, rivals map[string]adder) {
+	for name, add := range rivals {
 		if err := add(ctx, cfg); err != nil {
 			l.missing = append(l.missing, fmt.Sprintf("%s: %v", name, err))
 			cfg.log("LEFT OUT  %s: %v", name, err)
@@ -97,6 +99,11 @@ func (l *lab) addGRPCWebProxy(ctx context.Context, cfg config) error {
 func (l *lab) addConnect(ctx context.Context, cfg config) error {
 	program := filepath.Join(cfg.cache, "connect")
 	if err := runIn(ctx, "bench/rivals", nil, "go", "build", "-o", program, "./connect"); err != nil {
+		return err
+	}
+	if err := l.foreign(ctx, &l.connectServer, "connect-go", func(addr string) []string {
+		return []string{program, addr, "-"}
+	}); err != nil {
 		return err
 	}
 	return l.foreign(ctx, &l.connect, "connect-go", func(addr string) []string {

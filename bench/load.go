@@ -62,7 +62,7 @@ type sample struct {
 	rate     float64 // operations a second
 	p50, p99 time.Duration
 	hop      perOperation
-	client   perOperation // this process's
+	client   perOperation // this process's, or a page's main thread's
 }
 
 type perOperation struct {
@@ -160,23 +160,36 @@ type results struct {
 
 // measure takes one sample of each scenario on each way in each round.
 func measure(ctx context.Context, cfg config, scenarios []scenario, ways map[string]*way) *results {
+	byName := map[string]scenario{}
+	var keys []key
+	for _, s := range scenarios {
+		byName[s.name] = s
+		for _, name := range s.ways {
+			if ways[name] != nil {
+				keys = append(keys, key{s.name, name})
+			}
+		}
+	}
+	return alternate(ctx, cfg, keys, func(k key) (sample, error) {
+		return byName[k.scenario].take(ctx, cfg, ways[k.way])
+	})
+}
+
+// alternate takes one sample of each key in each round.
+func alternate(ctx context.Context, cfg config, keys []key, take func(key) (sample, error)) *results {
 	r := &results{samples: map[key][]sample{}, errs: map[key]error{}}
 	for round := range cfg.rounds {
-		for _, s := range scenarios {
-			for _, name := range s.ways {
-				k := key{s.name, name}
-				w := ways[name]
-				if r.errs[k] != nil || w == nil || ctx.Err() != nil || !cfg.measures(k) {
-					continue
-				}
-				got, err := s.take(ctx, cfg, w)
-				if err != nil {
-					r.errs[k] = fmt.Errorf("round %d: %w", round+1, err)
-					cfg.log("%s, %s: %v", s.name, name, r.errs[k])
-					continue
-				}
-				r.samples[k] = append(r.samples[k], got)
+		for _, k := range keys {
+			if r.errs[k] != nil || ctx.Err() != nil || !cfg.measures(k) {
+				continue
 			}
+			got, err := take(k)
+			if err != nil {
+				r.errs[k] = fmt.Errorf("round %d: %w", round+1, err)
+				cfg.log("%s, %s: %v", k.scenario, k.way, r.errs[k])
+				continue
+			}
+			r.samples[k] = append(r.samples[k], got)
 		}
 		cfg.log("round %d of %d", round+1, cfg.rounds)
 	}

@@ -30,6 +30,8 @@ var measurements = []measurement{
 	{name: "growth", slow: true, limit: 3 * time.Minute, run: measureGrowth},
 	{name: "storm", slow: true, limit: 2 * time.Minute, run: measureStorm},
 	{name: "beside", slow: true, limit: 3 * time.Minute, run: measureBeside},
+	{name: "browser", limit: 3 * time.Minute, run: measureBrowser},
+	{name: "first", limit: 3 * time.Minute, run: measureFirst},
 	{name: "binary", limit: 3 * time.Minute, run: measureBinary},
 }
 

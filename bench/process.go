@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +19,8 @@ import (
 	"time"
 )
 
-// A process is a child that is measured: this program in a role, which answers
-// questions on its stdin and ends with it, or a foreign one.
+// A process is a child: this program in a role, or another, which answers
+// questions on its stdin and ends with it; or a foreign one.
 type process struct {
 	name string
 	addr string
@@ -47,8 +48,13 @@ func startRole(ctx context.Context, wrap, env []string, role string, args ...str
 	if err != nil {
 		return nil, err
 	}
-	command := slices.Concat(wrap, []string{self, roleArg, role}, args)
-	p := &process{name: role, cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
+	return startAsked(ctx, role, env, slices.Concat(wrap, []string{self, roleArg, role}, args)...)
+}
+
+// startAsked starts a program that prints its address, or what else is to be
+// known of it, and answers questions then.
+func startAsked(ctx context.Context, name string, env []string, command ...string) (_ *process, err error) {
+	p := &process{name: name, cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
 	p.cmd.Stderr = os.Stderr
 	p.cmd.Env = append(os.Environ(), env...)
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -60,11 +66,11 @@ func startRole(ctx context.Context, wrap, env []string, role string, args ...str
 	}
 	p.lines = bufio.NewReader(stdout)
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", role, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	line, err := p.lines.ReadString('\n')
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", role, errors.Join(err, p.close()))
+		return nil, fmt.Errorf("%s: %w", name, errors.Join(err, p.close()))
 	}
 	p.addr = strings.TrimSpace(line)
 	return p, nil
@@ -86,6 +92,12 @@ func startForeign(ctx context.Context, name, addr string, command ...string) (*p
 	return nil, errors.Join(fmt.Errorf("%s: does not listen on %s", name, addr), p.close())
 }
 
+// middlebox builds the program that delays what passes it.
+func (c config) middlebox(ctx context.Context) (program string, err error) {
+	program = filepath.Join(c.cache, "middlebox")
+	return program, runIn(ctx, ".", nil, "go", "build", "-o", program, "./internal/cmd/middlebox")
+}
+
 // freeAddr is an address that a foreign program may listen on.
 func freeAddr() (string, error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,7 +107,7 @@ func freeAddr() (string, error) {
 	return lis.Addr().String(), lis.Close()
 }
 
-// ask puts a question to a role.
+// ask puts a question to a process that answers.
 func (p *process) ask(question string, answer any) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -70,6 +70,8 @@ func serve(lis net.Listener, role string, args []string) error {
 		return serveProxy(lis, args[0])
 	case "bridge":
 		return serveBridge(lis, args)
+	case "site":
+		return serveSite(lis, args[0], args[1])
 	case "bare":
 		serveHTTP(lis, http.HandlerFunc(bare))
 		return nil
@@ -118,14 +120,7 @@ func ownUsage() usage {
 // serveBridge serves as `bridge serve` does. args: the backend, and a
 // certificate's and key's file for TLS.
 func serveBridge(lis net.Listener, args []string) error {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(400)
-	}
-	server, err := bridge.New(bridge.Config{
-		Backends:    []bridge.Backend{{Target: args[0]}},
-		AllowHosts:  []string{farAddr},
-		MaxSessions: 100_000, MaxSessionsPerPrincipal: 100_000,
-	})
+	server, err := newBridge(args[0])
 	if err != nil {
 		return err
 	}
@@ -135,6 +130,34 @@ func serveBridge(lis net.Listener, args []string) error {
 	}
 	s := newHTTPServer(server)
 	go func() { _ = s.ServeTLS(lis, args[1], args[2]) }() // until the process ends
+	return nil
+}
+
+func newBridge(backend string) (*bridge.Server, error) {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(400)
+	}
+	return bridge.New(bridge.Config{
+		Backends:    []bridge.Backend{{Target: backend}},
+		AllowHosts:  []string{farAddr},
+		MaxSessions: 100_000, MaxSessionsPerPrincipal: 100_000,
+	})
+}
+
+// serveSite serves a page with its script beside a bridge and an echo of POSTs.
+func serveSite(lis net.Listener, backend, script string) error {
+	server, err := newBridge(backend)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `<!DOCTYPE html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`)
+	})
+	mux.HandleFunc("GET /page.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, script) })
+	mux.HandleFunc("POST /echo", bare)
+	mux.Handle("/bridge/", server)
+	serveHTTP(lis, mux)
 	return nil
 }
 

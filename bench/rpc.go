@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,17 +40,14 @@ func measureRPCs(ctx context.Context, cfg config) (*found, error) {
 	}
 	defer l.close()
 	if !cfg.ownOnly {
-		l.addRivals(ctx, cfg)
+		l.addRivals(ctx, cfg, map[string]adder{"grpcwebproxy": l.addGRPCWebProxy, "connect-go": l.addConnect, "Socket.IO": l.addSocketIO})
 	}
 	ways := map[string]*way{}
 	for _, w := range append(l.ours(), l.rivals()...) {
 		ways[w.name] = w
 	}
-	f := &found{notes: l.missing}
 	r := measure(ctx, cfg, scenarios(), ways)
-	for k, err := range r.errs {
-		f.notes = append(f.notes, fmt.Sprintf("%s, %s: %v", k.scenario, k.way, err))
-	}
+	f := &found{notes: append(l.missing, r.notes()...)}
 	f.claims = rpcClaims(r)
 	for _, s := range scenarios() {
 		f.tables = append(f.tables, r.table(s, ways))
@@ -57,10 +55,20 @@ func measureRPCs(ctx context.Context, cfg config) (*found, error) {
 	return f, nil
 }
 
-func rate(s sample) float64   { return s.rate }
-func p50(s sample) float64    { return float64(s.p50) }
-func p99(s sample) float64    { return float64(s.p99) }
-func hopCPU(s sample) float64 { return float64(s.hop.cpu) }
+// notes says which samples are not there, and why.
+func (r *results) notes() []string {
+	var notes []string
+	for k, err := range r.errs {
+		notes = append(notes, fmt.Sprintf("%s, %s: %v", k.scenario, k.way, err))
+	}
+	return slices.Sorted(slices.Values(notes))
+}
+
+func rate(s sample) float64      { return s.rate }
+func p50(s sample) float64       { return float64(s.p50) }
+func p99(s sample) float64       { return float64(s.p99) }
+func hopCPU(s sample) float64    { return float64(s.hop.cpu) }
+func clientCPU(s sample) float64 { return float64(s.client.cpu) }
 func mallocs(s sample) float64 {
 	return s.hop.mallocs
 }
@@ -143,7 +151,7 @@ func (r *results) table(s scenario, ways map[string]*way) string {
 		fmt.Fprintf(&b, "| %s | %.0f | %s | %s | %s | %s | %s | %s | %s | %s |\n", name, r.median(s.name, name, rate),
 			figure(r.ratio(s.name, name, native, rate)), figure(r.ratio(s.name, name, proxy, rate)),
 			micros(r.median(s.name, name, p50)), micros(r.median(s.name, name, p99)), hop, ratio, allocs,
-			micros(r.median(s.name, name, func(s sample) float64 { return float64(s.client.cpu) })))
+			micros(r.median(s.name, name, clientCPU)))
 	}
 	return b.String()
 }

@@ -1,6 +1,6 @@
 package main
 
-const rivalVersions = "grpc-go 1.85.0, coder/websocket 1.8.15, connect-go 1.21.1, grpcwebproxy 0.15.0, Socket.IO 4.8.4."
+const rivalVersions = "grpc-go 1.85.0, coder/websocket 1.8.15, connect-go 1.21.1, connect-web 2.2.0, grpcwebproxy 0.15.0, Socket.IO 4.8.4."
 
 const preface = `
 The hop is what stands between client and backend: the bridge, or a rival; its process, the load's and the backend's are three. "Proxy" is a minimal
@@ -54,5 +54,4 @@ const leftOut = `## Left out
 
 - Cancellable contexts of our own instead of the standard library's: five allocations of an RPC, but gRPC would have to learn of their end by a goroutine or a registration that costs as much.
 - Pooling the timer that bounds the wait for a ready channel: three allocations of an RPC (3 %), for a timer that may still be ringing when it is used again.
-- Rows 17 and 18 (browser) have no measurement here yet.
 `
