@@ -290,7 +290,8 @@ part_browser() {
   step 'npm packages of examples/react' 30 npm_packages examples/react
   step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 300 npm_run test:browser
-  step 'browser matrix' 100 browser_matrix
+  step 'browser matrix' 90 browser_matrix
+  step 'browser network check' 40 browser_check
   command -v firefox >/dev/null || need firefox-esr firefox-esr ||
     { leave_out 'browser test in Firefox' 'no firefox-esr, and not root on Debian to install it'; return; }
   step 'browser test in Firefox' 60 npm_run test:firefox
@@ -326,8 +327,10 @@ test_in_node_22() {
 
 browser_matrix() {
   (npm_run compile)
-  gotest -parallel=6 -timeout=15m -run='^TestMatrix_browser$' -args -browser ./e2e
+  gotest -timeout=15m -run='^TestMatrix_browser$' -args -browser ./e2e
 }
+
+browser_check() { gotest -timeout=15m -run='^TestCheck_browser$' -args -browser ./e2e; }
 
 # npm_run SCRIPT stops a script that hangs.
 npm_run() { cd jsclient && timeout 900 npm run --silent "$1"; }

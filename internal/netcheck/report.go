@@ -95,7 +95,17 @@ func inBytes(n int) string {
 	return strings.TrimSuffix(strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64), ".0") + " MiB"
 }
 
-// inRate is bytes in a time, each second.
+// leastSample is the shortest time that tells a rate.
+const leastSample = 20 * time.Millisecond
+
+// rate is bytes a second, at least: less time than leastSample is not believed.
+func rate(n int, d time.Duration) float64 { return float64(n) / max(d, leastSample).Seconds() }
+
+// inRate is a rate as people read it: 64 KiB/s, over 48.8 MiB/s.
 func inRate(n int, d time.Duration) string {
-	return inBytes(int(float64(n)/max(d.Seconds(), 1e-6))) + "/s"
+	text := inBytes(int(rate(n, d))) + "/s"
+	if d < leastSample {
+		text = "over " + text
+	}
+	return text
 }

@@ -50,7 +50,7 @@ type runner struct {
 	rtt    time.Duration
 	jitter time.Duration
 	first  *reply // that reached the bridge
-	ws     time.Duration
+	ws     string // round trip and rate of the WebSocket, for people
 	up     string
 	down   string
 	slow   bool
@@ -257,10 +257,7 @@ func (r *runner) hopeless() bool {
 
 // speed sums up.
 func (r *runner) speed() {
-	facts := map[string]string{"rtt": inTime(r.rtt), "jitter": inTime(r.jitter), "down": r.down, "up": r.up, "ws": ""}
-	if r.ws > 0 {
-		facts["ws"] = ", " + inTime(r.ws) + " on WebSocket"
-	}
+	facts := map[string]string{"rtt": inTime(r.rtt), "jitter": inTime(r.jitter), "down": r.down, "up": r.up, "ws": r.ws}
 	outcome := "ok"
 	switch {
 	case r.slow:

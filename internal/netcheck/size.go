@@ -50,9 +50,9 @@ func (r *runner) grow(ctx context.Context, make func(size int) request, moved fu
 			return g
 		}
 		g.passed = size
-		spent := max(p.took-r.rtt, p.took/4, time.Millisecond)
-		if rate := float64(moved(p)) / spent.Seconds(); rate > best {
-			best, g.rate = rate, inRate(moved(p), spent)
+		spent := moving(p.took, r.rtt)
+		if now := rate(moved(p), spent); now > best {
+			best, g.rate = now, inRate(moved(p), spent)
 		}
 		g.narrow = best < narrowRate && size >= 16<<10
 		if p.took > slowBody {
@@ -62,6 +62,9 @@ func (r *runner) grow(ctx context.Context, make func(size int) request, moved fu
 	}
 	return g
 }
+
+// moving is the part of a time that bytes took, not the round trip.
+func moving(took, rtt time.Duration) time.Duration { return max(took-rtt, took/4) }
 
 // upload finds out how large a request's body may be.
 func (r *runner) upload(ctx context.Context) {

@@ -106,15 +106,15 @@ func (r *runner) websocket(ctx context.Context) {
 		r.say("websocket", "mute", nil)
 		return
 	}
-	r.ws = rtt
 	values := make([]byte, 256)
 	for i := range values {
 		values[i] = byte(i)
 	}
 	large := slices.Concat(values, make([]byte, 64<<10-len(values)))
 	rand.Read(large[len(values):])
+	var took time.Duration
 	for _, message := range [][]byte{values, large} {
-		if _, err = d.echo(ctx, message, askLimit+time.Duration(len(message))*time.Second/slowestRate); err != nil {
+		if took, err = d.echo(ctx, message, askLimit+time.Duration(len(message))*time.Second/slowestRate); err != nil {
 			break
 		}
 	}
@@ -125,7 +125,26 @@ func (r *runner) websocket(ctx context.Context) {
 		r.say("websocket", "breaks", map[string]string{"problem": problem(err)})
 	default:
 		r.say("websocket", "ok", map[string]string{"opened": inTime(d.opened)})
+		r.paceOf(ctx, d.socket, rtt, inRate(2*len(large), moving(took, rtt)))
 	}
+}
+
+// pings are tiny echoes, one after the other.
+const pings = 4
+
+// paceOf notes the round trip of a WebSocket, of which one echo is known, how
+// much it varies, and its rate.
+func (r *runner) paceOf(ctx context.Context, s *socket, rtt time.Duration, rate string) {
+	trips := []time.Duration{rtt}
+	for range pings {
+		rtt, err := s.echo(ctx, []byte{0}, askLimit)
+		if err != nil {
+			break
+		}
+		trips = append(trips, rtt)
+	}
+	slices.Sort(trips)
+	r.ws = fmt.Sprintf("; on WebSocket %s ± %s, %s", inTime(trips[len(trips)/2]), inTime(trips[len(trips)-1]-trips[0]), rate)
 }
 
 // refusedSocket says why there is none, with the help of what the bridge saw.

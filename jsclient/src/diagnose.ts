@@ -58,7 +58,7 @@ export async function diagnose(url: string | URL, options: DiagnoseOptions = {})
       outcomes.set(check, outcome);
       onrow?.(row);
     },
-    rtt: 0, jitter: 0, ws: 0, up: "?", down: "?", narrow: false,
+    rtt: 0, jitter: 0, ws: "", up: "?", down: "?", narrow: false,
   };
   const step = async (check: string, run: () => Promise<unknown> | unknown): Promise<void> => {
     if (signal.aborted) return;

@@ -2,7 +2,7 @@
 // internal/netcheck, as far as a browser lets a page see it.
 
 import { type Asker, type Kind, pause, type Reply, type Seen, checksum } from "./ask.js";
-import { type Facts, inBytes, inTime, list } from "./report.js";
+import { type Facts, inBytes, inRate, inTime, list, moving, rateOf } from "./report.js";
 
 /** What earlier checks found, for later ones. */
 export interface Found {
@@ -14,7 +14,8 @@ export interface Found {
   /** Milliseconds. */
   rtt: number;
   jitter: number;
-  ws: number;
+  /** Round trip and rate of the WebSocket, for people. */
+  ws: string;
   up: string;
   down: string;
   narrow: boolean;
@@ -165,7 +166,8 @@ const NARROW = 40 << 10; // bytes a second
 /** How far bodies could grow. */
 interface Growth {
   passed: number;
-  rate: number;
+  best: number;
+  rate: string;
   narrow: boolean;
   slow: string;
   failed?: Reply;
@@ -173,7 +175,7 @@ interface Growth {
 }
 
 async function grow(f: Found, send: (size: number) => Promise<Reply>, moved: (p: Reply) => number): Promise<Growth> {
-  const g: Growth = { passed: 0, rate: 0, narrow: false, slow: "" };
+  const g: Growth = { passed: 0, best: 0, rate: "?", narrow: false, slow: "" };
   for (const size of SIZES) {
     let p!: Reply;
     for (let i = 0; i < 3; i++) { // what fails, or is slow, once may be chance
@@ -183,21 +185,21 @@ async function grow(f: Found, send: (size: number) => Promise<Reply>, moved: (p:
     }
     if (p.kind) return { ...g, failed: p };
     g.passed = size;
-    g.rate = Math.max(g.rate, (1000 * moved(p)) / Math.max(p.took - f.rtt, p.took / 4, 1));
-    g.narrow = g.rate < NARROW && size >= 16 << 10;
+    const spent = moving(p.took, f.rtt);
+    const rate = rateOf(moved(p), spent);
+    if (rate > g.best) [g.best, g.rate] = [rate, inRate(moved(p), spent)];
+    g.narrow = g.best < NARROW && size >= 16 << 10;
     if (p.took > SLOW_BODY) return { ...g, slow: `; larger ones were not tried, because this took ${inTime(p.took)}` };
   }
   return g;
 }
-
-const rateOf = ({ passed, rate }: Growth): string => (passed ? `${inBytes(rate)}/s` : "?");
 
 /** upload finds out how large a request's body may be. */
 export async function upload(f: Found): Promise<void> {
   const payload = new Uint8Array(SIZES.at(-1)!);
   for (let at = 0; at < payload.length; at += 65_536) crypto.getRandomValues(payload.subarray(at, at + 65_536));
   const g = await grow(f, (size) => f.asker.send({ payload: payload.slice(0, size) }), (p) => p.sent);
-  f.up = rateOf(g);
+  f.up = g.rate;
   f.narrow = g.narrow;
   const facts = { size: inBytes(g.passed), slow: g.slow, status: String(g.failed?.status ?? "") };
   if (!g.failed) f.say("upload", "ok", facts);
@@ -208,7 +210,7 @@ export async function upload(f: Found): Promise<void> {
 /** download finds out how large an answer may be. */
 export async function download(f: Found): Promise<void> {
   const g = await grow(f, (size) => f.asker.send({ ask: { down: size } }), (p) => p.got);
-  f.down = rateOf(g);
+  f.down = g.rate;
   f.narrow ||= g.narrow;
   const facts = { size: inBytes(g.passed), slow: g.slow, status: String(g.failed?.status ?? "") };
   if (g.cut) f.say("download", "cut", { ...facts, cut: g.cut.got ? inBytes(g.cut.got) : "a part of it" });
@@ -283,8 +285,7 @@ const FAR = 250; // milliseconds: a round trip at which people notice
 
 /** speed sums up. */
 export function speed(f: Found): void {
-  const ws = f.ws > 0 ? `, ${inTime(f.ws)} on WebSocket` : "";
   f.say("speed", f.narrow ? "narrow" : f.rtt >= FAR ? "far" : "ok", {
-    rtt: inTime(f.rtt), jitter: inTime(f.jitter), up: f.up, down: f.down, ws,
+    rtt: inTime(f.rtt), jitter: inTime(f.jitter), up: f.up, down: f.down, ws: f.ws,
   });
 }

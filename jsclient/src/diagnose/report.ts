@@ -142,3 +142,15 @@ export function inBytes(n: number): string {
   if (n < 1 << 10) return `${Math.round(n)} B`;
   return n < 1 << 20 ? `${digits(n / (1 << 10), 1)} KiB` : `${digits(n / (1 << 20), 1)} MiB`;
 }
+
+/** The shortest time that tells a rate, in milliseconds. */
+const LEAST_SAMPLE = 20;
+
+/** The part of a time that bytes took, not the round trip. */
+export const moving = (took: number, rtt: number): number => Math.max(took - rtt, took / 4);
+
+/** Bytes a second, at least: less time than LEAST_SAMPLE is not believed. */
+export const rateOf = (n: number, ms: number): number => (1000 * n) / Math.max(ms, LEAST_SAMPLE);
+
+/** A rate as people read it: 64 KiB/s, over 48.8 MiB/s. */
+export const inRate = (n: number, ms: number): string => `${ms < LEAST_SAMPLE ? "over " : ""}${inBytes(rateOf(n, ms))}/s`;

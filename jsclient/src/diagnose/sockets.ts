@@ -2,7 +2,7 @@
 
 import { ASK_LIMIT, FRAME_GAP, FRAME_SIZE, PAD_SIZE, pause, type Reply } from "./ask.js";
 import type { Found } from "./checks.js";
-import { inTime } from "./report.js";
+import { inRate, inTime, moving } from "./report.js";
 
 const SUBPROTOCOL = "pollbridge.v1";
 const DIAL_TRIES = 4;
@@ -70,24 +70,47 @@ export async function websocket(f: Found): Promise<void> {
     if (outcome !== "refused" || i === DIAL_TRIES || f.asker.way.signal.aborted) return f.say("websocket", outcome, { status: "" });
     d = await dialOnce(f);
   }
-  const start = performance.now();
-  const tiny = await d.socket.echo(Uint8Array.of(0));
-  f.ws = tiny ? performance.now() - start : 0;
-  if (!tiny) {
-    d.socket.close();
+  const { socket } = d;
+  const rtt = await trip(socket);
+  if (rtt === undefined) {
+    socket.close();
     return f.say("websocket", "mute");
   }
   const values = Uint8Array.from({ length: 256 }, (_, i) => i);
   const large = Uint8Array.from({ length: 64 << 10 }, (_, i) => i ^ (i >> 8));
   let outcome = "ok";
+  let took = 0;
   for (const message of [values, large]) {
-    const back = await d.socket.echo(message, 2 * ASK_LIMIT);
+    const start = performance.now();
+    const back = await socket.echo(message, 2 * ASK_LIMIT);
+    took = performance.now() - start;
     if (equal(message, back)) continue;
     outcome = back ? "changed" : "breaks";
     break;
   }
-  d.socket.close();
   f.say("websocket", outcome, { opened: inTime(d.took), problem: "the browser does not say why" });
+  if (outcome === "ok") f.ws = await pace(socket, rtt, inRate(2 * large.length, moving(took, rtt)));
+  socket.close();
+}
+
+/** How long a tiny echo took, in milliseconds; undefined if it did not come. */
+async function trip(socket: EchoSocket): Promise<number | undefined> {
+  const start = performance.now();
+  return (await socket.echo(Uint8Array.of(0))) && performance.now() - start;
+}
+
+const PINGS = 4;
+
+/** The round trip of a WebSocket, of which one is known, how much it varies, and its rate. */
+async function pace(socket: EchoSocket, rtt: number, rate: string): Promise<string> {
+  const trips = [rtt];
+  for (let i = 0; i < PINGS; i++) {
+    const one = await trip(socket);
+    if (one === undefined) break;
+    trips.push(one);
+  }
+  trips.sort((a, b) => a - b);
+  return `; on WebSocket ${inTime(trips[trips.length >> 1]!)} ± ${inTime(trips.at(-1)! - trips[0]!)}, ${rate}`;
 }
 
 /** A browser never says why there is no WebSocket; the bridge knows what came. */

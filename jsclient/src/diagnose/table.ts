@@ -199,9 +199,9 @@ export const table: Table = {
       "id": "speed",
       "title": "Speed",
       "outcomes": {
-        "ok": { "level": "good", "says": "Round trip {rtt} ± {jitter}{ws}; {down} down, {up} up." },
-        "far": { "level": "warn", "says": "Far away: round trip {rtt} ± {jitter}{ws}; {down} down, {up} up.", "advice": "Everything works, but waits for each round trip. Deadlines adapt." },
-        "narrow": { "level": "warn", "says": "Narrow: {down} down, {up} up; round trip {rtt} ± {jitter}{ws}.", "advice": "Everything works, but large messages take their time. Deadlines adapt." }
+        "ok": { "level": "good", "says": "Round trip {rtt} ± {jitter}, {down} down, {up} up{ws}." },
+        "far": { "level": "warn", "says": "Far away: round trip {rtt} ± {jitter}, {down} down, {up} up{ws}.", "advice": "Everything works, but waits for each round trip. Deadlines adapt." },
+        "narrow": { "level": "warn", "says": "Narrow: {down} down, {up} up, round trip {rtt} ± {jitter}{ws}.", "advice": "Everything works, but large messages take their time. Deadlines adapt." }
       }
     },
     {

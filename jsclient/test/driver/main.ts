@@ -5,6 +5,7 @@
 import { createInterface } from "node:readline";
 import type { BrowserContext } from "playwright-core";
 import { launchChromium } from "../browser/chromium.js";
+import { visitCheck } from "./check.js";
 import { visitDemo } from "./demo.js";
 import { visitMatrix } from "./matrix.js";
 
@@ -12,8 +13,8 @@ import { visitMatrix } from "./matrix.js";
 export interface Visit {
   id: number;
   /** What to do there. */
-  what: "demo" | "matrix";
-  /** The page's address; matrix: the bridge's. */
+  what: "check" | "demo" | "matrix";
+  /** demo: the page's address; else the bridge's. */
   url: string;
   /** The forward proxy, e.g. http://127.0.0.1:3128; empty: none. */
   proxy: string;
@@ -23,7 +24,7 @@ export interface Visit {
   carried: string;
   /** demo: stay with a quiet stream until a poll was held to its end. */
   stays: boolean;
-  /** matrix: the page's address. */
+  /** check and matrix: the page's address. */
   page: string;
   /** matrix: time between two messages, in milliseconds. */
   step: number;
@@ -31,7 +32,7 @@ export interface Visit {
   waves: number;
 }
 
-const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { demo: visitDemo, matrix: visitMatrix };
+const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { check: visitCheck, demo: visitDemo, matrix: visitMatrix };
 
 // Certificates here are those of proxies that look into TLS.
 const browser = await launchChromium({ args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });

@@ -41,7 +41,7 @@ function waves(step: number): Rpc[][] {
     ],
     [
       { method: "Unary", requests: 1, size: 100, pause: 0, script: { ...told, delayMs: 9 * step } },
-      { method: "Bidi", requests: 3, size: 3_000, pause: 8 * step, script: told },
+      { method: "Bidi", requests: 2, size: 3_000, pause: 8 * step, script: told },
     ],
   ];
 }
