@@ -13,7 +13,7 @@ export interface Transcript {
   seen: string[];
 }
 
-/** One RPC: requests of so many bytes with a pause, in milliseconds, after each. */
+/** One RPC: requests of so many bytes with a pause, in milliseconds, between them. */
 interface Rpc {
   method: string;
   requests: number;
@@ -40,8 +40,8 @@ function waves(step: number): Rpc[][] {
       { method: "Bidi", requests: 10, size: 3_000, pause: step, script: told },
     ],
     [
-      { method: "Unary", requests: 1, size: 100, pause: 0, script: { ...told, delayMs: 9 * step } },
-      { method: "Bidi", requests: 2, size: 3_000, pause: 8 * step, script: told },
+      { method: "Unary", requests: 1, size: 100, pause: 0, script: { ...told, delayMs: 16 * step } },
+      { method: "Bidi", requests: 2, size: 3_000, pause: 16 * step, script: told },
     ],
   ];
 }
@@ -90,8 +90,8 @@ async function run(channel: Channel, rpc: Rpc): Promise<Transcript> {
 async function send(call: Call, { requests, size, pause, script }: Rpc): Promise<void> {
   try {
     for (let number = 1; number <= requests; number++) {
+      if (number > 1) await new Promise((resolve) => setTimeout(resolve, pause));
       await call.send(encode({ number, payload: payload(number, size), ...(number === 1 && { script }) }));
-      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   } catch {
     return; // the status says why
