@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Channel, type ChannelOptions, Code, type StatusError } from "./index.js";
-import { type Bridge, channelTo, echo, WELCOME } from "./testing.js";
+import { type Bridge, channelTo, echo, stopClocks, WELCOME } from "./testing.js";
 import { type Batch, TYPE_CLOSE, TYPE_HEADERS, TYPE_OPEN } from "./wire/batch.js";
 
 test("the URL without a path means /bridge; a path is the prefix", async (t) => {
@@ -135,6 +135,21 @@ test("a foreign 403 is weather", async (t) => {
   await channel.unary("s/m", Uint8Array.of(1));
   assert.equal(channel.lastError?.message, "HTTP status 403");
   assert.equal(channel.state, "open");
+});
+
+test("where a page answers, whatever the form, RPCs end with what it says, though links broke after it", async (t) => {
+  const tick = stopClocks(t);
+  const forms: string[] = [];
+  const fake: typeof fetch = async (_, init) => {
+    forms.push((init!.headers as Record<string, string>)["Content-Type"]!);
+    if (forms.length > 4) throw new TypeError("Failed to fetch");
+    return new Response("<html>Log in to the network</html>");
+  };
+  const channel = channelTo(t, () => undefined, { fetch: fake });
+  const call = channel.open("s/m");
+  while (channel.state !== "closed" && forms.length < 1_000) await tick(100);
+  assert.match((await call.status).message, /last seen: not the bridge's answer: <html>Log in to the network/);
+  assert.deepEqual(new Set(forms.slice(0, 4)), new Set(["application/octet-stream", "text/plain"]));
 });
 
 test("credentials go with Hello; one that cannot be had ends the RPCs with UNAUTHENTICATED", async (t) => {

@@ -132,7 +132,7 @@ export class HttpCarrier implements Carrier {
       status = response.status;
       this.#answered = true;
       if (status !== 200) throw await refusal(response);
-      return text ? fromBase64(await response.text()) : new Uint8Array(await response.arrayBuffer());
+      return text ? bytesOf(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
       if (cause instanceof Weather || cause instanceof OriginError) throw cause;
       if (status !== undefined) throw new Weather("network", "the answer was cut", { status, cut: true, cause });
@@ -204,6 +204,15 @@ export class HttpCarrier implements Carrier {
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => lost("network", `WebSocket: closed: ${code} ${reason}`);
     socket.onerror = () => undefined; // close follows and says as much
     return socket;
+  }
+}
+
+/** The bytes that a body of text stands for: its own where it is no base64, and so not the bridge's. */
+function bytesOf(text: string): Uint8Array {
+  try {
+    return fromBase64(text);
+  } catch {
+    return new TextEncoder().encode(text);
   }
 }
 

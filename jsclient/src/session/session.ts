@@ -358,7 +358,7 @@ export class Session {
   /** Says that a link has failed. */
   trouble(error: Weather): void {
     this.lastError = error;
-    if (error.status && !error.cut) this.#foreign = error;
+    if (error.status && error.reason !== "network") this.#foreign = error;
     if (this.phase === "open") this.phase = "retrying";
     this.#events.changed();
   }
