@@ -9,11 +9,17 @@ let call: Call;
 let listening: Promise<void>;
 let said = 0;
 let ticks = 0;
+let ticking = 0;
 const heard: number[] = [];
 const events: string[] = [];
 
-for (const type of ["online", "offline"]) addEventListener(type, () => events.push(type));
-for (const type of ["freeze", "resume"]) document.addEventListener(type, () => events.push(type));
+for (const type of ["online", "offline"]) addEventListener(type, note);
+for (const type of ["freeze", "resume"]) document.addEventListener(type, note);
+
+function note({ type }: Event): void {
+  events.push(type);
+  dispatchEvent(new Event("noted"));
+}
 
 /** Opens a channel with an RPC that echoes numbers, each after so many milliseconds, and has one echoed. */
 export async function begin(options: ChannelOptions, delayMs = 0): Promise<void> {
@@ -60,13 +66,14 @@ export async function say(count: number): Promise<void> {
 
 /** Counts how often a timer of 10 ms runs. */
 export function tick(): void {
+  ticking = performance.now();
   setInterval(() => ticks++, 10);
 }
 
-/** What the page knows; trouble: what its channel had of it. */
-export function seen(): { events: string[]; ticks: number; sessions: number; trouble: string[] } {
+/** What the page knows; millis: how long it has counted ticks; trouble: what its channel had of it. */
+export function seen(): { events: string[]; ticks: number; millis: number; sessions: number; trouble: string[] } {
   const sessions = new Set(channel.events.filter((e) => e.type === "session").map((e) => e.session)).size;
-  return { events, ticks, sessions, trouble: channel.events.filter((e) => e.type === "error").map((e) => e.reason!) };
+  return { events, ticks, millis: performance.now() - ticking, sessions, trouble: channel.events.filter((e) => e.type === "error").map((e) => e.reason!) };
 }
 
 /** Waits until the page is hidden. */
@@ -84,9 +91,15 @@ export function cut(): void {
   channel.disrupt();
 }
 
-/** Says that no more numbers follow. */
-export function rest(): void {
+/** Sends the last numbers. */
+export function finish(count: number): void {
+  send(count);
   call.closeSend();
+}
+
+/** Waits until so many events came. */
+export async function happened(count: number): Promise<void> {
+  while (events.length < count) await new Promise((resolve) => addEventListener("noted", resolve, { once: true }));
 }
 
 /** Waits for the end of the RPC; tells how it ended, and what was heard. */
