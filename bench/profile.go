@@ -16,19 +16,29 @@ func (c config) measures(k key) bool {
 	return matched || err != nil
 }
 
-// startProfile has a role's process profile itself for a sample.
+// startProfile has the load and, where it can be asked, the hop profile
+// themselves for a sample.
 func (c config) startProfile(s scenario, w *way) error {
-	if c.profile == "" || w.hop == nil || w.hop.lines == nil {
+	if c.profile == "" {
+		return nil
+	}
+	answer("profile " + c.profileName(s, w, "load.cpu"))
+	if w.hop == nil || w.hop.lines == nil {
 		return nil
 	}
 	var u usage
 	return w.hop.ask("profile "+c.profileName(s, w, "cpu"), &u)
 }
 
-// endProfile ends what startProfile began, and writes where the process has
-// allocated since it began.
+// endProfile ends what startProfile began, and writes where the processes have
+// allocated since they began.
 func (c config) endProfile(s scenario, w *way) error {
-	if c.profile == "" || w.hop == nil || w.hop.lines == nil {
+	if c.profile == "" {
+		return nil
+	}
+	answer("profile")
+	answer("lookup allocs=" + c.profileName(s, w, "load.allocs"))
+	if w.hop == nil || w.hop.lines == nil {
 		return nil
 	}
 	var u usage

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 
 	"google.golang.org/grpc"
@@ -40,6 +41,11 @@ func NewCarrier(url string, cfg Config) (session.Carrier, func(), error) {
 
 func (t target) Base() string { return t.base }
 func (t target) Secure() bool { return t.secure }
+
+// NewFrameConn returns the frameConn of a handshake that left open.
+func NewFrameConn(open io.ReadWriteCloser) *frameConn { return &frameConn{ReadWriteCloser: open} }
+
+func (c *frameConn) WriteFrame(message []byte) error { return c.writeFrame(message) }
 
 // ExchangeTransport is what exchanges of a Channel with cfg go through.
 func ExchangeTransport(cfg Config) *http.Transport {

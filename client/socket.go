@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -26,8 +27,9 @@ const (
 // read or write whose context can end, so none is handed to it: ending a
 // context closes the socket instead, as the library would.
 type socket struct {
-	conn *websocket.Conn
-	stop *time.Timer // closes the socket when a write is overdue
+	conn   *websocket.Conn
+	frames *frameConn
+	stop   *time.Timer // closes the socket when a write is overdue
 
 	mu      sync.Mutex
 	watched context.Context
@@ -38,8 +40,11 @@ var _ session.Socket = (*socket)(nil)
 
 // Dial implements session.Carrier.
 func (c *carrier) Dial(ctx context.Context, session string) (session.Socket, error) {
+	client := *c.socks
+	framing := &framing{handshakes: cmp.Or(client.Transport, http.DefaultTransport)}
+	client.Transport = framing
 	conn, resp, err := websocket.Dial(ctx, c.url(session, "ws"), &websocket.DialOptions{
-		HTTPClient:   c.socks,
+		HTTPClient:   &client,
 		HTTPHeader:   c.header,
 		Subprotocols: []string{subprotocol},
 	})
@@ -51,7 +56,7 @@ func (c *carrier) Dial(ctx context.Context, session string) (session.Socket, err
 		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is no bridge", subprotocol)
 	}
 	conn.SetReadLimit(maxAnswer)
-	s := &socket{conn: conn}
+	s := &socket{conn: conn, frames: framing.conn}
 	s.stop = time.AfterFunc(writeLimit, s.Close)
 	s.stop.Stop()
 	return s, nil
@@ -90,7 +95,7 @@ func (s *socket) Write(ctx context.Context, batch []byte) error {
 		return weather(ctx, ctx.Err())
 	}
 	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
-	err := s.conn.Write(context.Background(), websocket.MessageBinary, batch)
+	err := s.frames.writeFrame(batch)
 	if !s.stop.Stop() && err != nil {
 		return fmt.Errorf("client: WebSocket took no bytes in time: %w", err)
 	}

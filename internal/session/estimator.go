@@ -45,13 +45,18 @@ func (e *estimator) atLeast(floor time.Duration, n int) time.Duration {
 	return max(floor, time.Duration(n)*e.smooth)
 }
 
-// minFlight is what a WebSocket may always have in flight.
-const minFlight = 64 << 10
+// A WebSocket may always have minFlight in flight, and what its path carries
+// in leastFlight: on a short and fast path each end is so busy for longer than
+// the other takes to be woken.
+const (
+	minFlight   = 64 << 10
+	leastFlight = 5 * time.Millisecond
+)
 
 // bound is the most that should be in flight on a WebSocket, so that the
 // kernel's buffers do not become the queue.
 func (e *estimator) bound() int {
-	return max(minFlight, int(2*e.rate*e.least.Seconds()))
+	return max(minFlight, int(e.rate*max(2*e.least, leastFlight).Seconds()))
 }
 
 // flight is what was handed to a WebSocket and is not acked.

@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"bytes"
+	"sync"
+)
 
 // Message is one gRPC message: its bytes in order, in one or more pieces.
 type Message struct {
@@ -28,11 +31,7 @@ func (m Message) Bytes() []byte {
 	case 1:
 		return m.Pieces[0]
 	}
-	b := make([]byte, 0, m.Len())
-	for _, p := range m.Pieces {
-		b = append(b, p...)
-	}
-	return b
+	return bytes.Join(m.Pieces, nil)
 }
 
 // copyBelow is the size up to which a sent message is copied: a pooled buffer
