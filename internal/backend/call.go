@@ -44,7 +44,7 @@ type CallOptions struct {
 // goroutine at a time, Header and Recv by another; Close by any.
 type Call struct {
 	stream  grpc.ClientStream
-	turn    *turn
+	turn    turn
 	subtype string
 	out     Message
 	in      incoming
@@ -93,33 +93,38 @@ type turn struct {
 	ch     *channel
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	owns   bool        // ctx is the turn's own
-	limit  *time.Timer // nil: none
+	owns   bool // ctx is the turn's own
+	bound  bool // to take part in Pool.waiting
 	left   atomic.Bool
+
+	// Guarded by waiting.mu.
+	waits          bool
+	due            time.Time
+	before, behind *turn
 }
 
-func (p *Pool) take(ctx context.Context, md metadata.MD, o CallOptions) (*turn, error) {
+// take begins a turn, which is not to be moved from then on.
+func (p *Pool) take(ctx context.Context, t *turn, md metadata.MD, o CallOptions) error {
 	group, ch, err := p.acquire(o)
 	if err != nil {
-		return nil, &NotTakenError{status.New(codes.Unavailable, err.Error())}
+		return &NotTakenError{status.New(codes.Unavailable, err.Error())}
 	}
-	t := &turn{pool: p, group: group, ch: ch}
+	t.pool, t.group, t.ch = p, group, ch
 	t.ctx, t.cancel = metadata.NewOutgoingContext(ctx, md), o.Cancel
 	if t.cancel == nil {
 		t.ctx, t.cancel = context.WithCancelCause(t.ctx)
 		t.owns = true
 	}
 	if !o.WaitForReady {
-		t.limit = time.AfterFunc(p.cfg.ReadyTimeout, t.expire)
+		t.bound = true
+		p.waiting.add(t)
 	}
-	return t, nil
+	return nil
 }
-
-func (t *turn) expire() { t.cancel(errNotReady) }
 
 // endWait says that the channel took the RPC, and tells whether that was in
 // time. Only the first call does.
-func (t *turn) endWait() bool { return t.limit == nil || t.limit.Stop() }
+func (t *turn) endWait() bool { return !t.bound || t.pool.waiting.remove(t) }
 
 // NotTakenError is the status of an RPC that no channel took: it did not run.
 type NotTakenError struct{ status *status.Status }
@@ -170,8 +175,9 @@ func (t *turn) ended(err error) {
 // its deadline goes to the backend, and its end cancels the RPC.
 func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
 	o.Cancel = nil // Close must not end the caller's context
-	t, err := p.take(ctx, md, o)
-	if err != nil {
+	c := &Call{subtype: o.ContentSubtype}
+	t := &c.turn
+	if err := p.take(ctx, t, md, o); err != nil {
 		return nil, err
 	}
 	desc := bidiStream
@@ -184,7 +190,8 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 		t.leave()
 		return nil, err
 	}
-	return &Call{stream: stream, turn: t, subtype: o.ContentSubtype}, nil
+	c.stream = stream
+	return c, nil
 }
 
 // Reply is what a backend said in an RPC of one message each way.
@@ -213,8 +220,9 @@ func (r *Reply) take(data mem.BufferSlice) {
 type invocation struct {
 	Reply
 	request Message
-	buffer  [1]mem.Buffer // the room for the marshalled request, mostly
-	turn    *turn
+	whole   mem.SliceBuffer // the marshalled request, mostly
+	buffer  [1]mem.Buffer   // the room for it
+	turn    turn
 	taken   bool // in time
 	options [8]grpc.CallOption
 }
@@ -224,15 +232,14 @@ type invocation struct {
 // status error; Header and Trailer are what came of them either way. That the
 // messages are not one is for the user's side to judge, and no error here.
 func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (*Reply, error) {
-	t, err := p.take(ctx, md, o)
-	if err != nil {
-		return new(Reply), err
+	in := &invocation{request: Message{Pieces: request}}
+	r, t := &in.Reply, &in.turn
+	if err := p.take(ctx, t, md, o); err != nil {
+		return r, err
 	}
 	defer t.leave()
-	in := &invocation{request: Message{Pieces: request}, turn: t}
-	r := &in.Reply
 	opts := append(p.options(in.options[:0], o), grpc.Header(&r.Header), grpc.Trailer(&r.Trailer))
-	err = t.ch.cc.Invoke(t.ctx, method, in, r, opts...)
+	err := t.ch.cc.Invoke(t.ctx, method, in, r, opts...)
 	if !in.taken {
 		return new(Reply), t.notTaken(err)
 	}

@@ -35,9 +35,20 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 		return v.appendTo(make(mem.BufferSlice, 0, len(v.Pieces))), nil
 	case *invocation:
 		v.taken = v.turn.endWait()
-		return v.request.appendTo(v.buffer[:0]), nil
+		return v.marshal(), nil
 	}
 	return nil, fmt.Errorf("backend: cannot send a %T", v)
+}
+
+// marshal gives the request. A message of one piece, as most are, takes no
+// memory but the invocation's.
+func (in *invocation) marshal() mem.BufferSlice {
+	out := mem.BufferSlice(in.buffer[:0])
+	if len(in.request.Pieces) != 1 {
+		return in.request.appendTo(out)
+	}
+	in.whole = in.request.Pieces[0]
+	return append(out, &in.whole)
 }
 
 func (m *Message) appendTo(out mem.BufferSlice) mem.BufferSlice {

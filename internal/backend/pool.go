@@ -29,6 +29,7 @@ type Pool struct {
 	server *inProcess // nil unless Config.Server
 
 	complaints atomic.Uint64
+	waiting    waiting
 
 	mu     sync.Mutex
 	shared *group
@@ -43,7 +44,7 @@ type Pool struct {
 // names what of the Config cannot be used.
 func New(cfg Config) (*Pool, error) {
 	cfg = cfg.withDefaults()
-	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{})}
+	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}}
 	switch {
 	case cfg.ClientConn != nil:
 		p.shared = &group{pool: p, channels: []*channel{wrapChannel(cfg, cfg.ClientConn)}}

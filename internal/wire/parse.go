@@ -185,7 +185,9 @@ func parseFrame(src []byte, f *Frame) error {
 		case tagFrameCritical:
 			f.Critical = r.num != 0
 		case tagFrameOpen:
-			f.Open = orNew(f.Open)
+			if f.Open == nil {
+				f.Open = newOpen()
+			}
 			r.err = parseOpen(r.bytes, f.Open)
 		case tagFrameHeaders:
 			f.Headers = orNew(f.Headers)
@@ -226,6 +228,18 @@ func (f *Frame) check() error {
 	return nil
 }
 
+// openRoom is an Open with the room for as much metadata as most have.
+type openRoom struct {
+	Open
+	metadata [2]Metadatum
+}
+
+func newOpen() *Open {
+	o := new(openRoom)
+	o.Metadata = o.metadata[:0]
+	return &o.Open
+}
+
 func parseOpen(src []byte, o *Open) error {
 	r := reader{rest: src}
 	for r.next() {
@@ -252,6 +266,9 @@ func parseOpen(src []byte, o *Open) error {
 		case tagOpenSingleResponse:
 			o.SingleResponse = r.num != 0
 		}
+	}
+	if len(o.Metadata) == 0 {
+		o.Metadata = nil // room or not
 	}
 	return r.err
 }
@@ -294,7 +311,7 @@ func parseMetadatum(src []byte, m *Metadatum) error {
 	for r.next() {
 		switch r.tag {
 		case tagMetadatumKey:
-			m.Key = r.text()
+			m.Key = r.key()
 		case tagMetadatumValue:
 			m.Value = r.bytes
 		}

@@ -57,6 +57,20 @@ func (r *reader) text() string {
 	return string(r.bytes)
 }
 
+// key is text for a metadata key. Those that nearly every RPC has take no
+// memory.
+func (r *reader) key() string {
+	switch string(r.bytes) {
+	case "content-type":
+		return "content-type"
+	case "user-agent":
+		return "user-agent"
+	case "authorization":
+		return "authorization"
+	}
+	return r.text()
+}
+
 func (r *reader) fail(err error) bool {
 	r.err = fmt.Errorf("field %d: %w", r.tag>>3, err)
 	return false
