@@ -11,7 +11,7 @@ import (
 // budget is the most that the module may weigh on the wire, wrapper what the
 // classic script may weigh more.
 const (
-	budget  = 16_160
+	budget  = 16_480
 	wrapper = 256
 )
 

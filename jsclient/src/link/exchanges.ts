@@ -7,7 +7,8 @@ import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { Hold } from "./hold.js";
-import { FREE_UPLOAD, HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MEASURED, MISSES, MISSES_FIRST, OWED_ACK, UNKNOWN_UPLINK } from "./limits.js";
+import { uploadTime } from "../session/estimator.js";
+import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MEASURED, MISSES, MISSES_FIRST, OWED_ACK } from "./limits.js";
 import { DOWN_LEAST, DOWN_MOST, type Network } from "./network.js";
 import { Uplink } from "./uplink.js";
 
@@ -43,10 +44,10 @@ interface Flight {
 
 /** Exchanges schedules a session's exchanges. */
 export class Exchanges {
-  /** Whether exchanges are to be made at all: not while a WebSocket does it all. */
+  /** Whether exchanges are to be made at all. */
   active = false;
-  /** Called with each valid answer, before the next exchange is made. */
-  answered: () => void = () => undefined;
+  /** Called with each valid answer, before the next exchange is made; sentAt: when its exchange began. */
+  answered: (sentAt: number) => void = () => undefined;
   /** Called when one had no answer in time. */
   overdue: () => void = () => undefined;
 
@@ -66,8 +67,8 @@ export class Exchanges {
   #misses = 0;
   #trial = false;
   #tried = false;
-  /** Bytes per millisecond. */
-  #uplinkRate = UNKNOWN_UPLINK;
+  /** Bytes per millisecond; 0: not measured yet. */
+  #uplinkRate = 0;
   /** The hold that is asked for, unless more was learnt: it grows while nothing comes. */
   #calm = 0;
   /** Exchanges in a row that had no answer in time. */
@@ -132,16 +133,18 @@ export class Exchanges {
     const s = this.#session;
     if (s.lapsed()) return false;
     const trial = this.#trial;
-    const proof = !trial && s.out.sendable && this.#uplink.wantsProof;
+    const sendable = s.out.sendable && s.prefer === 0;
+    const proof = !trial && sendable && this.#uplink.wantsProof;
     const asked = this.#asked || trial || proof;
+    if (s.prefer > 0 && !asked) return false;
     const parks = asked || s.asks || this.#wantsPoll();
-    if (!parks && !s.out.sendable && s.inbox.owed <= OWED_ACK) return false;
+    if (!parks && !sendable && s.inbox.owed <= OWED_ACK) return false;
 
     const x = s.nextX;
     s.awaiting = this.#flights[0]?.x ?? x;
     const owed = s.inbox.owed;
     const batch = s.header(x, true);
-    if (!trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink.size, room: Infinity });
+    if (sendable && !trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink.size, room: Infinity });
     if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
       s.inbox.owed = owed;
       return false;
@@ -172,7 +175,7 @@ export class Exchanges {
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const most = s.path.atLeast(10_000, 4);
     const least = s.welcomed ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
-    const limit = Math.max(least, hold + Math.min(hold, most)) + (2 * Math.max(0, bytes.length - FREE_UPLOAD)) / this.#uplinkRate;
+    const limit = Math.max(least, hold + Math.min(hold, most)) + uploadTime(bytes.length, this.#uplinkRate);
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     if (!s.welcomed) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
@@ -272,7 +275,7 @@ export class Exchanges {
     if (error.cut) this.#network.downBytes = Math.max(DOWN_LEAST, this.#network.downBytes / 2);
     s.trouble(error);
     const idle = s.open === 0 && s.welcomed;
-    this.#pause(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis));
+    this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
   }
 
   /** Takes from a failure what it says of the body's length. */
@@ -337,7 +340,7 @@ export class Exchanges {
     if (progress || full) this.#empties.reset();
     if (full && f.hold >= this.#network.holdMs) this.#hold.answered();
     if (!answer.close) this.#network.downBytes = Math.min(DOWN_MOST, 2 * this.#network.downBytes);
-    this.answered();
+    this.answered(f.sentAt);
     const wait = progress || full || !highest || (f.hold === 0 && s.welcomed) ? 0 : this.#empties.next();
     if (wait > 0) this.#pause(wait);
     else this.wake();

@@ -8,7 +8,7 @@ import type { Carrier, Weather } from "./carrier.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
 import { type Network, WS_PAUSE_MOST } from "./network.js";
 import { SocketLink } from "./socketlink.js";
-import { DEMOTED, HELLO_ALONE, LONG_LIFE, MAX_BEACON, PROOF, PROOF_FORCED } from "./limits.js";
+import { DEMOTED, HELLO_ALONE, MAX_BEACON } from "./limits.js";
 
 /** A kind of carriage. */
 export type Transport = "longpoll" | "ws";
@@ -27,6 +27,8 @@ export class Ladder {
   readonly #backoff: Backoff;
   readonly #network: Network;
   #socket: SocketLink | undefined;
+  /** Opens beside it, to take its place if it is in doubt still. */
+  #spare: SocketLink | undefined;
   #redial: ReturnType<typeof setTimeout> | undefined;
   /** Ends the time that exchanges have for bringing the Welcome. */
   #alone: ReturnType<typeof setTimeout> | undefined;
@@ -43,7 +45,7 @@ export class Ladder {
     this.#network = config.network;
     this.#backoff = newRetry(config.backoff);
     this.#exchanges = new Exchanges(session, carrier, config);
-    this.#exchanges.answered = () => this.#pollAnswered();
+    this.#exchanges.answered = (sentAt) => this.#pollAnswered(sentAt);
     this.#exchanges.overdue = () => this.#dialNow();
   }
 
@@ -56,10 +58,9 @@ export class Ladder {
   /** Does what there is to do, on whatever link there is. */
   wake(): void {
     if (this.#closed || this.#paused) return;
-    const s = this.#session;
     if (this.#sockets && !this.#socket && !this.#redial) this.#dialWhenDue();
     if (this.#closed) return;
-    this.#exchanges.active = this.#polls && (s.prefer === 0 || this.#socket?.mute === true);
+    this.#exchanges.active = this.#polls;
     this.#exchanges.wake();
     this.#socket?.wake();
   }
@@ -76,7 +77,8 @@ export class Ladder {
     this.#redial = this.#alone = undefined;
     this.#exchanges.close();
     this.#socket?.close();
-    this.#socket = undefined;
+    this.#spare?.close();
+    this.#socket = this.#spare = undefined;
   }
 
   /** The page is put aside and may come back: ends every link, and asks the bridge to wait (L6). */
@@ -112,6 +114,7 @@ export class Ladder {
   /** Cuts every link at once, as a network would. */
   drop(): void {
     this.#exchanges.drop();
+    this.#spare?.drop();
     this.#socket?.drop();
   }
 
@@ -142,14 +145,33 @@ export class Ladder {
   #dial(): void {
     const s = this.#session;
     if (s.lapsed()) return;
-    const within = this.#polls ? s.path.atLeast(PROOF, 4) : PROOF_FORCED;
-    const socket = new SocketLink(s, this.#carrier, within, !this.#polls, {
+    const socket = new SocketLink(s, this.#carrier, !this.#polls, {
+      opened: () => this.#opened(socket),
       proven: () => this.#proven(socket),
-      mute: () => this.#muted(socket),
+      doubted: () => this.#doubted(socket),
       lost: (why) => this.#lost(socket, why),
     });
+    if (this.#socket) this.#spare = socket;
+    else this.#attach(socket);
+  }
+
+  /** Makes it the session's: what went on another one is sent again. */
+  #attach(socket: SocketLink | undefined): void {
+    const s = this.#session;
     this.#socket = socket;
-    if (!this.#polls) s.prefer = socket.x;
+    this.#spare = undefined;
+    s.prefer = (!this.#polls && socket?.x) || 0;
+    s.lose((on) => on.ws);
+  }
+
+  /** One that opened beside another takes its place if that is in doubt still. */
+  #opened(socket: SocketLink): void {
+    const old = this.#socket!;
+    if (old === socket) return;
+    this.#spare = undefined;
+    if (!old.mute) return socket.close();
+    old.close();
+    this.#attach(socket);
   }
 
   #proven(socket: SocketLink): void {
@@ -157,10 +179,11 @@ export class Ladder {
     this.#exchanges.release();
   }
 
-  /** A mute WebSocket gets exchanges beside it; one that speaks again is preferred again. */
-  #muted(socket: SocketLink): void {
-    if (socket.mute) this.#exchanges.ask();
-    else this.#prefer(socket.x);
+  /** A WebSocket in doubt gets another link beside it; one that answers after all is preferred again. */
+  #doubted(socket: SocketLink): void {
+    if (!socket.mute) this.#prefer(socket.x);
+    else if (this.#polls) this.#exchanges.ask();
+    else if (!this.#spare) this.#dial();
     this.#session.wake();
   }
 
@@ -172,24 +195,20 @@ export class Ladder {
     s.note(undefined);
   }
 
-  /** An exchange was answered: if the WebSocket is mute still, frames move (L3). */
-  #pollAnswered(): void {
-    if (!this.#polls || !this.#socket?.mute || this.#session.prefer === 0) return;
+  /** An exchange was answered that began when the WebSocket was in doubt: frames move to exchanges (L3). */
+  #pollAnswered(sentAt: number): void {
+    const socket = this.#socket;
+    if (!socket?.mute || sentAt < socket.mute || this.#session.prefer === 0 || socket.excused()) return;
     this.#session.lose((on) => on.ws);
     this.#prefer(0);
   }
 
   #lost(socket: SocketLink, why: Weather): void {
+    if (socket === this.#spare) return void (this.#spare = undefined);
     const s = this.#session;
     const preferred = s.prefer === socket.x;
-    this.#socket = undefined;
-    s.prefer = 0;
-    s.lose((on) => on.ws && on.x === socket.x);
-    if (socket.proven && s.now() - socket.openedAt > LONG_LIFE) {
-      this.#backoff.reset();
-      this.#works();
-    }
-    this.#dialIn(this.#delay(socket));
+    this.#attach(this.#spare);
+    if (!this.#socket) this.#dialIn(this.#delay(socket));
     if (preferred) s.trouble(why);
     else s.note(socket.proven ? why : s.lastError ?? why); // of one that never worked nobody learns why
     s.wake();
@@ -205,9 +224,13 @@ export class Ladder {
   /** How long to wait before another WebSocket: one that never worked is demoted when there is another way. */
   #delay(socket: SocketLink): number {
     const s = this.#session;
-    const lived = s.now() - socket.openedAt;
+    const well = socket.proven && !socket.mute;
+    if (well) {
+      this.#backoff.reset();
+      this.#works();
+    }
     if (this.#polls && !s.welcomed) return HELLO_ALONE;
-    if (!this.#polls || (socket.proven && !socket.mute)) return this.#backoff.next(socket.proven && lived > 1_000, s.open === 0);
+    if (!this.#polls || well) return s.shorten(this.#backoff.next(socket.useful && !this.#polls, s.open === 0));
     const network = this.#network;
     network.wsPauseMs = Math.min(WS_PAUSE_MOST, 2 * network.wsPauseMs || DEMOTED);
     network.wsAfter = Date.now() + network.wsPauseMs;

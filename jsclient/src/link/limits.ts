@@ -22,12 +22,8 @@ export const MISSES_FIRST = 2;
 export const MISSES = 4;
 /** The least hold that is asked for while something is expected. */
 export const HOLD_FIRST = 1_500;
-/** What an uplink carries in no time worth counting. */
-export const FREE_UPLOAD: number = 4 << 10;
 /** The shortest body that the uplink's rate is measured by. */
 export const MEASURED: number = 16 << 10;
-/** Bytes per millisecond that the uplink is taken for before that: it is given twice the time. */
-export const UNKNOWN_UPLINK = 8.192;
 
 // hold.ts
 /** The least that a bridge is taken at its word for, in milliseconds. */
@@ -39,28 +35,25 @@ export const LONGER = 1.2;
 export const CLEAN = 20;
 
 // ladder.ts
-export const PROOF = 3_000;
-export const PROOF_FORCED = 10_000;
 /** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
 export const HELLO_ALONE = 3_000;
-/** A WebSocket that lived so long starts with a clean record. */
-export const LONG_LIFE = 10_000;
 export const DEMOTED = 30_000;
 
 // socketlink.ts
 export const ACK_DELAY = 20;
 export const ACK_OWED: number = 32 << 10;
-export const MAX_BATCH: number = 64 << 10;
+export const BATCH_MOST: number = 64 << 10;
+export const BATCH_LEAST: number = 4 << 10;
+/** How many batches must have been acked until they grow. */
+export const GROW_AFTER = 4;
 export const MAX_BUFFERED: number = 128 << 10;
 export const DRAIN = 5;
-/** After so long without an inbound byte a ping is due: while RPCs are open, and while idle. */
-export const QUIET = 5_000;
-export const QUIET_IDLE = 20_000;
-/** Pings that ride on other batches are at least so far apart. */
-export const PING_APART = 1_000;
-export const MUTE = 2_000;
+/** The least time for an answer to the dial. */
+export const PROOF = 3_000;
+/** A WebSocket is given up so long after a ping without a pong. */
 export const DEAD = 10_000;
-export const DEAD_FORCED = 3_000;
+/** How many doubts double what a WebSocket has for its answer. */
+export const DOUBLED = 3;
 /** What a late look leaves for answers that wait unread. */
 export const UNREAD = 1_000;
 

@@ -5,17 +5,19 @@ import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { isRefusal } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { type Carrier, type Socket, Weather } from "./carrier.js";
-import { ACK_DELAY, ACK_OWED, DEAD, DEAD_FORCED, DRAIN, MAX_BATCH, MAX_BUFFERED, MUTE, PING_APART, QUIET, QUIET_IDLE, UNREAD } from "./limits.js";
+import { uploadTime } from "../session/estimator.js";
+import { ACK_DELAY, ACK_OWED, BATCH_LEAST, BATCH_MOST, DEAD, DOUBLED, DRAIN, GROW_AFTER, MAX_BUFFERED, PROOF, UNREAD } from "./limits.js";
 
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
 
 /** What a WebSocket tells the ladder. */
 export interface SocketLinkEvents {
+  opened(): void;
   /** The probe came back: the socket works. */
   proven(): void;
-  /** A ping went unanswered for a while (true), or something came again (false). */
-  mute(mute: boolean): void;
+  /** An answer is in doubt, or came after all: see SocketLink.mute. */
+  doubted(): void;
   lost(why: Weather): void;
 }
 
@@ -23,7 +25,8 @@ export interface SocketLinkEvents {
 export class SocketLink {
   readonly x: number;
   proven = false;
-  readonly openedAt: number;
+  /** Frames or acks came on it. */
+  useful = false;
 
   readonly #session: Session;
   readonly #events: SocketLinkEvents;
@@ -39,31 +42,36 @@ export class SocketLink {
   #pong = 0;
   /** What went with the ping that is out. */
   #token = "";
-  #pingSentAt = 0;
+  /** When the latest ping went, and the latest that was answered. */
+  #pingedAt: number;
+  #clearedAt = 0;
   /** The ping that is out; 0: none is. */
   #pinged = 0;
-  /** Since when the bridge owes an answer, to frames or a ping; -1: it owes none. */
-  #owedSince = -1;
-  /** What it owes does not come. */
-  mute = false;
+  /** The last frame before it; none was unacked: Infinity. */
+  #behind = Infinity;
+  /** Since when an answer is in doubt; 0: none is. */
+  mute = 0;
   #heardAt: number;
+  /** Bytes acked since batches last grew. */
+  #acked = 0;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Dials. The socket must prove itself within so many milliseconds: by a probe, or where it is forced by any answer. */
-  constructor(session: Session, carrier: Carrier, within: number, forced: boolean, events: SocketLinkEvents) {
+  /** Dials. The socket must prove itself in time: by a probe, or where it is forced by any answer. */
+  constructor(session: Session, carrier: Carrier, forced: boolean, events: SocketLinkEvents) {
     this.#session = session;
     this.#events = events;
     this.#forced = forced;
     this.#probes = forced ? -1 : 1;
     this.x = session.nextX;
     session.takeX(this.x);
-    this.openedAt = this.#heardAt = session.now();
-    this.#watchTimer = setTimeout(() => this.#lose(new Weather("timeout", `WebSocket: no answer within ${within} ms`)), within);
+    this.#pingedAt = this.#heardAt = session.now();
+    this.#watch(session.path.atLeast(PROOF, 4));
     this.#socket = carrier.dial(session.sid, {
       opened: () => {
         this.#opened = true;
+        events.opened();
         this.wake();
       },
       received: (message) => this.#received(message),
@@ -110,15 +118,16 @@ export class SocketLink {
     if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) return this.#sendAckLater();
     const batch = s.header(this.x, this.#first);
     if (carries) {
-      const room = s.path.bound() - s.out.flyingOn(this.x);
-      s.out.fill(batch, { x: this.x, ws: true }, s.now(), { max: MAX_BATCH, room });
+      const max = s.socketBatch;
+      const room = (max < BATCH_MOST ? max : s.path.bound()) - s.out.flyingOn(this.x);
+      s.out.fill(batch, { x: this.x, ws: true }, s.now(), { max, room });
     }
     const frames = batch.frames.length > 0;
     if (!frames && !needed && owed < ACK_OWED) {
       s.inbox.owed = owed;
       return this.#sendAckLater();
     }
-    if (this.#first || batch.token || (frames && s.now() - this.#pingSentAt > PING_APART)) this.#ping(batch);
+    if (this.#first || batch.token) this.#ping(batch);
     this.#send(batch);
     return frames;
   }
@@ -140,14 +149,7 @@ export class SocketLink {
     this.#pong = 0;
     this.#first = false;
     this.#socket.send(encodeBatch(batch));
-    if (batch.frames.length > 0 || batch.ping > 0) this.#expect();
-  }
-
-  /** Watches for the answer to what was just sent. */
-  #expect(): void {
-    if (this.#owedSince >= 0) return;
-    this.#owedSince = this.#session.now();
-    if (this.proven) this.#watch(this.#session.path.atLeast(MUTE, 3));
+    if (!this.#watchTimer) this.#look();
   }
 
   /** Finds out soon whether the socket lives, whatever is known of it. */
@@ -177,9 +179,32 @@ export class SocketLink {
   /** Asks for a sign of life, which also measures the round trip. */
   #ping(batch: Batch): void {
     if (this.#pinged) return;
-    this.#pingSentAt = this.#session.now();
+    const { out } = this.#session;
+    this.#pingedAt = this.#session.now();
     this.#token = batch.token;
-    this.#pinged = batch.ping = Math.max(1, Math.round(1000 * this.#pingSentAt));
+    this.#behind = out.lastSeq > out.acked ? out.lastSeq : Infinity;
+    this.#pinged = batch.ping = Math.max(1, Math.round(1000 * this.#pingedAt));
+    if (this.proven) this.#watch(this.#quiet);
+  }
+
+  /** Tells whether the pong only waits in a queue: something came since the ping, and what was unacked then got through. */
+  excused(): boolean {
+    if (this.#session.out.acked < this.#behind || this.#heardAt <= this.#pingedAt) return false;
+    this.#cleared();
+    return true;
+  }
+
+  /** The ping is answered, or as good as that: the socket keeps order. */
+  #cleared(): void {
+    this.#clearedAt = this.#pingedAt;
+    this.#pinged = this.mute = 0;
+    if (this.proven) this.#look();
+  }
+
+  /** The time until a ping, and the time for its pong. */
+  get #quiet(): number {
+    const { path } = this.#session;
+    return (path.atLeast(2_000, 3) - path.smooth / 2) / 2;
   }
 
   /** Looks after a while whether anything has come. No timer decides alone: see #look. */
@@ -190,24 +215,27 @@ export class SocketLink {
 
   #look(): void {
     const s = this.#session;
-    if (this.#owedSince < 0) {
-      const rest = (s.open > 0 ? QUIET : QUIET_IDLE) - (s.now() - this.#heardAt);
-      return rest > 0 ? this.#watch(rest) : this.#ask();
+    const now = s.now();
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = undefined;
+    if (this.proven && !this.#pinged) {
+      const sent = s.prefer === this.x ? Math.max(s.out.oldest, this.#clearedAt) : Infinity;
+      const due = Math.min(s.open > 0 ? this.#heardAt : Infinity, sent) + this.#quiet;
+      if (due < Infinity) due > now ? this.#watch(due - now) : this.#ask();
+      return;
     }
-    const since = s.now() - this.#owedSince;
-    const mute = s.path.atLeast(MUTE, 3);
-    if (since < mute) return this.#watch(mute - since);
-    const dead = this.#forced ? s.path.atLeast(DEAD_FORCED, 4) : DEAD;
+    const since = now - this.#pingedAt - uploadTime(s.out.flyingOn(this.x), s.path.rate);
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
-    if (this.mute && since >= dead) return this.#lose(new Weather("timeout", `WebSocket: no answer within ${Math.round(since)} ms`));
-    this.#setMute(true);
-    this.#watch(Math.max(dead - since, UNREAD));
-  }
-
-  #setMute(mute: boolean): void {
-    if (this.mute === mute) return;
-    this.mute = mute;
-    this.#events.mute(mute);
+    if (this.mute ? since >= DEAD : !this.proven && !this.#forced) {
+      return this.#lose(new Weather("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`));
+    }
+    const patience = this.proven ? this.#quiet * 2 ** Math.min(s.doubts, DOUBLED) : s.path.atLeast(PROOF, 4);
+    if (!this.mute && since < patience) return this.#watch(patience - since);
+    this.#watch(Math.max(DEAD - since, UNREAD));
+    if (this.mute) return;
+    this.mute = now;
+    s.doubts++;
+    this.#events.doubted();
   }
 
   #received(message: Uint8Array): void {
@@ -224,34 +252,46 @@ export class SocketLink {
     }
     const now = s.now();
     this.#heardAt = now;
-    this.#owedSince = -1;
-    this.#setMute(false);
     const pong = batch.pong > 0 && batch.pong === this.#pinged;
+    const { mute } = this;
     if (pong) {
       if (!this.#echoes(batch.padding)) return this.#lose(new Weather("foreign", "WebSocket: changed bytes"));
-      this.#pinged = 0;
+      s.doubts = 0;
       s.tokenTaken(this.#token);
-      s.path.rtt(now, now - this.#pingSentAt);
+      s.path.rtt(now, now - this.#pingedAt);
+      this.#cleared();
     }
     if (batch.ping > 0) this.#pong = batch.ping;
-    s.receive(batch, now, (_, at) => at <= now - s.path.smooth);
+    const { delivered } = s.out;
+    this.useful = s.receive(batch, now, (_, at) => at <= now - s.path.smooth) || this.useful;
     if (s.error || this.#closed) return;
-    if (this.#pinged || s.out.flyingOn(this.x) > 0) this.#expect();
+    this.#grow(s.out.delivered - delivered);
     if (!this.proven && this.#probes > 0) {
       if (pong) this.#ask(PADDING);
       return;
     }
-    if (!this.proven && (this.#forced || !this.#pinged)) {
+    if (!this.proven && (this.#forced || pong)) {
       this.proven = true;
-      this.#owedSince = -1;
-      this.#watch(QUIET);
+      this.mute = 0;
+      this.#look();
       this.#events.proven();
-    }
+    } else if (mute && !this.mute) this.#events.doubted();
     s.wake();
+  }
+
+  /** Notes that so many bytes were acked: batches may be longer. */
+  #grow(bytes: number): void {
+    const s = this.#session;
+    this.#acked += bytes;
+    if (this.#acked < GROW_AFTER * s.socketBatch) return;
+    this.#acked = 0;
+    s.socketBatch = Math.min(BATCH_MOST, 2 * s.socketBatch);
   }
 
   #lose(why: Weather): void {
     if (this.#closed) return;
+    const s = this.#session;
+    if (s.out.flyingOn(this.x) > 0) s.socketBatch = Math.max(BATCH_LEAST, s.socketBatch / 2);
     this.close();
     this.#events.lost(why);
   }

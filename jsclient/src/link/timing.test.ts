@@ -176,3 +176,18 @@ for (const [stated, patience] of [[0, 96_000], [50_000, 40_000], [2 ** 32 - 1, 0
     assert.deepEqual(lost.map((why) => why.reason), ["expired"]);
   });
 }
+
+test("no wait is longer than half of what is left until the session is given up", async (t) => {
+  const { carrier, open, tick, session } = await fixture(t, ["longpoll"]);
+  await open();
+  while (session.left > 4_000) {
+    await tick(1_000);
+    for (const exchange of carrier.waiting) await exchange.fail();
+  }
+  const tries = carrier.exchanges.length;
+  while (session.left > 250) {
+    await tick(50);
+    for (const exchange of carrier.waiting) await exchange.fail();
+  }
+  assert.ok(carrier.exchanges.length - tries >= 4, String(carrier.exchanges.length - tries));
+});

@@ -1,4 +1,4 @@
-import { MEMORY, MIN_FLIGHT } from "./limits.js";
+import { FREE_UPLOAD, MEMORY, MIN_FLIGHT, UNKNOWN_UPLINK } from "./limits.js";
 
 /** Estimator learns a path's round-trip time and rate. Times are in milliseconds. */
 export class Estimator {
@@ -6,7 +6,8 @@ export class Estimator {
   smooth = 0;
   #least = 0;
   #leastAt = 0;
-  #rate = 0;
+  /** Bytes per millisecond, the best of late; 0: not measured yet. */
+  rate = 0;
   #rateAt = 0;
 
   /** Takes a measured round-trip time. */
@@ -21,10 +22,11 @@ export class Estimator {
 
   /** Takes how many bytes were acked in how long. */
   delivered(now: number, bytes: number, elapsed: number): void {
+    this.rtt(now, elapsed);
     if (elapsed <= 0) return;
     const rate = bytes / elapsed;
-    if (rate < this.#rate && now - this.#rateAt <= MEMORY) return;
-    this.#rate = rate;
+    if (rate < this.rate && now - this.#rateAt <= MEMORY) return;
+    this.rate = rate;
     this.#rateAt = now;
   }
 
@@ -35,6 +37,11 @@ export class Estimator {
 
   /** Most bytes that should be in flight on a WebSocket, so that no kernel's buffer becomes the queue. */
   bound(): number {
-    return Math.max(MIN_FLIGHT, Math.floor(2 * this.#rate * this.#least));
+    return Math.max(MIN_FLIGHT, Math.floor(2 * this.rate * this.#least));
   }
+}
+
+/** How long bytes may take, at half the rate measured. */
+export function uploadTime(bytes: number, rate: number): number {
+  return (2 * Math.max(0, bytes - FREE_UPLOAD)) / (rate || UNKNOWN_UPLINK);
 }

@@ -51,6 +51,11 @@ export const MEMORY = 10_000;
 /** What a WebSocket may always have in flight, in bytes. */
 export const MIN_FLIGHT: number = 64 << 10;
 
+/** What an uplink carries in no time worth counting, in bytes. */
+export const FREE_UPLOAD: number = 4 << 10;
+/** Bytes per millisecond that it is taken for before it was measured: it is given twice the time. */
+export const UNKNOWN_UPLINK = 8.192;
+
 /** gRPC status codes that the engine itself gives to RPCs. */
 export const OK = 0;
 export const CANCELLED = 1;

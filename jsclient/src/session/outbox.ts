@@ -90,6 +90,11 @@ export class Outbox {
     return this.#acked;
   }
 
+  /** When the oldest unacked frame was last sent; Infinity: there is none. */
+  get oldest(): number {
+    return this.#sent.at(0)?.at ?? Infinity;
+  }
+
   /** Tells whether a link would find something to send. */
   get sendable(): boolean {
     if (this.#lost > 0 || this.cancels.length > 0 || this.grants.length > 0) return true;
@@ -124,7 +129,7 @@ export class Outbox {
       this.delivered += f.cost;
       this.#count(f, -1);
       if (f.lost) this.#lost--;
-      if (f.once) measured(f.at, this.delivered - f.tag);
+      if (f.once && f.on.ws) measured(f.at, this.delivered - f.tag);
     }
     return true;
   }

@@ -22,6 +22,7 @@ import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
+import { BATCH_MOST } from "../link/limits.js";
 import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, LEFT, MOST_RESUME, PAUSE, RESUME, UNIMPLEMENTED } from "./limits.js";
 
 /** What a session says to the one who made it. */
@@ -75,6 +76,10 @@ export class Session {
   awaiting = 0;
   /** The header says something new: a WebSocket sends it at once. */
   restate = false;
+  /** Most bytes of a WebSocket's batch: halved when one breaks. */
+  socketBatch: number = BATCH_MOST;
+  /** WebSockets in doubt since the last pong. */
+  doubts = 0;
   /** Another token is being asked for: new RPCs wait for it (O5). */
   renewing = false;
   phase: Phase = "connecting";
@@ -202,6 +207,11 @@ export class Session {
       this.#woken = false;
       if (!this.error) this.#links?.wake();
     });
+  }
+
+  /** A wait that leaves time for another try before the session is given up. */
+  shorten(millis: number): number {
+    return Math.min(millis, Math.max(this.left / 2, 250));
   }
 
   /** The x that the next link will have (L1). */
@@ -392,12 +402,17 @@ export class Session {
    */
   lapsed(): boolean {
     if (this.error) return true;
+    if (this.left > 0) return false;
     const age = this.#unanswered();
-    if (age < this.#patience()) return false;
     const told = this.#foreign ?? this.lastError;
     const seen = told ? `; last seen: ${told.message}` : "";
     this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer for ${Math.round(age / 1000)} s${seen}`));
     return true;
+  }
+
+  /** How long until the session is given up, if nothing comes. */
+  get left(): number {
+    return this.#patience() - this.#unanswered();
   }
 
   /** How long the session may go without an answer. */
@@ -416,7 +431,7 @@ export class Session {
     clearTimeout(this.#lapse);
     this.#lapse = setTimeout(() => {
       if (!this.lapsed()) this.#watchLapse();
-    }, Math.max(this.#patience() - this.#unanswered(), 100));
+    }, Math.max(this.left, 100));
   }
 
   /**
