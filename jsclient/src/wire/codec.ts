@@ -19,8 +19,8 @@ import {
 } from "./batch.js";
 import { seal, unseal } from "./envelope.js";
 import { MAX_FRAMES } from "./layout.js";
-import { GarbledError, Reader } from "./proto.js";
-import { at, bool, bytes, define, enum32, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
+import { garbled, Reader } from "./proto.js";
+import { at, bool, bytes, define, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
 
 /** Encodes a batch, envelope included. */
 export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
@@ -29,13 +29,11 @@ export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
 
 /**
  * Parses a batch, envelope included. Byte fields alias the bytes given. Throws
- * GarbledError for what is not a batch (W2).
+ * RangeError for what is not a batch, or TypeError where text is not UTF-8 (W2).
  */
 export function parseBatch(raw: Uint8Array): Batch {
   const parsed = read(new Reader(unseal(raw)), batch, newBatch());
-  if (parsed.frames.length > MAX_FRAMES) throw new GarbledError("frames");
-  if (!parsed.frames.every(isWhole)) throw new GarbledError("frame");
-  return parsed;
+  return parsed.frames.length <= MAX_FRAMES && parsed.frames.every(isWhole) ? parsed : garbled();
 }
 
 /** The message that a frame of each type must have. */
@@ -43,7 +41,7 @@ const parts: Record<number, keyof Frame> = { [TYPE_OPEN]: "open", [TYPE_HEADERS]
 
 function isWhole(f: Frame): boolean {
   const part = parts[f.type];
-  return !part || f[part] !== undefined;
+  return !part || !!f[part];
 }
 
 /** An empty batch, which says nothing. */
@@ -77,7 +75,7 @@ const welcome: Schema<Welcome> = define<Welcome>({
 });
 
 const close: Schema<Close> = define<Close>({
-  code: enum32,
+  code: uint32,
   message: string,
   retryAfterMillis: uint32,
   limit: uint64,
@@ -114,14 +112,14 @@ const end: Schema<End> = define<End>({
   message: string,
   details: bytes,
   trailers: repeated(metadatum),
-  origin: enum32,
+  origin: uint32,
   reason: string,
 });
 
 const frame: Schema<Frame> = define<Frame>({
   seq: uint64,
   stream: uint64,
-  type: enum32,
+  type: uint32,
   critical: bool,
   open: message(open),
   headers: message(headers),

@@ -1,9 +1,8 @@
 // The numbers of envelope and wire format. In a file of constants alone, so that
 // bundlers put them where they are used.
 
-/** The envelope (W2): what it begins with, and how long the parts before and after the body are, in bytes. */
-export const MAGIC = 0xb1d6;
-export const VERSION = 1;
+/** The envelope (W2): magic, version and flags that it begins with, and how long the parts before and after the body are, in bytes. */
+export const MARK = 0xb1d6_01_00;
 export const HEAD = 8;
 export const TAIL = 4;
 

@@ -1,7 +1,7 @@
 // Messages as tables: each field stands once, for writing and for reading.
 
 import { BYTES, FIXED64, VARINT } from "./layout.js";
-import { GarbledError, Reader, Writer } from "./proto.js";
+import { Reader, Writer } from "./proto.js";
 
 /** How a field of type V stands on the wire. */
 export interface Kind<V> {
@@ -77,27 +77,19 @@ const decoder: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: 
 
 /** uint64, of which 53 bits are taken. */
 export const uint64: Kind<number> = { type: VARINT, zero: 0, put: (w, value) => w.varint(value), read: (r) => r.varint() };
-export const uint32: Kind<number> = { ...uint64, read: (r) => r.uint32() };
-/** An enum, known or not, as its 32 bits. */
-export const enum32: Kind<number> = { ...uint32, put: (w, value) => w.enum(value) };
+/** uint32, or an enum, known or not, as its 32 bits. */
+export const uint32: Kind<number> = { ...uint64, read: (r) => (r.integer(), r.low >>> 0) };
 /** optional uint64: absent and 0 differ. */
 export const maybeUint64: Kind<number> = { ...uint64, zero: undefined };
-export const bool: Kind<boolean> = { type: VARINT, zero: false, put: (w) => w.varint(1), read: (r) => r.nonzero() };
-export const fixed64: Kind<bigint> = { type: FIXED64, zero: 0n, put: (w, value) => w.fixed64(value), read: (r) => r.fixed64() };
+export const bool: Kind<boolean> = { type: VARINT, zero: false, put: (w) => w.varint(1), read: (r) => r.integer() > 0 };
 export const bytes: Kind<Uint8Array> = { type: BYTES, zero: new Uint8Array(0), put: (w, value) => w.raw(value), read: (r) => r.raw() };
+export const string: Kind<string> = { type: BYTES, zero: "", put: (w, value) => w.raw(encoder.encode(value)), read: (r) => decoder.decode(r.raw()) };
 
-export const string: Kind<string> = {
-  type: BYTES,
-  zero: "",
-  put: (w, value) => w.raw(encoder.encode(value)),
-  read(r) {
-    const raw = r.raw();
-    try {
-      return decoder.decode(raw);
-    } catch {
-      throw new GarbledError("not UTF-8");
-    }
-  },
+export const fixed64: Kind<bigint> = {
+  type: FIXED64,
+  zero: 0n,
+  put: (w, value) => w.put(new Uint8Array(new BigUint64Array([value]).buffer)), // all browsers run on little-endian machines
+  read: (r) => new BigUint64Array(r.raw(8).slice().buffer)[0]!,
 };
 
 /** A message in a message; a further occurrence is merged into the first. */
