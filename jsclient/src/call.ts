@@ -2,7 +2,7 @@ import { fromWire, type Metadata, toWire } from "./metadata.js";
 import { bridgeEnd } from "./session/errors.js";
 import { CANCELLED, DEADLINE_EXCEEDED, MAX_DELAY } from "./session/limits.js";
 import { Stream } from "./session/stream.js";
-import { Code, type Status, StatusError, toStatus } from "./status.js";
+import { type Status, StatusError, toStatus } from "./status.js";
 import type { Open } from "./wire/batch.js";
 
 /** CallOptions are the options of one RPC. */
@@ -38,20 +38,10 @@ const METHOD = /^\/?([^/]+\/[^/]+)$/;
 export function newOpen(path: string, options: CallOptions): Open {
   const method = METHOD.exec(path)?.[1];
   if (!method) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
-  const { timeoutMs = Infinity, metadata = [], compression = "", idempotent = false, waitForReady = false, singleRequest = false, singleResponse = false } = options;
+  const { timeoutMs = Infinity, metadata = [], compression, idempotent: early, waitForReady, singleRequest, singleResponse } = options;
   if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
-  return {
-    method: "/" + method,
-    metadata: toWire(metadata),
-    ...(timeoutMs < Infinity && { timeoutMicros: Math.round(1000 * timeoutMs) }),
-    createdMicros: 0,
-    compression,
-    early: idempotent,
-    contentSubtype: "",
-    waitForReady,
-    singleRequest,
-    singleResponse,
-  };
+  const timeoutMicros = timeoutMs < Infinity ? Math.round(1000 * timeoutMs) : undefined;
+  return { method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, compression, early, waitForReady, singleRequest, singleResponse };
 }
 
 /** Call is one RPC, of any of the four kinds. */
@@ -92,7 +82,7 @@ export class Call {
   async #send(bytes: Uint8Array): Promise<void> {
     await this.#stream.send(bytes);
     const end = this.#stream.status;
-    if (end && end.status !== Code.ok) throw new StatusError(toStatus(end));
+    if (end?.status) throw new StatusError(toStatus(end));
   }
 
   /** Says that no more messages follow: the half-close. */
@@ -105,7 +95,7 @@ export class Call {
     this.#stream.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
   }
 
-  async *#iterate(single: boolean): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#iterate(single?: boolean): AsyncGenerator<Uint8Array, void, undefined> {
     let only: Uint8Array | undefined;
     try {
       for (let message = await this.#stream.recv(); message; message = await this.#stream.recv()) {
@@ -116,7 +106,7 @@ export class Call {
       this.cancel();
     }
     const status = await this.status;
-    if (status.code !== Code.ok) throw new StatusError(status, await this.headers);
+    if (status.code) throw new StatusError(status, await this.headers);
     if (only) yield only;
   }
 

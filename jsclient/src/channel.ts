@@ -147,7 +147,7 @@ export class Channel extends EventTarget {
   constructor(url: string | URL, options: ChannelOptions = {}) {
     super();
     this.#options = options;
-    this.#carrier = new HttpCarrier({ url, fetch: options.fetch, WebSocket: options.WebSocket, credentials: options.credentials });
+    this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
     this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
     this.#links = { holdMs, backoff, network: this.#memory.network };
@@ -281,10 +281,6 @@ export class Channel extends EventTarget {
         this.#final ??= new SessionError("closed", "the page was left");
         heard("left", (ladder) => ladder.leave());
       },
-      forbidden: (url) => {
-        const why = this.#carrier.forbid(url);
-        if (why) this.#current?.note(why);
-      },
       woken: (network) => heard("woken", (ladder) => ladder.hurry(network)),
     });
   }
@@ -332,7 +328,7 @@ export class Channel extends EventTarget {
   #replace(session: Session, why: SessionError, orphans: Stream[]): void {
     const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated";
     if (orphans.length === 0 && !eager) return;
-    if (session.welcomed && session.now() > LONG_LIFE) this.#backoff.reset();
+    if (session.welcome && session.now() > LONG_LIFE) this.#backoff.reset();
     const next = this.#ensure(this.#backoff.next(false, orphans.length === 0));
     for (const stream of orphans) next.adopt(stream);
   }
@@ -345,7 +341,7 @@ export class Channel extends EventTarget {
     const orphans = session.release();
     if (!this.#options.lazy) this.#ensure(0);
     for (const stream of orphans) this.#ensure(0).adopt(stream);
-    session.whenIdle(() => session.close());
+    session.retire();
   }
 
   #changed(): void {

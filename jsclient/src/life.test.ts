@@ -15,13 +15,12 @@ test("a page's events are told apart; nothing is heard of it any more afterwards
   const heard: string[] = [];
   const life = {
     paused: () => heard.push("paused"),
-    forbidden: (url: string) => heard.push(url),
     left: () => heard.push("left"),
     woken: (network: boolean) => heard.push(`woken ${network}`),
   };
   const stop = watchLife(life, window, page);
   const fire = (target: EventTarget, type: string, persisted?: boolean): string[] => {
-    target.dispatchEvent(Object.assign(new Event(type), { persisted, blockedURI: "http://a.test" }));
+    target.dispatchEvent(Object.assign(new Event(type), { persisted }));
     return heard.splice(0);
   };
   assert.deepEqual(fire(window, "pagehide", true), ["paused"]);
@@ -32,7 +31,6 @@ test("a page's events are told apart; nothing is heard of it any more afterwards
   assert.deepEqual(fire(page, "freeze"), ["paused"]);
   assert.deepEqual(fire(page, "resume"), ["woken false"]);
   assert.deepEqual(fire(page, "visibilitychange"), []);
-  assert.deepEqual(fire(page, "securitypolicyviolation"), ["http://a.test"]);
   page.visibilityState = "visible";
   assert.deepEqual(fire(page, "visibilitychange"), ["woken false"]);
   assert.deepEqual(fire(window, "pagehide", false), ["left"]);
@@ -42,7 +40,7 @@ test("a page's events are told apart; nothing is heard of it any more afterwards
 
 test("where there is no page nothing is heard", () => {
   const never = (): void => assert.fail();
-  watchLife({ paused: never, forbidden: never, left: never, woken: never })();
+  watchLife({ paused: never, left: never, woken: never })();
 });
 
 test("a page put aside drops its links and asks the bridge to wait, by the highest x (L6)", async (t) => {

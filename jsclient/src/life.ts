@@ -9,14 +9,11 @@ export interface Life {
   left(): void;
   /** It is back; network: or the network is. */
   woken(network: boolean): void;
-  /** Its Content-Security-Policy forbids to connect to a URL. */
-  forbidden(url: string): void;
 }
 
 /** What is used of the events. */
 interface Heard extends Event {
   readonly persisted: boolean;
-  readonly blockedURI: string;
 }
 
 /** What is known of the page beside its events. */
@@ -45,7 +42,6 @@ export function watchLife(
     hears(window, "pageshow", ({ persisted }) => persisted && back()),
     hears(window, "online", () => life.woken(true)),
     hears(page, "freeze", () => life.paused()),
-    hears(page ?? window, "securitypolicyviolation", ({ blockedURI }) => life.forbidden(blockedURI)),
     hears(page, "resume", back),
     hears(page, "visibilitychange", () => page?.visibilityState === "visible" && back()),
   ];

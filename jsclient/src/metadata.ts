@@ -19,6 +19,7 @@ export function metadataText(metadata: Metadata, key: string): string | undefine
   return typeof value === "string" ? value : undefined;
 }
 
+const isBinary = (key: string): boolean => key.endsWith("-bin");
 const validKey = /^(?!grpc-)[0-9a-z_.-]+$/;
 const validText = /^[\x20-\x7e]*$/;
 
@@ -26,16 +27,13 @@ const validText = /^[\x20-\x7e]*$/;
 export function toWire(metadata: Metadata): Metadatum[] {
   return metadata.map(([name, value]) => {
     const key = name.toLowerCase();
-    if (!validKey.test(key)) throw new TypeError(`metadata key ${JSON.stringify(name)} must be of a-z, 0-9, "_", "-", "." and not begin with grpc-`);
-    if (key.endsWith("-bin")) {
-      if (typeof value !== "string") return { key, value: value.slice() };
-    } else if (typeof value === "string" && validText.test(value)) {
-      return { key, value: fromLatin1(value) };
-    }
-    throw new TypeError(`metadata ${key}: must be ${key.endsWith("-bin") ? "a Uint8Array" : "printable ASCII"}`);
+    const text = typeof value === "string";
+    if (!validKey.test(key)) throw new TypeError(`metadata key ${name}: must match ${validKey}`);
+    if (isBinary(key) === text || (text && !validText.test(value))) throw new TypeError(`metadata ${key}: must be ${isBinary(key) ? "a Uint8Array" : "printable ASCII"}`);
+    return { key, value: text ? fromLatin1(value) : value.slice() };
   });
 }
 
 export function fromWire(metadata: Metadatum[]): Metadata {
-  return metadata.map(({ key, value }) => [key, key.endsWith("-bin") ? value.slice() : latin1(value)]);
+  return metadata.map(({ key, value }) => [key, isBinary(key) ? value.slice() : latin1(value)]);
 }

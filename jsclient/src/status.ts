@@ -55,7 +55,7 @@ export class StatusError extends Error {
   readonly headers: Metadata;
 
   constructor(status: Status, headers: Metadata = []) {
-    super(`${codeName(status.code)}: ${status.message}`);
+    super(`gRPC status ${status.code}: ${status.message}`);
     this.status = status;
     this.headers = headers;
   }

@@ -25,12 +25,16 @@ export class Weather extends Error {
   /** A foreign Retry-After, in milliseconds. */
   readonly retryAfterMillis: number;
 
-  constructor(reason: WeatherReason, message: string, seen: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {}) {
-    super(message, { cause: seen.cause });
+  constructor(
+    reason: WeatherReason,
+    message: string,
+    { status, cut = false, retryAfterMillis = 0, cause }: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {},
+  ) {
+    super(message, { cause });
     this.reason = reason;
-    this.status = seen.status;
-    this.cut = seen.cut ?? false;
-    this.retryAfterMillis = seen.retryAfterMillis ?? 0;
+    this.status = status;
+    this.cut = cut;
+    this.retryAfterMillis = retryAfterMillis;
   }
 }
 
@@ -85,10 +89,8 @@ export interface WebSocketLike {
   close(): void;
 }
 
-/** Where a bridge is and how to reach it. */
+/** How to reach a bridge. */
 export interface CarrierConfig {
-  /** URL of the bridge; without a path the prefix /bridge is meant. */
-  url: string | URL;
   fetch?: typeof fetch | undefined;
   WebSocket?: WebSocketConstructor | undefined;
   credentials?: RequestCredentials | undefined;
@@ -104,68 +106,60 @@ export class HttpCarrier implements Carrier {
   readonly #fetch: typeof fetch;
   readonly #WebSocket: WebSocketConstructor | undefined;
   readonly #credentials: RequestCredentials;
+  readonly #explained: (why: Weather) => void;
   /** Any answer could be read. */
   #answered = false;
+  /** What nothing came from, of which the cause was looked for. */
+  readonly #asked = new Set<string>();
   /** Why the page may not reach the bridge. */
-  #forbidden: Weather | undefined;
+  #cause: Weather | undefined;
 
-  constructor(config: CarrierConfig) {
-    const url = new URL(config.url, globalThis.location?.href);
-    if (!/^https?:$/.test(url.protocol)) throw new TypeError(`bridge URL ${url.href}: must be http or https`);
-    const path = url.pathname.replace(/\/+$/, "");
-    this.#origin = url.origin;
-    this.base = url.origin + (path || "/bridge") + "/v1/";
+  /**
+   * url is the bridge's; without a path the prefix /bridge is meant. explained
+   * is told what the browser kept back when something could not be reached.
+   */
+  constructor(url: string | URL, config: CarrierConfig, explained: (why: Weather) => void) {
+    const { protocol, origin, pathname, href } = new URL(url, globalThis.location?.href);
+    if (!/^https?:$/.test(protocol)) throw new TypeError(`bridge URL ${href}: must be http or https`);
+    this.#origin = origin;
+    this.base = origin + (pathname.replace(/\/+$/, "") || "/bridge") + "/v1/";
     this.#fetch = config.fetch ?? ((input, init) => fetch(input, init));
     this.#WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#credentials = config.credentials ?? "same-origin";
+    this.#explained = explained;
   }
 
   /** Tells whether dial can work at all. */
   get hasWebSocket(): boolean {
-    return this.#WebSocket !== undefined;
+    return !!this.#WebSocket;
   }
 
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
-    let status: number | undefined;
+    const response = await this.#post(sid, batch, text, { signal }).catch((cause) => this.#unreached(cause, signal));
+    const { status } = response;
+    this.#answered = true;
+    if (status !== 200) throw await refusal(response);
     try {
-      const response = await this.#post(sid, batch, text, { signal });
-      status = response.status;
-      this.#answered = true;
-      if (status !== 200) throw await refusal(response);
       return text ? bytesOf(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
-      if (cause instanceof Weather || cause instanceof OriginError) throw cause;
-      if (status !== undefined) throw new Weather("network", "the answer was cut", { status, cut: true, cause });
-      throw await this.#explain(cause, signal);
+      throw new Weather("network", "the answer was cut", { status, cut: true, cause });
     }
   }
 
-  /** Notes that the page's policy forbids to connect to a URL; gives what that means if it is the bridge's. */
-  forbid(url: string): Weather | undefined {
-    const socket = url.startsWith("ws");
-    const bridge = socket ? `ws${this.#origin.slice(4)}` : this.#origin;
-    if (!url.startsWith(bridge)) return undefined;
-    const why = new Weather("csp", `Content-Security-Policy: add ${bridge} to connect-src`);
-    if (socket) return why;
-    return (this.#forbidden = why);
+  /** Tells of a fetch that failed without an answer; the browser does not say why. */
+  #unreached(cause: unknown, signal: AbortSignal): never {
+    if (!this.#answered && !signal.aborted) this.#explain(this.base);
+    throw (!this.#answered && this.#cause) || new Weather("network", (cause as Error).message, { cause });
   }
 
-  /** What can be told of a fetch that failed without an answer: browsers do not say why. */
-  async #explain(cause: unknown, signal: AbortSignal): Promise<Weather> {
-    const page = globalThis.location as { origin: string; protocol: string } | undefined;
-    if (this.#forbidden) return this.#forbidden;
-    if (page?.protocol === "https:" && !this.base.startsWith("https") && !/\/\/(localhost|127\.|\[::1)/.test(this.base)) {
-      return new Weather("mixed_content", `mixed content at ${this.#origin}: give the bridge https, by --tls-cert or a proxy`);
-    }
-    if (page && page.origin !== this.#origin && !this.#answered && !signal.aborted && (await this.#reachable(signal))) {
-      return new Weather("cors", `${this.#origin} answers without CORS headers for this page: give the bridge --allow-origin ${page.origin}`);
-    }
-    return new Weather("network", cause instanceof Error ? cause.message : String(cause), { cause });
-  }
-
-  /** Tells whether the server answers at all, though the page may not see what. */
-  #reachable(signal: AbortSignal): Promise<boolean> {
-    return this.#fetch(this.base, { mode: "no-cors", cache: "no-store", credentials: "omit", signal }).then(() => true, () => false);
+  /** Looks for the cause why nothing ever came from url, once. */
+  #explain(url: string): void {
+    if (!globalThis.location || this.#asked.has(url)) return;
+    this.#asked.add(url);
+    import("./causes.js")
+      .then(({ findCause }) => findCause(url, this.#fetch))
+      .then((found) => found && this.#explained((this.#cause = new Weather(...found))))
+      .catch(() => this.#asked.delete(url)); // it could not be loaded either
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
@@ -174,7 +168,7 @@ export class HttpCarrier implements Carrier {
     this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
   }
 
-  #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
+  async #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
     return this.#fetch(`${this.base}${sid}/poll`, {
       method: "POST",
       headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
@@ -187,21 +181,27 @@ export class HttpCarrier implements Carrier {
   }
 
   dial(sid: string, events: SocketEvents): Socket {
-    const lost = (reason: WeatherReason, message: string): void => events.lost(new Weather(reason, message));
+    const url = `ws${this.base.slice("http".length)}`;
+    const lost = (message: string): void => events.lost(new Weather("network", `WebSocket: ${message}`));
+    let opened = false;
     let socket: WebSocketLike;
     try {
-      socket = new this.#WebSocket!(`ws${this.base.slice("http".length)}${sid}/ws`, [SUBPROTOCOL]);
+      socket = new this.#WebSocket!(`${url}${sid}/ws`, [SUBPROTOCOL]);
     } catch (cause) { // e.g. by the page's content security policy
-      queueMicrotask(() => lost("network", `WebSocket: ${String(cause)}`));
+      queueMicrotask(() => lost(String(cause)));
       return { send: () => undefined, bufferedAmount: 0, close: () => undefined };
     }
     socket.binaryType = "arraybuffer";
-    socket.onopen = events.opened;
-    socket.onmessage = ({ data }: { data: unknown }) => {
-      if (data instanceof ArrayBuffer) events.received(new Uint8Array(data));
-      else lost("foreign", "WebSocket: a text message came");
+    socket.onopen = () => {
+      opened = true;
+      events.opened();
     };
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => lost("network", `WebSocket: closed: ${code} ${reason}`);
+    // A text message is not ours: it is received as nothing.
+    socket.onmessage = ({ data }: { data: unknown }) => events.received(new Uint8Array(data instanceof ArrayBuffer ? data : []));
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+      if (!opened) this.#explain(url);
+      lost(`closed: ${code} ${reason}`);
+    };
     socket.onerror = () => undefined; // close follows and says as much
     return socket;
   }
@@ -220,9 +220,10 @@ function bytesOf(text: string): Uint8Array {
 async function refusal(response: Response): Promise<Weather | OriginError> {
   const { status, headers } = response;
   if (status === 403 && headers.get("Pollbridge")) {
-    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${(await response.text()).trim()})`);
+    const said = await response.text().catch(() => "");
+    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${said.trim()})`);
   }
-  await response.body?.cancel();
+  response.body?.cancel().catch(() => undefined);
   const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
   return new Weather("status", `HTTP status ${status}`, { status, retryAfterMillis });
 }

@@ -144,12 +144,12 @@ export class Exchanges {
     s.awaiting = this.#flights[0]?.x ?? x;
     const owed = s.inbox.owed;
     const batch = s.header(x, true);
-    if (sendable && !trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), { max: this.#uplink.size, room: Infinity });
+    if (sendable && !trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), this.#uplink.size, Infinity);
     if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
       s.inbox.owed = owed;
       return false;
     }
-    s.takeX(x);
+    s.nextX++;
     this.#asked = this.#trial = false;
     this.#send(x, batch, asked, trial, proof);
     return true;
@@ -158,7 +158,7 @@ export class Exchanges {
   /** Tells whether a poll is to be parked, or the Welcome asked for while RPCs wait for it (O4). */
   #wantsPoll(): boolean {
     const s = this.#session;
-    if (this.#flights.length === 0) return s.open > 0 || !s.welcomed;
+    if (this.#flights.length === 0) return s.open > 0 || !s.welcome;
     return s.waits && !this.#flights.some((f) => f.hello);
   }
 
@@ -166,7 +166,7 @@ export class Exchanges {
     const s = this.#session;
     if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
     const frames = batch.frames.length > 0;
-    const hello = !s.welcomed && !frames;
+    const hello = !s.welcome && !frames;
     if (frames) this.#calm = 0;
     batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#calm, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
     batch.maxBytes = this.#network.downBytes;
@@ -174,11 +174,11 @@ export class Exchanges {
     const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const most = s.path.atLeast(10_000, 4);
-    const least = s.welcomed ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
+    const least = s.welcome ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
     const limit = Math.max(least, hold + Math.min(hold, most)) + uploadTime(bytes.length, this.#uplinkRate);
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
-    if (!s.welcomed) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
+    if (!s.welcome) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
     this.#flights.push(f);
     const text = this.#network.form === "text" && !trial;
     this.#carrier.exchange(s.sid, bytes, f.controller.signal, text).then(
@@ -208,7 +208,7 @@ export class Exchanges {
   }
 
   #helloAgain(): void {
-    if (this.#session.welcomed || this.#flights.length === MAX_IN_FLIGHT) return;
+    if (this.#session.welcome || this.#flights.length === MAX_IN_FLIGHT) return;
     this.#changeForm();
     this.ask();
     this.wake();
@@ -254,7 +254,7 @@ export class Exchanges {
     f.controller.abort();
     this.#abandonOlder(f.x); // L5
     this.#late++;
-    f.asked ||= this.#session.welcomed && this.#session.open > 0;
+    f.asked ||= !!this.#session.welcome && this.#session.open > 0;
     this.overdue();
     this.#failed(f, new Weather("timeout", `no answer within ${Math.round(this.#session.now() - f.sentAt)} ms`));
   }
@@ -274,7 +274,7 @@ export class Exchanges {
     this.#learn(f, error);
     if (error.cut) this.#network.downBytes = Math.max(DOWN_LEAST, this.#network.downBytes / 2);
     s.trouble(error);
-    const idle = s.open === 0 && s.welcomed;
+    const idle = s.open === 0 && !!s.welcome;
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
   }
 
@@ -341,7 +341,7 @@ export class Exchanges {
     if (full && f.hold >= this.#network.holdMs) this.#hold.answered();
     if (!answer.close) this.#network.downBytes = Math.min(DOWN_MOST, 2 * this.#network.downBytes);
     this.answered(f.sentAt);
-    const wait = progress || full || !highest || (f.hold === 0 && s.welcomed) ? 0 : this.#empties.next();
+    const wait = progress || full || !highest || (f.hold === 0 && s.welcome) ? 0 : this.#empties.next();
     if (wait > 0) this.#pause(wait);
     else this.wake();
   }

@@ -52,7 +52,7 @@ export class Ladder {
   /** What carries new frames; undefined while nothing does. */
   get transport(): Transport | undefined {
     if (this.#session.prefer > 0 && this.#socket?.proven) return "ws";
-    return this.#polls && this.#session.welcomed ? "longpoll" : undefined;
+    return this.#polls && this.#session.welcome ? "longpoll" : undefined;
   }
 
   /** Does what there is to do, on whatever link there is. */
@@ -135,7 +135,7 @@ export class Ladder {
     const s = this.#session;
     const rest = this.#polls ? this.#network.wsAfter - Date.now() : 0;
     if (rest > 0) return this.#dialIn(rest);
-    if (s.welcomed || !this.#polls || this.#late) return this.#dial();
+    if (s.welcome || !this.#polls || this.#late) return this.#dial();
     this.#alone ??= setTimeout(() => {
       this.#late = true;
       this.wake();
@@ -229,7 +229,7 @@ export class Ladder {
       this.#backoff.reset();
       this.#works();
     }
-    if (this.#polls && !s.welcomed) return HELLO_ALONE;
+    if (this.#polls && !s.welcome) return HELLO_ALONE;
     if (!this.#polls || well) return s.shorten(this.#backoff.next(socket.useful && !this.#polls, s.open === 0));
     const network = this.#network;
     network.wsPauseMs = Math.min(WS_PAUSE_MOST, 2 * network.wsPauseMs || DEMOTED);

@@ -64,8 +64,7 @@ export class SocketLink {
     this.#events = events;
     this.#forced = forced;
     this.#probes = forced ? -1 : 1;
-    this.x = session.nextX;
-    session.takeX(this.x);
+    this.x = session.nextX++;
     this.#pingedAt = this.#heardAt = session.now();
     this.#watch(session.path.atLeast(PROOF, 4));
     this.#socket = carrier.dial(session.sid, {
@@ -120,7 +119,7 @@ export class SocketLink {
     if (carries) {
       const max = s.socketBatch;
       const room = (max < BATCH_MOST ? max : s.path.bound()) - s.out.flyingOn(this.x);
-      s.out.fill(batch, { x: this.x, ws: true }, s.now(), { max, room });
+      s.out.fill(batch, { x: this.x, ws: true }, s.now(), max, room);
     }
     const frames = batch.frames.length > 0;
     if (!frames && !needed && owed < ACK_OWED) {

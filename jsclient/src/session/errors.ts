@@ -73,6 +73,5 @@ export function bridgeEnd(status: number, reason: Reason, message: string): End 
 /** How an RPC ends whose session was lost (E2). */
 export function lossEnd(why: SessionError, sent: boolean): End {
   if (why.reason === "unauthenticated") return bridgeEnd(UNAUTHENTICATED, why.reason, why.message);
-  const fate = sent ? "may have run" : "did not run";
-  return bridgeEnd(UNAVAILABLE, why.reason, `session ended (${why.reason}: ${why.message}); the RPC ${fate}`);
+  return bridgeEnd(UNAVAILABLE, why.reason, `session lost: ${why.message}; the RPC ${sent ? "may have" : "has not"} run`);
 }

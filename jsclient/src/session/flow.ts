@@ -1,15 +1,15 @@
 // The two sides of a stream: what it has to send, and what it has received.
 
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
+import { Writer } from "../wire/proto.js";
 import { bridgeEnd, SessionError } from "./errors.js";
-import type { OutMessage } from "./outbox.js";
-import { Queue } from "./queue.js";
+import type { OutMessage, Unsent } from "./outbox.js";
 import type { Stream } from "./stream.js";
 import { QUEUE_BYTES, RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
 
 /** Outgoing is what a stream has to send. */
 export class Outgoing {
-  readonly queue: Queue<Frame | OutMessage> = new Queue();
+  queue: (Unsent | OutMessage)[] = [];
   /** In Outbox.turn. */
   inTurn = false;
   /** May not be sent yet: waits for the Welcome (O4) or for its half-close. */
@@ -28,19 +28,19 @@ export class Outgoing {
 
   /** How many bytes of the head message the peer's window allows. Negative: not even its start. */
   credit(): number {
-    const head = this.queue.at(0)!;
+    const head = this.queue[0]!;
     const begun = "type" in head || head.started;
     return this.#limit - this.#used - (begun ? 0 : FRAME_COST);
   }
 
   /** Tells whether the head of the queue may be sent. */
   hasCredit(): boolean {
-    const head = this.queue.at(0);
+    const head = this.queue[0];
     if (!head || "type" in head) return head !== undefined;
     return this.credit() >= (head.bytes.length === 0 ? 0 : 1);
   }
 
-  push(item: Frame | OutMessage): void {
+  push(item: Unsent | OutMessage): void {
     this.queue.push(item);
     if (!("type" in item)) this.#bytes += item.bytes.length;
     this.activate();
@@ -86,7 +86,7 @@ export class Outgoing {
 
   /** Forgets what was not sent. */
   drop(): void {
-    this.queue.clear();
+    this.queue = [];
     this.#bytes = 0;
     this.closed = true;
     this.#wake();
@@ -101,11 +101,11 @@ export class Outgoing {
 
 /** A message being put together. */
 interface InMessage {
-  pieces: Uint8Array[];
+  body: Writer;
+  /** Its stated length. */
   length: number;
-  got: number;
-  /** Bytes of the reassembly budget that it holds (D4). */
-  reserved: number;
+  /** Gives back what it holds of the reassembly budget, or waits for (D4). */
+  release?: () => void;
 }
 
 /** Incoming is what a stream has received. */
@@ -114,7 +114,7 @@ export class Incoming {
   ended = false;
   readonly #stream: Stream;
   readonly #first: number;
-  readonly #queue: Queue<InMessage> = new Queue();
+  #queue: InMessage[] = [];
   #part: InMessage | undefined;
   #taken: InMessage | undefined;
   #charged = 0;
@@ -122,7 +122,6 @@ export class Incoming {
   #window: number;
   #limit: number;
   #granting = false;
-  #reserving = false;
 
   constructor(stream: Stream, window: number) {
     this.#stream = stream;
@@ -130,39 +129,21 @@ export class Incoming {
   }
 
   /** Takes a MESSAGE frame. Throws SessionError for a breach. */
-  accept(frame: Frame, longest: number): void {
-    const data = frame.data ?? new Uint8Array(0);
-    if ((frame.length !== undefined) !== (this.#part === undefined)) throw this.#breach("fragment out of step");
-    if (data.length > MAX_FRAGMENT) throw this.#breach(`fragment of ${data.length} bytes, limit ${MAX_FRAGMENT}`);
-    if (frame.length !== undefined) {
-      this.#charged += FRAME_COST;
-      if (frame.length > longest) {
-        const message = `message of ${frame.length} bytes, limit ${longest}`;
-        this.#stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", message));
-        return;
-      }
-      this.#part = { pieces: [], length: frame.length, got: 0, reserved: 0 };
+  accept({ data = new Uint8Array(), length }: Frame, longest: number): void {
+    const stream = this.#stream;
+    if (length! > longest) return stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `message of ${length} bytes, limit ${longest}`));
+    const begins = length !== undefined;
+    const inStep = begins === !this.#part;
+    const message = (this.#part ??= { body: new Writer(), length: length! });
+    const rest = message.length - message.body.length;
+    this.#charged += data.length + (begins ? FRAME_COST : 0);
+    if (!inStep || data.length > Math.min(rest, MAX_FRAGMENT) || (rest > 0 && data.length === 0) || this.#charged > this.#limit) {
+      throw new SessionError("breach", `stream ${stream.id}: fragment of ${data.length} bytes out of step, or above its limit`);
     }
-    this.#charged += data.length;
-    if (this.#charged > this.#limit) throw this.#breach(`${this.#charged} bytes, limit ${this.#limit}`);
-    this.#append(this.#part!, data);
-  }
-
-  #append(message: InMessage, data: Uint8Array): void {
-    const rest = message.length - message.got;
-    if (data.length > rest || (data.length === 0 && rest > 0)) throw this.#breach("fragment out of step");
-    message.pieces.push(data);
-    message.got += data.length;
-    if (message.got === message.length) {
-      this.#part = undefined;
-      this.#queue.push(message);
-    } else {
-      this.#extend();
-    }
-  }
-
-  #breach(what: string): SessionError {
-    return new SessionError("breach", `stream ${this.#stream.id}: ${what}`);
+    message.body.put(data);
+    if (data.length < rest) return this.#extend();
+    this.#part = undefined;
+    this.#queue.push(message);
   }
 
   /** The next complete message, if any. The one taken before counts as consumed from now on (D3). */
@@ -170,15 +151,14 @@ export class Incoming {
     this.#consume();
     this.#taken = this.#queue.shift();
     this.#extend();
-    return this.#taken && join(this.#taken);
+    return this.#taken?.body.bytes();
   }
 
   #consume(): void {
     const message = this.#taken;
     if (!message) return;
-    this.#taken = undefined;
+    message.release?.();
     this.#consumed += message.length + FRAME_COST;
-    this.#release(message);
     if (this.#consumed + this.#window >= this.#limit + this.#window / 2) {
       this.#window = Math.min(2 * this.#window, WINDOW_GROWTH * this.#first);
       this.#grant(this.#consumed + this.#window);
@@ -187,7 +167,7 @@ export class Incoming {
 
   /** Raises the peer's limit and has it told. */
   #grant(limit: number): void {
-    const session = this.#stream.session;
+    const { session } = this.#stream;
     if (limit <= this.#limit || this.ended || !session) return;
     this.#limit = limit;
     if (this.#granting) return;
@@ -205,57 +185,32 @@ export class Incoming {
   /** Lets the rest of a message come that goes beyond the limit, when nothing complete waits (D4). */
   #extend(): void {
     const part = this.#part;
-    if (!part || this.#queue.length > 0 || part.reserved > 0 || this.#reserving || this.ended) return;
-    const end = this.#charged + part.length - part.got;
+    const stream = this.#stream;
+    if (!part || this.#queue.length > 0 || part.release || this.ended) return;
+    const { length } = part;
+    const end = this.#charged + length - part.body.length;
     if (end <= this.#limit) return;
-    if (part.length + FRAME_COST <= WINDOW_GROWTH * this.#first) {
-      this.#grant(end);
-      return;
-    }
-    this.#reserving = true;
-    this.#stream.session?.large.reserve(this.#stream, part.length, () => {
-      this.#reserving = false;
-      part.reserved = part.length;
-      this.#grant(end);
-    });
+    if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
+    const late = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
+    part.release = stream.session!.large.reserve(length, () => this.#grant(end), late);
   }
 
   /** Takes nothing more. What is complete can still be taken. */
   end(): void {
     this.ended = true;
-    const large = this.#stream.session?.large;
-    large?.withdraw(this.#stream);
-    if (this.#part) this.#release(this.#part);
+    this.#part?.release?.();
     this.#part = undefined;
   }
 
   /** Forgets what was not yet taken (D3). */
   drop(): void {
     this.settle();
-    this.#queue.clear();
+    this.#queue = [];
     this.#taken = undefined;
   }
 
   /** Gives back what complete messages hold of the budget, and leaves them to be read. */
   settle(): void {
-    if (this.#taken) this.#release(this.#taken);
-    for (let i = 0; i < this.#queue.length; i++) this.#release(this.#queue.at(i)!);
+    for (const message of [this.#taken, ...this.#queue]) message?.release?.();
   }
-
-  #release(message: InMessage): void {
-    const n = message.reserved;
-    message.reserved = 0;
-    this.#stream.session?.large.give(n);
-  }
-}
-
-function join(message: InMessage): Uint8Array {
-  if (message.pieces.length === 1) return message.pieces[0]!.slice();
-  const bytes = new Uint8Array(message.length);
-  let at = 0;
-  for (const piece of message.pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
 }

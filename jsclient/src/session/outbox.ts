@@ -4,14 +4,12 @@ import {
   type Frame,
   FRAME_COST,
   MAX_FRAGMENT,
-  type Metadatum,
   TYPE_CANCEL,
   TYPE_CLOSE,
   TYPE_MESSAGE,
   TYPE_OPEN,
   TYPE_WINDOW,
 } from "../wire/batch.js";
-import { Queue } from "./queue.js";
 import type { Stream } from "./stream.js";
 import { FRAME_OVERHEAD, MAX_FRAMES_PER_BATCH, SMALLEST_CUT } from "./limits.js";
 
@@ -20,6 +18,9 @@ export interface Carriage {
   x: number;
   ws: boolean;
 }
+
+/** A frame that has no number yet. */
+export type Unsent = Partial<Frame> & { type: number };
 
 /** A frame that was sent and not acked. */
 interface SentFrame {
@@ -45,18 +46,12 @@ export interface OutMessage {
   started: boolean;
 }
 
-/** What a link can take. */
-export interface Allowance {
-  /** Bytes of frames in the batch. */
-  max: number;
-  /** Cost that the link may still have in flight. */
-  room: number;
-}
-
 /** Outbox is a session's only send queue. It keeps each frame until acked (D2). */
 export class Outbox {
   /** Most bytes sent and not acked. */
   window: number = 1 << 20;
+  /** The highest seq that was acked. */
+  acked = 0;
   /** Cost of all that was ever acked. */
   delivered = 0;
   /** Streams whose CANCEL is unsent. */
@@ -64,30 +59,23 @@ export class Outbox {
   /** Streams whose WINDOW is unsent. */
   readonly grants: Stream[] = [];
   /** Streams with something to send, in turn. */
-  readonly turn: Queue<Stream> = new Queue();
-  /** The unsent CLOSE. */
-  closing: Close | undefined;
+  readonly turn: Stream[] = [];
+  /** The code of the unsent CLOSE, if there is one. */
+  readonly closing: number[] = [];
 
   /** Called before a stream's OPEN is first sent, to number the stream. */
-  readonly #number: (stream: Stream, open: Frame) => void;
-  readonly #sent: Queue<SentFrame> = new Queue();
-  #acked = 0;
+  readonly #number: (stream: Stream, open: Unsent) => void;
+  readonly #sent: SentFrame[] = [];
   #flying = 0;
   #lost = 0;
-  #socketX = 0;
-  #socketFlying = 0;
 
-  constructor(number: (stream: Stream, open: Frame) => void) {
+  constructor(number: (stream: Stream, open: Unsent) => void) {
     this.#number = number;
   }
 
   /** The highest seq that was sent. */
   get lastSeq(): number {
-    return this.#acked + this.#sent.length;
-  }
-
-  get acked(): number {
-    return this.#acked;
+    return this.acked + this.#sent.length;
   }
 
   /** When the oldest unacked frame was last sent; Infinity: there is none. */
@@ -98,22 +86,12 @@ export class Outbox {
   /** Tells whether a link would find something to send. */
   get sendable(): boolean {
     if (this.#lost > 0 || this.cancels.length > 0 || this.grants.length > 0) return true;
-    return (this.turn.length > 0 || this.closing !== undefined) && this.#flying < this.window;
+    return (this.turn.length > 0 || this.closing.length > 0) && this.#flying < this.window;
   }
 
-  /** Cost of the frames last sent on WebSocket x and not acked. */
+  /** Cost of the frames last sent on link x and not acked. */
   flyingOn(x: number): number {
-    return x === this.#socketX ? this.#socketFlying : 0;
-  }
-
-  /** Counts a frame in (1) or out (-1) of what flies on the WebSocket. */
-  #count(f: SentFrame, sign: number): void {
-    if (!f.on.ws || f.lost) return;
-    if (f.on.x > this.#socketX) {
-      this.#socketX = f.on.x;
-      this.#socketFlying = 0;
-    }
-    if (f.on.x === this.#socketX) this.#socketFlying += sign * f.cost;
+    return this.#sent.reduce((n, f) => (f.on.x === x && !f.lost ? n + f.cost : n), 0);
   }
 
   /**
@@ -122,12 +100,10 @@ export class Outbox {
    */
   ack(seq: number, measured: (sentAt: number, deliveredSince: number) => void): boolean {
     if (seq > this.lastSeq) return false;
-    while (this.#acked < seq) {
+    for (; this.acked < seq; this.acked++) {
       const f = this.#sent.shift()!;
-      this.#acked++;
       this.#flying -= f.cost;
       this.delivered += f.cost;
-      this.#count(f, -1);
       if (f.lost) this.#lost--;
       if (f.once && f.on.ws) measured(f.at, this.delivered - f.tag);
     }
@@ -136,10 +112,8 @@ export class Outbox {
 
   /** Makes every unacked frame be sent again whose last carriage is gone. */
   markLost(gone: (on: Carriage, at: number) => boolean): void {
-    for (let i = 0; i < this.#sent.length; i++) {
-      const f = this.#sent.at(i)!;
+    for (const f of this.#sent) {
       if (f.lost || !gone(f.on, f.at)) continue;
-      this.#count(f, -1);
       f.lost = true;
       this.#lost++;
     }
@@ -147,68 +121,67 @@ export class Outbox {
 
   /**
    * Puts into the batch what is to be sent, in the order of rule W5: lost
-   * frames, CANCEL, WINDOW, then streams in turn, and CLOSE last.
+   * frames, CANCEL, WINDOW, then streams in turn, and CLOSE last. max: bytes of
+   * frames in the batch; room: cost that the link may still have in flight.
    */
-  fill(batch: Batch, on: Carriage, now: number, allowance: Allowance): void {
-    const f = new Filler(batch, on, now, allowance);
-    void (this.#again(f) && this.#cancels(f) && this.#grants(f) && this.#streams(f) && this.#close(f));
+  fill(batch: Batch, on: Carriage, now: number, max: number, room: number): void {
+    const f = new Filler(batch.frames, on, now, max, room);
+    void (
+      this.#again(f) &&
+      this.#each(f, this.cancels, (stream) => ({ stream, type: TYPE_CANCEL })) &&
+      this.#each(f, this.grants, ({ id, incoming }) => ({ stream: id, type: TYPE_WINDOW, limit: incoming.granted() })) &&
+      this.#streams(f) &&
+      this.#each(f, this.closing, (code) => ({ type: TYPE_CLOSE, close: { code } as Close }))
+    );
   }
 
   /** Those that the peer must take next need no room: what fills the link cannot be acked before them. */
   #again(f: Filler): boolean {
     let gap = true;
-    for (let i = 0; this.#lost > 0 && i < this.#sent.length; i++) {
-      const s = this.#sent.at(i)!;
+    for (let i = 0; this.#lost > 0; i++) {
+      const s = this.#sent[i]!;
       gap &&= s.lost;
       if (!s.lost) continue;
       if (!f.fits(s.cost) && !(gap && f.holds(s.cost))) return false;
       s.lost = s.once = false;
       this.#lost--;
       f.put(s, this.delivered);
-      this.#count(s, 1);
     }
     return true;
   }
 
-  #cancels(f: Filler): boolean {
-    while (this.cancels.length > 0) {
+  /** Sends a frame for each element of a list, and takes that out. */
+  #each<T>(f: Filler, list: T[], frame: (element: T) => Unsent): boolean {
+    while (list.length > 0) {
       if (!f.fits(FRAME_COST)) return false;
-      this.#put(f, { seq: 0, stream: this.cancels.shift()!, type: TYPE_CANCEL });
-    }
-    return true;
-  }
-
-  #grants(f: Filler): boolean {
-    while (this.grants.length > 0) {
-      if (!f.fits(FRAME_COST)) return false;
-      const stream = this.grants.shift()!;
-      this.#put(f, { seq: 0, stream: stream.id, type: TYPE_WINDOW, limit: stream.incoming.granted() });
+      this.#put(f, frame(list.shift()!));
     }
     return true;
   }
 
   /** Serves the streams in turn, one frame each. */
   #streams(f: Filler): boolean {
-    for (let stream = this.turn.at(0); stream; stream = this.turn.at(0)) {
-      if (!stream.outgoing.hasCredit()) {
-        this.turn.shift();
+    while (this.turn[0]) {
+      const stream = this.turn[0];
+      if (stream.outgoing.hasCredit()) {
+        if (!this.#one(f, stream)) return false;
+        this.turn.push(stream);
+      } else {
         stream.outgoing.inTurn = false;
-        continue;
       }
-      if (!this.#one(f, stream)) return false;
       this.turn.shift();
-      this.turn.push(stream);
     }
     return true;
   }
 
   /** Sends one frame of a stream; false if batch, link or session's window has no room for it. */
   #one(f: Filler, stream: Stream): boolean {
-    const item = stream.outgoing.queue.at(0)!;
+    const { outgoing } = stream;
+    const item = outgoing.queue[0]!;
     if (!("type" in item)) return this.#fragment(f, stream, item);
-    const cost = payloadOf(item) + FRAME_COST;
-    if (!this.#affordable(cost) || !f.fits(cost)) return false;
-    stream.outgoing.queue.shift();
+    const cost = costOf(item);
+    if ((this.#flying > 0 && this.#flying + cost > this.window) || !f.fits(cost)) return false; // D2; one is always allowed
+    outgoing.queue.shift();
     if (item.type === TYPE_OPEN) this.#number(stream, item);
     item.stream = stream.id;
     this.#put(f, item);
@@ -217,64 +190,50 @@ export class Outbox {
 
   /** Cuts the next fragment off a message and sends it. */
   #fragment(f: Filler, stream: Stream, message: OutMessage): boolean {
-    const wanted = Math.min(message.bytes.length - message.cut, MAX_FRAGMENT, stream.outgoing.credit());
+    const { bytes, cut, started } = message;
+    const wanted = Math.min(bytes.length - cut, MAX_FRAGMENT, stream.outgoing.credit());
     const room = this.#flying === 0 && f.empty ? Infinity : Math.min(f.room, this.window - this.#flying) - FRAME_COST;
     const free = Math.min(room, f.empty ? Math.max(f.max, SMALLEST_CUT) : f.max - FRAME_OVERHEAD);
-    if (free < 0 || f.full || (free < wanted && free < SMALLEST_CUT)) return false;
+    if (free < Math.min(wanted, SMALLEST_CUT) || f.full) return false;
     const n = Math.min(wanted, free);
-    const frame: Frame = { seq: 0, stream: stream.id, type: TYPE_MESSAGE, data: message.bytes.subarray(message.cut, message.cut + n) };
-    if (!message.started) frame.length = message.bytes.length;
     stream.outgoing.cutOff(message, n);
-    this.#put(f, frame);
+    this.#put(f, { stream: stream.id, type: TYPE_MESSAGE, data: bytes.subarray(cut, cut + n), ...(!started && { length: bytes.length }) });
     return true;
-  }
-
-  #close(f: Filler): boolean {
-    if (!this.closing || !f.fits(FRAME_COST)) return false;
-    this.#put(f, { seq: 0, stream: 0, type: TYPE_CLOSE, close: this.closing });
-    this.closing = undefined;
-    return true;
-  }
-
-  /** Tells whether the session's window allows a frame (D2). One is always allowed when nothing is in flight. */
-  #affordable(cost: number): boolean {
-    return this.#flying === 0 || this.#flying + cost <= this.window;
   }
 
   /** Sends a new frame, which gets its seq now (W5). */
-  #put(f: Filler, frame: Frame): void {
-    frame.seq = this.lastSeq + 1;
-    const cost = payloadOf(frame) + FRAME_COST;
+  #put(f: Filler, unsent: Unsent): void {
+    const frame: Frame = { stream: 0, ...unsent, seq: this.lastSeq + 1 };
+    const cost = costOf(frame);
     this.#flying += cost;
-    const sent: SentFrame = { frame, cost, on: f.on, at: f.now, tag: this.delivered, lost: false, once: true };
+    const sent: SentFrame = { frame, cost, on: f.on, at: 0, tag: 0, lost: false, once: true };
     this.#sent.push(sent);
     f.put(sent, this.delivered);
-    this.#count(sent, 1);
   }
 }
 
 /** Filler counts what goes into one batch for one link. */
 class Filler {
   readonly on: Carriage;
-  readonly now: number;
+  readonly #now: number;
   max: number;
   room: number;
-  readonly #batch: Batch;
+  readonly #frames: Frame[];
 
-  constructor(batch: Batch, on: Carriage, now: number, allowance: Allowance) {
-    this.#batch = batch;
+  constructor(frames: Frame[], on: Carriage, now: number, max: number, room: number) {
+    this.#frames = frames;
     this.on = on;
-    this.now = now;
-    this.max = allowance.max;
-    this.room = allowance.room;
+    this.#now = now;
+    this.max = max;
+    this.room = room;
   }
 
   get empty(): boolean {
-    return this.#batch.frames.length === 0;
+    return this.#frames.length === 0;
   }
 
   get full(): boolean {
-    return this.#batch.frames.length >= MAX_FRAMES_PER_BATCH;
+    return this.#frames.length >= MAX_FRAMES_PER_BATCH;
   }
 
   /** A link that has any room takes one frame, however large. */
@@ -289,20 +248,16 @@ class Filler {
 
   put(sent: SentFrame, delivered: number): void {
     sent.on = this.on;
-    sent.at = this.now;
+    sent.at = this.#now;
     sent.tag = delivered;
     this.room -= sent.cost;
     this.max -= sent.cost + FRAME_OVERHEAD;
-    this.#batch.frames.push(sent.frame);
+    this.#frames.push(sent.frame);
   }
 }
 
-/** What a frame counts beside FRAME_COST (D2). */
-function payloadOf(frame: Frame): number {
-  if (frame.open) return frame.open.method.length + metadataSize(frame.open.metadata);
-  return frame.data?.length ?? 0;
-}
-
-function metadataSize(metadata: Metadatum[]): number {
-  return metadata.reduce((n, m) => n + m.key.length + m.value.length + FRAME_COST, 0);
+/** What a frame counts in windows (D2). */
+function costOf({ open, data }: Unsent): number {
+  const sizes = open?.metadata.map((m) => m.key.length + m.value.length + FRAME_COST) ?? [];
+  return sizes.reduce((n, size) => n + size, (open?.method.length ?? data?.length ?? 0) + FRAME_COST);
 }

@@ -1,12 +1,8 @@
-import { bridgeEnd } from "./errors.js";
-import type { Stream } from "./stream.js";
-import { RESOURCE_EXHAUSTED, TIMEOUT } from "./limits.js";
+import { TIMEOUT } from "./limits.js";
 
-interface Waiting {
-  stream: Stream;
+interface Wish {
   length: number;
   ready: () => void;
-  timer: ReturnType<typeof setTimeout>;
 }
 
 /**
@@ -16,45 +12,38 @@ interface Waiting {
 export class Reassembly {
   readonly #size: number;
   #used = 0;
-  #waiting: Waiting[] = [];
+  #waiting: Wish[] = [];
 
   constructor(size: number) {
     this.#size = size;
   }
 
-  /** Calls ready once there is room for length bytes; ends the RPC when there is none in time. */
-  reserve(stream: Stream, length: number, ready: () => void): void {
-    const timer = setTimeout(() => {
-      const message = `no room for ${length} bytes within ${TIMEOUT} ms`;
-      stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", message));
-    }, TIMEOUT);
-    this.#waiting.push({ stream, length, ready, timer });
+  /**
+   * Calls ready once there is room for length bytes, or late when there is none
+   * in time. Returns what gives the room back, or takes the wish back.
+   */
+  reserve(length: number, ready: () => void, late: () => void): () => void {
+    const timer = setTimeout(late, TIMEOUT);
+    const wish = {
+      length,
+      ready: () => {
+        clearTimeout(timer);
+        this.#used += length;
+        ready();
+      },
+    };
+    this.#waiting.push(wish);
     this.#serve();
-  }
-
-  /** Gives n bytes back. */
-  give(n: number): void {
-    if (n === 0) return;
-    this.#used -= n;
-    this.#serve();
-  }
-
-  /** Takes back the wish of a stream that is over. */
-  withdraw(stream: Stream): void {
-    const mine = this.#waiting.find((w) => w.stream === stream);
-    if (!mine) return;
-    clearTimeout(mine.timer);
-    this.#waiting = this.#waiting.filter((w) => w !== mine);
-    this.#serve();
+    return () => {
+      clearTimeout(timer);
+      if (!this.#waiting.includes(wish)) this.#used -= wish.length;
+      wish.length = 0; // given back once
+      this.#waiting = this.#waiting.filter((w) => w !== wish);
+      this.#serve();
+    };
   }
 
   #serve(): void {
-    for (let w = this.#waiting[0]; w; w = this.#waiting[0]) {
-      if (this.#used > 0 && this.#used + w.length > this.#size) return;
-      clearTimeout(w.timer);
-      this.#waiting.shift();
-      this.#used += w.length;
-      w.ready();
-    }
+    while (this.#waiting[0] && (this.#used === 0 || this.#used + this.#waiting[0].length <= this.#size)) this.#waiting.shift()!.ready();
   }
 }

@@ -55,7 +55,7 @@ function fixture(welcomed = true): Fixture {
     },
     fill(x = 1, max = 512 << 10, room = Infinity) {
       const batch = session.header(x, true);
-      session.out.fill(batch, { x, ws: false }, session.now(), { max, room });
+      session.out.fill(batch, { x, ws: false }, session.now(), max, room);
       return batch.frames;
     },
   };

@@ -7,7 +7,6 @@ import {
   ID_SIZE,
   KEY_SIZE,
   LOWEST_VERSION,
-  MAX_FRAGMENT,
   ORIGIN_BRIDGE,
   TYPE_CLOSE,
   TYPE_END,
@@ -15,11 +14,11 @@ import {
 } from "../wire/batch.js";
 import type { Weather } from "../link/carrier.js";
 import { base64url } from "../wire/base64.js";
-import { newBatch } from "../wire/codec.js";
+import { newBatch, same } from "../wire/codec.js";
 import { bridgeEnd, endOfSession, lossEnd, SessionError } from "./errors.js";
 import { Estimator } from "./estimator.js";
 import { Inbox } from "./inbox.js";
-import { type Carriage, Outbox } from "./outbox.js";
+import { type Carriage, Outbox, type Unsent } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
 import { BATCH_MOST } from "../link/limits.js";
@@ -60,7 +59,7 @@ export interface Links {
 
 /** Session is the resumable link between this client and the bridge. */
 export class Session {
-  readonly id: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(ID_SIZE));
+  readonly id: Uint8Array<ArrayBuffer> = random(ID_SIZE);
   /** The ID as it stands in paths: safe to log. */
   readonly sid: string = base64url(this.id);
   readonly config: SessionConfig;
@@ -70,6 +69,8 @@ export class Session {
   readonly large: Reassembly;
   /** What the bridge's Welcome said; undefined before. */
   welcome: Welcome | undefined;
+  /** The x that the next link will have (L1). */
+  nextX = 1;
   /** x of the WebSocket that new frames go on; 0: exchanges (L3). */
   prefer = 0;
   /** Lowest x of an exchange that is waited for; 0: none (L2). */
@@ -89,7 +90,7 @@ export class Session {
   /** Why the session is over. */
   error: SessionError | undefined;
 
-  readonly #key = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+  readonly #key = random(KEY_SIZE);
   readonly #epoch = performance.now();
   readonly #events: SessionEvents;
   readonly #streams = new Map<number, Stream>();
@@ -103,7 +104,6 @@ export class Session {
   #known = false;
   /** When dropped frames were last asked for; -Infinity: not since frames came. */
   #askedAt = -Infinity;
-  #highestX = 0;
   #highestStream = 0;
   #woken = false;
   /** now_us of the latest batch. */
@@ -111,10 +111,11 @@ export class Session {
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
   #pause = 0;
   /** When the bridge last had a link for sure, by both clocks. */
-  #answered = this.#clocks();
+  #answered: readonly number[] = clocks();
   #lapse: ReturnType<typeof setTimeout> | undefined;
   #links: Links | undefined;
-  #idle: (() => void) | undefined;
+  /** To be closed once no RPC is open. */
+  #retired = false;
 
   constructor(config: SessionConfig, events: SessionEvents) {
     this.config = config;
@@ -125,18 +126,9 @@ export class Session {
   /** Begins: from now on links are made. */
   start(links: Links): void {
     this.#links = links;
-    this.#answered = this.#clocks();
+    this.#answered = clocks();
     this.#watchLapse();
     this.wake();
-  }
-
-  get welcomed(): boolean {
-    return this.welcome !== undefined;
-  }
-
-  /** First window of a stream towards the bridge, in bytes. */
-  get peerStreamWindow(): number {
-    return this.welcome?.streamWindow ?? MAX_FRAGMENT; // O4
   }
 
   /** Number of RPCs that are open; a cancelled one counts until its END. */
@@ -151,7 +143,7 @@ export class Session {
 
   /** RPCs of which nothing was sent wait for the Welcome. */
   get waits(): boolean {
-    return !this.welcomed && this.#unsent.size > 0;
+    return !this.welcome && this.#unsent.size > 0;
   }
 
   /** A batch should be sent to ask for what was dropped (D1). */
@@ -172,17 +164,14 @@ export class Session {
     this.#checkIdle();
   }
 
-  /** Calls idle once, as soon as no RPC is open. */
-  whenIdle(idle: () => void): void {
-    this.#idle = idle;
+  /** Closes the session as soon as no RPC is open. */
+  retire(): void {
+    this.#retired = true;
     this.#checkIdle();
   }
 
   #checkIdle(): void {
-    if (this.open > 0) return;
-    const idle = this.#idle;
-    this.#idle = undefined;
-    idle?.();
+    if (this.#retired && this.open === 0) this.close();
   }
 
   /** Hands over the RPCs of which nothing was sent: they can go on another session (E2, E3). */
@@ -214,16 +203,6 @@ export class Session {
     return Math.min(millis, Math.max(this.left / 2, 250));
   }
 
-  /** The x that the next link will have (L1). */
-  get nextX(): number {
-    return this.#highestX + 1;
-  }
-
-  /** Uses up an x. */
-  takeX(x: number): void {
-    this.#highestX = Math.max(this.#highestX, x);
-  }
-
   /** A batch for link x with its header fields; withKey in every exchange and a WebSocket's first batch (O1). */
   header(x: number, withKey: boolean): Batch {
     const batch = newBatch();
@@ -239,14 +218,12 @@ export class Session {
     if (batch.resend) this.#askedAt = this.now();
     this.inbox.owed = 0;
     this.restate = false;
-    if (!this.welcomed) this.#hello(batch);
-    if (!this.welcomed || this.#tokenDue) batch.token = this.config.token;
+    if (!this.welcome) {
+      batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
+      batch.hello = this.config;
+    }
+    if (!this.welcome || this.#tokenDue) batch.token = this.config.token;
     return batch;
-  }
-
-  #hello(batch: Batch): void {
-    batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
-    batch.hello = this.config;
   }
 
   /** Goes on with another token (O5); undefined: there is none to be had. */
@@ -266,7 +243,7 @@ export class Session {
   /** Tells whether a batch answers link x of this session; any other is weather (L4). */
   isOurs(batch: Batch, x: number): boolean {
     if (batch.x !== x || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
-    return batch.session!.length === 0 || this.id.every((b, i) => b === batch.session![i]);
+    return batch.session!.length === 0 || same(this.id, batch.session);
   }
 
   /**
@@ -278,7 +255,7 @@ export class Session {
   receive(batch: Batch, sentAt: number, again: (on: Carriage, at: number) => boolean, held = 0): boolean {
     if (batch.close && this.#refused(batch)) return false;
     if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
-    else this.#known ||= this.welcomed && sentAt >= this.#welcomedAt;
+    else this.#known ||= !!this.welcome && sentAt >= this.#welcomedAt;
     if (batch.frames.length > 0) this.#askedAt = -Infinity;
     this.#answer(sentAt + held);
     const acked = this.out.acked;
@@ -354,7 +331,7 @@ export class Session {
   }
 
   /** Gives a stream its number and states its age, when its OPEN is first sent. */
-  #number(stream: Stream, frame: Frame): void {
+  #number(stream: Stream, frame: Unsent): void {
     stream.id = ++this.#highestStream;
     this.#unsent.delete(stream);
     this.#streams.set(stream.id, stream);
@@ -381,18 +358,14 @@ export class Session {
 
   /** Notes that the bridge had a link at that time (E1). */
   #answer(at: number): void {
-    const clocks = this.#clocks();
     const age = this.now() - at;
-    if (clocks.steady - age >= this.#answered.steady) this.#answered = { steady: clocks.steady - age, wall: clocks.wall - age };
+    const then = clocks().map((now) => now - age);
+    if (then[0]! >= this.#answered[0]!) this.#answered = then;
     this.#pause = 0;
     this.#foreign = undefined;
-    if (this.phase === "open" || !this.welcomed) return;
+    if (this.phase === "open" || !this.welcome) return;
     this.phase = "open";
     this.#events.changed();
-  }
-
-  #clocks(): { steady: number; wall: number } {
-    return { steady: performance.now(), wall: Date.now() };
   }
 
   /**
@@ -423,8 +396,7 @@ export class Session {
   }
 
   #unanswered(): number {
-    const now = this.#clocks();
-    return Math.max(now.steady - this.#answered.steady, now.wall - this.#answered.wall);
+    return Math.max(...clocks().map((now, i) => now - this.#answered[i]!));
   }
 
   #watchLapse(): void {
@@ -442,10 +414,10 @@ export class Session {
     const closed = bridgeEnd(CANCELLED, "closed", "the channel was closed");
     for (const stream of [...this.#unsent, ...this.#streams.values()]) stream.giveUp(closed);
     const why = new SessionError("closed", closed.message);
-    if (!this.welcomed) return this.end(why);
+    if (!this.welcome) return this.end(why);
     clearTimeout(this.#lapse);
     this.#lapse = setTimeout(() => this.end(why), CLOSE_PATIENCE);
-    this.out.closing = { code: CODE_DONE, message: "", retryAfterMillis: 0, limit: 0 };
+    this.out.closing.push(CODE_DONE);
     this.wake();
   }
 
@@ -479,18 +451,16 @@ export class Session {
     if (this.error) return undefined;
     this.out.markLost(() => true);
     const batch = this.#parting(LEFT);
-    this.out.fill(batch, { x: batch.x, ws: false }, this.now(), { max, room: Infinity });
+    this.out.fill(batch, { x: batch.x, ws: false }, this.now(), max, Infinity);
     this.end(new SessionError("closed", "the page was left"));
     return batch;
   }
 
   /** The head of a batch that no answer is awaited to. */
   #parting(pause: number): Batch {
-    const x = this.nextX;
-    this.prefer = 0;
-    this.awaiting = 0;
-    const batch = this.header(x, true);
-    this.takeX(x);
+    this.prefer = this.awaiting = 0;
+    const batch = this.header(this.nextX, true);
+    this.nextX++;
     batch.pauseMillis = pause;
     return batch;
   }
@@ -501,4 +471,13 @@ export class Session {
     this.restate = true;
     this.wake();
   }
+}
+
+function random(size: number): Uint8Array<ArrayBuffer> {
+  return crypto.getRandomValues(new Uint8Array(size));
+}
+
+/** A steady clock and the one on the wall, in milliseconds: either may stand still while the machine sleeps. */
+function clocks(): number[] {
+  return [performance.now(), Date.now()];
 }

@@ -43,7 +43,7 @@ export class Stream {
   #resolveEnded!: (end: End) => void;
   #readable: (() => void) | undefined;
   /** Waits for its half-close, to leave with it in one batch. */
-  #corked = false;
+  #corked: boolean | undefined;
   /** How many messages have begun to come. */
   #messages = 0;
 
@@ -67,7 +67,7 @@ export class Stream {
     this.#corked = this.request.singleRequest;
     this.outgoing = new Outgoing(this);
     this.incoming = new Incoming(this, this.#window);
-    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_OPEN, open: { ...this.request } });
+    this.outgoing.push({ type: TYPE_OPEN, open: { ...this.request } });
   }
 
   /**
@@ -90,13 +90,13 @@ export class Stream {
   attach(session: Session): void {
     this.session = session;
     this.outgoing.inTurn = false;
-    this.outgoing.begin(session.peerStreamWindow);
+    this.outgoing.begin(session.welcome?.streamWindow ?? MAX_FRAGMENT); // O4
     this.release();
   }
 
   /** Looks again whether the stream may be sent: after the Welcome, the half-close, or another token (O4, O5). */
   release(): void {
-    this.outgoing.held = this.#corked || !this.session || (!this.session.welcomed && !this.request.early) || this.session.renewing;
+    this.outgoing.held = this.#corked || !this.session || (!this.session.welcome && !this.request.early) || this.session.renewing;
     this.outgoing.activate();
   }
 
@@ -118,7 +118,7 @@ export class Stream {
   closeSend(): void {
     if (this.outgoing.closed) return;
     this.outgoing.closed = true;
-    this.outgoing.push({ seq: 0, stream: 0, type: TYPE_HALF_CLOSE });
+    this.outgoing.push({ type: TYPE_HALF_CLOSE });
     this.#uncork();
   }
 
@@ -182,7 +182,7 @@ export class Stream {
     }
   }
 
-  #isShort(end: End): boolean {
+  #isShort(end: End): boolean | undefined {
     return this.request.singleResponse && end.status === OK && this.#messages === 0;
   }
 

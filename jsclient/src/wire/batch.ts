@@ -131,14 +131,14 @@ export interface Open {
   method: string;
   metadata: Metadatum[];
   /** Absent: no deadline. */
-  timeoutMicros?: number;
+  timeoutMicros?: number | undefined;
   createdMicros: number;
-  compression: string;
-  early: boolean;
-  contentSubtype: string;
-  waitForReady: boolean;
-  singleRequest: boolean;
-  singleResponse: boolean;
+  compression?: string | undefined;
+  early?: boolean | undefined;
+  contentSubtype?: string;
+  waitForReady?: boolean | undefined;
+  singleRequest?: boolean | undefined;
+  singleResponse?: boolean | undefined;
 }
 
 /** One metadata key with one value. */

@@ -44,6 +44,11 @@ function isWhole(f: Frame): boolean {
   return !part || !!f[part];
 }
 
+/** Whether two byte fields hold the same. */
+export function same(a: Uint8Array, b: Uint8Array | undefined): boolean {
+  return a.length === b?.length && a.every((byte, i) => byte === b[i]);
+}
+
 /** An empty batch, which says nothing. */
 export function newBatch(): Batch {
   return zero(batch);
