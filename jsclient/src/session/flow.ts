@@ -101,7 +101,7 @@ export class Outgoing {
 
 /** A message being put together. */
 interface InMessage {
-  body: Writer;
+  pieces: Writer;
   /** Its stated length. */
   length: number;
   /** Gives back what it holds of the reassembly budget, or waits for (D4). */
@@ -134,13 +134,13 @@ export class Incoming {
     if (length! > longest) return stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `message of ${length} bytes, limit ${longest}`));
     const begins = length !== undefined;
     const inStep = begins === !this.#part;
-    const message = (this.#part ??= { body: new Writer(), length: length! });
-    const rest = message.length - message.body.length;
+    const message = (this.#part ??= { pieces: new Writer(), length: length! });
+    const rest = message.length - message.pieces.length;
     this.#charged += data.length + (begins ? FRAME_COST : 0);
     if (!inStep || data.length > Math.min(rest, MAX_FRAGMENT) || (rest > 0 && data.length === 0) || this.#charged > this.#limit) {
       throw new SessionError("breach", `stream ${stream.id}: fragment of ${data.length} bytes out of step, or above its limit`);
     }
-    message.body.put(data);
+    message.pieces.put(data);
     if (data.length < rest) return this.#extend();
     this.#part = undefined;
     this.#queue.push(message);
@@ -151,7 +151,7 @@ export class Incoming {
     this.#consume();
     this.#taken = this.#queue.shift();
     this.#extend();
-    return this.#taken?.body.bytes();
+    return this.#taken?.pieces.bytes();
   }
 
   #consume(): void {
@@ -188,7 +188,7 @@ export class Incoming {
     const stream = this.#stream;
     if (!part || this.#queue.length > 0 || part.release || this.ended) return;
     const { length } = part;
-    const end = this.#charged + length - part.body.length;
+    const end = this.#charged + length - part.pieces.length;
     if (end <= this.#limit) return;
     if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
     const late = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
