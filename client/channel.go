@@ -78,6 +78,28 @@ type State struct {
 	RTT time.Duration
 	// LastError is the latest trouble on the way. It ended nothing by itself.
 	LastError error
+	// Network is what the session has learnt of the network; zero when idle.
+	Network Network
+}
+
+// Network is what a Channel has learnt of the network between it and its
+// bridge. A session hands it to the next, but for what concerns WebSockets, and
+// it is forgotten after 4 hours.
+type Network struct {
+	// Since is when it began to learn.
+	Since time.Time
+	// Hold is how long a poll may be held: shorter after polls were cut.
+	Hold time.Duration
+	// UpBytes and DownBytes are the most of a request's and an answer's body.
+	UpBytes   int
+	DownBytes int
+	// SocketBytes are the most of a message on a WebSocket.
+	SocketBytes int
+	// NoSocketBefore is until when no WebSocket is tried, because one failed,
+	// and SocketError how it did; zero and nil while one carries frames, or
+	// none has failed.
+	NoSocketBefore time.Time
+	SocketError    error
 }
 
 var _ grpc.ClientConnInterface = (*Channel)(nil)
@@ -209,7 +231,7 @@ func (c *Channel) State() State {
 }
 
 func publicState(s session.State) State {
-	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError}
+	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError, Network: Network(s.Network)}
 	if s.Phase == session.Closed {
 		out.Phase = "idle" // the Channel goes on, with the next session
 	}
@@ -343,6 +365,7 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	}
 	c.current = nil
 	h.retired = true
+	c.sessions.Learnt = h.State().Network
 	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
 	if spread, ok := h.GoingAway(); ok {
 		// Clients that a bridge sends away do not all arrive elsewhere at once.

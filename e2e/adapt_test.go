@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,43 @@ func TestAdapt_requestRate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAdapt_learnt holds that the state tells what was learnt of the network,
+// and that the next session knows it.
+func TestAdapt_learnt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		profile := middlebox.Profile{Cut: 20 * time.Second, NoUpgrade: true, MaxBody: 20_000}
+		s, err := newStreet(reverse, middlebox.Config{Profile: profile, Seed: 1}, client.Config{}, transporttest.Pipes(t), transporttest.Pipes(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		sc := scenario{size: 100_000, requests: 2, pause: 3 * time.Minute, script: &echopb.Script{}}
+		if tr := kinds["bidi"](t.Context(), s.user, sc); tr.Status != "<nil>" {
+			t.Error(tr.Status)
+		}
+		n := s.user.State().Network
+		t.Logf("learnt: %+v", n)
+		if n.Hold != 14*time.Second || n.UpBytes > profile.MaxBody || n.SocketError == nil || !n.NoSocketBefore.After(start) {
+			t.Errorf("learnt: %+v", n)
+		}
+		if !strings.Contains(n.SocketError.Error(), "426") {
+			t.Errorf("no WebSocket because: %v", n.SocketError)
+		}
+		s.box.Set(middlebox.Profile{BlackHole: 1})
+		time.Sleep(10 * time.Minute)
+		s.box.Set(middlebox.Profile{})
+		if tr := kinds["unary"](t.Context(), s.user, scenario{size: 10, requests: 1, script: &echopb.Script{}}); tr.Status != "<nil>" {
+			t.Error(tr.Status)
+		}
+		if next := s.user.State().Network; next.Hold != n.Hold || next.Since != n.Since || next.UpBytes != n.UpBytes {
+			t.Errorf("the next session knows %+v, not %+v", next, n)
+		}
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestAdapt_refused holds that a bridge that refuses at once is asked ever more

@@ -45,7 +45,8 @@ type clientSide struct {
 	exchanges   exchanges
 	ladder      ladder
 	socket      *clientSocket
-	state       State
+	state       State         // but for what seen adds
+	since       time.Time     // when it began to learn of the network
 	nextStep    time.Duration // when run looks again
 	told        State         // what OnState heard last
 }
@@ -78,6 +79,7 @@ func Start(cfg ClientConfig) *Session {
 	c.state = State{Phase: Connecting, Transport: cfg.Transports[0]}
 	c.exchanges.init(c)
 	c.ladder.init(c)
+	c.begin(cfg.Learnt)
 	s.client = c
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.tasks.Go(c.run)
@@ -123,8 +125,7 @@ func (c *clientSide) run() {
 	for {
 		c.s.mu.Lock()
 		wait := c.step(c.s.now())
-		state := c.state
-		state.RTT = c.s.path.smooth
+		state := c.seen()
 		c.s.unlock()
 		c.tell(state)
 		if c.ctx.Err() != nil {
@@ -145,6 +146,9 @@ func (c *clientSide) tell(state State) {
 	seen.RTT = 0
 	if seen == c.told {
 		return
+	}
+	if seen.Network != c.told.Network {
+		c.cfg.Logger.Debug("learnt of the network", "session", c.s.sid, "network", seen.Network)
 	}
 	c.told = seen
 	if c.cfg.OnState != nil {
@@ -428,8 +432,13 @@ func (s *Session) GoingAway() (time.Duration, bool) {
 func (s *Session) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := s.client.state
-	state.RTT = s.path.smooth
+	return s.client.seen()
+}
+
+// seen is the state as others see it.
+func (c *clientSide) seen() State {
+	state := c.state
+	state.RTT, state.Network = c.s.path.smooth, c.network()
 	return state
 }
 

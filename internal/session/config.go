@@ -113,6 +113,7 @@ type ClientConfig struct {
 	Pause        time.Duration // longer resume window asked for; 0: the bridge's own
 	StreamWindow int           // first window of a stream, bytes; 64 KiB. It grows to four times that
 	MaxMessage   int           // longest message taken, bytes; no limit
+	Learnt       Network       // by an earlier session on the same way; zero: nothing
 	// OnState, if not nil, is called after each change of State but RTT, by
 	// one goroutine at a time, never under a lock.
 	OnState func(State)
@@ -160,4 +161,5 @@ type State struct {
 	Transport transport.Kind // what carries frames now
 	RTT       time.Duration  // 0: not measured yet
 	LastError error          // the latest weather; nil: none yet
+	Network   Network
 }

@@ -18,7 +18,8 @@ type ladder struct {
 	dialedAt time.Duration // when the latest began
 	nextDial time.Duration
 	retry    backoff
-	alarms   int // WebSockets in doubt since the last pong
+	why      error // how the latest failed; nil: one carries
+	alarms   int   // WebSockets in doubt since the last pong
 }
 
 const (
@@ -130,7 +131,7 @@ func (l *ladder) proved(so *clientSocket) {
 
 // choose moves new frames to the WebSocket (L3).
 func (l *ladder) choose(so *clientSocket) {
-	l.prefer, so.proven = so.x, true
+	l.prefer, so.proven, l.why = so.x, true, nil
 	l.c.state.Transport = transport.WS
 	l.c.restate()
 	l.c.s.wake()
@@ -238,8 +239,11 @@ func (l *ladder) answered(x *exchange) {
 		so.clear, so.pinged, so.ping, so.doubted = so.pinged, 0, 0, 0
 		return
 	}
+	l.why = errMute
 	l.leave()
 }
+
+var errMute = errors.New("the WebSocket is mute")
 
 // lost is called when the WebSocket, or the attempt at one, is gone.
 func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
@@ -248,6 +252,7 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 		l.dialing--
 	}
 	c.weather(err)
+	l.why = err
 	proven := l.carries() && so.x == l.prefer && so.doubted == 0
 	if so.flying > 0 {
 		c.s.batch.failed()

@@ -121,6 +121,7 @@ export class Ladder {
   /** A WebSocket that fails now is not put off for long: one has worked, or the network is another. */
   #works(): void {
     this.#network.wsPauseMs = this.#network.wsAfter = 0;
+    this.#network.wsWhy = "";
   }
 
   /** Puts off no WebSocket any longer. */
@@ -175,6 +176,7 @@ export class Ladder {
   }
 
   #proven(socket: SocketLink): void {
+    this.#network.wsWhy = "";
     this.#prefer(socket.x);
     this.#exchanges.release();
   }
@@ -208,7 +210,7 @@ export class Ladder {
     const s = this.#session;
     const preferred = s.prefer === socket.x;
     this.#attach(this.#spare);
-    if (!this.#socket) this.#dialIn(this.#delay(socket));
+    if (!this.#socket) this.#dialIn(this.#delay(socket, why));
     if (preferred) s.trouble(why);
     else s.note(socket.proven ? why : s.lastError ?? why); // of one that never worked nobody learns why
     s.wake();
@@ -222,7 +224,7 @@ export class Ladder {
   }
 
   /** How long to wait before another WebSocket: one that never worked is demoted when there is another way. */
-  #delay(socket: SocketLink): number {
+  #delay(socket: SocketLink, why: Weather): number {
     const s = this.#session;
     const well = socket.proven && !socket.mute;
     if (well) {
@@ -234,6 +236,7 @@ export class Ladder {
     const network = this.#network;
     network.wsPauseMs = Math.min(WS_PAUSE_MOST, 2 * network.wsPauseMs || DEMOTED);
     network.wsAfter = Date.now() + network.wsPauseMs;
+    network.wsWhy = why.message;
     return network.wsPauseMs;
   }
 }

@@ -30,7 +30,7 @@ function learnt(t: TestContext, changes: Partial<Network>): { store: Store; tick
 }
 
 test("what was learnt is there for the next page, and forgotten after 4 hours", async (t) => {
-  const changes: Partial<Network> = { holdMs: 7_000, upBytes: 2_048, downBytes: 32_768, form: "text", wsPauseMs: 60_000, wsAfter: 50_000 };
+  const changes: Partial<Network> = { holdMs: 7_000, upBytes: 2_048, downBytes: 32_768, form: "text", wsPauseMs: 60_000, wsAfter: 50_000, wsWhy: "closed" };
   const { store, tick } = learnt(t, changes);
   assert.deepEqual([...store.keys()], [KEY]);
   await tick(4 * HOUR - 1);
@@ -49,7 +49,7 @@ test("a clock set back makes it forget", async (t) => {
 
 test("whatever stands in the storage, a network comes out that can be used", () => {
   const now = Date.now();
-  const bad = ["", "null", "7", "{", "[]", JSON.stringify({ since: now, holdMs: 1, upBytes: -5, downBytes: 1e12, form: "gif", wsPauseMs: "9", wsAfter: now + 1e9 })];
+  const bad = ["", "null", "7", "{", "[]", JSON.stringify({ since: now, holdMs: 1, upBytes: -5, downBytes: 1e12, form: "gif", wsPauseMs: "9", wsAfter: now + 1e9, wsWhy: 7 })];
   for (const text of bad) {
     const store = new Store([[KEY, text]]);
     assert.deepEqual({ ...new Memory(KEY, store, 25_000).network, since: 0 }, { ...fresh(), since: 0 }, text);
@@ -70,6 +70,7 @@ test("a WebSocket that was blocked is not tried by the next session before its t
   await open();
   await carrier.sockets[0]!.lose();
   assert.deepEqual([network.wsPauseMs, network.wsAfter], [30_000, 30_000]);
+  assert.match(network.wsWhy, /./);
   ladder.close();
 
   const next = await fixture(t, ["longpoll", "ws"], true, true, network);
@@ -82,7 +83,7 @@ test("a WebSocket that was blocked is not tried by the next session before its t
   assert.equal(network.wsPauseMs, 60_000);
   next.ladder.hurry(true);
   await flush();
-  assert.deepEqual([next.carrier.sockets.length, network.wsPauseMs, network.wsAfter], [2, 0, 0]);
+  assert.deepEqual([next.carrier.sockets.length, network.wsPauseMs, network.wsAfter, network.wsWhy], [2, 0, 0, ""]);
 });
 
 test("the second failure of a form that never worked leads to the other, which is remembered", async (t) => {

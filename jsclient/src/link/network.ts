@@ -15,6 +15,8 @@ export interface Network {
   wsPauseMs: number;
   /** No WebSocket is tried before, in milliseconds since 1970. */
   wsAfter: number;
+  /** How the WebSocket failed that is put off, as far as a browser tells; empty: none is. */
+  wsWhy: string;
 }
 
 /** Where a channel keeps what it has learnt of the network: of a Storage, all that is needed. */
@@ -60,6 +62,7 @@ export class Memory {
       const n = kept[name];
       return typeof n === "number" && n >= least && n <= most ? n : otherwise;
     };
+    const why = kept["wsWhy"];
     return {
       since: within("since", 0, Infinity, 0),
       holdMs: within("holdMs", HOLD_LEAST, this.#holdMs, this.#holdMs),
@@ -68,6 +71,7 @@ export class Memory {
       form: kept["form"] === "text" ? "text" : "binary",
       wsPauseMs: within("wsPauseMs", 0, WS_PAUSE_MOST, 0),
       wsAfter: within("wsAfter", 0, Date.now() + WS_PAUSE_MOST, 0),
+      wsWhy: typeof why === "string" ? why : "",
     };
   }
 

@@ -1,0 +1,41 @@
+package session
+
+import "time"
+
+// Network is what a client has learnt of the way to its bridge.
+type Network struct {
+	Since          time.Time     // when it began to learn
+	Hold           time.Duration // longest that an exchange is asked to be held
+	UpBytes        int           // most bytes of a request
+	DownBytes      int           // most bytes of an answer
+	SocketBytes    int           // most bytes of a batch on a WebSocket
+	NoSocketBefore time.Time     // a WebSocket failed, and none is tried before; zero: none did, or one works
+	SocketError    error         // how it failed
+}
+
+// learntLife is how long a session believes what those before it have learnt.
+const learntLife = 4 * time.Hour
+
+// begin takes over what earlier sessions have learnt of exchanges. WebSockets
+// are tried anew.
+func (c *clientSide) begin(learnt Network) {
+	if learnt.Since.IsZero() || wallNow().Sub(learnt.Since.Round(0)) > learntLife {
+		c.since = wallNow()
+		return
+	}
+	c.since = learnt.Since
+	e := &c.exchanges
+	e.hold.hold = min(e.hold.hold, learnt.Hold)
+	e.uplink.size = min(e.uplink.size, learnt.UpBytes)
+	e.downlink.size = learnt.DownBytes
+}
+
+// network is what the session has learnt.
+func (c *clientSide) network() Network {
+	e, l := &c.exchanges, &c.ladder
+	n := Network{Since: c.since, Hold: e.hold.hold, UpBytes: e.uplink.size, DownBytes: e.downlink.size, SocketBytes: c.s.batch.size}
+	if l.why != nil && !l.carries() {
+		n.NoSocketBefore, n.SocketError = c.s.epoch.Add(l.nextDial), l.why
+	}
+	return n
+}
