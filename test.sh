@@ -205,7 +205,7 @@ gotest() {
 # time: without the race detector, under which part_go runs some of it.
 part_sim() {
   step simulation 120 simulate '^TestSim' ./internal/session -sim.every=1 -sim.mixtures=1000
-  step 'network check' 60 simulate '^TestCheck$' ./e2e -check.every=1
+  step 'network check, resets' 60 simulate '^(TestCheck|TestKillAfter)$' ./e2e -check.every=1
   step chaos 120 simulate '^TestChaos' ./e2e -chaos=60s
 }
 

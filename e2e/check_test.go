@@ -63,6 +63,9 @@ var profiles = map[string]string{
 	"late":                     "no-upgrade late",
 	"rewrite":                  "no-upgrade errors-rewritten no-preflight",
 	"reorder":                  "no-upgrade reorder",
+	"dup, with upgrades":       "copies",
+	"dup, late, with upgrades": "copies-late",
+	"reorder, with upgrades":   "reorder",
 	"linger":                   "linger",
 	"nocontinue":               "clean",
 	"strip":                    "headers-stripped",
@@ -76,7 +79,7 @@ var profiles = map[string]string{
 	"all at once, mobile":      "answers-cut idle-forgotten copies-late far",
 }
 
-var checkEvery = flag.Int("check.every", 5, "TestCheck checks every so many-th network only")
+var checkEvery = flag.Int("check.every", 5, "TestCheck checks every so many-th network only, TestKillAfter every so many-th length")
 
 // TestCheck holds that the network check, with its full waits, names what the
 // middlebox does: exactly, in at least 95 of 100 networks.

@@ -57,6 +57,9 @@ var browserRows = []browserRow{
 	{row: row{name: "getpost", profile: "getpost", does: "the same: no preflight gets through", carried: ws}, cross: true},
 	{row: row{name: "noconnect", profile: "noconnect", way: forward, does: "a forward proxy that allows no CONNECT", carried: longpoll}},
 	{row: row{name: "killafter", profile: "killafter=300 killevery=2 noupgrade", does: "resets every second answer after 300 bytes", carried: longpoll}},
+	{row: row{name: "killafter, in the head", profile: "killafter=7 killevery=2 noupgrade", does: "the same one byte before the end of an envelope's head", carried: longpoll}},
+	{row: row{name: "killafter, at the body", profile: "killafter=8 killevery=2 noupgrade", does: "the same right after it", carried: longpoll}},
+	{row: row{name: "killafter, in the body", profile: "killafter=9 killevery=2 noupgrade", does: "the same one byte later", carried: longpoll}},
 	{row: row{name: "strip", profile: "strip=Pollbridge,Cache-Control,X-Content-Type-Options", does: "removes headers, our marker among them", carried: ws}},
 }
 
