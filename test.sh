@@ -219,7 +219,9 @@ simulate() {
 part_fresh() {
   need protoc protobuf-compiler && need_protos ||
     { leave_out fresh 'no protoc with its .proto files, and not root on Debian to install them (protobuf-compiler, libprotobuf-dev)'; return; }
-  step 'generated code' 30 check_fresh
+  need_node || { leave_out fresh "no Node $NODE_MIN or later"; return; }
+  step 'npm packages' 30 npm_packages jsclient
+  step 'generated code' 60 check_fresh
 }
 
 # check_fresh regenerates what is generated and committed, and compares; only
@@ -229,6 +231,7 @@ check_fresh() {
   mkdir "$before"
   generated | xargs -0 cp --parents -t "$before"
   tools/generate.sh
+  (npm_run generate)
   while IFS= read -r -d '' file; do
     diff -q -I '^// *-* *protoc ' "$before/$file" "$file" || stale=1
   done < <(generated)
@@ -237,7 +240,7 @@ check_fresh() {
 
 generated() {
   find . \( -name node_modules -o -name .git \) -prune -o \
-    \( -name '*.pb.go' -o -path './jsclient/bundle/*' \) -type f -print0
+    \( -name '*.pb.go' -o -path './jsclient/bundle/*' -o -path './jsclient/test/gen/*' -o -path './conformance/js/gen/*' \) -type f -print0
 }
 
 # ---- conformance ------------------------------------------------------------
