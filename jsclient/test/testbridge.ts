@@ -12,6 +12,8 @@ export interface Stats {
 export interface TestBridge {
   url: string;
   stats(): Promise<Stats>;
+  /** Reads one of the bridge's metrics, e.g. "pollbridge_sessions". */
+  metric(name: string): Promise<number>;
   /** Counts connections from here on. */
   reset(): Promise<void>;
   cut(): Promise<void>;
@@ -36,6 +38,10 @@ export async function startTestBridge(): Promise<TestBridge> {
   return {
     url,
     stats: async () => (await (await fetch(control + "/stats")).json()) as Stats,
+    async metric(name) {
+      const text = await (await fetch(control + "/metrics")).text();
+      return Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1]);
+    },
     reset: () => post("/reset"),
     cut: () => post("/cut"),
     restart: () => post("/restart"),

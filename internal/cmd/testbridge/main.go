@@ -153,6 +153,9 @@ func controls(public *listener, backend *testsvc.Server, br *replaceable) http.H
 		public.reset()
 		reply(w, nil)
 	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		br.current.Load().AdminHandler().ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, map[string]any{"connections": public.stats(), "rpcs": backend.Counts()})
 	})
