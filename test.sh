@@ -204,8 +204,8 @@ gotest() {
 # Hours of bad weather in virtual time, and a minute of cut connections in real
 # time: without the race detector, under which part_go runs some of it.
 part_sim() {
-  step simulation 120 simulate '^TestSim' ./internal/session -sim.every=1 -sim.mixtures=1000
-  step 'network check, resets' 60 simulate '^(TestCheck|TestKillAfter)$' ./e2e -check.every=1
+  step simulation 120 simulate '^Test(Sim|Model$)' ./internal/session -sim.every=1 -sim.mixtures=1000 -sim.models=60
+  step 'every network' 60 simulate '^Test(Check$|Embedded|KillAfter$|Matrix$|Resume_inRow|Sim|Statuses)' ./e2e -every=1
   step chaos 120 simulate '^TestChaos' ./e2e -chaos=60s
 }
 

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"flag"
 	"slices"
 	"strings"
 	"sync"
@@ -79,8 +78,6 @@ var profiles = map[string]string{
 	"all at once, mobile":      "answers-cut idle-forgotten copies-late far",
 }
 
-var checkEvery = flag.Int("check.every", 5, "TestCheck checks every so many-th network only, TestKillAfter every so many-th length")
-
 // TestCheck holds that the network check, with its full waits, names what the
 // middlebox does: exactly, in at least 95 of 100 networks.
 func TestCheck(t *testing.T) {
@@ -92,7 +89,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: no profile is expected", r.name)
 			continue
 		}
-		if i%*checkEvery != 0 {
+		if !sampled(i) {
 			continue
 		}
 		checked++
@@ -145,6 +142,7 @@ func runCheck(t *testing.T, r row, p pace, cfg client.CheckConfig, entrance, fro
 // TestCheck_sockets holds over real sockets, with short waits, that the bubbles
 // tell the truth. How fast the machine is decides what else is found.
 func TestCheck_sockets(t *testing.T) {
+	t.Parallel()
 	holds := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}
 	var all sync.WaitGroup
 	for profile, want := range map[string]string{

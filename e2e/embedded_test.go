@@ -45,6 +45,7 @@ func ownChannel(t *testing.T, svc *testsvc.Server) *grpc.ClientConn {
 // bridge of its own. When the bridge has shut down it is still the
 // application's: neither closed nor stopped.
 func TestEmbedded_asDirectly(t *testing.T) {
+	i := 0
 	for way, embed := range embeddings {
 		t.Run(way, func(t *testing.T) {
 			each(t, func(t *testing.T, choice []string) {
@@ -55,6 +56,9 @@ func TestEmbedded_asDirectly(t *testing.T) {
 				w := newWorld(t, choice, bridge.Config{Backends: []bridge.Backend{backend}})
 				for _, name := range []string{"fragments", "metadata", "details", "early end", "deadline", "gzip"} {
 					for kind, run := range kinds {
+						if i++; !sampled(i) {
+							continue
+						}
 						compare(t, kind+", "+name, w, func(cc grpc.ClientConnInterface) string { return play(t, run, cc, scenarios[name]) })
 					}
 				}

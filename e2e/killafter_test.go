@@ -29,7 +29,7 @@ func TestKillAfter(t *testing.T) {
 	})
 	for _, choice := range []string{longpoll, ws} {
 		struck, tried := 0, 0
-		for after := 1; after <= longestAnswer; after += *checkEvery {
+		for after := 1; after <= longestAnswer; after += *every {
 			tried++
 			synctest.Test(t, func(t *testing.T) {
 				got, n := killed(t, choice, after, sc)

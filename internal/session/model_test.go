@@ -206,7 +206,7 @@ func FuzzModel(f *testing.F) {
 
 // TestModel is the same with many scripts.
 func TestModel(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(*simModels) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { follow(t, noise(*simSeed<<32|seed, 2*modelOps)) })
 	}
 }

@@ -112,7 +112,7 @@ func (sh *share) floods(during time.Duration) int64 {
 // stops its backend, and leaves its neighbours nine tenths of what they have
 // without it.
 func TestRule_stoppedReader(t *testing.T) {
-	const during = 20 * time.Second
+	const during = 10 * time.Second
 	for name := range transports() {
 		t.Run(name, func(t *testing.T) {
 			sharing(t, name, func(sh *share) {

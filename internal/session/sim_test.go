@@ -23,8 +23,9 @@ var (
 	simSeed     = flag.Uint64("sim.seed", 1, "seed of the simulation")
 	simMessages = flag.Int("sim.messages", 100, "messages of each simulated session, at least")
 	simRuns     = flag.Int("sim.runs", 1, "runs of each profile, each with a seed of its own")
-	simEvery    = flag.Int("sim.every", 5, "run every so many-th profile only, another set with each seed")
+	simEvery    = flag.Int("sim.every", 20, "run every so many-th profile only, another set with each seed")
 	simMixtures = flag.Int("sim.mixtures", 50, "mixtures of weather")
+	simModels   = flag.Int("sim.models", 20, "scripts of TestModel")
 )
 
 // simulation is one session in bad weather.

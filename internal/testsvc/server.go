@@ -1,6 +1,7 @@
 package testsvc
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -73,7 +74,7 @@ func Check(r *echopb.Reply, number uint64, n int) error {
 	if r.GetNumber() != number {
 		return fmt.Errorf("got reply %d, want %d", r.GetNumber(), number)
 	}
-	if !slices.Equal(r.GetPayload(), Payload(number, n)) {
+	if !bytes.Equal(r.GetPayload(), Payload(number, n)) {
 		return fmt.Errorf("reply %d: payload of %d bytes is not the %d expected", number, len(r.GetPayload()), n)
 	}
 	return nil
