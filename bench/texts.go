@@ -3,11 +3,21 @@ package main
 const rivalVersions = "grpc-go 1.85.0, coder/websocket 1.8.15, connect-go 1.21.1, connect-web 2.2.0, grpcwebproxy 0.15.0, Socket.IO 4.8.4."
 
 const preface = `
-The hop is what stands between client and backend: the bridge, or a rival; its process, the load's and the backend's are three. "Proxy" is a minimal
-transparent grpc-go proxy, "direct" no hop at all. Messages have 100 bytes unless said. The load is grpc-go's client code, over our Go client where the
-hop is the bridge; "light client" is a hand-written one that costs almost nothing, as all clients of rivals are. The bridge runs as
-` + "`bridge serve`" + ` runs it (GOGC=400), the others by their defaults. Figures with × are ratios within a round: compare those, not figures of two
-runs. Hop CPU and allocations are what to judge by; rates on two cores depend on the client's cost too.
+` + "`make bench`" + ` runs it all again on your machine; ` + "`go run ./bench -help`" + ` tells how to run a part of it. Every row has a figure that it must reach and most a goal beyond.
+
+**What is compared.** The hop is what stands between client and backend: the bridge, or a rival; its process, the load's and the backend's are three.
+The backend is the same grpc-go echo everywhere. "Direct" is no hop at all; "proxy" a minimal transparent grpc-go proxy; grpcwebproxy and connect-go are
+fronts that browsers use; Socket.IO, coder/websocket and net/http echo by themselves, with no gRPC behind them: floors. Messages have 100 bytes unless said.
+The load is grpc-go's client code, over our Go client where the hop is the bridge; "light client" is a hand-written one that costs almost nothing, as all
+clients of rivals are. The bridge runs as ` + "`bridge serve`" + ` runs it (GOGC=400), the others by their defaults.
+
+**How.** Rounds alternate over all ways. Figures with × are medians of the ratios within a round: compare those, not figures of two runs. Hop CPU and
+allocations are what to judge by; rates on two cores depend on the client's cost too.
+
+**In the browser** (rows 17 and 18) the same Connect stub calls through pollbridge/connect, or through connect-web's transports in their binary form, over
+plain HTTP/1.1 on the loopback interface, each in a headless page of its own. Main-thread time is what the page's main thread used of the CPU (TaskDuration of
+CDP's Performance.getMetrics in thread time). Row 18 loads a fresh page through 25 ms of delay each way, then times its first call; the
+bare fetch POST beside it goes to the same server and has no gRPC behind it.
 `
 
 var rowTitles = map[int]string{
@@ -47,6 +57,8 @@ var reasons = map[int]string{
 	13: "Of a unary RPC's allocations about 60 are below `ClientConn.Invoke` and 15 in gRPC's reader; the engine has 15, held by `TestAllocations`, and the rest is metadata in gRPC's form, contexts and the ready timer.",
 	15: "While 10,000 clients dial at once both cores belong to handshakes: other sessions wait for the scheduler, not for the bridge. No lock is held over it.",
 	16: "Over WebSocket what is not acked stays below twice rate × RTT; over long polling a batch of up to 512 KiB is one HTTP body, which at 10 Mbit/s takes 0.4 s that nothing can overtake.",
+	17: "Every way has Connect's stub above it, whose generators cost each message several promises. Of what is ours, parsing a frame costs about 1.4 µs and the copy of a message out of its batch 0.8 µs (Node's profiler, 100 bytes a message). With two cores for browser, hop and backend, messages/s are bound by all three.",
+	18: "The page sends what it must: one request for an idempotent call, two for another, on the socket that brought the page (the browser's resource timing shows no other). What is left is JavaScript that runs for the first time: about 14 ms of main thread more than a bare fetch on a machine busy with other work, spread over Connect's stub and the client with no function above 2 ms.",
 }
 
 // leftOut names tricks that were not worth their cost.
@@ -54,4 +66,5 @@ const leftOut = `## Left out
 
 - Cancellable contexts of our own instead of the standard library's: five allocations of an RPC, but gRPC would have to learn of their end by a goroutine or a registration that costs as much.
 - Pooling the timer that bounds the wait for a ready channel: three allocations of an RPC (3 %), for a timer that may still be ringing when it is used again.
+- In the browser's client, a message that is there handed on without a promise of its own, and iterators by hand instead of generators: up to a fifth of a message's cost on Node, in runs whose noise was as large, for code that every page loads.
 `
