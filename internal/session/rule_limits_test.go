@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -96,6 +97,7 @@ func TestRule_limitsOfRPCs(t *testing.T) {
 				long := open()
 				_ = long.Send(t.Context(), message(make([]byte, 100_001)))
 				wantEnd(long, "message of 100001 bytes is over the limit of 100000")
+				synctest.Wait() // its handler has returned: until then it counts
 				second := open()
 				one(t, second, "second")
 				wantEnd(open(), "more than 2 RPCs are open in this session")
