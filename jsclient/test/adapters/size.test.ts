@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -20,6 +21,13 @@ async function weigh(source: string, external: string[]): Promise<number> {
 
 const core = 'export * from "./src/index.ts";';
 const peers = ["@bufbuild/protobuf", "@connectrpc/connect", "@protobuf-ts/*", "nice-grpc-*"];
+
+test("an import of Channel weighs at most what README.md says", async (t) => {
+  const size = await weigh('export { Channel } from "./src/index.ts";', ["./causes.js"]);
+  t.diagnostic(`${size} bytes`);
+  const said = /^\| `import \{ Channel \}.* \| ([0-9.]+) KB \|$/m.exec(readFileSync("README.md", "utf8"))?.[1];
+  assert.ok(size <= 1000 * Number(said), `${size} bytes, and ${said} KB in README.md`);
+});
 
 const adapters: Record<string, number> = { connect: 1536, "protobuf-ts": 1536, "nice-grpc-web": 1024, "grpc-web": 1700 };
 

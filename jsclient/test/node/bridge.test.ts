@@ -62,12 +62,18 @@ test("1,000 streams share two exchanges in flight in long-polling", { timeout: 6
   let inFlight = 0;
   let most = 0;
   const counted: typeof fetch = async (input, init) => {
+    let open = true;
+    const done = (): void => {
+      if (open) inFlight--;
+      open = false;
+    };
+    init!.signal?.addEventListener("abort", done); // given up from then on
     most = Math.max(most, ++inFlight);
     try {
       const response = await fetch(input, init);
       return new Response(await response.arrayBuffer(), response);
     } finally {
-      inFlight--;
+      done();
     }
   };
   const channel = new Channel(bridge.url, { transports: ["longpoll"], fetch: counted });
