@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,22 +47,31 @@ func together(n int, f func(i int) error) error {
 	return cmp.Or(errs...)
 }
 
-// perHead measures what each of n of a kind adds to a process's memory, in
-// KiB, and to its goroutines.
-func perHead(p *process, n int, open func(i int) error) (kib, goroutines float64, err error) {
+// head is what each of a crowd adds to a process: KiB of memory, resident and
+// by Go's account, and goroutines.
+type head struct{ rss, heap, stacks, goroutines float64 }
+
+var unmeasured = head{none, none, none, none}
+
+// perHead measures what each of n of a kind adds to a process.
+func (c config) perHead(p *process, name string, n int, open func(i int) error) (head, error) {
 	before, err := p.collected()
 	if err != nil {
-		return none, none, err
+		return unmeasured, err
 	}
 	if err := together(n, open); err != nil {
-		return none, none, err
+		return unmeasured, err
 	}
 	time.Sleep(settle)
 	after, err := p.collected()
 	if err != nil {
-		return none, none, err
+		return unmeasured, err
 	}
-	return float64(after.RSS-before.RSS) / float64(n) / 1024, float64(after.Goroutines-before.Goroutines) / float64(n), nil
+	kib := func(before, after int) float64 { return float64(after-before) / float64(n) / 1024 }
+	return head{
+		rss: kib(before.RSS, after.RSS), heap: kib(before.Heap, after.Heap), stacks: kib(before.Stacks, after.Stacks),
+		goroutines: float64(after.Goroutines-before.Goroutines) / float64(n),
+	}, c.profileMemory(p, name)
 }
 
 // member is one of a crowd: how it is kept alive, in a goroutine, and closed.
@@ -94,31 +104,31 @@ func (c *members) close() {
 }
 
 // memory measures one kind of crowd on a bridge of its own.
-func memory(ctx context.Context, cfg config, secure bool, open func(ctx context.Context, addr string) (member, error)) (kib, goroutines float64, err error) {
+func memory(ctx context.Context, cfg config, name string, secure bool, open func(ctx context.Context, addr string) (member, error)) (_ head, err error) {
 	var crowd members
 	defer crowd.close()
 	l := &lab{}
 	defer l.close()
 	if l.backend, err = l.role(ctx, nil, "backend", "-"); err != nil {
-		return none, none, err
+		return unmeasured, err
 	}
 	args := []string{l.backend.addr}
 	if secure {
 		dir, err := os.MkdirTemp("", "bench")
 		if err != nil {
-			return none, none, err
+			return unmeasured, err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		files, err := certificate(dir)
 		if err != nil {
-			return none, none, err
+			return unmeasured, err
 		}
 		args = append(args, files...)
 	}
 	if l.bridge, err = l.role(ctx, nil, "bridge", args...); err != nil {
-		return none, none, err
+		return unmeasured, err
 	}
-	return perHead(l.bridge, cfg.crowd, func(int) error {
+	return cfg.perHead(l.bridge, name, cfg.crowd, func(int) error {
 		m, err := open(ctx, l.bridge.addr)
 		if err == nil {
 			crowd.add(m)
@@ -129,33 +139,41 @@ func memory(ctx context.Context, cfg config, secure bool, open func(ctx context.
 
 // measureMemory fills rows 10 to 12.
 func measureMemory(ctx context.Context, cfg config) (*found, error) {
-	f := &found{}
 	var errs []error
-	figure := func(secure bool, open func(ctx context.Context, addr string) (member, error)) (kib, goroutines float64) {
-		kib, goroutines, err := memory(ctx, cfg, secure, open)
+	figure := func(name string, secure bool, open func(ctx context.Context, addr string) (member, error)) head {
+		h, err := memory(ctx, cfg, name, secure, open)
 		errs = append(errs, err)
-		return kib, goroutines
+		return h
 	}
-	wsKiB, wsGoroutines := figure(false, openIdleSocket)
-	pollKiB, pollGoroutines := figure(false, func(ctx context.Context, addr string) (member, error) { return openParked(ctx, addr, false) })
-	tlsKiB, _ := figure(true, func(ctx context.Context, addr string) (member, error) { return openParked(ctx, addr, true) })
-	idleKiB, idleGoroutines := figure(false, openIdlePoll)
+	socket := figure("socket", false, openIdleSocket)
+	parked := figure("parked", false, func(ctx context.Context, addr string) (member, error) { return openParked(ctx, addr, false) })
+	secure := figure("parked-tls", true, func(ctx context.Context, addr string) (member, error) { return openParked(ctx, addr, true) })
+	idle := figure("idle", false, openIdlePoll)
 	ioWS, ioPolling, err := socketIOMemory(ctx, cfg)
 	errs = append(errs, err)
-	f.claims = []claim{
-		atMost(10, "RSS each", wsKiB, " KiB", 16, 12),
-		seen(10, "goroutines each", wsGoroutines, ""),
-		atMost(10, "÷ Socket.IO's WebSocket", wsKiB/ioWS, " ×", 1, none),
-		atMost(11, "RSS each ÷ Socket.IO's polling", pollKiB/ioPolling, " ×", 1, none),
-		atMost(11, "RSS each, plaintext", pollKiB, " KiB", none, 6),
-		seen(11, "goroutines each, two of them the RPC's", pollGoroutines, ""),
-		atMost(11, "RSS each, TLS", tlsKiB, " KiB", 30, none),
-		atMost(12, "RSS each", idleKiB, " KiB", 4, 2),
-		atMost(12, "goroutines each", idleGoroutines, "", 0.01, none),
-		seen(10, "Socket.IO's WebSocket", ioWS, " KiB"),
-		seen(11, "Socket.IO's polling", ioPolling, " KiB"),
+	return &found{claims: slices.Concat(
+		[]claim{atMost(10, "RSS each", socket.rss, " KiB", 16, 12)}, socket.parts(10),
+		[]claim{
+			atMost(10, "÷ Socket.IO's WebSocket", socket.rss/ioWS, " ×", 1, none),
+			seen(10, "Socket.IO's WebSocket", ioWS, " KiB"),
+			atMost(11, "RSS each ÷ Socket.IO's polling", parked.rss/ioPolling, " ×", 1, none),
+			atMost(11, "RSS each, plaintext", parked.rss, " KiB", none, 6),
+		}, parked.parts(11),
+		[]claim{atMost(11, "RSS each, TLS", secure.rss, " KiB", 30, none)}, secure.parts(11),
+		[]claim{
+			seen(11, "Socket.IO's polling", ioPolling, " KiB"),
+			atMost(12, "RSS each", idle.rss, " KiB", 4, 2),
+			atMost(12, "goroutines each", idle.goroutines, "", 0.01, none),
+		}, idle.parts(12),
+	)}, errors.Join(errs...)
+}
+
+// parts says what the resident memory of each of a crowd is made of.
+func (h head) parts(row int) []claim {
+	return []claim{
+		seen(row, "of that heap", h.heap, " KiB"), seen(row, "of that stacks", h.stacks, " KiB"),
+		seen(row, "goroutines", h.goroutines, ""),
 	}
-	return f, errors.Join(errs...)
 }
 
 // openIdleSocket opens a session over a WebSocket that was used once.
@@ -200,14 +218,14 @@ func socketIOMemory(ctx context.Context, cfg config) (ws, polling float64, err e
 		if err := l.addSocketIO(ctx, cfg); err != nil {
 			return none, err
 		}
-		kib, _, err := perHead(l.socketio, cfg.crowd/2, func(int) error {
+		h, err := cfg.perHead(l.socketio, "", cfg.crowd/2, func(int) error {
 			m, err := open(l.socketio.addr)
 			if err == nil {
 				crowd.add(m)
 			}
 			return err
 		})
-		return kib, err
+		return h.rss, err
 	}
 	if cfg.ownOnly {
 		return none, none, nil

@@ -38,6 +38,8 @@ type usage struct {
 	Requests   uint64 // HTTP requests, where the role counts them
 	RSS        int    // bytes
 	PeakRSS    int
+	Heap       int // bytes of RSS that live objects and what lies between them take
+	Stacks     int // and goroutines' stacks
 	Goroutines int
 }
 

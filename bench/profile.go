@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -51,4 +52,18 @@ func (c config) endProfile(s scenario, w *way) error {
 func (c config) profileName(s scenario, w *way, kind string) string {
 	name := strings.NewReplacer(" ", "-", ",", "", "/", "-").Replace(s.name + "." + w.name + "." + kind)
 	return filepath.Join(c.profile, name)
+}
+
+// profileMemory writes what a role's process holds, by kind, after a crowd has
+// come; BENCH_MEMPROFILERATE=1 makes it exact.
+func (c config) profileMemory(p *process, name string) error {
+	if c.profile == "" || p.lines == nil {
+		return nil
+	}
+	var errs []error
+	for _, kind := range []string{"heap", "goroutine"} {
+		var u usage
+		errs = append(errs, p.ask("lookup "+kind+"="+filepath.Join(c.profile, name+"."+kind), &u))
+	}
+	return errors.Join(errs...)
 }

@@ -112,6 +112,7 @@ func ownUsage() usage {
 	u := usage{
 		CPU: time.Duration(r.Utime.Nano() + r.Stime.Nano()), Mallocs: m.Mallocs,
 		Requests: requests.Load(), Goroutines: runtime.NumGoroutine(),
+		Heap: int(m.HeapInuse), Stacks: int(m.StackInuse),
 	}
 	u.RSS, u.PeakRSS, _ = residentMemory(os.Getpid())
 	return u

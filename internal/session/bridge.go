@@ -70,7 +70,7 @@ func (br *bridgeSide) attach(hello *transport.Hello, b *wire.Batch) transport.Li
 	if hello.Kind == transport.WS {
 		return br.attachSocket(hello, b)
 	}
-	return br.attachPoll(b)
+	return br.attachPoll(hello, b)
 }
 
 // state applies the header fields that the latest-sent batch decides.
@@ -352,6 +352,6 @@ func (br *bridgeSide) wake() {
 		br.poll.wake()
 	}
 	if br.socket != nil {
-		signal(br.socket.wake)
+		br.socket.look()
 	}
 }

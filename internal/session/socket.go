@@ -28,10 +28,11 @@ type socketLink struct {
 	br       *bridgeSide
 	hello    *transport.Hello // for Authenticate; nil: it is not asked
 	alarm    alarm            // of Next
-	wake     chan struct{}    // capacity 1: Next may look again
-	counts   bool             // it keeps the session alive
-	named    bool             // its first batch was sent
-	welcome  bool             // Hello came
+	wake     chan struct{}    // capacity 1: Next may look again; nil: none waits
+	rest     rest
+	counts   bool // it keeps the session alive
+	named    bool // its first batch was sent
+	welcome  bool // Hello came
 	pong     uint64
 	padding  []byte
 	heard    time.Duration // when the last batch came
@@ -44,10 +45,10 @@ type socketLink struct {
 
 // attachSocket takes a WebSocket in. Only a higher one replaces another (L1).
 func (br *bridgeSide) attachSocket(hello *transport.Hello, b *wire.Batch) transport.Link {
-	l := &socketLink{br: br, wake: make(chan struct{}, 1), heard: br.s.now()}
+	l := &socketLink{br: br, rest: rest{ready: hello.Ready}, heard: br.s.now()}
 	if br.reg.cfg.Authenticate != nil {
 		kept := *hello
-		kept.Batch = nil
+		kept.Batch, kept.Ready = nil, nil
 		l.hello = &kept
 	}
 	l.x = b.X
@@ -59,7 +60,7 @@ func (br *bridgeSide) attachSocket(hello *transport.Hello, b *wire.Batch) transp
 		br.highSocket = b.X
 		if old := br.socket; old != nil {
 			old.replaced = true
-			signal(old.wake)
+			old.look()
 		}
 		br.socket = l
 		br.loseSockets(l.x)
@@ -98,7 +99,7 @@ func (l *socketLink) Deliver(batch []byte) error {
 	defer s.unlock()
 	if broken != nil {
 		l.broken = broken
-		signal(l.wake)
+		l.look()
 		return transport.ErrLinkDone
 	}
 	if s.err == nil {
@@ -124,11 +125,19 @@ func (l *socketLink) check(b *wire.Batch, err error) *wire.Close {
 	return l.br.refresh(ctx, l.hello, b)
 }
 
+// look has Next look again.
+func (l *socketLink) look() {
+	if !l.rest.rouse(l.br.s) {
+		signal(l.wake)
+	}
+}
+
 // Close takes the WebSocket out.
 func (l *socketLink) Close() {
 	br := l.br
 	br.s.mu.Lock()
 	defer br.s.unlock()
+	l.rest.end()
 	br.reg.sockets.Add(-1)
 	if br.socket == l {
 		if l.flying > 0 {
@@ -146,15 +155,21 @@ func (l *socketLink) Close() {
 // Next waits for something to say on the WebSocket.
 func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
 	s := l.br.s
+	var since time.Duration
 	for {
 		s.mu.Lock()
+		l.rest.end()
 		batch, wait, err := l.try(dst, limit)
+		if wait > 0 {
+			wait, err = l.wait(&since, wait)
+		}
+		wake := l.wake
 		s.unlock()
 		if err != nil || wait == 0 {
 			return batch, err
 		}
 		select {
-		case <-l.wake:
+		case <-wake:
 			runtime.Gosched() // who else is about to queue something goes first
 		case <-l.alarm.in(wait):
 		case <-ctx.Done():
@@ -162,6 +177,20 @@ func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, e
 			return dst, context.Cause(ctx)
 		}
 	}
+}
+
+// wait prepares Next's wait, or lets the link rest instead: then nothing is
+// kept for it.
+func (l *socketLink) wait(since *time.Duration, wait time.Duration) (time.Duration, error) {
+	wait, err := l.rest.patience(l.br.s, since, wait)
+	switch {
+	case err != nil:
+		l.alarm.stop()
+		l.alarm, l.wake = alarm{}, nil
+	case l.wake == nil:
+		l.wake = make(chan struct{}, 1)
+	}
+	return wait, err
 }
 
 // try gives a batch, or how long to wait for one.

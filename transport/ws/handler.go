@@ -40,8 +40,8 @@ type Config struct {
 // have no method, so that the handler can answer wrong ones.
 //
 // ServeHTTP returns once the first batch is accepted, so that net/http's part
-// of the memory is free; two goroutines go on, one that reads and one that
-// writes. They end with the link. http.Server.Shutdown does not know them: end
+// of the memory is free; a goroutine goes on that reads, and while the link does
+// not rest one that writes. They end with the link. http.Server.Shutdown does not know them: end
 // the sessions, then call Close.
 type Handler struct {
 	cfg Config
@@ -117,7 +117,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	go func() {
 		defer h.sockets.Done()
-		s.run(link)
+		s.run()
 	}()
 }
 

@@ -40,6 +40,12 @@ type socket struct {
 	frames   *frameConn
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
+	link     transport.Link   // set before run
+	writers  sync.WaitGroup
+
+	mu    sync.Mutex
+	stop  *context.CancelFunc // of the latest writer; nil: it has ended
+	ended bool                // no writer is to start
 }
 
 var (
@@ -64,12 +70,13 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) tr
 		return nil
 	}
 	hello.Batch = batch
-	link := cfg.Acceptor.Accept(ctx, hello)
+	hello.Ready = s.startWriter
+	s.link = cfg.Acceptor.Accept(ctx, hello)
 	if err != nil {
-		s.refuse(ctx, link, err)
+		s.refuse(ctx, s.link, err)
 		return nil
 	}
-	return link
+	return s.link
 }
 
 // refuse passes on what the link says about a first batch that was not taken.
@@ -84,27 +91,55 @@ func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 
 // run carries the link until either is done. The WebSocket is closed when it
 // returns.
-func (s *socket) run(link transport.Link) {
+func (s *socket) run() {
+	defer s.link.Close()
+	s.startWriter()
+	s.readLoop()
+	s.endWriters()
+}
+
+// startWriter starts a writer unless the socket ends. It is the link's Ready.
+func (s *socket) startWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	defer link.Close()
-	var writer sync.WaitGroup
-	writer.Go(func() { s.writeLoop(ctx, link) })
-	s.readLoop(link)
-	cancel()
-	_ = s.CloseNow() // frees the writer from a write
-	writer.Wait()
+	stop := &cancel
+	s.stop = stop
+	s.writers.Go(func() {
+		s.writeLoop(ctx)
+		cancel()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.stop == stop {
+			s.stop = nil
+		}
+	})
+}
+
+// endWriters returns when no writer is left.
+func (s *socket) endWriters() {
+	s.mu.Lock()
+	s.ended = true
+	if s.stop != nil {
+		(*s.stop)()
+	}
+	s.mu.Unlock()
+	_ = s.CloseNow() // frees a writer from a write
+	s.writers.Wait()
 }
 
 // readLoop delivers what comes until the WebSocket ends.
-func (s *socket) readLoop(link transport.Link) {
+func (s *socket) readLoop() {
 	for {
 		batch, err := s.read()
 		if err != nil {
 			s.closeFor(err)
 			return
 		}
-		if err := link.Deliver(batch); err != nil {
+		if err := s.link.Deliver(batch); err != nil {
 			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 			s.drain()
 			return
@@ -175,11 +210,15 @@ func (s *socket) read() ([]byte, error) {
 }
 
 // writeLoop writes what the link has to say until there is no more, or no peer.
-func (s *socket) writeLoop(ctx context.Context, link transport.Link) {
+// It also returns when the link rests.
+func (s *socket) writeLoop(ctx context.Context) {
 	buf := make([]byte, frameRoom)
 	var long time.Time // when the last long batch was written
 	for {
-		framed, err := link.Next(ctx, buf[:frameRoom], writeMax)
+		framed, err := s.link.Next(ctx, buf[:frameRoom], writeMax)
+		if errors.Is(err, transport.ErrResting) {
+			return
+		}
 		if errors.Is(err, transport.ErrLinkDone) {
 			s.close(closeCode(err), "")
 			return

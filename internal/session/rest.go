@@ -1,0 +1,61 @@
+package session
+
+import (
+	"time"
+
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// restAfter is how long Next waits in its caller's goroutine before the link
+// rests.
+const restAfter = time.Second
+
+// rest is the wait of a link that nobody waits for: Next has returned, and
+// ready has it called again. Guarded by Session.mu.
+type rest struct {
+	ready func() // static; nil: the link does not rest
+	on    bool
+	bell  *time.Timer // for what is to be done by the clock
+}
+
+// patience is how long Next may wait that would wait for the given time: not at
+// all, and ErrResting, when it has waited long enough. since is when it began,
+// 0 at first.
+func (r *rest) patience(s *Session, since *time.Duration, wait time.Duration) (time.Duration, error) {
+	if r.ready == nil {
+		return wait, nil
+	}
+	now := s.now()
+	if *since == 0 {
+		*since = now
+	}
+	if left := *since + restAfter - now; left > 0 {
+		return min(wait, left), nil
+	}
+	r.on = true
+	r.bell = time.AfterFunc(wait, func() {
+		s.mu.Lock()
+		defer s.unlock()
+		r.rouse(s)
+	})
+	return 0, transport.ErrResting
+}
+
+// rouse has Next called again. It reports false if the link did not rest.
+func (r *rest) rouse(s *Session) bool {
+	if !r.on {
+		return false
+	}
+	r.end()
+	s.later(r.ready)
+	return true
+}
+
+// end forgets ready: Next is called, or the link closed.
+func (r *rest) end() {
+	if r.on {
+		r.on = false
+		r.bell.Stop()
+		r.bell = nil
+	}
+}
