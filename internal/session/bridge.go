@@ -38,8 +38,20 @@ type bridgeSide struct {
 	credential credential    // what Authenticate said last (O5)
 }
 
+// hosted is a session with its bridge's half and what an idle one mostly needs,
+// in one piece of memory: small pieces that live long keep the pages that
+// garbage lay on.
+type hosted struct {
+	session Session
+	bridge  bridgeSide
+	sent    [4]*sentFrame
+	turn    [2]*Stream
+}
+
 func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) *Session {
-	s := &Session{
+	h := new(hosted)
+	s := &h.session
+	*s = Session{
 		sid: wire.EncodeSession(id[:]), id: id, epoch: time.Now(),
 		streamWindow:     r.cfg.StreamWindow,
 		peerStreamWindow: int(hello.StreamWindow),
@@ -51,7 +63,9 @@ func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire
 	s.out.window = r.cfg.SessionWindow
 	s.out.onBytes = func(n int) { r.buffered.Add(int64(n)) }
 	s.large = reassembly{size: 2 * s.maxMessage, global: r.large, total: reassemblyTotal(&r.cfg)}
-	s.bridge = &bridgeSide{s: s, reg: r, owner: who.Name, credential: credential{principal: who}}
+	s.out.sent.items, s.out.turn.items = h.sent[:0], h.turn[:0]
+	s.bridge = &h.bridge
+	*s.bridge = bridgeSide{s: s, reg: r, owner: who.Name, credential: credential{principal: who}}
 	s.bridge.lapse = time.AfterFunc(s.bridge.window(), s.bridge.onLapse)
 	return s
 }
