@@ -45,8 +45,8 @@ type Hello struct {
 	// Request is the HTTP request that the link came with. The engine hands it
 	// to Authenticate, and keeps it no longer than the link.
 	Request *http.Request
-	// Ready, if not nil, allows the link to rest: see ErrResting. It is called
-	// in any goroutine, and must not wait.
+	// Ready, if not nil, allows a WebSocket's link to rest: see ErrResting. It is
+	// called in any goroutine, and must not wait.
 	Ready func()
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
@@ -90,9 +90,9 @@ type Link interface {
 var ErrAnswerNow = errors.New("transport: to be answered now")
 
 // ErrResting is returned by Next when there was nothing to say for a while, so
-// that a quiet link needs no goroutine: Hello.Ready is then called, once, when
-// Next is to be called again, which may be before Next has returned. Calling it
-// earlier is allowed, and so is Close; Ready may then be called all the same.
+// that nobody need wait on a quiet link: Hello.Ready is then called, once, when
+// Next is to be called again, which may be before Next has returned. After Close
+// it may still be called, and means nothing.
 var ErrResting = errors.New("transport: link rests")
 
 // Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells

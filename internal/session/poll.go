@@ -35,18 +35,16 @@ type poll struct {
 	copies   int
 	answer   []byte        // what all copies get
 	changed  chan struct{} // closed to make every copy look again; nil: none waits
-	rest     rest          // of the first copy: others do not rest
 }
 
 // visit is one copy of an exchange: the transport's Link.
 type visit struct {
 	poll  *poll
 	spent bool
-	first bool // of the poll's copies
 }
 
 // attachPoll takes an exchange in, by the rules L1 to L3.
-func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transport.Link {
+func (br *bridgeSide) attachPoll(b *wire.Batch) transport.Link {
 	s := br.s
 	br.reg.polls.Add(1)
 	if p := br.poll; p != nil && b.X == p.x && p.copies < maxCopies {
@@ -59,7 +57,7 @@ func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transpor
 	}
 	now := s.now()
 	p := &poll{
-		br: br, x: b.X, arrived: now, until: now + br.holdOf(b), max: int(b.MaxBytes), copies: 1, rest: rest{ready: hello.Ready},
+		br: br, x: b.X, arrived: now, until: now + br.holdOf(b), max: int(b.MaxBytes), copies: 1,
 		welcome: b.Hello != nil, frames: len(b.Frames) > 0, pong: b.Ping, padding: b.Padding,
 	}
 	switch {
@@ -75,7 +73,7 @@ func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transpor
 	}
 	br.state(b)
 	br.takeIn(b)
-	return &visit{poll: p, first: true}
+	return &visit{poll: p}
 }
 
 // replacePoll parks p; what was parked before is answered at once.
@@ -101,7 +99,6 @@ func (p *poll) wake() {
 		close(p.changed)
 		p.changed = nil
 	}
-	p.rest.rouse(p.br.s)
 }
 
 // Deliver is not for exchanges: one batch is all that they bring.
@@ -113,15 +110,10 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 		return dst, transport.ErrLinkDone
 	}
 	s := v.poll.br.s
-	var since time.Duration
 	for {
 		s.mu.Lock()
 		answer, changed, wait := v.poll.try(dst, limit)
-		wait, err := v.patience(&since, wait)
 		s.unlock()
-		if err != nil {
-			return dst, err
-		}
 		if changed == nil {
 			v.spent = true
 			return answer, nil
@@ -145,22 +137,6 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 	}
 }
 
-// patience is how long Next may wait that would wait for the given time.
-func (v *visit) patience(since *time.Duration, wait time.Duration) (time.Duration, error) {
-	if !v.first {
-		return wait, nil
-	}
-	v.poll.rest.end()
-	if wait == 0 {
-		return 0, nil
-	}
-	wait, err := v.poll.rest.patience(v.poll.br.s, since, wait)
-	if err != nil && v.poll.copies == 1 {
-		v.poll.changed = nil
-	}
-	return wait, err
-}
-
 // Close takes the copy out; the session is without a link when the last goes.
 // An exchange that is not answered then waits for another copy, within its
 // hold, or for a higher one.
@@ -170,9 +146,6 @@ func (v *visit) Close() {
 	s.mu.Lock()
 	defer s.unlock()
 	p.br.reg.polls.Add(-1)
-	if v.first {
-		p.rest.end()
-	}
 	p.copies--
 	if p.copies == 0 && p.counts {
 		p.br.unlinked()

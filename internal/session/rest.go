@@ -20,13 +20,13 @@ type rest struct {
 
 // patience is how long Next may wait that would wait for the given time: not at
 // all, and ErrResting, when it has waited long enough. since is when it began,
-// 0 at first.
+// negative at first.
 func (r *rest) patience(s *Session, since *time.Duration, wait time.Duration) (time.Duration, error) {
 	if r.ready == nil {
 		return wait, nil
 	}
 	now := s.now()
-	if *since == 0 {
+	if *since < 0 {
 		*since = now
 	}
 	if left := *since + restAfter - now; left > 0 {
@@ -51,7 +51,7 @@ func (r *rest) rouse(s *Session) bool {
 	return true
 }
 
-// end forgets ready: Next is called, or the link closed.
+// end forgets ready.
 func (r *rest) end() {
 	if r.on {
 		r.on = false

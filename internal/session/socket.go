@@ -155,10 +155,9 @@ func (l *socketLink) Close() {
 // Next waits for something to say on the WebSocket.
 func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
 	s := l.br.s
-	var since time.Duration
+	since := time.Duration(-1)
 	for {
 		s.mu.Lock()
-		l.rest.end()
 		batch, wait, err := l.try(dst, limit)
 		if wait > 0 {
 			wait, err = l.wait(&since, wait)

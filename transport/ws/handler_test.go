@@ -357,3 +357,23 @@ func maskedFrame(p []byte) string {
 	}
 	return string(head) + "\x00\x00\x00\x00" + string(p)
 }
+
+// TestRest holds that a link which rests is asked again once it is ready, any
+// number of times, and that a socket may end while its link rests.
+func TestRest(t *testing.T) {
+	acceptor := fake.New(1)
+	c := dial(t, serve(t, acceptor))
+	write(t, c, []byte("first"))
+	link := <-acceptor.Links
+	for i := range 3 {
+		link.End <- transport.ErrResting
+		said := fmt.Appendf(nil, "said %d", i)
+		link.Say <- said
+		link.Hello.Ready()
+		expect(t, c, said)
+	}
+	link.End <- transport.ErrResting
+	c.CloseNow()
+	<-link.Closed
+	link.Hello.Ready() // too late, and harmless
+}
