@@ -186,7 +186,6 @@ func TestMatrix(t *testing.T) {
 // side: the bubbles tell the truth. Combinations, whose names have a comma, are
 // left to them.
 func TestMatrix_sockets(t *testing.T) {
-	t.Parallel()
 	want := directly(t, onSockets)
 	var cells sync.WaitGroup
 	for _, r := range rows {
