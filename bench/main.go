@@ -77,7 +77,7 @@ func run(ctx context.Context, cfg config, out string) error {
 	if err := os.MkdirAll(cfg.cache, 0o755); err != nil {
 		return err
 	}
-	page := &page{cfg: cfg, load: loadAverage()}
+	page := &page{cfg: cfg, load: loadAverage(), revision: revision()}
 	for _, m := range measurements {
 		if !m.wanted(cfg) {
 			continue

@@ -14,11 +14,12 @@ import (
 
 // page is the report.
 type page struct {
-	cfg    config
-	load   string // of the machine when it began
-	claims []claim
-	tables []string
-	notes  []string
+	cfg      config
+	load     string // of the machine when it began
+	revision string // of the source then
+	claims   []claim
+	tables   []string
+	notes    []string
 }
 
 func (p *page) add(f *found) {
@@ -42,7 +43,7 @@ func (p *page) write(w io.Writer) {
 	fmt.Fprintf(w, "\nWritten by `make bench` on %s in %.0f s: %s, %s/%s, %d CPUs (%s), load average at the start %s.\n",
 		p.cfg.started.UTC().Format(time.DateOnly), time.Since(p.cfg.started).Seconds(),
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel(), p.load)
-	fmt.Fprintf(w, "Revision %s. Medians of %d alternated rounds of %v. %s\n", revision(), p.cfg.rounds, p.cfg.window, rivalVersions)
+	fmt.Fprintf(w, "Revision %s. Medians of %d alternated rounds of %v. %s\n", p.revision, p.cfg.rounds, p.cfg.window, rivalVersions)
 	fmt.Fprint(w, preface)
 	fmt.Fprintln(w, "\n## Rows")
 	fmt.Fprintln(w, "\n| # | work | figure | measured | must | goal | |")
