@@ -365,6 +365,8 @@ func TestRest(t *testing.T) {
 	c := dial(t, serve(t, acceptor))
 	write(t, c, []byte("first"))
 	link := <-acceptor.Links
+	link.Say <- []byte("awake") // nobody rests before
+	expect(t, c, []byte("awake"))
 	for i := range 3 {
 		link.End <- transport.ErrResting
 		said := fmt.Appendf(nil, "said %d", i)
