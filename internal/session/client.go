@@ -101,7 +101,7 @@ func (c *clientSide) wake() {
 	if !c.ladder.carries() || c.nextStep > c.s.now()+soon || c.s.err != nil {
 		signal(c.wakeup)
 	}
-	if c.socket != nil {
+	if c.socket != nil && c.socket.due() {
 		signal(c.socket.wake)
 	}
 }
@@ -401,8 +401,9 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	st.enqueue(outItem{kind: wire.TypeOpen, open: &open})
 	if !c.awake {
 		c.awake, c.goodAt, c.goodWall = true, s.now(), wallNow()
+		s.wake()
 	}
-	s.wake()
+	s.wakeFor(st)
 	return st, nil
 }
 

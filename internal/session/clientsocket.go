@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ type clientSocket struct {
 	c     *clientSide
 	wake  chan struct{} // capacity 1: the writer may look again
 	alarm alarm         // of the writer
+	looks time.Duration // when it rings
 
 	// Guarded by Session.mu.
 	conn    Socket
@@ -189,17 +189,26 @@ func (so *clientSocket) answered(b *wire.Batch, now time.Duration) error {
 func (so *clientSocket) write() {
 	s := so.c.s
 	var buf []byte
-	for {
+	for woken := false; ; {
 		s.mu.Lock()
+		if woken {
+			s.letQueue()
+		}
 		batch, wait, ok := so.try(buf[:0])
+		var ring <-chan time.Time
+		if wait > 0 {
+			so.looks = s.now() + wait
+			ring = so.alarm.in(wait)
+		}
 		s.unlock()
 		if !ok {
 			return
 		}
 		if wait > 0 {
-			so.pause(wait)
+			woken = so.pause(ring)
 			continue
 		}
+		woken = false
 		if err := so.conn.Write(context.Background(), batch); err != nil {
 			so.over(err)
 			return
@@ -208,15 +217,36 @@ func (so *clientSocket) write() {
 	}
 }
 
-// pause waits until there may be something to say.
-func (so *clientSocket) pause(wait time.Duration) {
+// pause waits until there may be something to say, and reports whether somebody
+// says so.
+func (so *clientSocket) pause(ring <-chan time.Time) bool {
 	select {
 	case <-so.wake:
-		runtime.Gosched() // who else is about to queue something goes first
-	case <-so.alarm.in(wait):
+		return true
+	case <-ring:
 	case <-so.c.ctx.Done():
 	}
+	return false
 }
+
+// due tells whether the writer has something to say. If it has not, but would
+// look again too late, its alarm is set.
+func (so *clientSocket) due() bool {
+	s := so.c.s
+	if so.gone || s.err != nil {
+		return true
+	}
+	now := s.now()
+	wait := so.idleFor(now, so.carries() && s.out.sendable())
+	if wait > 0 && now+wait < so.looks {
+		so.looks = now + wait
+		so.alarm.in(wait)
+	}
+	return wait == 0
+}
+
+// carries tells whether frames may go on the WebSocket.
+func (so *clientSocket) carries() bool { return so.c.ladder.carries() && so.c.s.fits(&so.flight) }
 
 // try gives the next batch, or how long to wait for one. It reports false when
 // the WebSocket is gone.
@@ -227,7 +257,7 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 		return dst, 0, false
 	}
 	now := s.now()
-	carries := c.ladder.carries() && s.fits(&so.flight)
+	carries := so.carries()
 	if wait := so.idleFor(now, carries && s.out.sendable()); wait > 0 {
 		return dst, wait, true
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"runtime"
 	"sync"
 	"time"
 
@@ -64,6 +65,14 @@ func (s *Session) now() time.Duration { return time.Since(s.epoch) }
 // wake makes unlock wake the links that may have something to do.
 func (s *Session) wake() { s.kick = true }
 
+// wakeFor is wake for what was queued on a stream: nobody need know of what
+// waits for more.
+func (s *Session) wakeFor(st *Stream) {
+	if !st.corked {
+		s.wake()
+	}
+}
+
 func (s *Session) wakeIfGranting() {
 	if len(s.out.grants) > 0 {
 		s.wake()
@@ -96,6 +105,28 @@ func (s *Session) wakeLinks() {
 		return
 	}
 	s.client.wake()
+}
+
+// letQueue lets who else is about to queue something go first, so that it goes
+// with the same batch. It frees the lock meanwhile.
+func (s *Session) letQueue() {
+	if !s.expects() {
+		return
+	}
+	s.mu.Unlock()
+	runtime.Gosched()
+	s.mu.Lock()
+}
+
+// expects tells that there is an RPC which may have more to say.
+func (s *Session) expects() bool {
+	if len(s.streams) > 1 {
+		return true
+	}
+	for _, st := range s.streams {
+		return !st.done && !st.send.closed
+	}
+	return false
 }
 
 // hold accounts for received message bytes kept (n > 0) or consumed (n < 0).

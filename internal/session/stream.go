@@ -176,7 +176,7 @@ func (st *Stream) queueMessage(m Message) error {
 		st.uncork()
 	}
 	st.enqueue(outItem{msg: msg})
-	s.wake()
+	s.wakeFor(st)
 	return nil
 }
 
@@ -241,7 +241,7 @@ func (st *Stream) SendHeaders(md []wire.Metadatum) error {
 	st.answer = true
 	st.reply = &reply{headers: wire.Headers{Metadata: md}}
 	st.enqueue(outItem{kind: wire.TypeHeaders, headers: &st.reply.headers})
-	s.wake()
+	s.wakeFor(st)
 	return nil
 }
 
