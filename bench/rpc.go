@@ -118,6 +118,7 @@ func rpcClaims(r *results) []claim {
 		seen(6, "server stream: messages/s ÷ proxy's, light client", r.ratio(largeStream, lightWS, proxy, rate), x),
 		atMost(6, "unary: hop CPU ÷ proxy's", r.ratio(largeUnary, ws, proxy, hopCPU), x, 1.0, 0.9),
 		atLeast(7, "longpoll RPC/s ÷ our ws", r.ratio(oneSession, longpoll, ws, rate), x, 0.85, 0.95),
+		seen(7, "HTTP requests per RPC", r.median(oneSession, longpoll, httpRequests), ""),
 		atLeast(8, "RPC/s ÷ Socket.IO polling's (both light clients)", r.ratio(manySessions, lightLongpoll, socketioPoll, rate), x, 1.2, 1.5),
 		atLeast(8, "RPC/s ÷ grpcwebproxy's (both light clients)", r.ratio(manySessions, lightLongpoll, gwpHTTP, rate), x, 1.4, 1.6),
 		atMost(9, "p50 ÷ our ws", r.ratio(oneAtATime, longpoll, ws, p50), x, 1.25, 1.12),

@@ -7,6 +7,7 @@ type estimator struct {
 	smooth  time.Duration // smoothed round-trip time; 0: not measured
 	least   time.Duration // least round-trip time of late
 	leastAt time.Duration
+	drained time.Duration // since when little is sent, for least to be measured; 0: it is not
 	rate    float64 // bytes per second, the best of late
 	rateAt  time.Duration
 }
@@ -22,8 +23,11 @@ func (e *estimator) rtt(now, sample time.Duration) {
 	} else {
 		e.smooth += (sample - e.smooth) / 8
 	}
-	if e.least == 0 || sample <= e.least || now-e.leastAt > memory {
-		e.least, e.leastAt = sample, now
+	switch {
+	case e.least == 0, sample <= e.least, e.drained > 0 && now-sample >= e.drained:
+		e.least, e.leastAt, e.drained = sample, now, 0
+	case e.drained == 0 && now-e.leastAt > memory:
+		e.drained = now
 	}
 }
 
@@ -51,11 +55,18 @@ func (e *estimator) atLeast(floor time.Duration, n int) time.Duration {
 const (
 	minFlight   = 64 << 10
 	leastFlight = 5 * time.Millisecond
+
+	// drainedFlight is what is acked at once, and no more.
+	drainedFlight = 2 * frameRoom
 )
 
 // bound is the most that should be in flight on a WebSocket, so that the
-// kernel's buffers do not become the queue.
+// kernel's buffers do not become the queue. Every so often it is little, since
+// a round-trip time that is measured behind a queue would lengthen the queue.
 func (e *estimator) bound() int {
+	if e.drained > 0 {
+		return drainedFlight
+	}
 	return max(minFlight, int(e.rate*max(2*e.least, leastFlight).Seconds()))
 }
 
