@@ -120,6 +120,7 @@ func (c *clientSide) run() {
 	if !c.fetchToken() {
 		return
 	}
+	defer c.exchanges.workers.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

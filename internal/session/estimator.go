@@ -8,7 +8,7 @@ type estimator struct {
 	least   time.Duration // least round-trip time of late
 	leastAt time.Duration
 	drained time.Duration // since when little is sent, for least to be measured; 0: it is not
-	rate    float64 // bytes per second, the best of late
+	rate    float64       // bytes per second, the best of late
 	rateAt  time.Duration
 }
 

@@ -28,6 +28,7 @@ type exchange struct {
 // exchanges schedules the client's exchanges. Guarded by Session.mu.
 type exchanges struct {
 	c        *clientSide
+	workers  workers[request]
 	flying   []*exchange // at most two, in order of x
 	nextTry  time.Duration
 	retry    backoff
@@ -58,6 +59,7 @@ const (
 
 func (e *exchanges) init(c *clientSide) {
 	e.c = c
+	e.workers.work, e.workers.wait = e.carry, 2
 	e.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
 	e.empties = backoff{first: retryFirst, most: retryMost, factor: 2}
 	e.hold = holdTuner{hold: c.cfg.Hold, most: c.cfg.Hold}
@@ -227,11 +229,21 @@ func (e *exchanges) begin(now time.Duration) {
 	x.limit = now + e.patience(x)
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	x.cancel = cancel
-	c.tasks.Go(func() {
-		defer cancel(nil)
-		body, err := c.cfg.Carrier.Exchange(ctx, s.sid, batch)
-		e.done(x, body, err)
-	})
+	e.workers.run(request{x: x, ctx: ctx, batch: batch})
+}
+
+// request is what an exchange sends.
+type request struct {
+	x     *exchange
+	ctx   context.Context
+	batch []byte
+}
+
+// carry carries an exchange out.
+func (e *exchanges) carry(r request) {
+	defer r.x.cancel(nil)
+	body, err := e.c.cfg.Carrier.Exchange(r.ctx, e.c.s.sid, r.batch)
+	e.done(r.x, body, err)
 }
 
 // shortHold is how long an exchange is held while something is expected, but a

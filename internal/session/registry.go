@@ -15,15 +15,18 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
+// maxIdleWorkers is how many goroutines wait for the next RPC.
+const maxIdleWorkers = 64
+
 // Registry holds a bridge's sessions. It is the transport.Acceptor.
 type Registry struct {
 	cfg      Config
 	instance uint64 // upper half of every incarnation, not 0 (O2)
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	workers  workers        // that run Handles
-	serving  sync.WaitGroup // Handles
-	large    *budget        // for messages larger than a window (D4)
+	workers  workers[*Stream] // that run Handles
+	serving  sync.WaitGroup   // Handles
+	large    *budget          // for messages larger than a window (D4)
 
 	buffered atomic.Int64 // message bytes held in outboxes and inboxes
 	streams  atomic.Int64 // Handles that run
@@ -55,7 +58,7 @@ func NewRegistry(cfg Config) *Registry {
 		ends:       make(map[string]uint64),
 		refusals:   make(map[string]uint64),
 	}
-	r.workers.handle = r.handle
+	r.workers.work, r.workers.wait = r.handle, maxIdleWorkers
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	for r.instance == 0 {
 		r.instance = randomUint64() &^ livesMask

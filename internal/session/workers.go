@@ -2,58 +2,56 @@ package session
 
 import "sync"
 
-// maxIdleWorkers is how many goroutines wait for the next RPC.
-const maxIdleWorkers = 64
-
-// workers run Handles in goroutines that serve one RPC after another, so that
-// not each RPC has to grow a stack of its own. There are as many as RPCs that
-// run, and a few that wait.
-type workers struct {
-	handle func(*Stream) // static
+// workers do work in goroutines that take one piece after another, so that not
+// each piece has to grow a stack of its own. There are as many as pieces that
+// are worked on, and a few that wait.
+type workers[T any] struct {
+	work func(T) // static
+	wait int     // static: how many goroutines wait for the next piece
 
 	mu      sync.Mutex
-	idle    []chan *Stream
+	idle    []chan T
 	closed  bool
 	running sync.WaitGroup
 }
 
-// run has handle called for st, in a goroutine.
-func (w *workers) run(st *Stream) {
+// run has work called for v, in a goroutine.
+func (w *workers[T]) run(v T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.idle); n > 0 {
 		next := w.idle[n-1]
 		w.idle = w.idle[:n-1]
-		next <- st
+		next <- v
 		return
 	}
-	w.running.Go(func() { w.work(st) })
+	w.running.Go(func() { w.loop(v) })
 }
 
-func (w *workers) work(st *Stream) {
-	next := make(chan *Stream, 1)
-	for st != nil {
-		w.handle(st)
-		if !w.wait(next) {
+func (w *workers[T]) loop(v T) {
+	next := make(chan T, 1)
+	for more := true; more; {
+		w.work(v)
+		if !w.rest(next) {
 			return
 		}
-		st = <-next
+		v, more = <-next
 	}
 }
 
-// wait puts a worker among the idle ones. It reports false if there are enough.
-func (w *workers) wait(next chan *Stream) bool {
+// rest puts a worker among the idle ones. It reports false if there are enough.
+func (w *workers[T]) rest(next chan T) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || len(w.idle) >= maxIdleWorkers {
+	if w.closed || len(w.idle) >= w.wait {
 		return false
 	}
 	w.idle = append(w.idle, next)
 	return true
 }
 
-// close waits until no worker is left.
-func (w *workers) close() {
+// close waits until no worker is left. Nothing may be run any more.
+func (w *workers[T]) close() {
 	w.mu.Lock()
 	w.closed = true
 	for _, next := range w.idle {
