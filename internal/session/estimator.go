@@ -31,13 +31,14 @@ func (e *estimator) rtt(now, sample time.Duration) {
 	}
 }
 
-// sample takes a frame's round-trip time and what was delivered meanwhile.
-func (e *estimator) sample(now, rtt time.Duration, delivered uint64) {
+// sample takes a frame's round-trip time, and what was delivered meanwhile in
+// what time.
+func (e *estimator) sample(now, rtt time.Duration, delivered uint64, took time.Duration) {
 	e.rtt(now, rtt)
-	if rtt <= 0 {
+	if took <= 0 {
 		return
 	}
-	rate := float64(delivered) / rtt.Seconds()
+	rate := float64(delivered) / took.Seconds()
 	if rate >= e.rate || now-e.rateAt > memory {
 		e.rate, e.rateAt = rate, now
 	}

@@ -20,9 +20,23 @@ type sentFrame struct {
 	cost int
 	on   carriage      // the link it was last sent on
 	at   time.Duration // when, on the session's clock
-	tag  uint64        // outbox.delivered at that time
+	then delivery      // outbox.latest at that time
 	lost bool          // to be sent again
 	once bool          // sent once only: fit for measuring
+}
+
+// delivery is what was acked last.
+type delivery struct {
+	sum  uint64        // cost of all that was ever acked
+	at   time.Duration // when that was acked
+	sent time.Duration // when the last of it had been sent
+}
+
+// since is what was delivered since then, and the time that it took: that of
+// its acks or of its sending, whichever is longer, because acks that come in
+// bunches say nothing of the path's rate.
+func (d delivery) since(then delivery, sent time.Duration) (uint64, time.Duration) {
+	return d.sum - then.sum, max(d.at-then.at, sent-then.sent)
 }
 
 // outItem is an element of a stream's send queue: a frame, of which a queue
@@ -41,12 +55,12 @@ func (i *outItem) frame(stream uint64) wire.Frame {
 
 // outbox is a session's only send queue. It keeps each frame until acked (D2).
 type outbox struct {
-	window    int // most bytes sent and not acked
-	acked     uint64
-	sent      queue[*sentFrame] // seq acked+1 and following
-	flying    int               // cost of sent
-	lost      int               // frames in sent that are lost
-	delivered uint64            // cost of all that was ever acked
+	window int // most bytes sent and not acked
+	acked  uint64
+	sent   queue[*sentFrame] // seq acked+1 and following
+	flying int               // cost of sent
+	lost   int               // frames in sent that are lost
+	latest delivery
 
 	cancels []uint64        // streams whose CANCEL is unsent
 	grants  []*Stream       // streams whose WINDOW is unsent
@@ -106,7 +120,7 @@ func metadataSize(md []wire.Metadatum) int {
 // ack drops the frames up to seq, which the peer has taken. It reports false
 // if that many were never sent (D1). sampled is called for each frame that is
 // fit for measuring.
-func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
+func (o *outbox) ack(seq uint64, now time.Duration, dropped func(*sentFrame)) bool {
 	if seq > o.lastSeq() {
 		return false
 	}
@@ -114,7 +128,7 @@ func (o *outbox) ack(seq uint64, dropped func(*sentFrame)) bool {
 		f := o.sent.pop()
 		o.acked++
 		o.flying -= f.cost
-		o.delivered += uint64(f.cost)
+		o.latest = delivery{sum: o.latest.sum + uint64(f.cost), at: now, sent: f.at}
 		if f.lost {
 			o.lost--
 		}
@@ -240,7 +254,7 @@ func (fl *filler) inBatch(f *wire.Frame) bool {
 
 func (fl *filler) sent(f *sentFrame) {
 	fl.socket.remove(f)
-	f.on, f.at, f.tag = fl.on, fl.now, fl.o.delivered
+	f.on, f.at, f.then = fl.on, fl.now, fl.o.latest
 	fl.socket.add(f)
 	fl.room -= f.cost
 	fl.n++
@@ -252,6 +266,9 @@ func (fl *filler) put(frame wire.Frame, msg *outMessage) {
 	f.Frame, f.msg, f.once = frame, msg, true
 	f.Seq = fl.o.lastSeq() + 1
 	f.cost = payloadOf(&f.Frame) + wire.FrameCost
+	if fl.o.flying == 0 { // what was delivered before took no time of this
+		fl.o.latest.at, fl.o.latest.sent = fl.now, fl.now
+	}
 	fl.b.AppendFrame(&f.Frame)
 	fl.o.flying += f.cost
 	fl.o.sent.push(f)

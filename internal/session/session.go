@@ -232,13 +232,14 @@ func (s *Session) takeInOrder(f wire.Frame) (bool, *Error) {
 // sent.
 func (s *Session) acked(seq uint64) bool {
 	now, socket := s.now(), s.socketFlight()
-	ok := s.out.ack(seq, func(f *sentFrame) {
+	ok := s.out.ack(seq, now, func(f *sentFrame) {
 		if !socket.remove(f) {
 			return
 		}
 		socket.acked(f.cost, &s.batch)
 		if f.once {
-			s.path.sample(now, now-f.at, s.out.delivered-f.tag)
+			delivered, took := s.out.latest.since(f.then, f.at)
+			s.path.sample(now, now-f.at, delivered, took)
 		}
 	})
 	if !ok {
