@@ -58,7 +58,7 @@ const (
 	leastFlight = 5 * time.Millisecond
 
 	// drainedFlight is what is acked at once, and no more.
-	drainedFlight = 2 * frameRoom
+	drainedFlight = 3 * frameRoom
 )
 
 // bound is the most that should be in flight on a WebSocket, so that the

@@ -1,0 +1,73 @@
+package session_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// A long message holds up a ping-pong beside it by no more than what may be in
+// flight takes. The network is one of 10 Mbit/s and 50 ms; 15 MiB take 12.6 s.
+func TestBeside(t *testing.T) {
+	const long = 50 << 20 // X
+	for name, sent := range map[string]int{"up": long, "down": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := simnet.New(1, simnet.Profile{RTT: 50 * time.Millisecond, Rate: 1_250_000})
+				reg := session.NewRegistry(session.Config{MaxMessage: 64<<20, Handle: func(st *session.Stream) {
+					if st.Request().Method == "/test/Echo" {
+						echo(st)
+						return
+					}
+					m, err := st.Recv(st.Context())
+					if err == nil {
+						_ = st.Send(st.Context(), message(make([]byte, long+1-m.Len())))
+					}
+					st.End(wire.End{})
+				}})
+				carrier := newFaulty(net, reg)
+				s := session.Start(session.ClientConfig{MaxMessage: 64<<20, Carrier: carrier, Transports: []transport.Kind{transport.WS}})
+				alone := pingPongP99(t, s, 6*time.Second)
+				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = st.Send(t.Context(), message(make([]byte, sent)))
+				beside := pingPongP99(t, s, 40*time.Second)
+				t.Logf("p99 %v alone, %v beside", alone, beside)
+				if beside > alone+150*time.Millisecond {
+					t.Errorf("p99 of %v beside a long message, %v alone", beside, alone)
+				}
+				if m, err := st.Recv(t.Context()); err != nil || m.Len() != long+1-sent {
+					t.Errorf("the long message's answer: %d bytes, %v", m.Len(), err)
+				}
+				_ = s.Close(t.Context())
+				carrier.close()
+				reg.Close()
+			})
+		})
+	}
+}
+
+func pingPongP99(t *testing.T, s *session.Session, during time.Duration) time.Duration {
+	t.Helper()
+	st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var took []time.Duration
+	for start := time.Now(); time.Since(start) < during; {
+		began := time.Now()
+		one(t, st, "ping")
+		took = append(took, time.Since(began))
+	}
+	st.Cancel()
+	slices.Sort(took)
+	return took[len(took)*99/100]
+}
