@@ -13,9 +13,10 @@ import (
 )
 
 // A long message holds up a ping-pong beside it by no more than what may be in
-// flight takes. The network is one of 10 Mbit/s and 50 ms; 15 MiB take 12.6 s.
+// flight takes. The network is one of 10 Mbit/s and 50 ms, on which the
+// message takes longer than a measured round trip counts.
 func TestBeside(t *testing.T) {
-	const long = 50 << 20 // X
+	const long = 50 << 20
 	for name, sent := range map[string]int{"up": long, "down": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
