@@ -21,7 +21,7 @@ func TestBeside(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				net := simnet.New(1, simnet.Profile{RTT: 50 * time.Millisecond, Rate: 1_250_000})
-				reg := session.NewRegistry(session.Config{MaxMessage: 64<<20, Handle: func(st *session.Stream) {
+				reg := session.NewRegistry(session.Config{MaxMessage: 64 << 20, Handle: func(st *session.Stream) {
 					if st.Request().Method == "/test/Echo" {
 						echo(st)
 						return
@@ -33,7 +33,7 @@ func TestBeside(t *testing.T) {
 					st.End(wire.End{})
 				}})
 				carrier := newFaulty(net, reg)
-				s := session.Start(session.ClientConfig{MaxMessage: 64<<20, Carrier: carrier, Transports: []transport.Kind{transport.WS}})
+				s := session.Start(session.ClientConfig{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{transport.WS}})
 				alone := pingPongP99(t, s, 6*time.Second)
 				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
 				if err != nil {
