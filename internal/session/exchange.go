@@ -232,20 +232,6 @@ func (e *exchanges) begin(now time.Duration) {
 	e.workers.run(request{x: x, ctx: ctx, batch: batch})
 }
 
-// request is what an exchange sends.
-type request struct {
-	x     *exchange
-	ctx   context.Context
-	batch []byte
-}
-
-// carry carries an exchange out.
-func (e *exchanges) carry(r request) {
-	defer r.x.cancel(nil)
-	body, err := e.c.cfg.Carrier.Exchange(r.ctx, e.c.s.sid, r.batch)
-	e.done(r.x, body, err)
-}
-
 // shortHold is how long an exchange is held while something is expected, but a
 // round trip's part of it is enough to find a dead direction in time (L4).
 const shortHold = 1500 * time.Millisecond
