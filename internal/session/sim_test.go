@@ -53,10 +53,15 @@ type simRun struct {
 	oracle *oracle
 	want   int          // messages
 	blows  atomic.Int64 // that drive dealt
+	began  time.Time
 }
 
-// limit is the virtual time after which a run counts as stuck.
-const limit = 6 * time.Hour
+// stuckAfter is the virtual time without a single message after which a run
+// counts as stuck, patience how long it goes on for rare faults alone.
+const (
+	stuckAfter = 3 * time.Hour
+	patience   = 6 * time.Hour
+)
 
 // run runs the simulation in a bubble of its own, until that many messages
 // have passed.
@@ -71,12 +76,11 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
 		carrier := newFaulty(net, reg)
 		s := sim.client(session.ClientConfig{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
-		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want}
-		began := time.Now()
+		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want, began: time.Now()}
 		r.connect(t)
 		net.Change(sim.profile)
 		r.work(t)
-		elapsed := time.Since(began)
+		elapsed := time.Since(r.began)
 		net.Calm()
 		net.Thaw()
 		net.Up()
@@ -123,11 +127,11 @@ func (r *simRun) connect(t *testing.T) {
 
 // work runs RPCs, eight at a time, until enough messages have passed.
 func (r *simRun) work(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { r.dump(t) })()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	driving, stop := context.WithCancel(ctx)
 	var driver, workers sync.WaitGroup
+	driver.Go(func() { r.watch(t, driving, cancel) })
 	if r.drive != nil {
 		driver.Go(func() { r.drive(driving, r) })
 	}
@@ -150,6 +154,18 @@ func (r *simRun) work(t *testing.T) {
 	driver.Wait()
 }
 
+// watch ends a run in which nothing has come through for long.
+func (r *simRun) watch(t *testing.T, ctx context.Context, end context.CancelCauseFunc) {
+	for seen := int64(-1); seen != r.oracle.passed.Load(); {
+		seen = r.oracle.passed.Load()
+		if sleep(ctx, stuckAfter) != nil {
+			return
+		}
+	}
+	r.dump(t)
+	end(fmt.Errorf("no message in %v", stuckAfter))
+}
+
 // dump shows both ends of a run that is stuck.
 func (r *simRun) dump(t *testing.T) {
 	t.Log("stuck; client:", r.s.dump())
@@ -167,7 +183,7 @@ func (r *simRun) more(ctx context.Context) bool {
 }
 
 func (r *simRun) enough() bool {
-	return int(r.oracle.passed.Load()) >= r.want && r.spoiled() >= r.faults
+	return int(r.oracle.passed.Load()) >= r.want && (r.spoiled() >= r.faults || time.Since(r.began) > patience)
 }
 
 // spoiled is how many faults there were.
