@@ -68,7 +68,7 @@ func (e *estimator) bound() int {
 	if e.drained > 0 {
 		return drainedFlight
 	}
-	return max(minFlight, int(e.rate*max(2*e.least, leastFlight).Seconds()))
+	return max(minFlight, int(e.rate*max(e.least*3/2, leastFlight).Seconds()))
 }
 
 // flight is what was handed to a WebSocket and is not acked.

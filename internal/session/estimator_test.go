@@ -23,8 +23,8 @@ func TestBoundBehindItsOwnQueue(t *testing.T) {
 		flight = e.Bound()
 		worst = max(worst, flight)
 	}
-	if limit := 4 * 62_500; worst > limit {
-		t.Fatalf("%d bytes were in flight, want at most four times the path's %d", worst, limit/4)
+	if limit := 3 * 62_500; worst > limit {
+		t.Fatalf("%d bytes were in flight, want at most three times the path's %d", worst, limit/3)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestBoundOfALongerPath(t *testing.T) {
 		now += 100 * time.Millisecond
 		e.Sample(now, 100*time.Millisecond, 100_000)
 	}
-	if got, want := e.Bound(), 200_000; got != want {
+	if got, want := e.Bound(), 150_000; got != want {
 		t.Fatalf("bound %d after the path became longer, want %d", got, want)
 	}
 }
