@@ -187,8 +187,9 @@ func (p *Policy) host(r *http.Request, scheme string) string {
 	host := r.Host
 	if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" && p.fromProxy(r) {
 		host, _, _ = strings.Cut(forwarded, ",")
+		host = strings.TrimSpace(host)
 	}
-	return normalHost(strings.TrimSpace(host), scheme)
+	return normalHost(host, scheme)
 }
 
 func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, first *sync.Once, reason, remedy string) {
