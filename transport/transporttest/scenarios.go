@@ -77,10 +77,12 @@ func allSizes(t *testing.T, r *rig) {
 }
 
 func underFaults(t *testing.T, r *rig) {
-	const rpcs = 6
-	sizes := slices.Repeat([]int{10, 0, 1000, 20 << 10, 3, 40 << 10}, 3)
-	together(t, rpcs, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d", i), sizes) })
-	r.startedOnce(t, rpcs)
+	const rounds, rpcs = 4, 6
+	sizes := []int{10, 0, 1000, 20 << 10, 3, 40 << 10}
+	for round := range rounds {
+		together(t, rpcs, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d.%d", round, i), sizes) })
+	}
+	r.startedOnce(t, rounds*rpcs)
 	if n := r.network.taken(); n < 10 {
 		t.Errorf("only %d steps: nothing was tried", n)
 	}

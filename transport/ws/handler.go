@@ -41,8 +41,8 @@ type Config struct {
 //
 // ServeHTTP returns once the first batch is accepted, so that net/http's part
 // of the memory is free; a goroutine goes on that reads, and while the link does
-// not rest one that writes. They end with the link. http.Server.Shutdown does not know them: end
-// the sessions, then call Close.
+// not rest one that writes. They end with the link. http.Server.Shutdown does
+// not know them: end the sessions, then call Close.
 type Handler struct {
 	cfg Config
 
