@@ -205,24 +205,23 @@ gotest() {
 # ---- sim --------------------------------------------------------------------
 
 # Hours of bad weather in virtual time, without the race detector, under which
-# part_go runs some of it, and a minute of cut connections in real time: with it,
-# on every processor.
+# part_go runs some of it, and a minute of cut connections in real time, the last
+# quarter with the detector and on every processor.
 part_sim() {
   step simulation 120 simulate '^Test(Sim|Model$)' ./internal/session -sim.every=1 -sim.mixtures=1000 -sim.models=60
   step 'every network' 60 simulate '^Test(Check$|Embedded|KillAfter$|Matrix$|Resume_inRow|Sim|Statuses)' ./e2e -every=1
-  if need gcc gcc; then
-    step chaos 120 race simulate '^TestChaos' ./e2e -chaos=60s
-  else
-    step chaos 120 simulate '^TestChaos' ./e2e -chaos=60s
-  fi
+  step chaos 80 simulate '^TestChaos' ./e2e -chaos=45s
+  if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -chaos=15s; fi
 }
 
-# race runs a command with Go's race detector.
-race() { CGO_ENABLED=1 GOFLAGS="$GOFLAGS -race" "$@"; }
+# race has simulate use the race detector.
+race() { local -x CGO_ENABLED=1; local detector=-race; "$@"; }
 
-# simulate TESTS PACKAGE FLAG... tells of each test what it did.
+# simulate TESTS PACKAGE FLAG... tells of each test what it did. With less
+# garbage collection it takes two thirds of the time.
 simulate() {
-  tool gotestsum --format standard-verbose -- -count=1 -timeout=20m -parallel=4 -run="$1" "$2" -args "${@:3}"
+  GOGC=400 \
+    tool gotestsum --format standard-verbose -- -count=1 -timeout=20m -parallel=4 ${detector:-} -run="$1" "$2" -args "${@:3}"
 }
 
 # ---- fresh ------------------------------------------------------------------
