@@ -8,16 +8,21 @@ import _ "embed"
 // Internal properties get short names; none of them is one that users or browsers know, but
 // where it is quoted.
 //
-//go:generate -command bundle go tool -modfile=../tools/go.mod esbuild src/index.ts --bundle --minify --log-level=warning --target=es2022 --mangle-props=^(accept|acked|activate|active|adopt|again|answered|asked|askedAt|asks|atLeast|attach|awaiting|base|batch|beacon|begin|bound|broke|buffered|byte|bytes|cancels|changed|closing|config|contentSubtype|controller|cost|createdAt|createdMicros|credit|critical|cutOff|delivered|dial|doubt|doubted|doubts|drop|early|empty|ended|enum|error|exchange|excused|expire|expired|field|fill|finish|fits|fixed64|flying|flyingOn|forbid|forbidden|forget|frame|frames|full|give|giveUp|goAway|got|granted|grants|hasCredit|hasWebSocket|header|held|heldMicros|hello|highest|hold|holdMillis|holds|hurry|inTurn|inbox|incarnation|incoming|integer|isOurs|lacks|lapsed|large|lastSeq|leave|left|limit|list|lose|lost|low|lowest|markLost|maxBatchBytes|maxBytes|maxMetadataBytes|maxStreams|mute|nextX|note|nowMicros|number|oldest|once|opened|openedAt|orphans|out|outgoing|over|overdue|owed|owes|padding|parked|path|pause|pauseMaxMillis|pauseMillis|paused|phase|pieces|ping|pong|prefer|probe|proof|proven|put|queue|raise|rate|raw|ready|receive|received|recv|refused|renew|renewing|request|resend|resent|reserve|reserved|restate|resumeMillis|resumes|retire|room|save|sendable|sentAt|session|sessionWindow|settle|shorten|sid|skip|smooth|socketBatch|spreadMillis|start|started|steady|stopped|stream|streamWindow|tag|take|taken|timedOut|timeoutMicros|timer|timers|tokenTaken|took|trial|trouble|turn|uint32|useful|varint|versions|waitingBytes|waits|wake|wall|wantsProof|welcome|window|withdraw|woken|zero)$
-//go:generate bundle --format=esm --external:./causes.js --outfile=bundle/client.js
-//go:generate bundle --format=iife --global-name=pollbridge --outfile=bundle/client.global.js
-//go:generate go tool -modfile=../tools/go.mod esbuild src/link/causes.ts --bundle --minify --log-level=warning --target=es2022 --format=esm --outfile=bundle/causes.js
+//go:generate -command bundle go tool -modfile=../tools/go.mod esbuild --bundle --minify --log-level=warning --target=es2022 --mangle-props=^(accept|acked|activate|active|adopt|again|answered|asked|askedAt|asks|atLeast|attach|awaiting|base|batch|beacon|begin|bound|broke|buffered|byte|bytes|cancels|changeForm|changed|closing|config|contentSubtype|controller|cost|createdAt|createdMicros|credit|critical|cutOff|delivered|dial|doubt|doubted|doubts|drop|early|empty|ended|enum|error|exchange|excused|expire|expired|failed|field|fill|finish|fits|fixed64|flying|flyingOn|forbid|forbidden|forget|frame|frames|full|give|giveUp|goAway|got|granted|grants|halt|hasCredit|hasWebSocket|header|held|heldMicros|hello|highest|hold|holdMillis|holds|hurry|inTurn|inbox|incarnation|incoming|integer|isOurs|lacks|lapsed|large|lastSeq|leave|left|limit|list|lose|lost|low|lowest|markLost|maxBatchBytes|maxBytes|maxMetadataBytes|maxStreams|mute|nextX|note|nowMicros|number|off|oldest|once|opened|openedAt|orphans|out|outgoing|over|overdue|owed|owes|padding|parked|path|pause|pauseMaxMillis|pauseMillis|paused|phase|pieces|ping|pong|prefer|probe|proof|proven|put|queue|raise|rate|raw|ready|receive|received|recv|refused|renew|renewing|request|resend|resent|reserve|reserved|restate|resumeMillis|resumes|retire|room|save|sendable|sentAt|session|sessionWindow|settle|shorten|sid|skip|smooth|socketBatch|spreadMillis|start|started|steady|stopped|stream|streamWindow|tag|take|taken|timedOut|timeoutMicros|timer|timers|tokenTaken|took|trial|trouble|turn|uint32|useful|varint|versions|waitingBytes|waits|wake|wall|wantsProof|welcome|window|withdraw|woken|zero)$
+//go:generate bundle client=src/index.ts --format=esm --splitting --chunk-names=[name] --outdir=bundle
+//go:generate bundle src/index.ts --format=iife --global-name=pollbridge --outfile=bundle/client.global.js
 //go:generate go tool -modfile=../tools/go.mod esbuild src/diagnose.ts --bundle --minify --log-level=warning --target=es2022 --format=esm --outfile=bundle/diagnose.js
 
 // Module is the client as an ES module.
 //
 //go:embed bundle/client.js
 var Module []byte
+
+// Later is what Module loads, from beside itself, once a session is open: the life of the
+// page, and what learns how long, how large and of which form exchanges may be.
+//
+//go:embed bundle/later.js
+var Later []byte
 
 // Causes is what Module loads, from beside itself, when a bridge cannot be reached.
 //

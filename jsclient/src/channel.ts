@@ -1,9 +1,9 @@
 import { Call, type CallOptions, newOpen } from "./call.js";
-import { watchLife } from "./life.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./link/backoff.js";
 import { HttpCarrier, type Weather, type WebSocketConstructor } from "./link/carrier.js";
 import type { LinkConfig } from "./link/exchanges.js";
 import { Ladder, type Transport } from "./link/ladder.js";
+import { load } from "./load.js";
 import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
 import type { Metadata } from "./metadata.js";
 import { bridgeEnd, lossEnd, SessionError } from "./session/errors.js";
@@ -136,8 +136,8 @@ export class Channel extends EventTarget {
   #final: SessionError | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
   #notBefore = 0;
-  /** Stops listening to the page's life: done while there is a session. */
-  #unwatch: (() => void) | undefined;
+  /** Ends following the life of the page: done while there is a session. */
+  #unfollow: (() => void) | undefined;
 
   /**
    * Makes a channel to the bridge at url, which may be relative in a page; a
@@ -159,7 +159,7 @@ export class Channel extends EventTarget {
   #choose(wanted: readonly Transport[]): readonly Transport[] {
     const unknown = wanted.find((t) => t !== "longpoll" && t !== "ws");
     if (wanted.length === 0 || unknown) throw new TypeError(`transports ${JSON.stringify(wanted)}: must be "longpoll", "ws" or both`);
-    if (this.#carrier.hasWebSocket) return wanted;
+    if (this.#carrier.WebSocket) return wanted;
     if (!wanted.includes("longpoll")) throw new TypeError("no WebSocket class: give one in the option WebSocket");
     return ["longpoll"];
   }
@@ -261,27 +261,21 @@ export class Channel extends EventTarget {
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
     this.#log("session", { "session": session.sid }); // quoted, as the bundles keep such names only
-    if (this.#sessions.size === 0) this.#unwatch = this.#watchLife();
     this.#sessions.set(session, ladder);
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
     else void this.#start(session, ladder);
     return session;
   }
 
-  #watchLife(): () => void {
-    const each = (what: (ladder: Ladder) => void): void => [...this.#sessions.values()].forEach(what);
-    const heard = (reason: string, what: (ladder: Ladder) => void): void => {
+  /** Follows the life of the page while there are sessions, as soon as what does so is loaded. */
+  async #follow(): Promise<void> {
+    const loaded = await load();
+    if (!loaded || this.#unfollow || this.#sessions.size === 0) return;
+    this.#unfollow = loaded.followPage(this.#sessions, (reason) => {
       this.#log("page", { reason });
-      each(what);
       this.#memory.save();
-    };
-    return watchLife({
-      paused: () => heard("paused", (ladder) => ladder.pause()),
-      left: () => {
-        this.#final ??= new SessionError("closed", "the page was left");
-        heard("left", (ladder) => ladder.leave());
-      },
-      woken: (network) => heard("woken", (ladder) => ladder.hurry(network)),
+      if (reason === "left") this.#final ??= new SessionError("closed", "the page was left");
+      return this.#final!;
     });
   }
 
@@ -312,7 +306,10 @@ export class Channel extends EventTarget {
 
   #lost(session: Session, why: SessionError, orphans: Stream[]): void {
     this.#sessions.delete(session);
-    if (this.#sessions.size === 0) this.#unwatch?.();
+    if (this.#sessions.size === 0) {
+      this.#unfollow?.();
+      this.#unfollow = undefined;
+    }
     this.#log("session", { "session": session.sid, ...told(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
@@ -346,6 +343,7 @@ export class Channel extends EventTarget {
 
   #changed(): void {
     const session = this.#current;
+    void this.#follow();
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { watchLife } from "./life.js";
+import { leave, pause, watchLife } from "./life.js";
+import { SessionError } from "./session/errors.js";
 import { MAX_BEACON } from "./link/limits.js";
 import { endFrame, fixture, flush, messageFrame } from "./testing.js";
 import { TYPE_CANCEL, TYPE_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "./wire/batch.js";
@@ -48,8 +49,8 @@ test("a page put aside drops its links and asks the bridge to wait, by the highe
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
   const poll = carrier.last;
-  ladder.pause();
-  ladder.pause();
+  pause(session, ladder);
+  pause(session, ladder);
   assert.equal(poll.aborted, true);
   assert.equal(carrier.beacons.length, 1);
   const beacon = carrier.beacons[0]!;
@@ -69,9 +70,9 @@ test("a page put aside drops its links and asks the bridge to wait, by the highe
 });
 
 test("a page back too late finds its session expired (E1)", async (t) => {
-  const { ladder, open, tick, lost } = await fixture(t, ["longpoll"]);
+  const { ladder, open, tick, lost, session } = await fixture(t, ["longpoll"]);
   const stream = await open();
-  ladder.pause();
+  pause(session, ladder);
   await tick(480_001);
   ladder.hurry(false);
   assert.deepEqual(lost.map((why) => why.reason), ["expired"]);
@@ -85,7 +86,7 @@ test("a WebSocket is closed while the page is aside and another dialled when it 
   await socket.open();
   await socket.prove({ ack: 1 });
   assert.ok(session.prefer > 0);
-  ladder.pause();
+  pause(session, ladder);
   assert.deepEqual([socket.closed, session.prefer, carrier.beacons[0]!.prefer], [true, 0, 0]);
   ladder.hurry(false);
   await flush();
@@ -93,10 +94,10 @@ test("a WebSocket is closed while the page is aside and another dialled when it 
 });
 
 test("a page that goes sends what is unacked, CANCEL and CLOSE in one beacon, and ends its RPCs", async (t) => {
-  const { ladder, carrier, open, lost } = await fixture(t, ["longpoll"]);
+  const { ladder, carrier, open, lost, session } = await fixture(t, ["longpoll"]);
   const stream = await open();
   await open();
-  ladder.leave();
+  leave(session, ladder, new SessionError("closed", "left"));
   assert.deepEqual(carrier.beacons.map((b) => b.frames.map((f) => f.type)), [[TYPE_OPEN, TYPE_CANCEL, TYPE_CLOSE]].map(
     ([first, cancel, close]) => [first, first, cancel, cancel, close],
   ));
@@ -105,12 +106,12 @@ test("a page that goes sends what is unacked, CANCEL and CLOSE in one beacon, an
 });
 
 test("a page with more to say than a beacon holds is freed by the short window that it asks for", async (t) => {
-  const { ladder, carrier, open } = await fixture(t, ["longpoll"]);
+  const { ladder, carrier, open, session } = await fixture(t, ["longpoll"]);
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
   void stream.send(new Uint8Array(60_000));
   await flush();
-  ladder.leave();
+  leave(session, ladder, new SessionError("closed", "left"));
   const beacon = carrier.beacons[0]!;
   assert.equal(beacon.pauseMillis, 1_000);
   assert.ok(beacon.frames.every((f) => f.type === TYPE_MESSAGE));

@@ -21,20 +21,14 @@ export class Weather extends Error {
   /** HTTP status, where there was one. */
   readonly status: number | undefined;
   /** The answer began and was cut. */
-  readonly cut: boolean;
+  readonly cut: boolean = false;
   /** A foreign Retry-After, in milliseconds. */
-  readonly retryAfterMillis: number;
+  readonly retryAfterMillis: number = 0;
 
-  constructor(
-    reason: WeatherReason,
-    message: string,
-    { status, cut = false, retryAfterMillis = 0, cause }: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {},
-  ) {
-    super(message, { cause });
+  constructor(reason: WeatherReason, message: string, more: { status?: number; cut?: boolean; retryAfterMillis?: number; cause?: unknown } = {}) {
+    super(message);
     this.reason = reason;
-    this.status = status;
-    this.cut = cut;
-    this.retryAfterMillis = retryAfterMillis;
+    Object.assign(this, more);
   }
 }
 
@@ -100,12 +94,11 @@ const SUBPROTOCOL = "pollbridge.v1";
 
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {
-  readonly #origin: string;
   /** URL of the bridge with its prefix and version, and a final slash. */
   readonly base: string;
-  readonly #fetch: typeof fetch;
-  readonly #WebSocket: WebSocketConstructor | undefined;
-  readonly #credentials: RequestCredentials;
+  /** What dial opens; without it nothing can be dialled. */
+  readonly WebSocket: WebSocketConstructor | undefined;
+  readonly #config: CarrierConfig;
   readonly #explained: (why: Weather) => void;
   /** Any answer could be read. */
   #answered = false;
@@ -121,17 +114,10 @@ export class HttpCarrier implements Carrier {
   constructor(url: string | URL, config: CarrierConfig, explained: (why: Weather) => void) {
     const { protocol, origin, pathname, href } = new URL(url, globalThis.location?.href);
     if (!/^https?:$/.test(protocol)) throw new TypeError(`bridge URL ${href}: must be http or https`);
-    this.#origin = origin;
     this.base = origin + (pathname.replace(/\/+$/, "") || "/bridge") + "/v1/";
-    this.#fetch = config.fetch ?? ((input, init) => fetch(input, init));
-    this.#WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
-    this.#credentials = config.credentials ?? "same-origin";
+    this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+    this.#config = config;
     this.#explained = explained;
-  }
-
-  /** Tells whether dial can work at all. */
-  get hasWebSocket(): boolean {
-    return !!this.#WebSocket;
   }
 
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
@@ -157,24 +143,24 @@ export class HttpCarrier implements Carrier {
     if (!globalThis.location || this.#asked.has(url)) return;
     this.#asked.add(url);
     import("./causes.js")
-      .then(({ findCause }) => findCause(url, this.#fetch))
+      .then(({ findCause }) => findCause(url, this.#config.fetch ?? fetch))
       .then((found) => found && this.#explained((this.#cause = new Weather(...found))))
       .catch(() => this.#asked.delete(url)); // it could not be loaded either
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
     // Text where a binary body would need a preflight, for which a page that goes has no time.
-    text ||= this.#origin !== globalThis.location?.origin;
+    text ||= !this.base.startsWith(globalThis.location?.origin + "/");
     this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
   }
 
   async #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
-    return this.#fetch(`${this.base}${sid}/poll`, {
+    return (this.#config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
       method: "POST",
       headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
       body: text ? base64(batch) : batch,
       cache: "no-store",
-      credentials: this.#credentials,
+      credentials: this.#config.credentials ?? "same-origin",
       redirect: "error", // the body holds the session's key
       ...init,
     });
@@ -186,7 +172,7 @@ export class HttpCarrier implements Carrier {
     let opened = false;
     let socket: WebSocketLike;
     try {
-      socket = new this.#WebSocket!(`${url}${sid}/ws`, [SUBPROTOCOL]);
+      socket = new this.WebSocket!(`${url}${sid}/ws`, [SUBPROTOCOL]);
     } catch (cause) { // e.g. by the page's content security policy
       queueMicrotask(() => lost(String(cause)));
       return { send: () => undefined, bufferedAmount: 0, close: () => undefined };

@@ -6,11 +6,11 @@ import { isRefusal, SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
-import { Hold } from "./hold.js";
+import { later, load } from "../load.js";
 import { uploadTime } from "../session/estimator.js";
-import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, MEASURED, MISSES, MISSES_FIRST, OWED_ACK } from "./limits.js";
-import { DOWN_LEAST, DOWN_MOST, type Network } from "./network.js";
-import { Uplink } from "./uplink.js";
+import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, LEAST_STATED, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
+import type { Network } from "./network.js";
+import type { Tried, Tuning } from "./tuning.js";
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -24,20 +24,13 @@ export interface LinkConfig {
 }
 
 /** One exchange in flight. */
-interface Flight {
+interface Flight extends Tried {
   x: number;
   sentAt: number;
-  batch: Batch;
-  size: number;
-  hold: number;
   /** It asks for the Welcome and nothing else. */
   hello: boolean;
   /** It was asked for, to be answered at once. */
   asked: boolean;
-  /** It finds out whether the form that is not used works again. */
-  trial: boolean;
-  /** Frames wait for it to get through. */
-  proof: boolean;
   timers: Timer[];
   controller: AbortController;
 }
@@ -53,8 +46,7 @@ export class Exchanges {
 
   readonly #session: Session;
   readonly #carrier: Carrier;
-  readonly #hold: Hold;
-  readonly #uplink: Uplink;
+  readonly #config: LinkConfig;
   readonly #network: Network;
   readonly #backoff: Backoff;
   readonly #empties = new Backoff(2, 0);
@@ -62,13 +54,7 @@ export class Exchanges {
   #wait: Timer | undefined;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #asked = false;
-  /** A form has worked; failures in a row since; whether the other one is to be tried beside it, or was. */
-  #worked = false;
-  #misses = 0;
-  #trial = false;
-  #tried = false;
-  /** Bytes per millisecond; 0: not measured yet. */
-  #uplinkRate = 0;
+  #learning: Tuning | undefined;
   /** The hold that is asked for, unless more was learnt: it grows while nothing comes. */
   #calm = 0;
   /** Exchanges in a row that had no answer in time. */
@@ -77,10 +63,15 @@ export class Exchanges {
   constructor(session: Session, carrier: Carrier, config: LinkConfig) {
     this.#session = session;
     this.#carrier = carrier;
+    this.#config = config;
     this.#network = config.network;
-    this.#hold = new Hold(config.holdMs, config.network);
-    this.#uplink = new Uplink(config.network);
     this.#backoff = newRetry(config.backoff);
+  }
+
+  /** What learns from exchanges: from the first that is over, once it was loaded. */
+  get #tuning(): Tuning | undefined {
+    const loaded = later();
+    return (this.#learning ??= loaded && new loaded.Tuning(this.#network, this.#config.holdMs));
   }
 
   /** Makes the exchanges that are needed now. */
@@ -132,9 +123,10 @@ export class Exchanges {
   #launch(): boolean {
     const s = this.#session;
     if (s.lapsed()) return false;
-    const trial = this.#trial;
+    const tuning = this.#learning;
+    const trial = !!tuning?.trial;
     const sendable = s.out.sendable && s.prefer === 0;
-    const proof = !trial && sendable && this.#uplink.wantsProof;
+    const proof = !trial && sendable && !!tuning?.wantsProof;
     const asked = this.#asked || trial || proof;
     if (s.prefer > 0 && !asked) return false;
     const parks = asked || s.asks || this.#wantsPoll();
@@ -144,13 +136,14 @@ export class Exchanges {
     s.awaiting = this.#flights[0]?.x ?? x;
     const owed = s.inbox.owed;
     const batch = s.header(x, true);
-    if (sendable && !trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), this.#uplink.size, Infinity);
+    if (sendable && !trial && !proof) s.out.fill(batch, { x, ws: false }, s.now(), this.#network.upBytes, Infinity);
     if (batch.frames.length === 0 && !parks && owed <= OWED_ACK) {
       s.inbox.owed = owed;
       return false;
     }
     s.nextX++;
-    this.#asked = this.#trial = false;
+    this.#asked = false;
+    if (tuning) tuning.trial = false;
     this.#send(x, batch, asked, trial, proof);
     return true;
   }
@@ -164,7 +157,7 @@ export class Exchanges {
 
   #send(x: number, batch: Batch, asked: boolean, trial: boolean, proof: boolean): void {
     const s = this.#session;
-    if (s.welcome) this.#hold.limit(s.welcome.holdMillis);
+    if (s.welcome) this.#network.holdMs = Math.min(this.#network.holdMs, Math.max(s.welcome.holdMillis, LEAST_STATED));
     const frames = batch.frames.length > 0;
     const hello = !s.welcome && !frames;
     if (frames) this.#calm = 0;
@@ -175,7 +168,7 @@ export class Exchanges {
     const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const most = s.path.atLeast(10_000, 4);
     const least = s.welcome ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
-    const limit = Math.max(least, hold + Math.min(hold, most)) + uploadTime(bytes.length, this.#uplinkRate);
+    const limit = Math.max(least, hold + Math.min(hold, most)) + uploadTime(bytes.length, this.#learning?.rate ?? 0);
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     if (!s.welcome) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
@@ -207,32 +200,13 @@ export class Exchanges {
     this.#lose(f);
   }
 
-  #helloAgain(): void {
-    if (this.#session.welcome || this.#flights.length === MAX_IN_FLIGHT) return;
-    this.#changeForm();
+  /** Asks for the Welcome once more, in the other form where that was loaded. */
+  async #helloAgain(): Promise<void> {
+    await load();
+    if (this.#session.welcome || this.#session.error || this.#flights.length === MAX_IN_FLIGHT) return;
+    this.#tuning?.changeForm();
     this.ask();
     this.wake();
-  }
-
-  #changeForm(): void {
-    this.#network.form = this.#network.form === "text" ? "binary" : "text";
-    this.#worked = this.#tried = false;
-  }
-
-  /** Notes that an exchange failed: perhaps its form is swallowed. */
-  #miss(f: Flight): void {
-    if (this.#worked && f.batch.frames.length === 0) return;
-    if (++this.#misses % (this.#worked ? MISSES : MISSES_FIRST) === 0) this.#changeForm();
-  }
-
-  /** Notes that an exchange was answered; where that was base64, whether binary ones are not is found out beside. */
-  #hit(f: Flight): void {
-    if (f.trial) this.#network.form = "binary";
-    if (!this.#worked || f.batch.frames.length > 0) this.#misses = 0;
-    this.#worked = true;
-    if (this.#network.form === "binary" || this.#tried) return;
-    this.#tried = this.#trial = true;
-    this.ask();
   }
 
   /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
@@ -268,23 +242,11 @@ export class Exchanges {
     }
     if (f.trial) return s.wake();
     this.#asked ||= f.asked;
-    this.#miss(f);
     const age = s.now() - f.sentAt;
-    if (f.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
-    this.#learn(f, error);
-    if (error.cut) this.#network.downBytes = Math.max(DOWN_LEAST, this.#network.downBytes / 2);
+    this.#tuning?.failed(f, error, age);
     s.trouble(error);
     const idle = s.open === 0 && !!s.welcome;
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
-  }
-
-  /** Takes from a failure what it says of the body's length. */
-  #learn(f: Flight, error: Weather): void {
-    if (f.proof) this.#uplink.proof(false);
-    else if (f.batch.frames.length === 0) return;
-    else if (error.status === 413) this.#uplink.refused(f.size);
-    else if (error.reason === "network" && !error.cut) this.#uplink.broke(f.size);
-    else this.#uplink.doubt(f.size);
   }
 
   /** Makes no further exchange for a while. */
@@ -311,21 +273,20 @@ export class Exchanges {
   #refused(f: Flight, answer: Batch): void {
     const close = answer.close!;
     this.#failed(f, new Weather("refused", `refused: ${close.message}`, { status: 200 }));
-    if (close.code === CODE_TOO_LARGE) this.#uplink.over(f.size, close.limit);
+    if (close.code === CODE_TOO_LARGE) this.#tuning?.over(f.size, close.limit);
     if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
   }
 
   #taken(f: Flight, answer: Batch): void {
     this.#remove(f);
-    this.#hit(f);
-    if (f.proof) this.#uplink.proof(true);
     const s = this.#session;
     this.#late = 0;
     const elapsed = s.now() - f.sentAt;
     const held = Math.min(answer.heldMicros / 1000, elapsed);
     const rtt = elapsed - held;
     s.path.rtt(s.now(), rtt);
-    this.#measureUplink(f, rtt);
+    const full = f.hold > 0 && held >= f.hold / 2;
+    if (this.#tuning?.answered(f, answer, rtt, full)) this.ask();
     const highest = f.x === s.nextX - 1;
     s.tokenTaken(f.batch.token);
     const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x, held);
@@ -333,22 +294,13 @@ export class Exchanges {
     for (const older of this.#flights.filter((other) => other.x < f.x)) {
       this.#after(older, s.path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4
     }
-    const full = f.hold > 0 && held >= f.hold / 2;
     if (answer.frames.length > 0) this.#calm = 0;
     else if (full) this.#calm = Math.max(this.#calm, 2 * f.hold);
     if (progress) this.#backoff.reset();
     if (progress || full) this.#empties.reset();
-    if (full && f.hold >= this.#network.holdMs) this.#hold.answered();
-    if (!answer.close) this.#network.downBytes = Math.min(DOWN_MOST, 2 * this.#network.downBytes);
     this.answered(f.sentAt);
     const wait = progress || full || !highest || (f.hold === 0 && s.welcome) ? 0 : this.#empties.next();
     if (wait > 0) this.#pause(wait);
     else this.wake();
-  }
-
-  #measureUplink(f: Flight, elapsed: number): void {
-    if (f.batch.frames.length === 0) return;
-    if (f.size >= MEASURED) this.#uplinkRate = f.size / Math.max(elapsed, 1);
-    this.#uplink.took(f.size, elapsed);
   }
 }

@@ -1,5 +1,5 @@
-import { HOLD_LEAST, type Network } from "./network.js";
-import { CLEAN, LEAST_STATED, LONGER, SHORTER, SIMILAR } from "./limits.js";
+import type { Network } from "./network.js";
+import { CLEAN, HOLD_LEAST, LONGER, SHORTER, SIMILAR } from "./limits.js";
 
 /** Hold learns how long a poll may be held on this network before something on the way cuts it. */
 export class Hold {
@@ -11,11 +11,6 @@ export class Hold {
   constructor(most: number, network: Network) {
     this.#most = most;
     this.#network = network;
-  }
-
-  /** Takes the shorter of its own and the bridge's longest hold. */
-  limit(most: number): void {
-    this.#network.holdMs = Math.min(this.#network.holdMs, Math.max(most, LEAST_STATED));
   }
 
   /** A poll failed at this age. */

@@ -6,9 +6,9 @@ import type { Batch } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
 import type { Carrier, Weather } from "./carrier.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
-import { type Network, WS_PAUSE_MOST } from "./network.js";
+import type { Network } from "./network.js";
 import { SocketLink } from "./socketlink.js";
-import { DEMOTED, HELLO_ALONE, MAX_BEACON } from "./limits.js";
+import { DEMOTED, HELLO_ALONE, WS_PAUSE_MOST } from "./limits.js";
 
 /** A kind of carriage. */
 export type Transport = "longpoll" | "ws";
@@ -19,6 +19,8 @@ export type Transport = "longpoll" | "ws";
  * it once it has answered. A mute or lost one hands back to exchanges.
  */
 export class Ladder {
+  /** There are no links: the session is over, or the page put aside. */
+  off = false;
   readonly #session: Session;
   readonly #carrier: Carrier;
   readonly #exchanges: Exchanges;
@@ -33,9 +35,6 @@ export class Ladder {
   /** Ends the time that exchanges have for bringing the Welcome. */
   #alone: ReturnType<typeof setTimeout> | undefined;
   #late = false;
-  #closed = false;
-  /** The page is put aside: there are no links. */
-  #paused = false;
 
   constructor(session: Session, carrier: Carrier, transports: readonly Transport[], config: LinkConfig) {
     this.#session = session;
@@ -57,21 +56,17 @@ export class Ladder {
 
   /** Does what there is to do, on whatever link there is. */
   wake(): void {
-    if (this.#closed || this.#paused) return;
+    if (this.off) return;
     if (this.#sockets && !this.#socket && !this.#redial) this.#dialWhenDue();
-    if (this.#closed) return;
+    if (this.off) return;
     this.#exchanges.active = this.#polls;
     this.#exchanges.wake();
     this.#socket?.wake();
   }
 
-  /** Ends every link and opens no more. */
-  close(): void {
-    this.#closed = true;
-    this.#cut();
-  }
-
-  #cut(): void {
+  /** Ends every link, and opens no more until it is to hurry. */
+  halt(): void {
+    this.off = true;
     clearTimeout(this.#redial);
     clearTimeout(this.#alone);
     this.#redial = this.#alone = undefined;
@@ -81,29 +76,15 @@ export class Ladder {
     this.#socket = this.#spare = undefined;
   }
 
-  /** The page is put aside and may come back: ends every link, and asks the bridge to wait (L6). */
-  pause(): void {
-    if (this.#closed || this.#paused) return;
-    this.#paused = true;
-    this.#cut();
-    this.#session.lose(() => true);
-    this.#beacon(this.#session.pause());
-  }
-
-  /** The page goes for good: ends the session. */
-  leave(): void {
-    this.#cut();
-    this.#beacon(this.#session.leave(MAX_BEACON));
-  }
-
-  #beacon(batch: Batch | undefined): void {
-    if (batch) this.#carrier.beacon(this.#session.sid, encodeBatch(batch), this.#network.form === "text");
+  /** Sends one last batch, which no answer is awaited to. */
+  beacon(batch: Batch): void {
+    this.#carrier.beacon(this.#session.sid, encodeBatch(batch), this.#network.form === "text");
   }
 
   /** The page is back, or the network may be: tries at once what was put off, and whether links work. */
   hurry(network: boolean): void {
-    this.#paused = false;
-    if (this.#closed || this.#session.lapsed()) return;
+    if (this.#session.lapsed()) return;
+    this.off = false;
     if (network) this.#works();
     if (this.#network.wsPauseMs === 0) this.#dialNow();
     this.#socket?.probe();

@@ -17,17 +17,12 @@ export const OWED_ACK: number = 64 << 10;
 export const HELLO_AGAIN = 3_000;
 /** By how much a timer must be late to tell of a sleep, in milliseconds. */
 export const LATE = 2_000;
-/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
-export const MISSES_FIRST = 2;
-export const MISSES = 4;
 /** The least hold that is asked for while something is expected. */
 export const HOLD_FIRST = 1_500;
-/** The shortest body that the uplink's rate is measured by. */
-export const MEASURED: number = 16 << 10;
-
-// hold.ts
 /** The least that a bridge is taken at its word for, in milliseconds. */
 export const LEAST_STATED = 1_000;
+
+// hold.ts
 /** Two cuts within this factor of each other are at a similar age. */
 export const SIMILAR = 1.3;
 export const SHORTER = 0.7;
@@ -38,6 +33,15 @@ export const CLEAN = 20;
 /** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
 export const HELLO_ALONE = 3_000;
 export const DEMOTED = 30_000;
+
+// network.ts
+export const UP_FIRST: number = 64 << 10;
+export const UP_MOST: number = 512 << 10;
+export const UP_LEAST: number = 1 << 10;
+export const DOWN_MOST: number = 512 << 10;
+export const DOWN_LEAST: number = 16 << 10;
+export const WS_PAUSE_MOST = 600_000;
+export const HOLD_LEAST = 5_000;
 
 // socketlink.ts
 export const ACK_DELAY = 20;
@@ -56,6 +60,13 @@ export const DEAD = 10_000;
 export const DOUBLED = 3;
 /** What a late look leaves for answers that wait unread. */
 export const UNREAD = 1_000;
+
+// tuning.ts
+/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
+export const MISSES_FIRST = 2;
+export const MISSES = 4;
+/** The shortest body that the uplink's rate is measured by. */
+export const MEASURED: number = 16 << 10;
 
 // uplink.ts
 /** An answer within this time lets uplink batches grow. */

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { leave } from "../life.js";
+import { SessionError } from "../session/errors.js";
 import { fixture, flush, messageFrame, stopClocks } from "../testing.js";
 import { Weather } from "./carrier.js";
 import { Memory, type Network } from "./network.js";
@@ -71,7 +73,7 @@ test("a WebSocket that was blocked is not tried by the next session before its t
   await carrier.sockets[0]!.lose();
   assert.deepEqual([network.wsPauseMs, network.wsAfter], [30_000, 30_000]);
   assert.match(network.wsWhy, /./);
-  ladder.close();
+  ladder.halt();
 
   const next = await fixture(t, ["longpoll", "ws"], true, true, network);
   await next.open();
@@ -144,7 +146,7 @@ test("exchanges with frames that are swallowed, while polls are answered, lead t
 test("a page's last batch has the form that works", async (t) => {
   stopClocks(t);
   const network = { ...fresh(), form: "text" as const };
-  const { ladder, carrier } = await fixture(t, ["longpoll"], true, true, network);
-  ladder.leave();
+  const { ladder, carrier, session } = await fixture(t, ["longpoll"], true, true, network);
+  leave(session, ladder, new SessionError("closed", "left"));
   assert.deepEqual([carrier.exchanges[0]!.text, ...carrier.beaconForms], [true, true]);
 });

@@ -1,5 +1,7 @@
 // What was learnt of the way to a bridge.
 
+import { DOWN_LEAST, DOWN_MOST, HOLD_LEAST, UP_FIRST, UP_LEAST, UP_MOST, WS_PAUSE_MOST } from "./limits.js";
+
 /** What a channel has learnt of the network between it and its bridge; forgotten 4 hours after it began. */
 export interface Network {
   /** Since when, in milliseconds since 1970. */
@@ -25,14 +27,7 @@ export interface NetworkStorage {
   setItem(key: string, value: string): void;
 }
 
-/** Sizes in bytes, times in milliseconds. */
-export const UP_FIRST: number = 64 << 10;
-export const UP_MOST: number = 512 << 10;
-export const UP_LEAST: number = 1 << 10;
-export const DOWN_MOST: number = 512 << 10;
-export const DOWN_LEAST: number = 16 << 10;
-export const WS_PAUSE_MOST = 600_000;
-export const HOLD_LEAST = 5_000;
+/** How long it counts, in milliseconds. */
 const LIFE = 4 * 3_600_000;
 
 /** Memory keeps what was learnt for the sessions of a channel and, where there is storage, for those of the next page. */

@@ -1,5 +1,5 @@
-import { DOUBTS, PLAIN_FLOOR, UPLINK_QUICK, WAIT_LEAST, WAIT_MOST } from "./limits.js";
-import { type Network, UP_LEAST, UP_MOST } from "./network.js";
+import { DOUBTS, PLAIN_FLOOR, UP_LEAST, UP_MOST, UPLINK_QUICK, WAIT_LEAST, WAIT_MOST } from "./limits.js";
+import type { Network } from "./network.js";
 
 /**
  * Uplink learns how long the bodies may be that this network lets up. Refused

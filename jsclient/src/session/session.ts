@@ -22,7 +22,7 @@ import { type Carriage, Outbox, type Unsent } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
 import { BATCH_MOST } from "../link/limits.js";
-import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, LEFT, MOST_RESUME, PAUSE, RESUME, UNIMPLEMENTED } from "./limits.js";
+import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, MOST_RESUME, RESUME, UNIMPLEMENTED } from "./limits.js";
 
 /** What a session says to the one who made it. */
 export interface SessionEvents {
@@ -54,7 +54,7 @@ export type Phase = "connecting" | "open" | "retrying" | "closed";
 /** What wakes and ends a session's links. */
 export interface Links {
   wake(): void;
-  close(): void;
+  halt(): void;
 }
 
 /** Session is the resumable link between this client and the bridge. */
@@ -83,6 +83,8 @@ export class Session {
   doubts = 0;
   /** Another token is being asked for: new RPCs wait for it (O5). */
   renewing = false;
+  /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
+  window = 0;
   phase: Phase = "connecting";
   lastError: SessionError | Weather | undefined;
   /** What somebody else answered since the bridge last did: it tells more than the links that broke after it. */
@@ -108,8 +110,6 @@ export class Session {
   #woken = false;
   /** now_us of the latest batch. */
   #latest = 0;
-  /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
-  #pause = 0;
   /** When the bridge last had a link for sure, by both clocks. */
   #answered: readonly number[] = clocks();
   #lapse: ReturnType<typeof setTimeout> | undefined;
@@ -361,7 +361,7 @@ export class Session {
     const age = this.now() - at;
     const then = clocks().map((now) => now - age);
     if (then[0]! >= this.#answered[0]!) this.#answered = then;
-    this.#pause = 0;
+    this.window = 0;
     this.#foreign = undefined;
     if (this.phase === "open" || !this.welcome) return;
     this.phase = "open";
@@ -392,7 +392,7 @@ export class Session {
   #patience(): number {
     if (!this.welcome) return CONNECT;
     const used = this.#known || this.out.lastSeq > 0;
-    return LAPSE * (used ? this.#pause || Math.min(this.welcome.resumeMillis || RESUME, MOST_RESUME) : HELLO_WINDOW);
+    return LAPSE * (used ? this.window || Math.min(this.welcome.resumeMillis || RESUME, MOST_RESUME) : HELLO_WINDOW);
   }
 
   #unanswered(): number {
@@ -427,42 +427,10 @@ export class Session {
     this.error = this.lastError = why;
     this.phase = "closed";
     clearTimeout(this.#lapse);
-    this.#links?.close();
+    this.#links?.halt();
     const again = [...this.#streams.values()].filter((stream) => stream.again() || stream.finish(lossEnd(why, true)));
     this.#streams.clear();
     this.#events.over(why, [...again, ...this.release()]);
-  }
-
-  /** A batch that asks the bridge to wait while the page is put aside (L6); undefined before the Welcome. */
-  pause(): Batch | undefined {
-    if (!this.welcome) return undefined;
-    this.#pause = Math.min(PAUSE, this.welcome.pauseMaxMillis);
-    return this.#parting(this.#pause);
-  }
-
-  /**
-   * Closes the session with a page that goes for good, and gives its last batch:
-   * all that is unacked, then CLOSE. Where that is more than max bytes, the
-   * bridge frees the session because nobody comes within the window that the
-   * batch asks for. Undefined if there is nothing to tell.
-   */
-  leave(max: number): Batch | undefined {
-    this.close();
-    if (this.error) return undefined;
-    this.out.markLost(() => true);
-    const batch = this.#parting(LEFT);
-    this.out.fill(batch, { x: batch.x, ws: false }, this.now(), max, Infinity);
-    this.end(new SessionError("closed", "the page was left"));
-    return batch;
-  }
-
-  /** The head of a batch that no answer is awaited to. */
-  #parting(pause: number): Batch {
-    this.prefer = this.awaiting = 0;
-    const batch = this.header(this.nextX, true);
-    this.nextX++;
-    batch.pauseMillis = pause;
-    return batch;
   }
 
   /** Marks frames lost whose last carriage is gone (L2). */

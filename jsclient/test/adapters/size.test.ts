@@ -23,7 +23,7 @@ const core = 'export * from "./src/index.ts";';
 const peers = ["@bufbuild/protobuf", "@connectrpc/connect", "@protobuf-ts/*", "nice-grpc-*"];
 
 test("an import of Channel weighs at most what README.md says", async (t) => {
-  const size = await weigh('export { Channel } from "./src/index.ts";', ["./causes.js"]);
+  const size = await weigh('export { Channel } from "./src/index.ts";', ["./later.js", "./causes.js"]);
   t.diagnostic(`${size} bytes`);
   const said = /^\| `import \{ Channel \}.* \| ([0-9.]+) KB \|$/m.exec(readFileSync("README.md", "utf8"))?.[1];
   assert.ok(size <= 1000 * Number(said), `${size} bytes, and ${said} KB in README.md`);

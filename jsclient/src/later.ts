@@ -1,0 +1,7 @@
+// What no first RPC needs. A module of its own, loaded once a session is open,
+// or when something is in the way of that; until then, and where it cannot be
+// loaded, a channel goes on without. It takes from the rest of the client
+// types and constants only, so that it brings none of it along.
+
+export { followPage } from "./life.js";
+export { Tuning } from "./link/tuning.js";

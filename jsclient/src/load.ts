@@ -1,0 +1,22 @@
+/** What no first RPC needs: see later.ts. */
+export type Later = typeof import("./later.js");
+
+/** After a load that failed the next one waits so long, in milliseconds. */
+const AGAIN = 10_000;
+
+let loaded: Later | undefined;
+let loading: Promise<Later | undefined> | undefined;
+
+/** Loads it, once for all channels. Resolves with undefined if it cannot be loaded; a later call tries again. */
+export function load(): Promise<Later | undefined> {
+  return (loading ??= import("./later.js").then(
+    (module) => (loaded = module),
+    () => void setTimeout(() => (loading = undefined), AGAIN),
+  ));
+}
+
+/** The same if it is there already; else asks for it. */
+export function later(): Later | undefined {
+  void load();
+  return loaded;
+}
