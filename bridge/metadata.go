@@ -75,7 +75,7 @@ func requestMetadata(list []wire.Metadatum) metadata.MD {
 	for _, m := range list {
 		key := strings.ToLower(m.Key)
 		if !droppedKey(key) {
-			md[key] = append(md[key], string(m.Value))
+			md[key] = append(md[key], m.Value)
 		}
 	}
 	if own := md["user-agent"]; own != nil {
@@ -97,7 +97,7 @@ func wireMetadata(md metadata.MD) []wire.Metadatum {
 	list := make([]wire.Metadatum, 0, n)
 	for key, values := range md {
 		for _, v := range values {
-			list = append(list, wire.Metadatum{Key: key, Value: []byte(v)})
+			list = append(list, wire.Metadatum{Key: key, Value: v})
 		}
 	}
 	return list

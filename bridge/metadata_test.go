@@ -16,7 +16,7 @@ import (
 func list(pairs ...string) []wire.Metadatum {
 	var l []wire.Metadatum
 	for i := 0; i < len(pairs); i += 2 {
-		l = append(l, wire.Metadatum{Key: pairs[i], Value: []byte(pairs[i+1])})
+		l = append(l, wire.Metadatum{Key: pairs[i], Value: pairs[i+1]})
 	}
 	return l
 }

@@ -39,7 +39,7 @@ const (
 // safe for concurrent use. Close it when done.
 type Channel struct {
 	target     target
-	userAgent  []byte
+	userAgent  string
 	options    []grpc.CallOption
 	carrier    *carrier
 	sessions   session.ClientConfig

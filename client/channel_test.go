@@ -36,7 +36,7 @@ func newEchoes(cfg session.Config) *echoes {
 	cfg.Handle = func(s *session.Stream) {
 		var end wire.End
 		defer func() { s.End(end) }()
-		if s.SendHeaders([]wire.Metadatum{{Key: "echo", Value: []byte("1")}}) != nil {
+		if s.SendHeaders([]wire.Metadatum{{Key: "echo", Value: "1"}}) != nil {
 			return
 		}
 		for {

@@ -41,7 +41,7 @@ func (c *Channel) outgoing(ctx context.Context, method string, o *callOptions) (
 			continue
 		}
 		for _, value := range md[key] {
-			out = append(out, wire.Metadatum{Key: key, Value: []byte(value)})
+			out = append(out, wire.Metadatum{Key: key, Value: value})
 		}
 	}
 	return out, nil
@@ -67,7 +67,7 @@ func (c *Channel) credentials(ctx context.Context, method string, creds credenti
 		if err := validate(key, value); err != nil {
 			return nil, status.Error(codes.Internal, err.Error())
 		}
-		out = append(out, wire.Metadatum{Key: key, Value: []byte(value)})
+		out = append(out, wire.Metadatum{Key: key, Value: value})
 	}
 	return out, nil
 }
@@ -136,7 +136,7 @@ func reserved(key string) bool {
 func incoming(list []wire.Metadatum) metadata.MD {
 	md := make(metadata.MD, len(list))
 	for _, m := range list {
-		md[m.Key] = append(md[m.Key], string(m.Value))
+		md[m.Key] = append(md[m.Key], m.Value)
 	}
 	return md
 }
@@ -148,6 +148,6 @@ func (bridgeAddr) Network() string  { return "pollbridge" }
 func (a bridgeAddr) String() string { return string(a) }
 
 // userAgent is what a backend may learn of the client's software.
-func userAgent(prefix string) []byte {
-	return []byte(strings.TrimSpace(prefix + " " + release + " grpc-go/" + grpc.Version))
+func userAgent(prefix string) string {
+	return strings.TrimSpace(prefix + " " + release + " grpc-go/" + grpc.Version)
 }

@@ -64,9 +64,9 @@ func TestUnary(t *testing.T) {
 	var header, trailer metadata.MD
 	finished := 0
 	f := &fakeRPC{
-		headers: []wire.Metadatum{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}},
+		headers: []wire.Metadatum{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}},
 		replies: [][]byte{[]byte("pong")},
-		end:     &wire.End{Trailers: []wire.Metadatum{{Key: "t-bin", Value: []byte{0, 255}}}},
+		end:     &wire.End{Trailers: []wire.Metadatum{{Key: "t-bin", Value: "\x00\xff"}}},
 		sent:    true,
 	}
 	s, held := open(t, inTurn(t, f), unary, grpc.Header(&header), grpc.Trailer(&trailer), grpc.OnFinish(func(err error) {
@@ -187,7 +187,7 @@ func TestMove(t *testing.T) {
 
 func TestMoveFromRecvAndHeader(t *testing.T) {
 	for _, useHeader := range []bool{false, true} {
-		second := &fakeRPC{headers: []wire.Metadatum{{Key: "k", Value: []byte("v")}}, replies: [][]byte{[]byte("1")}, end: &wire.End{}, sent: true}
+		second := &fakeRPC{headers: []wire.Metadatum{{Key: "k", Value: "v"}}, replies: [][]byte{[]byte("1")}, end: &wire.End{}, sent: true}
 		first := &fakeRPC{}
 		s, held := open(t, inTurn(t, first, second), feed)
 		if err := s.SendMsg([]byte("go")); err != nil {

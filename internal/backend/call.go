@@ -110,7 +110,10 @@ func (p *Pool) take(ctx context.Context, t *turn, md metadata.MD, o CallOptions)
 		return &NotTakenError{status.New(codes.Unavailable, err.Error())}
 	}
 	t.pool, t.group, t.ch = p, group, ch
-	t.ctx, t.cancel = metadata.NewOutgoingContext(ctx, md), o.Cancel
+	t.ctx, t.cancel = ctx, o.Cancel
+	if len(md) > 0 {
+		t.ctx = metadata.NewOutgoingContext(ctx, md)
+	}
 	if t.cancel == nil {
 		t.ctx, t.cancel = context.WithCancelCause(t.ctx)
 		t.owns = true
@@ -211,7 +214,7 @@ func (r *Reply) take(data mem.BufferSlice) {
 	} else {
 		in = new(incoming)
 	}
-	in.take(data)
+	in.takeOnly(data)
 	r.Messages = append(r.Messages, in.Message)
 }
 

@@ -95,6 +95,19 @@ func (m *incoming) take(data mem.BufferSlice) {
 	}
 }
 
+// takeOnly is take for a message that others do not follow: one that is short
+// and whole in memory of the garbage collector's is all that is there.
+func (m *incoming) takeOnly(data mem.BufferSlice) {
+	if len(data) == 1 {
+		if whole, ok := data[0].(mem.SliceBuffer); ok && len(whole) > 0 {
+			m.first[0] = whole
+			m.Message = Message{Pieces: m.first[:]}
+			return
+		}
+	}
+	m.take(data)
+}
+
 func (m *incoming) copy(data mem.BufferSlice, n int) {
 	if cap(m.chunk)-len(m.chunk) < n {
 		m.chunk = make([]byte, 0, max(n, min(2*cap(m.chunk), maxChunk)))

@@ -262,7 +262,7 @@ func (s *Session) takeOpen(f *wire.Frame) (bool, *Error) {
 		return true, nil
 	}
 	st.serving = true
-	s.fresh = append(s.fresh, st)
+	s.fresh.push(st)
 	return true, nil
 }
 
@@ -325,13 +325,9 @@ func (s *Session) takeCancel(st *Stream) {
 	st.dropReceived()
 	why := &Error{Reason: ReasonCancelled, Message: "cancelled by the client"}
 	st.cancel(why)
-	for i, fresh := range s.fresh {
-		if fresh == st { // its OPEN came in this batch: not started
-			s.fresh = append(s.fresh[:i], s.fresh[i+1:]...)
-			st.serving = false
-			st.end(bridgeEnd(statusCancelled, ReasonCancelled, "cancelled by the client"))
-			return
-		}
+	if s.fresh.remove(st) { // its OPEN came in this batch: not started
+		st.serving = false
+		st.end(bridgeEnd(statusCancelled, ReasonCancelled, "cancelled by the client"))
 	}
 }
 

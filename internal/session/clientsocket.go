@@ -276,10 +276,10 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 		}
 	}
 	so.named, so.send, so.pong, so.echo, so.owedAt, so.restate = true, false, 0, nil, 0, false
-	var b wire.Builder
+	b := &s.building
 	b.Begin(dst, &h)
 	if carries {
-		s.filler(&b, carriage{x: so.x, ws: true}, s.batch.size, s.bound()-so.flying).fill()
+		s.filler(b, carriage{x: so.x, ws: true}, s.batch.size, s.bound()-so.flying).fill()
 	}
 	if b.Frames() > 0 && c.nextStep > now+soon {
 		signal(c.wakeup) // what is unacked is watched

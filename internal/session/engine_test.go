@@ -136,7 +136,7 @@ func (d *direct) serve(p *pipe, sid string) {
 // echo answers each message with itself and ends with the count.
 func echo(st *session.Stream) {
 	ctx := st.Context()
-	_ = st.SendHeaders([]wire.Metadatum{{Key: "method", Value: []byte(st.Request().Method)}})
+	_ = st.SendHeaders([]wire.Metadatum{{Key: "method", Value: st.Request().Method}})
 	n := 0
 	for {
 		m, err := st.Recv(ctx)

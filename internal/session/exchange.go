@@ -218,10 +218,10 @@ func (e *exchanges) begin(now time.Duration) {
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.downlink.size)
-	var b wire.Builder
+	b := &s.building
 	b.Begin(nil, &h)
 	if frames {
-		s.filler(&b, carriage{x: x.x}, e.uplink.size, unlimited).fill()
+		s.filler(b, carriage{x: x.x}, e.uplink.size, unlimited).fill()
 	}
 	x.frames = b.Frames() > 0
 	batch := b.Finish()

@@ -64,7 +64,7 @@ func (d *dice) frame(seq uint64) wire.Frame {
 	case wire.TypeOpen:
 		f.Open = &wire.Open{
 			Method: "/hostile/Echo", Early: d.one(2), HasTimeout: d.one(4), TimeoutMicros: d.num(0), CreatedMicros: d.num(0),
-			SingleRequest: d.one(2), SingleResponse: d.one(2), Metadata: []wire.Metadatum{{Key: "k", Value: d.bytes(5000)}},
+			SingleRequest: d.one(2), SingleResponse: d.one(2), Metadata: []wire.Metadatum{{Key: "k", Value: string(d.bytes(5000))}},
 		}
 	case wire.TypeMessage:
 		f.Data = d.bytes(17_000)
@@ -73,7 +73,7 @@ func (d *dice) frame(seq uint64) wire.Frame {
 	case wire.TypeWindow:
 		f.Limit = d.num(1 << 16)
 	case wire.TypeHeaders:
-		f.Headers = &wire.Headers{Metadata: []wire.Metadatum{{Key: "k", Value: d.bytes(100)}}}
+		f.Headers = &wire.Headers{Metadata: []wire.Metadatum{{Key: "k", Value: string(d.bytes(100))}}}
 	case wire.TypeEnd:
 		f.End = &wire.End{Status: uint32(d.num(0)), Message: "end", Trailers: []wire.Metadatum{{Key: "k"}}}
 	case wire.TypeClose:

@@ -226,10 +226,10 @@ func (p *poll) build(dst []byte, limit int, now time.Duration) []byte {
 	if p.max > 0 {
 		limit = min(limit, max(p.max, minAnswer))
 	}
-	var b wire.Builder
+	b := &s.building
 	b.Begin(s.out.grow(dst, limit), &h)
 	if s.err == nil && !p.replaced {
-		p.fill(&b, limit, now)
+		p.fill(b, limit, now)
 	}
 	br.took = b.Len()
 	return b.Finish()

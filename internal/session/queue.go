@@ -46,3 +46,39 @@ func (q *queue[T]) reset() {
 	clear(q.items)
 	q.items, q.head = q.items[:0], 0
 }
+
+// streamList is a FIFO of streams, each of which is in one at most.
+type streamList struct{ first, last *Stream }
+
+func (l *streamList) push(st *Stream) {
+	if l.first == nil {
+		l.first = st
+	} else {
+		l.last.behind = st
+	}
+	l.last = st
+}
+
+// pop gives the first stream; nil: there is none.
+func (l *streamList) pop() *Stream {
+	st := l.first
+	if st != nil {
+		l.first, st.behind = st.behind, nil
+	}
+	return st
+}
+
+// remove takes a stream out. It reports false if it was not in the list.
+func (l *streamList) remove(st *Stream) bool {
+	found := false
+	rest := *l
+	*l = streamList{}
+	for s := rest.pop(); s != nil; s = rest.pop() {
+		if s == st {
+			found = true
+		} else {
+			l.push(s)
+		}
+	}
+	return found
+}

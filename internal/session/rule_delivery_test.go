@@ -1,11 +1,11 @@
 package session_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -459,7 +459,7 @@ func TestRule_limits(t *testing.T) {
 		p := newPeer(t, reg)
 		p.open()
 		fat := openFrame(1)
-		fat.Open.Metadata = []wire.Metadatum{{Key: "k", Value: bytes.Repeat([]byte("v"), 1000)}}
+		fat.Open.Metadata = []wire.Metadatum{{Key: "k", Value: strings.Repeat("v", 1000)}}
 		a := p.poll(p.batch(holding(time.Second), fat))
 		if len(a.Frames) != 1 || a.Frames[0].End.Status != 8 || a.Frames[0].End.Message != "metadata of 1033 bytes is over the limit of 1000" {
 			t.Errorf("%+v", a.Frames)

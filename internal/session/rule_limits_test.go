@@ -1,10 +1,10 @@
 package session_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -93,7 +93,7 @@ func TestRule_limitsOfRPCs(t *testing.T) {
 				}
 				lives := open()
 				one(t, lives, "before")
-				wantEnd(open(wire.Metadatum{Key: "k", Value: bytes.Repeat([]byte("v"), 2000)}), "metadata of 2033 bytes is over the limit of 2000")
+				wantEnd(open(wire.Metadatum{Key: "k", Value: strings.Repeat("v", 2000)}), "metadata of 2033 bytes is over the limit of 2000")
 				long := open()
 				_ = long.Send(t.Context(), message(make([]byte, 100_001)))
 				wantEnd(long, "message of 100001 bytes is over the limit of 100000")

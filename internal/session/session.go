@@ -28,6 +28,7 @@ type Session struct {
 	err              *Error // why the session is over
 	out              outbox
 	filling          filler // of the batch that is being built
+	building         wire.Builder
 	in               inbox
 	streams          map[uint64]*Stream // numbered and not over for the peer
 	highest          uint64             // highest stream number used
@@ -38,8 +39,8 @@ type Session struct {
 	received         int           // message bytes received and not consumed
 	asked            time.Duration // when dropped frames were last asked for; 0: not since frames came
 	kick             bool          // links are to be woken in unlock
-	fresh            []*Stream
-	after            []func() // what unlock runs without the lock
+	fresh            streamList    // whose Handles unlock begins
+	after            []func()      // what unlock runs without the lock
 }
 
 // ID is the session's public ID as it stands in paths: 22 characters of
@@ -89,9 +90,9 @@ func (s *Session) unlock() {
 		s.wakeLinks()
 	}
 	fresh, after := s.fresh, s.after
-	s.fresh, s.after = nil, nil
+	s.fresh, s.after = streamList{}, nil
 	s.mu.Unlock()
-	for _, st := range fresh {
+	for st := fresh.pop(); st != nil; st = fresh.pop() {
 		s.bridge.reg.serve(st)
 	}
 	for _, f := range after {

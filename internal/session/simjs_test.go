@@ -157,7 +157,7 @@ type jsPair struct {
 func fromPairs(pairs []jsPair) []wire.Metadatum {
 	md := make([]wire.Metadatum, 0, len(pairs))
 	for _, p := range pairs {
-		md = append(md, wire.Metadatum{Key: p.Key, Value: p.Value})
+		md = append(md, wire.Metadatum{Key: p.Key, Value: string(p.Value)})
 	}
 	return md
 }
@@ -353,7 +353,7 @@ func (c *jsClient) Open(_ context.Context, open wire.Open) (call, error) {
 	c.mu.Unlock()
 	e := jsEvent{Type: "open", ID: k.id, Method: open.Method, SingleRequest: open.SingleRequest, SingleResponse: open.SingleResponse}
 	for _, md := range open.Metadata {
-		e.Pairs = append(e.Pairs, jsPair{md.Key, md.Value})
+		e.Pairs = append(e.Pairs, jsPair{md.Key, []byte(md.Value)})
 	}
 	c.post(e)
 	return k, nil

@@ -48,7 +48,7 @@ func scriptOf(seed uint64, most int) script {
 	sc.end = wire.End{
 		Status:   uint32(rng.IntN(3) * rng.IntN(17)),
 		Message:  fmt.Sprintf("the end of %x", seed),
-		Trailers: []wire.Metadatum{{Key: "trailer-bin", Value: sc.message(2, 0)}},
+		Trailers: []wire.Metadatum{{Key: "trailer-bin", Value: string(sc.message(2, 0))}},
 	}
 	if sc.end.Status != 0 {
 		sc.end.Details = sc.message(2, 1)
@@ -60,14 +60,14 @@ func scriptOf(seed uint64, most int) script {
 func (sc script) open() wire.Open {
 	return wire.Open{
 		Method:         "/sim/" + sc.kind,
-		Metadata:       []wire.Metadatum{{Key: "seed-bin", Value: binary.BigEndian.AppendUint64(nil, sc.seed)}},
+		Metadata:       []wire.Metadatum{{Key: "seed-bin", Value: string(binary.BigEndian.AppendUint64(nil, sc.seed))}},
 		SingleRequest:  sc.kind == "unary" || sc.kind == "server",
 		SingleResponse: sc.kind == "unary" || sc.kind == "client",
 	}
 }
 
 func (sc script) headers() []wire.Metadatum {
-	return []wire.Metadatum{{Key: "header", Value: fmt.Appendf(nil, "%x", sc.seed)}}
+	return []wire.Metadatum{{Key: "header", Value: fmt.Sprintf("%x", sc.seed)}}
 }
 
 // message is the n-th message of one way: its bytes tell where it belongs.
@@ -150,7 +150,7 @@ func (o *oracle) report(t *testing.T) {
 
 // handle serves an RPC as its script says.
 func (o *oracle) handle(st *session.Stream) {
-	seed := binary.BigEndian.Uint64(st.Request().Metadata[0].Value)
+	seed := binary.BigEndian.Uint64([]byte(st.Request().Metadata[0].Value))
 	o.mu.Lock()
 	o.starts[seed]++
 	n := o.starts[seed]
@@ -271,20 +271,16 @@ func (o *oracle) try(ctx context.Context, s caller, sc script) error {
 		return fmt.Errorf("%d replies and a good status", got)
 	}
 	headers, err := st.Headers(ctx)
-	if err != nil || !sameMetadata(headers, sc.headers()) {
+	if err != nil || !slices.Equal(headers, sc.headers()) {
 		return fmt.Errorf("headers %v, %w", headers, err)
 	}
 	return nil
 }
 
-// same compares two ends; sameMetadata compares metadata.
+// same compares two ends.
 func same(a, b wire.End) bool {
 	return a.Status == b.Status && a.Message == b.Message && a.Origin == b.Origin && a.Reason == b.Reason &&
-		bytes.Equal(a.Details, b.Details) && sameMetadata(a.Trailers, b.Trailers)
-}
-
-func sameMetadata(a, b []wire.Metadatum) bool {
-	return slices.EqualFunc(a, b, func(a, b wire.Metadatum) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) })
+		bytes.Equal(a.Details, b.Details) && slices.Equal(a.Trailers, b.Trailers)
 }
 
 // send sends the requests. That it fails shows in the status.

@@ -256,11 +256,11 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 		h.Ping = uint64(now.Microseconds()) + 1
 	}
 	l.named, l.welcome, l.pong, l.padding, l.owedAt = true, false, 0, nil, 0
-	var b wire.Builder
+	b := &s.building
 	b.Begin(s.out.grow(dst, limit), &h)
 	if s.err == nil && br.socketPreferred() && s.fits(&l.flight) {
 		before := s.out.resent
-		s.filler(&b, carriage{x: l.x, ws: true}, min(limit, s.batch.size), s.bound()-l.flying).fill()
+		s.filler(b, carriage{x: l.x, ws: true}, min(limit, s.batch.size), s.bound()-l.flying).fill()
 		br.reg.resent.Add(s.out.resent - before)
 		if br.poll != nil {
 			br.poll.wake() // a backup counts from the oldest unacked frame (L3)

@@ -30,7 +30,8 @@ type Stream struct {
 	corked   bool // bridge: HEADERS and a short message wait for END
 	answer   bool // HEADERS were queued or received
 	headers  []wire.Metadatum
-	reply    *reply // bridge
+	reply    *reply  // bridge
+	behind   *Stream // in a streamList
 	status   *wire.End
 	unfollow func() bool // client: stops following the caller's context
 }

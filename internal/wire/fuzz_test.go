@@ -181,7 +181,7 @@ func (s *source) text() string { return strings.ToValidUTF8(string(s.bytes())+"Ã
 func (s *source) metadata() []wire.Metadatum {
 	var md []wire.Metadatum
 	for range s.byte() % 4 {
-		md = append(md, wire.Metadatum{Key: s.text(), Value: s.bytes()})
+		md = append(md, wire.Metadatum{Key: s.text(), Value: string(s.bytes())})
 	}
 	return md
 }

@@ -127,7 +127,7 @@ func toClose(c *wire.Close) *wirepb.Close {
 func toMetadata(metadata []wire.Metadatum) []*wirepb.Metadatum {
 	var m []*wirepb.Metadatum
 	for _, d := range metadata {
-		m = append(m, &wirepb.Metadatum{Key: d.Key, Value: d.Value})
+		m = append(m, &wirepb.Metadatum{Key: d.Key, Value: []byte(d.Value)})
 	}
 	return m
 }

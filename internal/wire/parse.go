@@ -313,7 +313,7 @@ func parseMetadatum(src []byte, m *Metadatum) error {
 		case tagMetadatumKey:
 			m.Key = r.key()
 		case tagMetadatumValue:
-			m.Value = r.bytes
+			m.Value = string(r.bytes)
 		}
 	}
 	return r.err

@@ -89,14 +89,14 @@ func frameVectors() []goodVector {
 			wire.Frame{Seq: 2, Stream: 1, Type: wire.TypeMessage, First: true, Length: 5, Data: []byte("\x0a\x03abc")},
 			wire.Frame{Seq: 3, Stream: 1, Type: wire.TypeHalfClose}),
 		frames("unary answer",
-			wire.Frame{Seq: 1, Stream: 1, Type: wire.TypeHeaders, Headers: &wire.Headers{Metadata: []wire.Metadatum{{Key: "served-by", Value: []byte("a")}}}},
+			wire.Frame{Seq: 1, Stream: 1, Type: wire.TypeHeaders, Headers: &wire.Headers{Metadata: []wire.Metadatum{{Key: "served-by", Value: "a"}}}},
 			wire.Frame{Seq: 2, Stream: 1, Type: wire.TypeMessage, First: true, Length: 5, Data: []byte("\x0a\x03abc")},
 			wire.Frame{Seq: 3, Stream: 1, Type: wire.TypeEnd, End: &wire.End{}}),
 		frames("open with every field", wire.Frame{Seq: 4, Stream: 2, Type: wire.TypeOpen, Critical: true, Open: &wire.Open{
 			Method: "/a.B/C",
 			Metadata: []wire.Metadatum{
-				{Key: "user", Value: []byte("x")}, {Key: "user", Value: []byte("y")},
-				{Key: "raw-bin", Value: []byte{0, 0xFF, 0x80}}, {Key: "empty"},
+				{Key: "user", Value: "x"}, {Key: "user", Value: "y"},
+				{Key: "raw-bin", Value: "\x00\xff\x80"}, {Key: "empty"},
 			},
 			HasTimeout: true, TimeoutMicros: 1_000_000, CreatedMicros: 7, Compression: "gzip", Early: true,
 			ContentSubtype: "json", WaitForReady: true, SingleRequest: true, SingleResponse: true,
@@ -114,7 +114,7 @@ func frameVectors() []goodVector {
 		frames("window", wire.Frame{Seq: 15, Stream: 10, Type: wire.TypeWindow, Limit: 262_144}),
 		frames("end with every field", wire.Frame{Seq: 16, Stream: 11, Type: wire.TypeEnd, End: &wire.End{
 			Status: 14, Message: "going down", Details: []byte{0x08, 0x0E}, Origin: wire.OriginBridge, Reason: "drained",
-			Trailers: []wire.Metadatum{{Key: "a", Value: []byte("1")}, {Key: "b-bin", Value: []byte{2}}},
+			Trailers: []wire.Metadatum{{Key: "a", Value: "1"}, {Key: "b-bin", Value: "\x02"}},
 		}}),
 		frames("orderly close", wire.Frame{Seq: 17, Type: wire.TypeClose, Close: &wire.Close{Code: wire.CodeDone, Message: "bye"}}),
 		frames("text beyond ASCII", wire.Frame{Seq: 18, Stream: 12, Type: wire.TypeEnd, End: &wire.End{

@@ -167,10 +167,10 @@ type Open struct {
 	SingleResponse bool
 }
 
-// Metadatum is one metadata key with one value.
+// Metadatum is one metadata key with one value, which may be any bytes.
 type Metadatum struct {
 	Key   string
-	Value []byte
+	Value string
 }
 
 // Headers carries an RPC's response headers.

@@ -51,7 +51,7 @@ func newService() *service {
 
 // handle is session.Config.Handle.
 func (s *service) handle(st *session.Stream) {
-	name := string(st.Request().Metadata[0].Value)
+	name := st.Request().Metadata[0].Value
 	s.count(func() {
 		s.started[name]++
 		s.open++
@@ -140,7 +140,7 @@ func payload(name string, i, size int) []byte {
 
 // open opens an RPC whose name the service can tell.
 func (r *rig) open(ctx context.Context, method, name string) (*session.Stream, error) {
-	return r.client.Open(ctx, wire.Open{Method: method, Metadata: []wire.Metadatum{{Key: "name", Value: []byte(name)}}})
+	return r.client.Open(ctx, wire.Open{Method: method, Metadata: []wire.Metadatum{{Key: "name", Value: name}}})
 }
 
 // echo runs one RPC that sends messages of the given sizes, and checks what
@@ -187,7 +187,7 @@ func recvAll(ctx context.Context, st *session.Stream, name string, sizes []int) 
 	if end.Status != codeOK {
 		return fmt.Errorf("status %d %q, want OK", end.Status, end.Message)
 	}
-	if len(end.Trailers) != 1 || string(end.Trailers[0].Value) != name {
+	if len(end.Trailers) != 1 || end.Trailers[0].Value != name {
 		return fmt.Errorf("trailers %v", end.Trailers)
 	}
 	return nil
