@@ -73,7 +73,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Hold is the longest time that a poll is kept waiting. 1 s to 10 min.
-	// Default: 25 s.
+	// Default: 18 s, below what is the shortest timeout of a common proxy, 20 s.
 	Hold time.Duration
 	// ResumeWindow is how long a session with no link is kept (rule E1).
 	// Default: 120 s.
@@ -205,7 +205,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	c.Hold = or(c.Hold, 25*time.Second)
+	c.Hold = or(c.Hold, 18*time.Second)
 	c.ResumeWindow = or(c.ResumeWindow, 120*time.Second)
 	c.PauseMax = or(c.PauseMax, max(30*time.Minute, c.ResumeWindow))
 	c.MaxMessageBytes = or(c.MaxMessageBytes, 16<<20)

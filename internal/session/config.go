@@ -33,7 +33,7 @@ type Config struct {
 	// Release is told in the Welcome, e.g. "pollbridge/0.1.0".
 	Release string
 
-	Hold         time.Duration // longest hold of an exchange; 25 s
+	Hold         time.Duration // longest hold of an exchange; 18 s
 	ResumeWindow time.Duration // life of a session with no link; 120 s
 	PauseMax     time.Duration // most that a client's pause gets; 30 min
 	HelloWindow  time.Duration // life of a session from which only Hellos came; 30 s
@@ -55,7 +55,7 @@ const helloWindow = 30 * time.Second
 func (c Config) withDefaults() Config {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&c.Release, "pollbridge")
-	setDefault(&c.Hold, 25*time.Second)
+	setDefault(&c.Hold, 18*time.Second)
 	setDefault(&c.ResumeWindow, defaultResumeWindow)
 	setDefault(&c.PauseMax, 30*time.Minute)
 	setDefault(&c.HelloWindow, helloWindow)

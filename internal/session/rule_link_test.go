@@ -208,7 +208,7 @@ func TestRule_holds(t *testing.T) {
 			hold time.Duration
 			data bool
 			want time.Duration
-		}{{time.Minute, false, 25 * time.Second}, {4 * time.Second, false, 4 * time.Second}, {time.Minute, true, 2 * time.Second}} {
+		}{{time.Minute, false, 18 * time.Second}, {4 * time.Second, false, 4 * time.Second}, {time.Minute, true, 2 * time.Second}} {
 			var frames []wire.Frame
 			if c.data {
 				frames = append(frames, frameOf(77, wire.TypeCancel))
@@ -379,7 +379,7 @@ func TestRule_retryAfter(t *testing.T) {
 }
 
 // Section 5, L7: an idle session sends nothing; a quiet stream one poll a hold,
-// and holds grow from 1.5 s to 25 s while it is quiet.
+// and holds grow from 1.5 s to 18 s while it is quiet.
 func TestRule_quiet(t *testing.T) {
 	saying := &say{}
 	bubble(t, session.Config{Handle: saying.handle}, func(t *testing.T, reg *session.Registry) {
@@ -392,8 +392,8 @@ func TestRule_quiet(t *testing.T) {
 		if _, err := s.Open(ctx, wire.Open{Method: "/test/Say"}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(102 * time.Second)
-		equal(t, "exchanges of a stream quiet for 1.5 + 3 + 6 + 12 + 3 × 25 s", d.polls.Load(), int64(1+8))
+		time.Sleep(81 * time.Second)
+		equal(t, "exchanges of a stream quiet for 1.5 + 3 + 6 + 12 + 3 × 18 s", d.polls.Load(), int64(1+8))
 		cancel()
 		time.Sleep(time.Second)
 		before := d.polls.Load()

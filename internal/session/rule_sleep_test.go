@@ -148,7 +148,7 @@ func (n nap) wasCancelled(t *testing.T, c *cancelled, began time.Time) {
 	equal(t, "RPCs cancelled", len(c.at), len(fourKinds))
 	least, most := n.window()-time.Second, n.window()+time.Second
 	if n.frozen {
-		most += 25 * time.Second
+		most += 18 * time.Second
 	}
 	for _, at := range c.at {
 		if after := at.Sub(began); after < least || after > most {

@@ -188,7 +188,7 @@ func limits() []*Option {
 	const group = "Sessions and limits"
 	return []*Option{
 		{
-			Group: group, Name: "hold", Value: "DURATION", Default: "25s", field: "Hold",
+			Group: group, Name: "hold", Value: "DURATION", Default: "18s", field: "Hold",
 			Help: "longest time that a poll is kept waiting",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.Hold }, duration),
 		}, {
