@@ -19,10 +19,10 @@ func TestCheck_browser(t *testing.T) {
 		profile, want string
 		way           path
 	}{
-		{profile: "rewrite=503", want: "errors-rewritten"},
+		{profile: "rewrite=503 fakeupgrade", want: "errors-rewritten websocket-mute"},
 		{profile: "noconnect", want: "websocket-refused", way: forward},
 		{profile: "buffer noupgrade", want: "buffered no-upgrade", way: inspected},
-		{profile: "bufbytes=4096 fakeupgrade", want: "buffered-threshold websocket-mute"},
+		{profile: "bufbytes=4096", want: "buffered-threshold"},
 		{profile: "cut=1500ms", want: "cut-status"},
 		{profile: "cut=1500ms cutwith=short strip=Pollbridge", want: "cut-short headers-stripped"},
 		{profile: "maxbody=20000 maxbodymute noupgrade", want: "body-limit-mute no-upgrade"},

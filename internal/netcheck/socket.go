@@ -92,6 +92,13 @@ func (s *socket) echo(ctx context.Context, message []byte, limit time.Duration) 
 
 var errChanged = errors.New("the echo differs")
 
+// A WebSocket without a first echo for so long, and for so many round trips, is
+// mute: sessions wait for 3 s and 4.
+const (
+	muteLimit = 5 * time.Second
+	muteTrips = 10
+)
+
 // websocket opens one and has messages echoed, from tiny to large, with every
 // value that a byte can have.
 func (r *runner) websocket(ctx context.Context) {
@@ -101,7 +108,7 @@ func (r *runner) websocket(ctx context.Context) {
 		return
 	}
 	defer d.conn.CloseNow()
-	rtt, err := d.echo(ctx, []byte{0}, askLimit)
+	rtt, err := d.echo(ctx, []byte{0}, max(muteLimit, muteTrips*r.rtt))
 	if err != nil {
 		r.say("websocket", "mute", nil)
 		return

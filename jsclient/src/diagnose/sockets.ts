@@ -6,6 +6,9 @@ import { inRate, inTime, moving } from "./report.js";
 
 const SUBPROTOCOL = "pollbridge.v1";
 const DIAL_TRIES = 4;
+/** A WebSocket without a first echo for so long, and for so many round trips, is mute: sessions wait for 3 s and 4. */
+const MUTE = 5_000;
+const MUTE_TRIPS = 10;
 
 /** An open WebSocket to the bridge's echo. */
 interface EchoSocket {
@@ -33,18 +36,16 @@ function dialOnce({ asker }: Found): Promise<Dialled> {
     const timer = setTimeout(() => (over(true), socket.close()), ASK_LIMIT);
     socket.onmessage = ({ data }: { data: unknown }) => take?.(data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array());
     socket.onerror = () => undefined; // close follows
-    socket.onclose = () => (clearTimeout(timer), take?.(undefined), over(false));
+    let closed = false;
+    socket.onclose = () => ((closed = true), clearTimeout(timer), take?.(undefined), over(false));
     socket.onopen = () => {
       clearTimeout(timer);
       const echo: EchoSocket["echo"] = (message, limit = ASK_LIMIT) =>
         new Promise((done) => {
           const late = setTimeout(() => take?.(undefined), limit);
           take = (back) => (clearTimeout(late), (take = undefined), done(back));
-          try {
-            socket.send(message);
-          } catch {
-            take(undefined);
-          }
+          if (closed) take(undefined); // send would say nothing
+          else socket.send(message);
         });
       resolve({ n, mute: false, took: performance.now() - start, socket: { echo, close: () => socket.close() } });
     };
@@ -71,7 +72,7 @@ export async function websocket(f: Found): Promise<void> {
     d = await dialOnce(f);
   }
   const { socket } = d;
-  const rtt = await trip(socket);
+  const rtt = await trip(socket, Math.max(MUTE, MUTE_TRIPS * f.rtt));
   if (rtt === undefined) {
     socket.close();
     return f.say("websocket", "mute");
@@ -94,9 +95,9 @@ export async function websocket(f: Found): Promise<void> {
 }
 
 /** How long a tiny echo took, in milliseconds; undefined if it did not come. */
-async function trip(socket: EchoSocket): Promise<number | undefined> {
+async function trip(socket: EchoSocket, limit?: number): Promise<number | undefined> {
   const start = performance.now();
-  return (await socket.echo(Uint8Array.of(0))) && performance.now() - start;
+  return (await socket.echo(Uint8Array.of(0), limit)) && performance.now() - start;
 }
 
 const PINGS = 4;
@@ -120,15 +121,32 @@ async function refusal({ asker }: Found, { n, mute }: Dialled): Promise<"strippe
   return mute && !came ? "swallowed" : "refused";
 }
 
-const LAG_LIMIT = 600; // between the 265 ms of proxies that cork and the 1,301 ms of those that buffer
+/**
+ * How much later than each of the first two frames a whole answer is sent, and
+ * how much later than that the frame may come: together between the 265 ms by
+ * which proxies that cork are late and the 601 ms of those that buffer.
+ */
+const AFTER = [FRAME_GAP / 2, FRAME_GAP + FRAME_GAP / 2] as const;
+const LEEWAY = FRAME_GAP / 4;
+const WARM_UP = 2_000;
 
-type Frames = [number, number, number];
+/** When the frames came, and when the whole answers came that were sent after the first two, by the same machines and the same network. */
+interface Frames {
+  readonly came: readonly [number, number, number];
+  readonly whole: readonly number[];
+}
 
-const lag = (f: Frames, i: 0 | 1, rtt: number): number => Math.max(0, f[i] - rtt - i * FRAME_GAP);
+const lag = ({ came }: Frames, i: 0 | 1, rtt: number): number => Math.max(0, came[i] - rtt - i * FRAME_GAP);
 
-/** Frames came as they were sent: the first two in time, or all late but well apart. */
-const passes = (f: Frames, rtt: number): boolean =>
-  (lag(f, 0, rtt) < LAG_LIMIT && lag(f, 1, rtt) < LAG_LIMIT) || (f[1] - f[0] > FRAME_GAP / 2 && f[2] - f[1] > FRAME_GAP / 2);
+/** Frames came as they were sent: well apart. */
+const passes = ({ came: [a, b, c] }: Frames): boolean => b - a > FRAME_GAP / 2 && c - b > FRAME_GAP / 2;
+
+/** A frame came after what was sent later. If they neither passed nor were held, something stood still for a moment. */
+const held = ({ came: [a, b], whole }: Frames): boolean => a > whole[0]! + LEEWAY || b > whole[1]! + LEEWAY;
+
+/** Streamed answers that are asked for until one passes, or some were held: one of them may be chance. */
+const STREAM_TRIES = 5;
+const ENOUGH_HELD = 2;
 
 /**
  * streaming finds out whether pieces of an answer pass as they are sent. To
@@ -136,17 +154,22 @@ const passes = (f: Frames, rtt: number): boolean =>
  * every later small piece is stuck.
  */
 export async function streaming(f: Found): Promise<void> {
-  let came: Frames | undefined;
-  for (let i = 0; i < 2; i++) { // one late frame may be chance
-    came = await frames(f, "frames");
-    if (came && passes(came, f.rtt)) {
-      return f.say("streaming", "ok", { lag: inTime(Math.max(lag(came, 0, f.rtt), lag(came, 1, f.rtt))) });
-    }
+  await Promise.all([0, ...AFTER].map(() => f.asker.send({ limit: WARM_UP }))); // so that none has to wait for a connection while others do not
+  const late: Frames[] = [];
+  for (let i = 0; i < STREAM_TRIES && late.length < ENOUGH_HELD; i++) {
+    const got = await frames(f, "frames");
+    if (!got) return f.say("streaming", "unknown", { problem: "no such answer came whole" });
+    if (passes(got)) return f.say("streaming", "ok", { lag: inTime(Math.max(lag(got, 0, f.rtt), lag(got, 1, f.rtt))) });
+    if (held(got)) late.push(got);
   }
-  if (!came) return f.say("streaming", "unknown", { problem: "no such answer came whole" });
-  if (came[1] - came[0] > FRAME_GAP / 2) return f.say("streaming", "onebehind");
-  const padded = await frames(f, "padded");
-  f.say("streaming", padded && padded[2] - padded[0] > FRAME_GAP ? "threshold" : "buffered");
+  const last = late.at(-1)?.came;
+  if (!last) return f.say("streaming", "unknown", { problem: "everything stood still now and then" });
+  if (last[1] - last[0] > FRAME_GAP / 2) return f.say("streaming", "onebehind");
+  for (let i = 0; i < ENOUGH_HELD; i++) {
+    const padded = (await frames(f, "padded"))?.came;
+    if (padded && padded[2] - padded[0] > FRAME_GAP) return f.say("streaming", "threshold");
+  }
+  f.say("streaming", "buffered");
 }
 
 async function frames(f: Found, stream: "frames" | "padded"): Promise<Frames | undefined> {
@@ -156,16 +179,34 @@ async function frames(f: Found, stream: "frames" | "padded"): Promise<Frames | u
     const start = performance.now();
     const times: number[] = [];
     let first = "";
+    const beside = wholes(f, start);
     await read(f, { stream }, 2 * ASK_LIMIT, (total, piece) => {
       first ||= new TextDecoder().decode(piece.subarray(0, 6));
       while (times.length < 3 && total >= ends[times.length]!) times.push(performance.now() - start);
     });
     if (times.length === 2) times.push(performance.now() - start); // it is of use only where the first two are late
-    if (times.length === 3 && first === `A${f.asker.run.slice(0, 5)}`) return times as Frames;
-    const took = performance.now() - start - f.rtt;
-    if (times.length === 0 && took > LAG_LIMIT && took < 3 * FRAME_GAP) overdue++;
+    const ended = performance.now() - start;
+    const whole = await beside();
+    if (times.length === 3 && first === `A${f.asker.run.slice(0, 5)}`) return { came: times as [number, number, number], whole };
+    if (times.length === 0 && ended > whole[0]! + LEEWAY && ended < f.rtt + 3 * FRAME_GAP) overdue++;
   }
-  return overdue > 1 ? [2 * FRAME_GAP, 2 * FRAME_GAP, 2 * FRAME_GAP] : undefined;
+  const late = 2 * FRAME_GAP;
+  return overdue > 1 ? { came: [late, late, late], whole: AFTER } : undefined;
+}
+
+/** Has whole answers sent, and tells a while later when they came. For one that did not the round trip stands in. */
+function wholes({ asker, rtt }: Found, start: number): () => Promise<number[]> {
+  const controller = new AbortController();
+  const all = Promise.all(
+    AFTER.map(async (hold_ms) => {
+      const { kind } = await asker.send({ ask: { hold_ms }, signal: controller.signal });
+      return kind ? rtt + hold_ms : performance.now() - start;
+    }),
+  );
+  return () => {
+    setTimeout(() => controller.abort(), FRAME_GAP); // it has been sent, and is on the way if it comes at all
+    return all;
+  };
 }
 
 /** Reads an answer in pieces to its end, whatever that is. */

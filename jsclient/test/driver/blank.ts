@@ -12,7 +12,8 @@ export async function openBlank(context: BrowserContext, address: string, module
   await context.route("**/*", (route) => {
     const { pathname } = new URL(route.request().url());
     if (pathname === "/") return route.fulfill({ contentType: "text/html", body: "<!doctype html><title>Test</title>" });
-    return route.fulfill({ contentType: "text/javascript", path: `.test${pathname}` });
+    const folder = pathname.startsWith("/bundle/") ? "." : ".test";
+    return route.fulfill({ contentType: "text/javascript", path: folder + pathname });
   });
   const page = await context.newPage();
   await page.goto(address);

@@ -16,7 +16,7 @@ const HOLDS = [1_000, 2_000, 3_000];
 
 /** Runs diagnose. */
 export async function visitCheck(context: BrowserContext, { url, page: from }: Visit): Promise<Found> {
-  const module = "/src/diagnose.js";
+  const module = "/bundle/diagnose.js"; // one file, where ten pages load it at once
   const page = await openBlank(context, from, module);
   return page.evaluate(
     async ({ module, url, holdsMs }) => {
