@@ -154,17 +154,46 @@ test("what is cut is told as cut", async () => {
   deepEqual(told.map((tell) => ("body" in tell ? tell.body : tell)), [undefined]);
 });
 
-test("an exchange that is aborted takes its bundle with it, what else was aboard flies again", async () => {
+test("an exchange that is given up takes a bundle with it that is as old as a session's patience, what else was aboard flies again", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"] });
+  const { hub, sent, ask } = stage();
+  const abort = async (id: string): Promise<void> => {
+    hub.take({ type: "abort", tab: id[0]!, id }, () => undefined);
+    await settled();
+  };
+  await ask("a1", 0, 1);
+  await ask("b1", 1, 2);
+  await abort("b1");
+  deepEqual(sent.map((r) => r.aborted), [false, false]);
+  t.mock.timers.tick(3000);
+  await ask("c1", 2, 3);
+  equal(sent.length, 2); // both are under way
+  await abort("c1"); // it could not leave: what is oldest is dead
+  deepEqual(sent.map((r) => r.aborted), [true, false]);
+  await ask("c2", 2, 4);
+  deepEqual(sent[2]!.riders, [[2, 4, true], [0, 1, true]]);
+  await ask("c3", 2, 5, 2000);
+  await abort("a1");
+  deepEqual(sent.map((r) => r.aborted), [true, true, false, false]);
+  deepEqual(sent[3]!.riders, [[2, 5, false]]);
+});
+
+test("a session that makes room for its next exchange, and a tab that goes, leave bundles with others as they are", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"] });
   const { hub, sent, told, ask } = stage();
   await ask("a1", 0, 1);
   await ask("b1", 1, 2);
+  t.mock.timers.tick(3000);
+  await sent[0]!.answer({});
+  await ask("b2", 1, 3);
   hub.take({ type: "abort", tab: "b", id: "b1" }, () => undefined);
+  hub.take({ type: "gone", tab: "b" }, () => undefined);
   await settled();
-  deepEqual(sent.map((r) => r.aborted), [false, true]);
+  deepEqual(sent.map((r) => r.aborted), [false, false, false]);
   hub.take({ type: "gone", tab: "a" }, () => undefined);
   await settled();
-  deepEqual(sent.map((r) => r.aborted), [true, true]);
-  deepEqual([told.length, sent.length], [0, 2]);
+  deepEqual(sent.map((r) => r.aborted), [false, true, true]);
+  deepEqual([told.length, sent.length], [0, 3]);
 });
 
 test("a bridge that knows no bundles gets exchanges", async () => {
@@ -176,11 +205,13 @@ test("a bridge that knows no bundles gets exchanges", async () => {
   deepEqual(answered(told), [["a1", 200, 5]]);
 });
 
-test("what is asked twice is carried once", async () => {
-  const { sent, ask } = stage();
-  await ask("a1", 0, 1);
+test("what is asked twice is carried once, and told to who asked last", async () => {
+  const { hub, sent, told, ask } = stage();
+  hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), credentials: "omit" }, () => assert.fail());
   await ask("a1", 0, 1);
   equal(sent.length, 1);
+  await sent[0]!.answer({ 0: [4] });
+  deepEqual(answered(told), [["a1", 200, 4]]);
 });
 
 test("bodies that are no bundle have no answers", () => {
@@ -205,9 +236,10 @@ test("a hub that says nothing is passed by, and used again when it speaks", asyn
   equal((await first).status, 200);
   await exchange();
   deepEqual([network.mock.callCount(), renewed], [2, 1]);
+  equal(network.mock.calls[1]!.arguments[0], "http://x/v1/t/bundle"); // not of the origin's group: what others have under way stays there
   tab.heard({ type: "pong" });
   const third = exchange();
-  tab.heard({ type: "answer", id: "t 2", status: 204, headers: [], body: new Uint8Array(0) });
+  tab.heard({ type: "answer", id: "t 3", status: 204, headers: [], body: new Uint8Array(0) });
   equal((await third).status, 204);
   deepEqual(asked, ["exchange", "ping", "ping", "exchange"]);
   const controller = new AbortController();

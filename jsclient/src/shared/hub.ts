@@ -28,8 +28,8 @@ export type Ask =
 
 /** What a hub says to a tab. */
 export type Tell =
-  /** It is there, and knows of nothing: what is unanswered is to be asked again. */
-  | { readonly type: "ready" }
+  /** It is there, and knows of nothing: what is unanswered is to be asked again. lock: a Web Lock that it holds while it lives. */
+  | { readonly type: "ready"; readonly lock?: string | undefined }
   | { readonly type: "pong" }
   | {
       readonly type: "answer";
@@ -46,6 +46,8 @@ export interface HubConfig {
   fetch: typeof fetch;
   /** Longest time that a bundle is held, in milliseconds; 0: as long as its exchanges are. */
   holdMillis: () => number;
+  /** The group of its bundles, which let go of each other at the bridge; default: that of their origin. */
+  group?: string;
 }
 
 type Outcome = { status: number; headers: [string, string][]; body: Uint8Array<ArrayBuffer> | undefined } | { message: string };
@@ -55,7 +57,7 @@ interface Waiting extends Passenger {
   readonly batch: Uint8Array<ArrayBuffer>;
   readonly tab: string;
   readonly id: string;
-  readonly tell: (outcome: Outcome) => void;
+  tell: (outcome: Outcome) => void;
   /** How many flights carry it. */
   carried: number;
 }
@@ -63,6 +65,7 @@ interface Waiting extends Passenger {
 /** A bundle in flight. */
 interface Flight {
   readonly passengers: readonly Waiting[];
+  readonly sentAt: number;
   readonly controller: AbortController;
   /** A later one makes the bridge let it go. */
   released: boolean;
@@ -70,6 +73,8 @@ interface Flight {
 
 /** How many bundles are in flight at once. */
 const FLIGHTS = 2;
+/** No session gives up sooner what gets no answer, in milliseconds: a younger bundle is not to blame. */
+const DUE = 3_000;
 /** Longest batch that is carried again beside others, in bytes. */
 const SMALL = 1 << 10;
 /** What a bundle carries at most, in bytes, unless it has one passenger. */
@@ -91,7 +96,7 @@ export class Hub {
       case "exchange":
         return this.#lane(ask).add(ask, tell);
       case "abort":
-        return this.#lanes.forEach((lane) => lane.drop((w) => w.id === ask.id));
+        return this.#lanes.forEach((lane) => lane.abort(ask.id));
       case "gone":
         return this.#lanes.forEach((lane) => lane.drop((w) => w.tab === ask.tab));
       case "ping":
@@ -104,7 +109,8 @@ export class Hub {
     this.#lanes.forEach((lane) => lane.drop(() => true));
   }
 
-  #lane({ base, group, credentials }: Exchange): Lane {
+  #lane({ base, group: origin, credentials }: Exchange): Lane {
+    const { group = origin } = this.#config;
     const name = `${credentials} ${base}`;
     let lane = this.#lanes.get(name);
     if (!lane) this.#lanes.set(name, (lane = new Lane(this.#config, base, group, credentials)));
@@ -131,24 +137,43 @@ class Lane {
   }
 
   add({ tab, id, sid, batch }: Exchange, tell: (tell: Tell) => void): void {
-    if (this.#waiting.has(id)) return; // asked again
     const answer = (outcome: Outcome): void => {
       if (!this.#waiting.delete(id)) return;
       tell("message" in outcome ? { type: "failed", id, ...outcome } : { type: "answer", id, ...outcome });
     };
-    this.#waiting.set(id, { tab, id, sid, batch, tell: answer, carried: 0 });
+    const known = this.#waiting.get(id);
+    if (known) known.tell = answer; // asked again, perhaps by another port
+    else this.#waiting.set(id, { tab, id, sid, batch, tell: answer, carried: 0 });
     this.#depart();
   }
 
-  /** Forgets exchanges, and abandons what carries them: what else is aboard flies again. */
+  /** Forgets exchanges, and what carries nothing else. */
   drop(which: (w: Waiting) => boolean): void {
     for (const w of this.#waiting.values()) if (which(w)) this.#waiting.delete(w.id);
     for (const flight of this.#flights) {
-      if (!flight.passengers.some(which)) continue;
-      this.#land(flight);
-      flight.controller.abort();
+      if (flight.passengers.some(which) && !flight.passengers.some(({ id }) => this.#waiting.has(id))) this.#abandon(flight);
     }
     this.#depart();
+  }
+
+  /** Forgets an exchange that its session gave up; perhaps because what carries it, or keeps it from leaving, is dead. */
+  abort(id: string): void {
+    const given = this.#waiting.get(id);
+    if (!given) return;
+    const suspects = [...this.#flights].filter(({ passengers }, i) => (given.carried > 0 ? passengers.includes(given) : i === 0));
+    this.drop((w) => w === given);
+    if (given.carried > 0 && this.#newer(given)) return; // its session made room for another, which has left
+    for (const flight of suspects) if (Date.now() - flight.sentAt >= DUE) this.#abandon(flight);
+    this.#depart();
+  }
+
+  /** Tells whether the exchange's session has another one under way. */
+  #newer({ sid }: Waiting): boolean {
+    return [...this.#waiting.values()].some((w) => w.sid === sid && w.carried > 0);
+  }
+
+  #abandon(flight: Flight): void {
+    if (this.#land(flight)) flight.controller.abort();
   }
 
   /** Sends what waits, if a bundle may leave. */
@@ -174,7 +199,7 @@ class Lane {
 
   async #fly(passengers: Waiting[]): Promise<void> {
     for (const flight of this.#flights) flight.released = true;
-    const flight: Flight = { passengers, controller: new AbortController(), released: false };
+    const flight: Flight = { passengers, sentAt: Date.now(), controller: new AbortController(), released: false };
     this.#flights.add(flight);
     for (const w of passengers) w.carried++;
     const hold = this.#config.holdMillis();

@@ -23,25 +23,46 @@ const NAME = "pollbridge/1";
 /** The hub is in a SharedWorker. failed: there can be none. */
 export function workerLine(start: () => SharedWorkerLike, heard: (tell: Tell) => void, failed: () => void): Line {
   let port: MessagePort | undefined;
-  const renew = (): void => {
+  let watching: AbortController | undefined;
+  let worked = false;
+  const close = (): void => {
     port?.close();
+    port = undefined;
+    watching?.abort();
+  };
+  const renew = (): void => {
+    close();
+    const { signal } = (watching = new AbortController());
     const worker = start();
     worker.onerror = () => {
       worker.onerror = null;
-      failed();
+      if (!worked) failed(); // else it is the network that fails, and it is looked for again
     };
     port = worker.port;
-    port.onmessage = (event: MessageEvent<Tell>) => heard(event.data);
+    port.onmessage = ({ data }: MessageEvent<Tell>) => {
+      worked = true;
+      if (data.type === "ready" && data.lock) whenFree(data.lock, signal, renew);
+      heard(data);
+    };
   };
   renew();
-  return {
-    post: (ask) => port?.postMessage(ask),
-    renew,
-    close() {
-      port?.close();
-      port = undefined;
-    },
-  };
+  return { post: (ask) => port?.postMessage(ask), renew, close };
+}
+
+/** Takes a Web Lock for as long as this worker lives, and tells its name; undefined: there are none here. */
+export function lockForLife(): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const { locks } = globalThis.navigator ?? {};
+    if (!locks) return resolve(undefined);
+    const name = `${NAME} worker ${crypto.randomUUID()}`;
+    locks.request(name, () => (resolve(name), new Promise(() => undefined))).catch(() => resolve(undefined));
+  });
+}
+
+/** Calls freed once nobody holds a Web Lock any more. */
+function whenFree(name: string, signal: AbortSignal, freed: () => void): void {
+  const took = (): void => void setTimeout(() => signal.aborted || freed()); // not while it is held here
+  navigator.locks?.request(name, { mode: "shared", signal }, took).catch(() => undefined); // not watched any more
 }
 
 /** The hub is in the tab that holds a Web Lock. */
@@ -96,7 +117,7 @@ async function lead(resigned: Promise<void>): Promise<void> {
 
 /** With more tabs than this, each for itself, bundles are held for a short time only. */
 const MANY = 4;
-const SHORT_HOLD = 2_000;
+export const SHORT_HOLD = 2_000;
 
 /** What tabs say of themselves. */
 interface Presence {
@@ -116,7 +137,7 @@ export function ownLine(tab: string, heard: (tell: Tell) => void): Line {
       if (data.type === "here") say("too");
     };
   }
-  const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => (others.size + 1 > MANY ? SHORT_HOLD : 0) });
+  const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => (others.size + 1 > MANY ? SHORT_HOLD : 0), group: tab });
   say("here");
   return {
     post: (ask) => hub.take(ask, heard),

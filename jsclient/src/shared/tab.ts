@@ -1,7 +1,7 @@
 // A tab's side of a hub: what it asks, until it is answered.
 
-import type { Exchange, Tell } from "./hub.js";
-import type { Line } from "./line.js";
+import { type Ask, type Exchange, Hub, type Tell } from "./hub.js";
+import { type Line, SHORT_HOLD } from "./line.js";
 
 /** How often a tab that waits looks whether its hub is there, in milliseconds. */
 const LOOK = 5_000;
@@ -21,8 +21,8 @@ export class Tab {
   #looking: ReturnType<typeof setInterval> | undefined;
   /** Looks since the hub's last word. */
   #unheard = 0;
-  /** The hub is passed by. */
-  #silent = false;
+  /** Carries what waits while the hub is passed by. */
+  #own: Hub | undefined;
 
   constructor(name: string, group: string) {
     this.#name = name;
@@ -37,11 +37,12 @@ export class Tab {
 
   /** Takes what the hub says. */
   heard(tell: Tell): void {
-    const passed = this.#silent;
+    const own = this.#own;
+    this.#own = undefined;
+    own?.close();
     this.#unheard = 0;
-    this.#silent = false;
-    if ("id" in tell) this.#waiting.get(tell.id)?.answer(tell);
-    if (tell.type === "ready" || passed) this.#askAgain();
+    this.#answered(tell);
+    if (tell.type === "ready" || own) this.#askAgain();
   }
 
   /** The page is put aside or goes. */
@@ -60,31 +61,37 @@ export class Tab {
   readonly fetch: typeof fetch = (input, init = {}) => {
     const [, base, sid] = (typeof input === "string" && EXCHANGE.exec(input)) || [];
     const { body, keepalive } = init as { body?: unknown; keepalive?: boolean };
-    if (!base || !sid || !(body instanceof Uint8Array) || keepalive || this.#silent) return fetch(input, init);
+    if (!base || !sid || !(body instanceof Uint8Array) || keepalive) return fetch(input, init);
     const id = `${this.#name} ${++this.#count}`;
     const ask: Exchange = {
       type: "exchange", tab: this.#name, id, base, sid, group: this.#group,
       batch: new Uint8Array(body), credentials: init.credentials ?? "same-origin",
     };
-    const waiting = new Waiting(ask, () => this.#waiting.delete(id), (signal) => fetch(input, { ...init, signal }));
+    const waiting = new Waiting(ask, () => this.#waiting.delete(id));
     this.#waiting.set(id, waiting);
-    this.#line?.post(ask);
+    this.#post(ask);
     this.#looking ??= setInterval(() => this.#look(), LOOK);
-    waiting.heed(init.signal, () => this.#line?.post({ type: "abort", tab: this.#name, id }));
+    waiting.heed(init.signal, () => this.#post({ type: "abort", tab: this.#name, id }));
     return waiting.response;
   };
 
+  #post(ask: Ask): void {
+    if (this.#own) this.#own.take(ask, (tell) => this.#answered(tell));
+    else this.#line?.post(ask);
+  }
+
+  #answered(tell: Tell): void {
+    if ("id" in tell) this.#waiting.get(tell.id)?.answer(tell);
+  }
+
   /** Gives a hub that knows of nothing all that waits. */
   #askAgain(): void {
-    for (const waiting of this.#waiting.values()) {
-      waiting.withdraw();
-      this.#line?.post(waiting.ask);
-    }
+    for (const { ask } of this.#waiting.values()) this.#post(ask);
   }
 
   /** Looks whether the hub is there: it has answered since the last look, or is asked to. */
   #look(): void {
-    if (this.#waiting.size === 0 && !this.#silent) {
+    if (this.#waiting.size === 0 && !this.#own) {
       clearInterval(this.#looking);
       this.#looking = undefined;
       this.#unheard = 0;
@@ -94,12 +101,12 @@ export class Tab {
     this.#line?.post({ type: "ping", tab: this.#name });
   }
 
-  /** Sends what waits past the hub, and looks for another. */
+  /** Looks for another hub, and meanwhile carries what waits; not for long at once, for its script needs a connection too. */
   #passBy(): void {
-    this.#silent = true;
     this.#unheard = 0;
-    for (const waiting of this.#waiting.values()) waiting.passBy();
     this.#line?.renew();
+    this.#own ??= new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => SHORT_HOLD, group: this.#name });
+    this.#askAgain();
   }
 }
 
@@ -107,15 +114,11 @@ export class Tab {
 class Waiting {
   readonly ask: Exchange;
   readonly response: Promise<Response>;
-  readonly #direct: (signal: AbortSignal) => Promise<Response>;
   #settle!: (response: Response | Promise<never>) => void;
-  /** Ends the request that passes the hub by. */
-  #passing: AbortController | undefined;
 
-  /** over is called when it waits no more; direct sends it past the hub. */
-  constructor(ask: Exchange, over: () => void, direct: (signal: AbortSignal) => Promise<Response>) {
+  /** over is called when it waits no more. */
+  constructor(ask: Exchange, over: () => void) {
     this.ask = ask;
-    this.#direct = direct;
     this.response = new Promise<Response>((resolve) => (this.#settle = resolve)).finally(over);
   }
 
@@ -123,7 +126,6 @@ class Waiting {
   heed(signal: AbortSignal | null | undefined, told: () => void): void {
     const abort = (): void => {
       told();
-      this.withdraw();
       this.#fail(signal!.reason);
     };
     if (signal?.aborted) return abort();
@@ -133,25 +135,8 @@ class Waiting {
 
   /** Takes the hub's answer. */
   answer(tell: Extract<Tell, { id: string }>): void {
-    this.withdraw();
     if (tell.type === "answer") this.#settle(responseOf(tell));
     else this.#fail(new TypeError(tell.message));
-  }
-
-  /** Sends it past the hub. */
-  passBy(): void {
-    if (this.#passing) return;
-    const { signal } = (this.#passing = new AbortController());
-    this.#direct(signal).then(
-      (response) => signal.aborted || this.#settle(response),
-      (err: unknown) => signal.aborted || this.#fail(err),
-    );
-  }
-
-  /** Ends the request that passes the hub by. */
-  withdraw(): void {
-    this.#passing?.abort();
-    this.#passing = undefined;
   }
 
   #fail(err: unknown): void {

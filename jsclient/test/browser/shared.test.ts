@@ -66,6 +66,7 @@ const ways: Record<string, { worker?: false; locks: boolean }> = {
   "a SharedWorker": { locks: true },
   "the leading tab": { worker: false, locks: true },
   "each tab for itself": { worker: false, locks: false },
+  "a SharedWorker, unwatched": { locks: false },
 };
 
 async function open(context: BrowserContext, way: keyof typeof ways): Promise<Tab> {
@@ -89,13 +90,25 @@ async function openAll(context: BrowserContext, way: keyof typeof ways, count: n
   return [first, ...(await Promise.all(Array.from({ length: count - 1 }, () => open(context, way))))];
 }
 
-/** Runs body, and tells how many connections the bridge saw at once meanwhile, once those that loaded pages or passed the hub by are gone. */
-async function connections(body: () => Promise<unknown>): Promise<number> {
+/**
+ * Has all tabs talk, and tells how many connections the bridge saw at once
+ * meanwhile, once those that loaded pages are gone, and every tab has found the
+ * hub again.
+ */
+async function connections(tabs: Tab[]): Promise<number> {
   await bridge.cut();
+  await Promise.all(tabs.map((tab) => tab.talk(1)));
   while ((await bridge.stats()).connections.open > 2) await new Promise((resolve) => setTimeout(resolve, 50));
   await bridge.reset();
-  await body();
+  await Promise.all(tabs.map((tab) => tab.talk()));
   return (await bridge.stats()).connections.peak;
+}
+
+async function killWorker(): Promise<void> {
+  const devtools = await browser.newBrowserCDPSession();
+  const { targetInfos } = await devtools.send("Target.getTargets");
+  const { targetId } = targetInfos.find(({ type }) => type === "shared_worker")!;
+  await devtools.send("Target.closeTarget", { targetId });
 }
 
 async function rpcs(fits: (rpcs: Stats["rpcs"]) => boolean): Promise<void> {
@@ -114,7 +127,7 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
     after(() => context.close());
 
     test("two connections carry them all", { timeout }, async () => {
-      const peak = await connections(() => Promise.all(tabs.map((tab) => tab.talk())));
+      const peak = await connections(tabs);
       ok(peak <= 2, `${peak} connections at once`);
     });
 
@@ -159,17 +172,14 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
 
     if (way === "a SharedWorker") {
       test("the worker is killed, and nobody loses anything", { timeout }, async () => {
-        const devtools = await browser.newBrowserCDPSession();
-        const { targetInfos } = await devtools.send("Target.getTargets");
-        const { targetId } = targetInfos.find(({ type }) => type === "shared_worker")!;
         const talk = Promise.all(tabs.map((tab) => tab.talk()));
-        await devtools.send("Target.closeTarget", { targetId });
+        await killWorker();
         await talk;
       });
     }
 
     test("two connections carry those who are left", { timeout }, async () => {
-      const peak = await connections(() => Promise.all(tabs.map((tab) => tab.talk())));
+      const peak = await connections(tabs);
       ok(peak <= 2, `${peak} connections at once`);
       await Promise.all(tabs.map((tab) => tab.finish()));
     });
@@ -180,6 +190,17 @@ test("more tabs than connections work each for itself", { timeout }, async () =>
   const context = await contextFor("each tab for itself");
   const tabs = await openAll(context, "each tab for itself", 8);
   await Promise.all(tabs.map((tab) => tab.talk(3)));
+  await Promise.all(tabs.map((tab) => tab.finish()));
+  await context.close();
+});
+
+test("without Web Locks a worker that is killed is missed and passed by, and its follower carries all", { timeout }, async () => {
+  const context = await contextFor("a SharedWorker, unwatched");
+  const tabs = await openAll(context, "a SharedWorker, unwatched", 8);
+  await killWorker();
+  await Promise.all(tabs.map((tab) => tab.talk()));
+  const peak = await connections(tabs);
+  ok(peak <= 2, `${peak} connections at once`);
   await Promise.all(tabs.map((tab) => tab.finish()));
   await context.close();
 });
