@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"runtime"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -110,8 +109,11 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 		return dst, transport.ErrLinkDone
 	}
 	s := v.poll.br.s
-	for {
+	for woken := false; ; {
 		s.mu.Lock()
+		if woken {
+			s.letQueue()
+		}
 		answer, changed, wait := v.poll.try(dst, limit)
 		s.unlock()
 		if changed == nil {
@@ -119,9 +121,10 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 			return answer, nil
 		}
 		timer := time.NewTimer(wait)
+		woken = false
 		select {
 		case <-changed:
-			runtime.Gosched() // who else is about to queue something goes first
+			woken = true
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()

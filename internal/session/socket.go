@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"runtime"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -156,8 +155,11 @@ func (l *socketLink) Close() {
 func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
 	s := l.br.s
 	since := time.Duration(-1)
-	for {
+	for woken := false; ; {
 		s.mu.Lock()
+		if woken || s.out.ready > 0 && s.out.ready < wire.MaxFragment { // not for the rest of a message alone
+			s.letQueue()
+		}
 		batch, wait, err := l.try(dst, limit)
 		if wait > 0 {
 			wait, err = l.wait(&since, wait)
@@ -169,8 +171,9 @@ func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, e
 		}
 		select {
 		case <-wake:
-			runtime.Gosched() // who else is about to queue something goes first
+			woken = true
 		case <-l.alarm.in(wait):
+			woken = false
 		case <-ctx.Done():
 			l.alarm.stop()
 			return dst, context.Cause(ctx)
