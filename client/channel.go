@@ -95,6 +95,9 @@ type Network struct {
 	DownBytes int
 	// SocketBytes are the most of a message on a WebSocket.
 	SocketBytes int
+	// SocketQuiet is how long a WebSocket may be quiet until the client pings it:
+	// 20 s, and the bridge has pinged before; less after one died of silence.
+	SocketQuiet time.Duration
 	// NoSocketBefore is until when no WebSocket is tried, because one failed,
 	// and SocketError how it did; zero and nil while one carries frames, or
 	// none has failed.

@@ -50,19 +50,19 @@ func TestAdapt_requestRate(t *testing.T) {
 // and that the next session knows it.
 func TestAdapt_learnt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		profile := middlebox.Profile{Cut: 20 * time.Second, NoUpgrade: true, MaxBody: 20_000}
+		profile := middlebox.Profile{Cut: 15 * time.Second, NoUpgrade: true, MaxBody: 20_000}
 		s, err := newStreet(reverse, middlebox.Config{Profile: profile, Seed: 1}, client.Config{}, transporttest.Pipes(t), transporttest.Pipes(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		sc := scenario{size: 100_000, requests: 2, pause: 3 * time.Minute, script: &echopb.Script{}}
+		sc := scenario{size: 100_000, requests: 2, pause: 90 * time.Second, script: &echopb.Script{}}
 		if tr := kinds["bidi"](t.Context(), s.user, sc); tr.Status != "<nil>" {
 			t.Error(tr.Status)
 		}
 		n := s.user.State().Network
 		t.Logf("learnt: %+v", n)
-		if n.Hold != 14*time.Second || n.UpBytes > profile.MaxBody || n.SocketError == nil || !n.NoSocketBefore.After(start) {
+		if n.Hold != 10500*time.Millisecond || n.UpBytes > profile.MaxBody || n.SocketError == nil || !n.NoSocketBefore.After(start) {
 			t.Errorf("learnt: %+v", n)
 		}
 		if !strings.Contains(n.SocketError.Error(), "426") {
@@ -81,6 +81,38 @@ func TestAdapt_learnt(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestAdapt_idleLife holds that WebSockets stay alive in a network that forgets
+// quiet ones and tells nobody, once one was lost so: found out by an RPC, or
+// by the session's lapse.
+func TestAdapt_idleLife(t *testing.T) {
+	for _, pause := range []time.Duration{time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			s, err := newStreet(reverse, middlebox.Config{Profile: middlebox.Profile{IdleDrop: 12 * time.Second}, Seed: 1}, client.Config{}, transporttest.Pipes(t), transporttest.Pipes(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var took []time.Duration
+			for range 4 {
+				start := time.Now()
+				if tr := kinds["unary"](t.Context(), s.user, scenario{size: 10, requests: 1, script: &echopb.Script{}}); tr.Status != "<nil>" {
+					t.Error(tr.Status)
+				}
+				took = append(took, time.Since(start))
+				time.Sleep(pause)
+			}
+			t.Logf("RPCs each %v: %v; learnt: %+v", pause, took, s.user.State().Network)
+			if last := took[len(took)-1]; last > 100*time.Millisecond {
+				t.Errorf("RPCs each %v: the last took %v", pause, last)
+			}
+			if quiet := s.user.State().Network.SocketQuiet; quiet >= 12*time.Second {
+				t.Errorf("WebSockets may be quiet for %v: %v", quiet, took)
+			}
+			s.box.Set(middlebox.Profile{})
+			check(t, s.close())
+		})
+	}
 }
 
 // TestAdapt_refused holds that a bridge that refuses at once is asked ever more

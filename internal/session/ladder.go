@@ -18,8 +18,9 @@ type ladder struct {
 	dialedAt time.Duration // when the latest began
 	nextDial time.Duration
 	retry    backoff
-	why      error // how the latest failed; nil: one carries
-	alarms   int   // WebSockets in doubt since the last pong
+	why      error         // how the latest failed; nil: one carries
+	alarms   int           // WebSockets in doubt since the last pong
+	quiet    time.Duration // of a WebSocket, until a ping: learnt
 }
 
 const (
@@ -31,10 +32,11 @@ const (
 	maxAlarms    = 3 // double what a WebSocket has for its answer
 	demoteFirst  = 30 * time.Second
 	demoteMost   = 10 * time.Minute
+	quietMost    = pingAfter + 5*time.Second // by then the bridge's ping has come
 )
 
 func (l *ladder) init(c *clientSide) {
-	l.c = c
+	l.c, l.quiet = c, quietMost
 	l.retry = backoff{first: demoteFirst, most: demoteMost, factor: 2}
 	if l.forced() {
 		l.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
@@ -170,11 +172,11 @@ func (l *ladder) watch(now time.Duration) time.Duration {
 }
 
 // pingIfQuiet asks for a sign of life when one is missing: frames are unacked,
-// or a stream is open and nothing came for a while. The WebSocket keeps order,
+// or nothing came for a while, a short one when a stream is open. The WebSocket keeps order,
 // so that a pong clears all that was sent before its ping.
 func (l *ladder) pingIfQuiet(so *clientSocket, now time.Duration) time.Duration {
 	s := l.c.s
-	due := now + longest
+	due := so.heard + l.quiet
 	if len(s.streams) > 0 {
 		due = so.heard + l.patience()
 	}
@@ -245,12 +247,25 @@ func (l *ladder) answered(x *exchange) {
 
 var errMute = errors.New("the WebSocket is mute")
 
+// ended learns from the end of a WebSocket how long another one may be quiet:
+// not as long as this one was. One that was quiet for longer than until the
+// bridge's ping may have been dead since any time before it.
+func (l *ladder) ended(so *clientSocket, now time.Duration) {
+	if so.pinged > 0 {
+		now = so.pinged
+	}
+	if quiet := min(now-so.heard, pingAfter); so.proven && quiet >= leastHold {
+		l.quiet = min(l.quiet, max(leastHold, quiet*7/10))
+	}
+}
+
 // lost is called when the WebSocket, or the attempt at one, is gone.
 func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	c := l.c
 	if !so.open {
 		l.dialing--
 	}
+	l.ended(so, now)
 	c.weather(err)
 	l.why = err
 	proven := l.carries() && so.x == l.prefer && so.doubted == 0

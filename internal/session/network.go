@@ -9,6 +9,7 @@ type Network struct {
 	UpBytes        int           // most bytes of a request
 	DownBytes      int           // most bytes of an answer
 	SocketBytes    int           // most bytes of a batch on a WebSocket
+	SocketQuiet    time.Duration // longest that a WebSocket may be quiet
 	NoSocketBefore time.Time     // a WebSocket failed, and none is tried before; zero: none did, or one works
 	SocketError    error         // how it failed
 }
@@ -16,8 +17,8 @@ type Network struct {
 // learntLife is how long a session believes what those before it have learnt.
 const learntLife = 4 * time.Hour
 
-// begin takes over what earlier sessions have learnt of exchanges. WebSockets
-// are tried anew.
+// begin takes over what earlier sessions have learnt of exchanges, and of how
+// long WebSockets may be quiet. Whether and how they work is tried anew.
 func (c *clientSide) begin(learnt Network) {
 	if learnt.Since.IsZero() || wallNow().Sub(learnt.Since.Round(0)) > learntLife {
 		c.since = wallNow()
@@ -28,12 +29,13 @@ func (c *clientSide) begin(learnt Network) {
 	e.hold.hold = min(e.hold.hold, learnt.Hold)
 	e.uplink.size = min(e.uplink.size, learnt.UpBytes)
 	e.downlink.size = learnt.DownBytes
+	c.ladder.quiet = min(c.ladder.quiet, max(leastHold, learnt.SocketQuiet))
 }
 
 // network is what the session has learnt.
 func (c *clientSide) network() Network {
 	e, l := &c.exchanges, &c.ladder
-	n := Network{Since: c.since, Hold: e.hold.hold, UpBytes: e.uplink.size, DownBytes: e.downlink.size, SocketBytes: c.s.batch.size}
+	n := Network{Since: c.since, Hold: e.hold.hold, UpBytes: e.uplink.size, DownBytes: e.downlink.size, SocketBytes: c.s.batch.size, SocketQuiet: l.quiet}
 	if l.why != nil && !l.carries() {
 		n.NoSocketBefore, n.SocketError = c.s.epoch.Add(l.nextDial), l.why
 	}

@@ -180,7 +180,7 @@ export const table: Table = {
       "title": "WebSocket's idle life",
       "outcomes": {
         "ok": { "level": "good", "says": "A quiet WebSocket lives for {longest} at least." },
-        "idle": { "level": "warn", "says": "A WebSocket that was quiet for {cut} is dead; one that was quiet for {longest} was not.", "advice": "Pollbridge pings every 15 s, more often after an early end, and goes over to long-polling meanwhile. Raise the idle timeout above 30 s." },
+        "idle": { "level": "warn", "says": "A WebSocket that was quiet for {cut} is dead; one that was quiet for {longest} was not.", "advice": "Pollbridge pings after 15 s of silence, sooner after an early end, every second or two while an RPC is open, and goes over to long-polling meanwhile. Raise the idle timeout above 30 s." },
         "age": { "level": "warn", "says": "WebSockets end after about {cut}, busy or not.", "advice": "Pollbridge goes on over long-polling and opens another one. Raise the proxy's timeout for tunnels (HAProxy: timeout tunnel)." },
         "none": { "level": "none", "says": "There are no WebSockets here." }
       }
