@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,43 +17,51 @@ import (
 // flight takes. The network is one of 10 Mbit/s and 50 ms, on which the
 // message takes longer than a measured round trip counts.
 func TestBeside(t *testing.T) {
-	const long = 50 << 20
-	for name, sent := range map[string]int{"up": long, "down": 1} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				net := simnet.New(1, simnet.Profile{RTT: 50 * time.Millisecond, Rate: 1_250_000})
-				reg := session.NewRegistry(session.Config{MaxMessage: 64 << 20, Handle: func(st *session.Stream) {
-					if st.Request().Method == "/test/Echo" {
-						echo(st)
-						return
+	const long, rate = 50 << 20, 1_250_000
+	for _, kind := range []transport.Kind{transport.WS, transport.Longpoll} {
+		for name, sent := range map[string]int{"up": long, "down": 1} {
+			t.Run(kind.String()+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					net := simnet.New(1, simnet.Profile{RTT: 50 * time.Millisecond, Rate: rate})
+					reg := session.NewRegistry(session.Config{MaxMessage: 64 << 20, Handle: func(st *session.Stream) {
+						if st.Request().Method == "/test/Echo" {
+							echo(st)
+							return
+						}
+						m, err := st.Recv(st.Context())
+						if err == nil {
+							_ = st.Send(st.Context(), message(make([]byte, long+1-m.Len())))
+						}
+						st.End(wire.End{})
+					}})
+					carrier := newFaulty(net, reg)
+					s := session.Start(session.ClientConfig{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{kind}})
+					alone := pingPongP99(t, s, 6*time.Second)
+					st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
+					if err != nil {
+						t.Fatal(err)
 					}
-					m, err := st.Recv(st.Context())
-					if err == nil {
-						_ = st.Send(st.Context(), message(make([]byte, long+1-m.Len())))
+					began := time.Now()
+					var sending sync.WaitGroup
+					sending.Go(func() { _ = st.Send(t.Context(), message(make([]byte, sent))) })
+					beside := pingPongP99(t, s, 40*time.Second)
+					t.Logf("p99 %v alone, %v beside", alone, beside)
+					if beside > alone+150*time.Millisecond {
+						t.Errorf("p99 of %v beside a long message, %v alone", beside, alone)
 					}
-					st.End(wire.End{})
-				}})
-				carrier := newFaulty(net, reg)
-				s := session.Start(session.ClientConfig{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{transport.WS}})
-				alone := pingPongP99(t, s, 6*time.Second)
-				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				_ = st.Send(t.Context(), message(make([]byte, sent)))
-				beside := pingPongP99(t, s, 40*time.Second)
-				t.Logf("p99 %v alone, %v beside", alone, beside)
-				if beside > alone+150*time.Millisecond {
-					t.Errorf("p99 of %v beside a long message, %v alone", beside, alone)
-				}
-				if m, err := st.Recv(t.Context()); err != nil || m.Len() != long+1-sent {
-					t.Errorf("the long message's answer: %d bytes, %v", m.Len(), err)
-				}
-				_ = s.Close(t.Context())
-				carrier.close()
-				reg.Close()
+					if m, err := st.Recv(t.Context()); err != nil || m.Len() != long+1-sent {
+						t.Errorf("the long message's answer: %d bytes, %v", m.Len(), err)
+					}
+					if took, least := time.Since(began), long*time.Second/rate; took > least*3/2 {
+						t.Errorf("the long message took %v, %v at the path's rate", took, least)
+					}
+					sending.Wait()
+					_ = s.Close(t.Context())
+					carrier.close()
+					reg.Close()
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -279,7 +279,7 @@ func (so *clientSocket) try(dst []byte) ([]byte, time.Duration, bool) {
 	b := &s.building
 	b.Begin(dst, &h)
 	if carries {
-		s.filler(b, carriage{x: so.x, ws: true}, s.batch.size, s.bound()-so.flying).fill()
+		s.filler(b, carriage{x: so.x, ws: true}, s.batchBound(), s.bound()-so.flying).fill()
 	}
 	if b.Frames() > 0 && c.nextStep > now+soon {
 		signal(c.wakeup) // what is unacked is watched

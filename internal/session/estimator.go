@@ -31,6 +31,14 @@ func (e *estimator) rtt(now, sample time.Duration) {
 	}
 }
 
+// emptied notes that an exchange with a body of n bytes is over: what was in
+// flight beside a long one does not tell the least round-trip time.
+func (e *estimator) emptied(now time.Duration, n int) {
+	if e.drained > 0 && n > leastBatch {
+		e.drained = now
+	}
+}
+
 // sample takes a frame's round-trip time, and what was delivered meanwhile in
 // what time.
 func (e *estimator) sample(now, rtt time.Duration, delivered uint64, took time.Duration) {

@@ -22,6 +22,8 @@ type exchange struct {
 	token  string        // what it carries; empty: none
 	hello  bool          // it asks for the Welcome and nothing else
 	proof  bool          // frames wait for it to get through
+	up     passage       // what had got through each way when it was sent
+	down   passage
 	cancel context.CancelCauseFunc
 }
 
@@ -40,6 +42,8 @@ type exchanges struct {
 	calm     time.Duration // longest hold worth asking for: grows while nothing comes
 	uplink   uplinkTuner
 	downlink sizeTuner
+	up, down pace
+	more     bool    // one short answer after another is to come
 	rate     float64 // measured uplink, bytes a second; 0: not known
 	asked    bool    // an exchange is wanted whose answer comes at once: something is mute
 }
@@ -47,7 +51,6 @@ type exchanges struct {
 const (
 	maxFlying    = 2
 	ackAlone     = 64 << 10 // what is owed before an ack goes alone
-	unknownRate  = 4 << 10
 	retryFirst   = 100 * time.Millisecond
 	retryMost    = 5 * time.Second
 	refusedMost  = 30 * time.Second
@@ -167,7 +170,7 @@ func (e *exchanges) wanted() bool {
 	if s.out.sendable() || s.asksNow() {
 		return true
 	}
-	return len(e.flying) == 0 && (len(s.streams) > 0 || s.in.owed > ackAlone)
+	return e.more || len(e.flying) == 0 && (len(s.streams) > 0 || s.in.owed > ackAlone)
 }
 
 // wantsWelcome tells whether to ask for the Welcome, or send early RPCs (O4).
@@ -200,7 +203,10 @@ func (e *exchanges) proving() bool {
 // begin sends one exchange.
 func (e *exchanges) begin(now time.Duration) {
 	c, s := e.c, e.c.s
-	x := &exchange{x: c.nextX, sent: now}
+	x := &exchange{x: c.nextX, sent: now, up: e.up.passage, down: e.down.passage}
+	if len(e.flying) == 0 { // what passed before took no time of this
+		x.up.at, x.down.at = now, now
+	}
 	c.nextX++
 	e.flying = append(e.flying, x)
 	frames := s.out.sendable() && !c.ladder.carries()
@@ -209,7 +215,9 @@ func (e *exchanges) begin(now time.Duration) {
 		x.proof = e.uplink.wantsProof()
 		frames = !x.proof
 	}
-	if frames || c.welcomed() && !x.proof {
+	most := e.up.bound(e.uplink.size, &s.path)
+	paced := frames && most < e.uplink.size && s.out.ready > most // its ack is waited for
+	if (frames || c.welcomed() && !x.proof) && !paced {
 		x.hold = e.holdFor()
 	}
 	x.hello = !c.welcomed() && !frames
@@ -217,11 +225,11 @@ func (e *exchanges) begin(now time.Duration) {
 	h := c.header(x.x)
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
-	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.downlink.size)
+	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.down.bound(e.downlink.size, &s.path))
 	b := &s.building
 	b.Begin(nil, &h)
 	if frames {
-		s.filler(b, carriage{x: x.x}, e.uplink.size, unlimited).fill()
+		s.filler(b, carriage{x: x.x}, most, unlimited).fill()
 	}
 	x.frames = b.Frames() > 0
 	batch := b.Finish()
@@ -265,20 +273,6 @@ func (e *exchanges) patience(x *exchange) time.Duration {
 	return max(least, hold+min(hold, most)) + uploadTime(x.size, e.rate)
 }
 
-// freeUpload is what an uplink carries in no time worth counting.
-const freeUpload = 4 << 10
-
-// uploadTime is what n bytes may take at half the measured rate.
-func uploadTime(n int, rate float64) time.Duration {
-	if n <= freeUpload {
-		return 0
-	}
-	if rate /= 2; rate == 0 {
-		rate = unknownRate
-	}
-	return time.Duration(float64(n-freeUpload) / rate * float64(time.Second))
-}
-
 // done takes an exchange's outcome.
 func (e *exchanges) done(x *exchange, body []byte, err error) {
 	s := e.c.s
@@ -306,7 +300,7 @@ func (e *exchanges) done(x *exchange, body []byte, err error) {
 		e.refusal(x, b, now)
 		return
 	}
-	e.answered(x, b, now)
+	e.answered(x, b, len(body), now)
 }
 
 // isFor tells whether an answer is this exchange's (L4). A bridge that could not
@@ -343,12 +337,16 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 	}
 }
 
-// answered takes a good answer in.
-func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
+// answered takes a good answer of n bytes in.
+func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duration) {
 	c, s := e.c, e.c.s
 	took := now - x.sent
 	held := min(time.Duration(b.HeldMicros)*time.Microsecond, took)
-	s.path.rtt(now, max(took-held, 0))
+	s.path.rtt(now, took-held)
+	s.path.emptied(now, max(x.size, n))
+	e.up.passed(now, x.size, x.up)
+	e.down.passed(now, n, x.down)
+	e.more = b.WaitingBytes > leastBody/2 && e.down.bound(e.downlink.size, &s.path) < e.downlink.size
 	e.refused, e.overdue = 0, 0
 	if b.Resend {
 		s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x <= x.x })
@@ -399,19 +397,6 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, now time.Duration) {
 // earlier one because of it (L1).
 func (e *exchanges) followed(x *exchange) bool {
 	return len(e.flying) > 0 && e.flying[len(e.flying)-1].x > x.x
-}
-
-// measure learns the uplink's rate.
-func (e *exchanges) measure(x *exchange, took time.Duration) {
-	if x.size < firstBatch/4 || took <= 0 {
-		return
-	}
-	rate := float64(x.size) / took.Seconds()
-	if e.rate == 0 {
-		e.rate = rate
-		return
-	}
-	e.rate += (rate - e.rate) / 4
 }
 
 // failed decides when to try again after weather.

@@ -265,6 +265,16 @@ func (s *Session) bound() int {
 	return s.path.bound()
 }
 
+// batchBound is how long a WebSocket's batch may be: half of what may be in
+// flight, so that one is on its way while another's ack is, and what is more
+// urgent goes between.
+func (s *Session) batchBound() int {
+	if s.batch.size < s.batch.most {
+		return s.batch.size
+	}
+	return min(s.batch.size, s.path.bound()/2)
+}
+
 func (s *Session) socketFlight() *flight {
 	if s.bridge != nil {
 		return s.bridge.flight()

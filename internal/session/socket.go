@@ -263,7 +263,7 @@ func (l *socketLink) build(dst []byte, limit int, now time.Duration) []byte {
 	b.Begin(s.out.grow(dst, limit), &h)
 	if s.err == nil && br.socketPreferred() && s.fits(&l.flight) {
 		before := s.out.resent
-		s.filler(b, carriage{x: l.x, ws: true}, min(limit, s.batch.size), s.bound()-l.flying).fill()
+		s.filler(b, carriage{x: l.x, ws: true}, min(limit, s.batchBound()), s.bound()-l.flying).fill()
 		br.reg.resent.Add(s.out.resent - before)
 		if br.poll != nil {
 			br.poll.wake() // a backup counts from the oldest unacked frame (L3)
