@@ -115,10 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = s.CloseNow()
 		return
 	}
-	go func() {
-		defer h.sockets.Done()
-		s.run()
-	}()
+	go s.run(h.sockets.Done)
 }
 
 // open makes a socket of the request and opens its link. Without a link the

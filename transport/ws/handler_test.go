@@ -373,9 +373,29 @@ func TestRest(t *testing.T) {
 		link.Say <- said
 		link.Hello.Ready()
 		expect(t, c, said)
+		heard := fmt.Appendf(nil, "heard %d", i)
+		write(t, c, heard)
+		if got := <-link.Delivered; !bytes.Equal(got, heard) {
+			t.Fatalf("delivered %q, want %q", got, heard)
+		}
 	}
 	link.End <- transport.ErrResting
 	c.CloseNow()
 	<-link.Closed
 	link.Hello.Ready() // too late, and harmless
+}
+
+// TestClosedAfterRest holds that a link which has rested may end its socket.
+func TestClosedAfterRest(t *testing.T) {
+	acceptor := fake.New(1)
+	c := dial(t, serve(t, acceptor))
+	write(t, c, []byte("first"))
+	link := <-acceptor.Links
+	link.Say <- []byte("awake")
+	expect(t, c, []byte("awake"))
+	link.End <- transport.ErrResting
+	link.Hello.Ready()
+	link.End <- transport.ErrReplaced
+	expectClose(t, c, ws.CloseReplaced, "")
+	<-link.Closed
 }

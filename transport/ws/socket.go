@@ -41,6 +41,7 @@ type socket struct {
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
 	link     transport.Link   // set before run
+	quiet    *quiet           // how the reader waits; nil: in the library
 	writers  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -89,13 +90,23 @@ func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	s.closeFor(err)
 }
 
-// run carries the link until either is done. The WebSocket is closed when it
-// returns.
-func (s *socket) run() {
-	defer s.link.Close()
+// run carries the link until either is done. The WebSocket is closed when done
+// is called.
+func (s *socket) run(done func()) {
 	s.startWriter()
-	s.readLoop()
+	s.reader(done)
+}
+
+// reader delivers what comes. When it has waited for long, another takes its
+// place, whose stack is as small as waiting allows.
+func (s *socket) reader(done func()) {
+	if s.readLoop() {
+		go s.reader(done)
+		return
+	}
 	s.endWriters()
+	s.link.Close()
+	done()
 }
 
 // startWriter starts a writer unless the socket ends. It is the link's Ready.
@@ -111,6 +122,7 @@ func (s *socket) startWriter() {
 	s.writers.Go(func() {
 		s.writeLoop(ctx)
 		cancel()
+		s.quiet.renew()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.stop == stop {
@@ -131,20 +143,32 @@ func (s *socket) endWriters() {
 	s.writers.Wait()
 }
 
-// readLoop delivers what comes until the WebSocket ends.
-func (s *socket) readLoop() {
+// readLoop delivers what comes until the WebSocket ends. It reports true if
+// another reader is to go on.
+func (s *socket) readLoop() bool {
 	for {
-		batch, err := s.read()
-		if err != nil {
-			s.closeFor(err)
-			return
+		if s.quiet.wait() {
+			return true
 		}
-		if err := s.link.Deliver(batch); err != nil {
-			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
-			s.drain()
-			return
+		if !s.deliver() {
+			return false
 		}
 	}
+}
+
+// deliver delivers one message. It reports false at the end.
+func (s *socket) deliver() bool {
+	batch, err := s.read()
+	if err != nil {
+		s.closeFor(err)
+		return false
+	}
+	if err := s.link.Deliver(batch); err != nil {
+		_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+		s.drain()
+		return false
+	}
+	return true
 }
 
 // drain reads until the writer has said the last words and closed.
@@ -174,6 +198,7 @@ func (s *socket) closeFor(err error) {
 // close closes with the given code. What the peer still sends is discarded,
 // for as long as lastWords.
 func (s *socket) close(code websocket.StatusCode, reason string) {
+	s.quiet.end()
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	_ = s.Close(code, reason)
 }

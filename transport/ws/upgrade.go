@@ -36,7 +36,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
 	setNotSentLowAt(h.conn, notSentLowAt)
-	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch}, nil
+	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch, quiet: newQuiet(h.conn, h.reader)}, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
@@ -45,6 +45,7 @@ type hijacker struct {
 	http.ResponseWriter
 	writeTimeout time.Duration
 	conn         net.Conn
+	reader       *bufio.Reader
 	frames       *frameConn
 }
 
@@ -64,6 +65,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn.Close()
 		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
 	}
+	h.reader = br
 	return h.frames, bufio.NewReadWriter(br, bufio.NewWriterSize(h.frames, writeBuffer)), nil
 }
 
