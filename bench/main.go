@@ -26,7 +26,7 @@ func main() {
 	debug.SetGCPercent(400) // the load should not be what is measured
 	cfg := config{started: time.Now()}
 	out := flag.String("out", "", "file for the page; default: stdout")
-	quick := flag.Bool("quick", false, "fewer and shorter rounds, and no row that takes minutes")
+	quick := flag.Bool("quick", false, "fewer and shorter rounds, and only rows that are soon measured")
 	flag.IntVar(&cfg.rounds, "rounds", 5, "alternated rounds")
 	flag.DurationVar(&cfg.window, "window", 500*time.Millisecond, "time that a sample is measured")
 	flag.StringVar(&cfg.only, "only", "", "comma-separated names of measurements: "+names())

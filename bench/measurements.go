@@ -27,7 +27,7 @@ type found struct {
 var measurements = []measurement{
 	{name: "rpc", limit: 6 * time.Minute, run: measureRPCs},
 	{name: "browser", limit: 3 * time.Minute, run: measureBrowser},
-	{name: "first", limit: 3 * time.Minute, run: measureFirst},
+	{name: "first", slow: true, limit: 3 * time.Minute, run: measureFirst},
 	{name: "memory", slow: true, limit: 4 * time.Minute, run: measureMemory},
 	{name: "growth", slow: true, limit: 3 * time.Minute, run: measureGrowth},
 	{name: "storm", slow: true, limit: 2 * time.Minute, run: measureStorm},

@@ -121,7 +121,7 @@ func TestAllocations(t *testing.T) {
 			}
 		}
 		run() // fills pools
-		// 15 mostly; with the race detector pools forget some of what they are given.
+		// 12 mostly; with the race detector pools forget some of what they are given.
 		if got := mallocs(n, run); got > 20 {
 			t.Errorf("%.1f allocations for a unary RPC, want 20 at most", got)
 		}
