@@ -168,9 +168,9 @@ export const table: Table = {
       "title": "Longest wait",
       "outcomes": {
         "ok": { "level": "good", "says": "An answer may take {longest}, and was never cut." },
-        "status": { "level": "warn", "says": "What takes longer than {longest} is cut with status {status}, after {cut}.", "advice": "Pollbridge learns to wait less. Better: raise the proxy's timeout (nginx: proxy_read_timeout; HAProxy: timeout server) above 30 s, or lower --hold." },
-        "eof": { "level": "warn", "says": "What takes longer than {longest} loses its connection, after {cut}.", "advice": "Pollbridge learns to wait less. Better: raise the proxy's timeout above 30 s, or lower --hold." },
-        "short": { "level": "warn", "says": "What takes longer than {longest} is ended as an empty answer, after {cut}.", "advice": "Pollbridge notices and learns to wait less. Better: raise the proxy's timeout above 30 s, or lower --hold." },
+        "status": { "level": "warn", "says": "What takes longer than {longest} is cut with status {status}, after {cut}.", "advice": "Pollbridge waits for 18 s at most, unless told, and learns to wait less. Better: raise the proxy's timeout (nginx: proxy_read_timeout; HAProxy: timeout server) above 20 s, or lower --hold." },
+        "eof": { "level": "warn", "says": "What takes longer than {longest} loses its connection, after {cut}.", "advice": "Pollbridge waits for 18 s at most, unless told, and learns to wait less. Better: raise the proxy's timeout above 20 s, or lower --hold." },
+        "short": { "level": "warn", "says": "What takes longer than {longest} is ended as an empty answer, after {cut}.", "advice": "Pollbridge notices and learns to wait less. Better: raise the proxy's timeout above 20 s, or lower --hold." },
         "idle": { "level": "warn", "says": "Connections that were quiet for a while are forgotten, and nobody is told: what takes longer than {longest} is never answered.", "advice": "Pollbridge learns to wait less. A firewall or NAT has a short memory: raise its idle timeout, or lower --hold." },
         "age": { "level": "warn", "says": "Connections are forgotten at a certain age, busy or not, and nobody is told: what takes longer than {longest} is never answered.", "advice": "Pollbridge gives each request a deadline and asks again elsewhere. Look for a failing firewall." }
       }
