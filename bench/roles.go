@@ -174,7 +174,7 @@ func newHTTPServer(h http.Handler) *http.Server {
 			h.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       time.Minute,
 	}
 }
 

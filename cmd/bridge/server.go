@@ -18,9 +18,9 @@ const (
 	// header. Bodies and answers have no such limit: a poll is held for long,
 	// and a WebSocket stays open. The bridge bounds those itself.
 	readHeaderTimeout = 10 * time.Second
-	// idleTimeout is above the keep-alive of common proxies, so that it is
-	// they who close an idle connection, never we while a request is under way.
-	idleTimeout = 2 * time.Minute
+	// idleTimeout is how long a connection is kept between two requests. Polls
+	// of an open stream follow one another; a session without one needs none.
+	idleTimeout = time.Minute
 	// maxHeaderBytes is far above what browsers send.
 	maxHeaderBytes = 64 << 10
 )
