@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
+import { build } from "esbuild";
 import type { Browser, Page } from "playwright-core";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
 import { launchChromium } from "./chromium.js";
@@ -14,7 +15,9 @@ let browser: Browser;
 before(async () => {
   // The other pages stand for sites on the same machine: else Chromium asks the user first.
   const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"];
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ args })]);
+  // One script, which is quickly copied.
+  const bundle = build({ entryPoints: { client: ".test/src/index.js" }, outdir: ".test/bundled/causes", bundle: true, splitting: true, format: "esm" });
+  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ args }), bundle]);
 });
 after(async () => {
   await browser?.close();
@@ -37,7 +40,7 @@ async function pageOf(origin: string, headers: Record<string, string> = {}): Pro
 function lastError(page: Page, url: string, reason: string): Promise<string> {
   return page.evaluate(
     async ({ url, reason }) => {
-      const { Channel } = await import("/static/src/index.js" as string);
+      const { Channel } = await import("/static/bundled/causes/client.js" as string);
       const channel = new Channel(url);
       while (channel.lastError?.reason !== reason) await new Promise((resolve) => channel.addEventListener("statechange", resolve, { once: true }));
       channel.close();
@@ -47,12 +50,12 @@ function lastError(page: Page, url: string, reason: string): Promise<string> {
   );
 }
 
-test("an origin that the bridge does not allow: the flag that does is named, and the channel is closed", { timeout: 15_000 }, async () => {
+test("an origin that the bridge does not allow: the flag that does is named, and the channel is closed", { timeout: 60_000 }, async () => {
   const page = await pageOf("http://other.test");
   assert.match(await lastError(page, bridge.url, "origin"), /--allow-origin http:\/\/other\.test/);
 });
 
-test("a server without CORS headers", { timeout: 15_000 }, async () => {
+test("a server without CORS headers", { timeout: 60_000 }, async () => {
   const page = await pageOf("http://other.test");
   const server = createServer((_, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -62,23 +65,23 @@ test("a server without CORS headers", { timeout: 15_000 }, async () => {
   server.close();
 });
 
-test("a Content-Security-Policy that lacks the bridge", { timeout: 15_000 }, async () => {
+test("a Content-Security-Policy that lacks the bridge", { timeout: 60_000 }, async () => {
   const page = await pageOf("http://other.test", { "Content-Security-Policy": "default-src 'self'" });
   assert.match(await lastError(page, bridge.url, "csp"), new RegExp(`add ${bridge.url} to connect-src`));
 });
 
-test("a page by https and a bridge by http", { timeout: 15_000 }, async () => {
+test("a page by https and a bridge by http", { timeout: 60_000 }, async () => {
   const page = await pageOf("https://other.test");
   assert.match(await lastError(page, "http://bridge.test", "mixed_content"), /http:\/\/bridge\.test: give the bridge https/);
 });
 
-test("no network: nothing more is claimed", { timeout: 15_000 }, async () => {
+test("no network: nothing more is claimed", { timeout: 60_000 }, async () => {
   const page = await pageOf("http://other.test");
   assert.equal(await lastError(page, "http://127.0.0.1:9", "network"), "Failed to fetch");
 });
 
 for (const kind of ["Worker", "SharedWorker"]) {
-  test(`the client runs in a ${kind}`, { timeout: 15_000 }, async () => {
+  test(`the client runs in a ${kind}`, { timeout: 60_000 }, async () => {
     const page = await browser.newPage();
     await page.goto(bridge.url);
     const said = await page.evaluate(

@@ -1,7 +1,7 @@
 // Drives the demo's page as a person would, in Chromium, against `bridge demo`.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { count, echo, ended, greet, upload } from "../demo-page.js";
 import { type Demo, startDemo } from "../demobridge.js";
@@ -26,8 +26,15 @@ after(async () => {
 /** What Chromium says of a WebSocket that is cut while it opens. */
 const cutSocket = /^WebSocket connection to '[^']+' failed/;
 
-/** visit opens the page over one transport and runs body; nothing else may be logged, thrown or blocked. */
-async function visit(transport: string, body: (page: Page, context: BrowserContext) => Promise<void>): Promise<void> {
+/** A page of the demo, and what went wrong on it: nothing may be logged, thrown or blocked. */
+interface Visit {
+  page: Page;
+  context: BrowserContext;
+  complaints: string[];
+}
+
+/** Opens the page over one transport. */
+async function open(transport: string): Promise<Visit> {
   const complaints: string[] = [];
   const context = await browser.newContext();
   context.on("console", (message) => {
@@ -40,34 +47,44 @@ async function visit(transport: string, body: (page: Page, context: BrowserConte
   const page = await context.newPage();
   await page.goto(`${url}/?transport=${transport}`);
   await page.locator('#state[data-state="open"]').waitFor();
-  await body(page, context);
+  return { page, context, complaints };
+}
+
+/** visit opens the page over one transport and runs body. */
+async function visit(transport: string, body: (page: Page) => Promise<void>): Promise<void> {
+  const { page, context, complaints } = await open(transport);
+  await body(page);
   await context.close();
   deepEqual(complaints, []);
 }
 
 for (const transport of transports) {
-  test(`demo page over ${transport}: unary, and an error that names field and limit`, () =>
-    visit(transport, async (page) => {
+  describe(`demo page over ${transport}`, () => {
+    let page: Page;
+    let context: BrowserContext;
+    let complaints: string[];
+    before(async () => ({ page, context, complaints } = await open(transport)));
+    after(() => context?.close());
+
+    test("unary, and an error that names field and limit", async () => {
       await greet(page);
       await page.fill("#greet input", "");
       await page.click("#greet .run");
       equal(await ended(page, "greet"), "INVALID_ARGUMENT");
       equal(await page.locator("#greet .outcome span").textContent(), "name length: 0 is not in 1 to 100");
-    }));
+    });
 
-  test(`demo page over ${transport}: client-streaming, with the server's checksum`, () => visit(transport, upload));
+    test("client-streaming, with the server's checksum", () => upload(page));
 
-  test(`demo page over ${transport}: bidirectional, in order, to the half-close`, () => visit(transport, echo));
+    test("bidirectional, in order, to the half-close", () => echo(page));
 
-  test(`demo page over ${transport}: server-streaming goes on through three cuts`, () =>
-    visit(transport, async (page) => {
+    test("server-streaming goes on through three cuts", async () => {
       await count(page, 100, [10, 35, 60], () => page.click("#cut"));
       equal(await page.locator("#cuts").textContent(), "3");
       equal(await page.locator("#lost").textContent(), "none lost");
-    }));
+    });
 
-  test(`demo page over ${transport}: two tabs chat, also after a cut`, () =>
-    visit(transport, async (page, context) => {
+    test("two tabs chat, also after a cut", async () => {
       const other = await context.newPage();
       await other.goto(`${url}/?transport=${transport}`);
       const room = `room of ${transport}`;
@@ -91,7 +108,10 @@ for (const transport of transports) {
       }
       await other.goto("about:blank");
       await page.locator("#chat .event", { hasText: "Bob left" }).waitFor();
-    }));
+    });
+
+    test("nothing is logged, thrown or blocked", () => deepEqual(complaints, []));
+  });
 }
 
 test("demo page: another transport moves the chat along and lets running RPCs end", () =>
