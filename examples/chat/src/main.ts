@@ -57,7 +57,7 @@ function inRoom(yes: boolean): void {
 function show({ kind, name, text, members }: ChatEvent): void {
   switch (kind) {
     case ChatEvent_Kind.WELCOME:
-      return note(`You are ${name}, with ${members.length} in the room.`);
+      return note(`You are ${name}. In the room: ${members.join(", ")}.`);
     case ChatEvent_Kind.JOINED:
       return note(`${name} joined.`);
     case ChatEvent_Kind.LEFT:
