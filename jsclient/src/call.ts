@@ -38,10 +38,10 @@ const METHOD = /^\/?([^/]+\/[^/]+)$/;
 export function newOpen(path: string, options: CallOptions): Open {
   const method = METHOD.exec(path)?.[1];
   if (!method) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
-  const { timeoutMs = Infinity, metadata = [], compression, idempotent: early, waitForReady, singleRequest, singleResponse } = options;
+  const { timeoutMs = Infinity, metadata = [], idempotent: early } = options;
   if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
   const timeoutMicros = timeoutMs < Infinity ? Math.round(1000 * timeoutMs) : undefined;
-  return { method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, compression, early, waitForReady, singleRequest, singleResponse };
+  return { ...options, method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, early };
 }
 
 /** Call is one RPC, of any of the four kinds. */
@@ -97,8 +97,9 @@ export class Call {
 
   async *#iterate(single?: boolean): AsyncGenerator<Uint8Array, void, undefined> {
     let only: Uint8Array | undefined;
+    let message: Uint8Array | undefined;
     try {
-      for (let message = await this.#stream.recv(); message; message = await this.#stream.recv()) {
+      while ((message = await this.#stream.recv())) {
         if (single) only = message;
         else yield message;
       }
@@ -117,7 +118,7 @@ export class Call {
     if (signal?.aborted) return abort();
     signal?.addEventListener("abort", abort);
     const expire = (): void => stream.giveUp(bridgeEnd(DEADLINE_EXCEEDED, "deadline", `deadline of ${timeoutMs} ms exceeded`));
-    const timer = timeoutMs !== undefined && timeoutMs <= MAX_DELAY ? setTimeout(expire, timeoutMs) : undefined;
+    const timer = timeoutMs! <= MAX_DELAY ? setTimeout(expire, timeoutMs) : undefined;
     void stream.ended.then(() => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);

@@ -7,7 +7,7 @@ import { load } from "./load.js";
 import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
 import type { Metadata } from "./metadata.js";
 import { bridgeEnd, lossEnd, SessionError } from "./session/errors.js";
-import { CANCELLED } from "./session/limits.js";
+import { CANCELLED, LONG_LIFE, MAX_EVENTS, MAX_SESSIONS, STREAM_WINDOW } from "./session/limits.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
 import type { Open } from "./wire/batch.js";
@@ -105,13 +105,6 @@ export interface UnaryResponse {
 
 /** The client's release, as the Hello tells it. */
 const RELEASE = "pollbridge-js/0.1.0";
-const STREAM_WINDOW = 64 << 10;
-/** How many sessions an RPC outlives that may be sent again. */
-const MAX_SESSIONS = 3;
-/** A lost session that lived so long, in milliseconds, is replaced soon. */
-const LONG_LIFE = 10_000;
-/** How many events are kept. */
-const MAX_EVENTS = 200;
 
 /**
  * Channel calls gRPC services through a bridge. It keeps one session, repairs
@@ -157,8 +150,7 @@ export class Channel extends EventTarget {
   }
 
   #choose(wanted: readonly Transport[]): readonly Transport[] {
-    const unknown = wanted.find((t) => t !== "longpoll" && t !== "ws");
-    if (wanted.length === 0 || unknown) throw new TypeError(`transports ${JSON.stringify(wanted)}: must be "longpoll", "ws" or both`);
+    if (wanted.length === 0 || wanted.some((t) => t !== "longpoll" && t !== "ws")) throw new TypeError(`transports ${wanted}: must be "longpoll", "ws" or both`);
     if (this.#carrier.WebSocket) return wanted;
     if (!wanted.includes("longpoll")) throw new TypeError("no WebSocket class: give one in the option WebSocket");
     return ["longpoll"];
@@ -213,9 +205,8 @@ export class Channel extends EventTarget {
     const call = this.open(path, { ...options, singleRequest: true, singleResponse: true });
     void call.send(message);
     call.closeSend();
-    const { value: response } = await call.messages.next();
-    const { trailers } = await call.status;
-    return { headers: await call.headers, message: response!, trailers };
+    const response = await call.messages.next();
+    return { message: response.value!, headers: await call.headers, trailers: (await call.status).trailers };
   }
 
   /** Closes the channel for good: open RPCs end with CANCELLED. May be called again. */
@@ -283,12 +274,10 @@ export class Channel extends EventTarget {
   async #renew(session: Session): Promise<void> {
     const { auth } = this.#options;
     if (!auth || session.renewing) return;
-    session.renewing = true;
     try {
-      session.renew(await auth());
+      await (await load())?.renewCredential(session, auth);
       this.#log("auth", { "session": session.sid });
     } catch (err) {
-      session.renew(undefined);
       session.note(noCredential(err));
     }
   }

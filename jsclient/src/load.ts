@@ -1,8 +1,7 @@
+import { LOAD_AGAIN } from "./link/limits.js";
+
 /** What no first RPC needs: see later.ts. */
 export type Later = typeof import("./later.js");
-
-/** After a load that failed the next one waits so long, in milliseconds. */
-const AGAIN = 10_000;
 
 let loaded: Later | undefined;
 let loading: Promise<Later | undefined> | undefined;
@@ -11,7 +10,7 @@ let loading: Promise<Later | undefined> | undefined;
 export function load(): Promise<Later | undefined> {
   return (loading ??= import("./later.js").then(
     (module) => (loaded = module),
-    () => void setTimeout(() => (loading = undefined), AGAIN),
+    () => void setTimeout(() => (loading = undefined), LOAD_AGAIN),
   ));
 }
 

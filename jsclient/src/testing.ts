@@ -114,7 +114,7 @@ export class FakeCarrier implements Carrier {
         const { ping, padding } = socket.batches.at(-1)!;
         await socket.say({ ...fields, pong: ping, padding: padding! });
       },
-      lose: () => (events.lost(new Weather("network", "lost")), flush()),
+      lose: () => (events.lost("lost"), flush()),
     };
     this.sockets.push(socket);
     return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), bufferedAmount: 0, close: () => (socket.closed = true) };

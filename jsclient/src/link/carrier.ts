@@ -2,7 +2,7 @@
 // known here.
 
 import { base64, fromBase64 } from "../wire/base64.js";
-import { MAX_RETRY_AFTER } from "./limits.js";
+import { later, load } from "../load.js";
 
 /**
  * Why a link failed, for a program: "network": the browser does not say why;
@@ -42,7 +42,7 @@ export interface SocketEvents {
   opened(): void;
   received(message: Uint8Array): void;
   /** The socket is gone, or could not be opened. */
-  lost(why: Weather): void;
+  lost(message: string): void;
 }
 
 /** One WebSocket. */
@@ -64,7 +64,7 @@ export interface Carrier {
   exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array>;
   /** Sends one batch that outlives the page; nobody learns of its answer. */
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void;
-  /** Opens a WebSocket. */
+  /** Opens a WebSocket; called by what is loaded later only. */
   dial(sid: string, events: SocketEvents): Socket;
 }
 
@@ -90,22 +90,19 @@ export interface CarrierConfig {
   credentials?: RequestCredentials | undefined;
 }
 
-const SUBPROTOCOL = "pollbridge.v1";
-
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {
   /** URL of the bridge with its prefix and version, and a final slash. */
   readonly base: string;
   /** What dial opens; without it nothing can be dialled. */
   readonly WebSocket: WebSocketConstructor | undefined;
-  readonly #config: CarrierConfig;
-  readonly #explained: (why: Weather) => void;
+  readonly config: CarrierConfig;
+  /** Told what the browser kept back when something could not be reached. */
+  readonly explained: (why: Weather) => void;
   /** Any answer could be read. */
   #answered = false;
-  /** What nothing came from, of which the cause was looked for. */
-  readonly #asked = new Set<string>();
-  /** Why the page may not reach the bridge. */
-  #cause: Weather | undefined;
+  /** Why the page may not reach the bridge, once that was found out. */
+  cause: Weather | undefined;
 
   /**
    * url is the bridge's; without a path the prefix /bridge is meant. explained
@@ -116,15 +113,15 @@ export class HttpCarrier implements Carrier {
     if (!/^https?:$/.test(protocol)) throw new TypeError(`bridge URL ${href}: must be http or https`);
     this.base = origin + (pathname.replace(/\/+$/, "") || "/bridge") + "/v1/";
     this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
-    this.#config = config;
-    this.#explained = explained;
+    this.config = config;
+    this.explained = explained;
   }
 
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
     const response = await this.#post(sid, batch, text, { signal }).catch((cause) => this.#unreached(cause, signal));
     const { status } = response;
     this.#answered = true;
-    if (status !== 200) throw await refusal(response);
+    if (status !== 200) throw (await (await load())?.refusal(response, Weather, OriginError)) ?? new Weather("status", `HTTP status ${status}`, { status });
     try {
       return text ? bytesOf(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
@@ -134,18 +131,13 @@ export class HttpCarrier implements Carrier {
 
   /** Tells of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
-    if (!this.#answered && !signal.aborted) this.#explain(this.base);
-    throw (!this.#answered && this.#cause) || new Weather("network", (cause as Error).message, { cause });
+    if (!this.#answered && !signal.aborted) this.explain(this.base);
+    throw (!this.#answered && this.cause) || new Weather("network", (cause as Error).message, { cause });
   }
 
-  /** Looks for the cause why nothing ever came from url, once. */
-  #explain(url: string): void {
-    if (!globalThis.location || this.#asked.has(url)) return;
-    this.#asked.add(url);
-    import("./causes.js")
-      .then(({ findCause }) => findCause(url, this.#config.fetch ?? fetch))
-      .then((found) => found && this.#explained((this.#cause = new Weather(...found))))
-      .catch(() => this.#asked.delete(url)); // it could not be loaded either
+  /** Looks for the cause why nothing ever came from url. */
+  explain(url: string): void {
+    if (globalThis.location) import("./causes.js").then(({ tellCause }) => tellCause(this, url, Weather)).catch(() => undefined); // that may not be reached either
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
@@ -155,41 +147,19 @@ export class HttpCarrier implements Carrier {
   }
 
   async #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
-    return (this.#config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
+    return (this.config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
       method: "POST",
       headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
       body: text ? base64(batch) : batch,
       cache: "no-store",
-      credentials: this.#config.credentials ?? "same-origin",
+      credentials: this.config.credentials ?? "same-origin",
       redirect: "error", // the body holds the session's key
       ...init,
     });
   }
 
   dial(sid: string, events: SocketEvents): Socket {
-    const url = `ws${this.base.slice("http".length)}`;
-    const lost = (message: string): void => events.lost(new Weather("network", `WebSocket: ${message}`));
-    let opened = false;
-    let socket: WebSocketLike;
-    try {
-      socket = new this.WebSocket!(`${url}${sid}/ws`, [SUBPROTOCOL]);
-    } catch (cause) { // e.g. by the page's content security policy
-      queueMicrotask(() => lost(String(cause)));
-      return { send: () => undefined, bufferedAmount: 0, close: () => undefined };
-    }
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      opened = true;
-      events.opened();
-    };
-    // A text message is not ours: it is received as nothing.
-    socket.onmessage = ({ data }: { data: unknown }) => events.received(new Uint8Array(data instanceof ArrayBuffer ? data : []));
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
-      if (!opened) this.#explain(url);
-      lost(`closed: ${code} ${reason}`);
-    };
-    socket.onerror = () => undefined; // close follows and says as much
-    return socket;
+    return later()!.dialWebSocket(this, sid, events);
   }
 }
 
@@ -200,16 +170,4 @@ function bytesOf(text: string): Uint8Array {
   } catch {
     return new TextEncoder().encode(text);
   }
-}
-
-/** What an answer with another status than 200 means (W4). */
-async function refusal(response: Response): Promise<Weather | OriginError> {
-  const { status, headers } = response;
-  if (status === 403 && headers.get("Pollbridge")) {
-    const said = await response.text().catch(() => "");
-    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${said.trim()})`);
-  }
-  response.body?.cancel().catch(() => undefined);
-  const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
-  return new Weather("status", `HTTP status ${status}`, { status, retryAfterMillis });
 }

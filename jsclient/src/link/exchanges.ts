@@ -1,14 +1,13 @@
 // Long-polling: a session's exchanges (PROTOCOL.md, section 5, L1 to L7).
 
-import { type Batch, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
+import type { Batch, Close } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { isRefusal, SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { later, load } from "../load.js";
-import { uploadTime } from "../session/estimator.js";
-import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, LEAST_STATED, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
+import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
 import type { Network } from "./network.js";
 import type { Tried, Tuning } from "./tuning.js";
 
@@ -27,6 +26,8 @@ export interface LinkConfig {
 interface Flight extends Tried {
   x: number;
   sentAt: number;
+  /** The credential that it carried, if any. */
+  token: string;
   /** It asks for the Welcome and nothing else. */
   hello: boolean;
   /** It was asked for, to be answered at once. */
@@ -37,8 +38,6 @@ interface Flight extends Tried {
 
 /** Exchanges schedules a session's exchanges. */
 export class Exchanges {
-  /** Whether exchanges are to be made at all. */
-  active = false;
   /** Called with each valid answer, before the next exchange is made; sentAt: when its exchange began. */
   answered: (sentAt: number) => void = () => undefined;
   /** Called when one had no answer in time. */
@@ -55,8 +54,6 @@ export class Exchanges {
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #asked = false;
   #learning: Tuning | undefined;
-  /** The hold that is asked for, unless more was learnt: it grows while nothing comes. */
-  #calm = 0;
   /** Exchanges in a row that had no answer in time. */
   #late = 0;
 
@@ -76,7 +73,7 @@ export class Exchanges {
 
   /** Makes the exchanges that are needed now. */
   wake(): void {
-    while (this.active && !this.#wait && this.#flights.length < MAX_IN_FLIGHT && !this.#flights.some((f) => f.proof) && this.#launch());
+    while (!this.#wait && this.#flights.length < MAX_IN_FLIGHT && !this.#flights.some((f) => f.proof) && this.#launch());
   }
 
   /** Makes the next exchange at once, whatever was being waited for. */
@@ -101,14 +98,13 @@ export class Exchanges {
 
   /** Gives up the exchanges that carry nothing. */
   release(): void {
-    for (const f of [...this.#flights]) if (f.batch.frames.length === 0) this.#abandon(f);
+    this.#abandonAll((f) => !f.laden);
   }
 
-  /** Ends all exchanges; no more are made. */
+  /** Ends all exchanges; a wake makes others. */
   close(): void {
-    this.active = false;
     clearTimeout(this.#wait);
-    for (const f of [...this.#flights]) this.#abandon(f);
+    this.#abandonAll(() => true);
   }
 
   /** Fails every exchange in flight, as a network would. */
@@ -143,7 +139,6 @@ export class Exchanges {
     }
     s.nextX++;
     this.#asked = false;
-    if (tuning) tuning.trial = false;
     this.#send(x, batch, asked, trial, proof);
     return true;
   }
@@ -157,20 +152,19 @@ export class Exchanges {
 
   #send(x: number, batch: Batch, asked: boolean, trial: boolean, proof: boolean): void {
     const s = this.#session;
-    if (s.welcome) this.#network.holdMs = Math.min(this.#network.holdMs, Math.max(s.welcome.holdMillis, LEAST_STATED));
-    const frames = batch.frames.length > 0;
-    const hello = !s.welcome && !frames;
-    if (frames) this.#calm = 0;
-    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#calm, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
+    const laden = batch.frames.length > 0;
+    const hello = !s.welcome && !laden;
+    this.#learning?.leaves(laden, s.welcome?.holdMillis);
+    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#learning?.calm ?? 0, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
     batch.maxBytes = this.#network.downBytes;
     const bytes = encodeBatch(batch);
-    const hold = frames ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
-    const f: Flight = { x, sentAt: s.now(), batch, size: bytes.length, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
+    const hold = laden ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
+    const f: Flight = { x, sentAt: s.now(), token: batch.token, size: bytes.length, laden, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const most = s.path.atLeast(10_000, 4);
     const least = s.welcome ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
-    const limit = Math.max(least, hold + Math.min(hold, most)) + uploadTime(bytes.length, this.#learning?.rate ?? 0);
+    const limit = Math.max(least, hold + Math.min(hold, most)) + s.path.uploadTime(bytes.length, this.#learning?.rate ?? 0);
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
-    if (frames) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
+    if (laden) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     if (!s.welcome) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
     this.#flights.push(f);
     const text = this.#network.form === "text" && !trial;
@@ -203,19 +197,21 @@ export class Exchanges {
   /** Asks for the Welcome once more, in the other form where that was loaded. */
   async #helloAgain(): Promise<void> {
     await load();
-    if (this.#session.welcome || this.#session.error || this.#flights.length === MAX_IN_FLIGHT) return;
-    this.#tuning?.changeForm();
-    this.ask();
-    this.wake();
+    const s = this.#session;
+    if (!s.welcome && !s.error && this.#flights.length < MAX_IN_FLIGHT) {
+      this.#tuning?.changeForm();
+      this.ask();
+    }
+    s.wake();
   }
 
   /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
   #makeRoom(x: number): void {
-    for (const f of this.#flights) if (f.x < x && f.batch.frames.length === 0) this.#abandon(f);
+    this.#abandonAll((f) => f.x < x && !f.laden);
   }
 
-  #abandonOlder(x: number): void {
-    for (const f of this.#flights.filter((other) => other.x < x)) this.#abandon(f);
+  #abandonAll(those: (f: Flight) => boolean): void {
+    for (const f of this.#flights.filter(those)) this.#abandon(f);
   }
 
   #lose(f: Flight): void {
@@ -226,7 +222,7 @@ export class Exchanges {
   #timedOut(f: Flight, late: number): void {
     if (this.#session.now() > late) return this.#after(f, LATE, () => this.#timedOut(f, Infinity));
     f.controller.abort();
-    this.#abandonOlder(f.x); // L5
+    this.#abandonAll((other) => other.x < f.x); // L5
     this.#late++;
     f.asked ||= !!this.#session.welcome && this.#session.open > 0;
     this.overdue();
@@ -260,21 +256,19 @@ export class Exchanges {
     let answer: Batch;
     try {
       answer = parseBatch(bytes);
-    } catch (cause) {
-      this.#failed(f, new Weather("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true, cause }));
-      return;
+    } catch {
+      return this.#failed(f, new Weather("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true }));
     }
-    if (isRefusal(answer)) this.#refused(f, answer);
+    if (isRefusal(answer)) this.#refused(f, answer.close!);
     else if (!this.#session.isOurs(answer, f.x)) this.#failed(f, new Weather("foreign", "another exchange's answer"));
     else this.#taken(f, answer);
   }
 
   /** Handles a refusal that touches no session (W6). */
-  #refused(f: Flight, answer: Batch): void {
-    const close = answer.close!;
+  #refused(f: Flight, close: Close): void {
     this.#failed(f, new Weather("refused", `refused: ${close.message}`, { status: 200 }));
-    if (close.code === CODE_TOO_LARGE) this.#tuning?.over(f.size, close.limit);
-    if (close.code === CODE_BUSY) this.#pause(close.retryAfterMillis * (1 + Math.random() / 2));
+    const wait = this.#tuning?.refused(f, close);
+    if (wait) this.#pause(wait);
   }
 
   #taken(f: Flight, answer: Batch): void {
@@ -288,14 +282,12 @@ export class Exchanges {
     const full = f.hold > 0 && held >= f.hold / 2;
     if (this.#tuning?.answered(f, answer, rtt, full)) this.ask();
     const highest = f.x === s.nextX - 1;
-    s.tokenTaken(f.batch.token);
+    s.tokenTaken(f.token);
     const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x, held);
     if (s.error) return;
     for (const older of this.#flights.filter((other) => other.x < f.x)) {
       this.#after(older, s.path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4
     }
-    if (answer.frames.length > 0) this.#calm = 0;
-    else if (full) this.#calm = Math.max(this.#calm, 2 * f.hold);
     if (progress) this.#backoff.reset();
     if (progress || full) this.#empties.reset();
     this.answered(f.sentAt);

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { flying } from "./socketpath.js";
 import { endFrame, fixture, flush, messageFrame, WELCOME } from "../testing.js";
 import { MAX_FRAGMENT, TYPE_OPEN } from "../wire/batch.js";
 
@@ -14,7 +15,7 @@ test("a full WebSocket still carries the frame that closes a gap: what fills it 
   await socket.prove();
   for (let i = 0; i < 8; i++) void (await open()).send(new Uint8Array(MAX_FRAGMENT));
   await flush();
-  assert.ok(session.path.bound() - session.out.flyingOn(session.prefer) <= MAX_FRAGMENT, "the WebSocket is not full");
+  assert.ok(session.sockets!.bound() - flying(session.out, session.prefer) <= MAX_FRAGMENT, "the WebSocket is not full");
   const before = socket.batches.length;
   await poll.fail();
   assert.deepEqual(socket.batches.slice(before).flatMap((b) => b.frames.map((f) => [f.seq, f.type])), [[1, TYPE_OPEN]]);

@@ -19,8 +19,6 @@ export const HELLO_AGAIN = 3_000;
 export const LATE = 2_000;
 /** The least hold that is asked for while something is expected. */
 export const HOLD_FIRST = 1_500;
-/** The least that a bridge is taken at its word for, in milliseconds. */
-export const LEAST_STATED = 1_000;
 
 // hold.ts
 /** Two cuts within this factor of each other are at a similar age. */
@@ -30,11 +28,17 @@ export const LONGER = 1.2;
 export const CLEAN = 20;
 
 // ladder.ts
-/** Exchanges have so long to bring the Welcome before a WebSocket is tried for it. */
-export const HELLO_ALONE = 3_000;
+/** Exchanges have so long to bring the Welcome before a WebSocket is tried for it: a little less than until HELLO_AGAIN. */
+export const HELLO_ALONE = 2_990;
 export const DEMOTED = 30_000;
 
+// load.ts
+/** After a load that failed the next one waits so long. */
+export const LOAD_AGAIN = 10_000;
+
 // network.ts
+/** How long what was learnt counts. */
+export const LIFE = 14_400_000;
 export const UP_FIRST: number = 64 << 10;
 export const UP_MOST: number = 512 << 10;
 export const UP_LEAST: number = 1 << 10;
@@ -62,6 +66,8 @@ export const DOUBLED = 3;
 export const UNREAD = 1_000;
 
 // tuning.ts
+/** The least that a bridge is taken at its word for, in milliseconds. */
+export const LEAST_STATED = 1_000;
 /** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
 export const MISSES_FIRST = 2;
 export const MISSES = 4;

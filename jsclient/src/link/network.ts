@@ -1,6 +1,6 @@
 // What was learnt of the way to a bridge.
 
-import { DOWN_LEAST, DOWN_MOST, HOLD_LEAST, UP_FIRST, UP_LEAST, UP_MOST, WS_PAUSE_MOST } from "./limits.js";
+import { DOWN_LEAST, DOWN_MOST, HOLD_LEAST, LIFE, UP_FIRST, UP_LEAST, UP_MOST, WS_PAUSE_MOST } from "./limits.js";
 
 /** What a channel has learnt of the network between it and its bridge; forgotten 4 hours after it began. */
 export interface Network {
@@ -27,8 +27,6 @@ export interface NetworkStorage {
   setItem(key: string, value: string): void;
 }
 
-/** How long it counts, in milliseconds. */
-const LIFE = 4 * 3_600_000;
 
 /** Memory keeps what was learnt for the sessions of a channel and, where there is storage, for those of the next page. */
 export class Memory {

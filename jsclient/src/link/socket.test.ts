@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { flying } from "./socketpath.js";
 import { endFrame, type FakeSocket, type Fixture, fixture, flush, messageFrame, WELCOME } from "../testing.js";
 
 /** A session on its WebSocket, with one RPC open whose OPEN was acked. */
@@ -59,16 +60,16 @@ test("q is doubled for each doubt since the last pong, three times at most", asy
   const socket = await carried(f);
   const seen: number[] = [];
   for (const doubts of [0, 1, 2, 3, 7, 0]) {
-    f.session.doubts = doubts;
+    f.session.sockets!.doubts = doubts;
     f.session.path.rtt = () => undefined;
     await f.tick(1_000);
     const asked = f.carrier.exchanges.length;
     let millis = 0;
     for (; f.carrier.exchanges.length === asked; millis += 500) await f.tick(500);
     seen.push(millis);
-    assert.equal(f.session.doubts, doubts + 1);
+    assert.equal(f.session.sockets!.doubts, doubts + 1);
     await pong(socket);
-    assert.equal(f.session.doubts, 0);
+    assert.equal(f.session.sockets!.doubts, 0);
     await f.carrier.last.answer();
   }
   assert.deepEqual(seen, [1_000, 2_000, 4_000, 8_000, 8_000, 1_000]);
@@ -77,11 +78,11 @@ test("q is doubled for each doubt since the last pong, three times at most", asy
 test("bytes in flight give a pong the time that they take", async (t) => {
   const f = await fixture(t, ["longpoll", "ws"]);
   const socket = await carried(f);
-  f.session.path.rate = 16.384; // bytes per millisecond
+  f.session.sockets!.rate = 16.384; // bytes per millisecond
   const stream = await f.open();
   void stream.send(new Uint8Array(40_000));
   await flush();
-  const allowed = (f.session.out.flyingOn(socket.batches[0]!.x) - 4_096) / 8.192;
+  const allowed = (flying(f.session.out, socket.batches[0]!.x) - 4_096) / 8.192;
   const asked = f.carrier.exchanges.length;
   await f.tick(1_000);
   await f.tick(1_000 + Math.floor(allowed));
@@ -135,7 +136,7 @@ test("batches are halved when a WebSocket breaks with frames unacked, one is in 
   void stream.send(new Uint8Array(900_000));
   const sizes: number[] = [];
   for (let i = 0; i < 6; i++) {
-    sizes.push(f.session.socketBatch);
+    sizes.push(f.session.sockets!.batch);
     await flush();
     await socket.lose();
     await f.tick(300);
@@ -144,9 +145,9 @@ test("batches are halved when a WebSocket breaks with frames unacked, one is in 
     await socket.say();
   }
   assert.deepEqual(sizes, [65_536, 32_768, 16_384, 8_192, 4_096, 4_096]);
-  assert.ok(f.session.out.flyingOn(f.session.prefer) < 4_096 + 17_000, "a batch, and the rest of a frame that was cut before");
+  assert.ok(flying(f.session.out, f.session.prefer) < 4_096 + 17_000, "a batch, and the rest of a frame that was cut before");
   await socket.say({ ack: f.session.out.lastSeq });
-  assert.equal(f.session.socketBatch, 8_192);
+  assert.equal(f.session.sockets!.batch, 8_192);
 });
 
 test("where there are no exchanges another WebSocket opens beside one in doubt, and takes its place if it is so still", async (t) => {

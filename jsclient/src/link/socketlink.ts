@@ -1,11 +1,9 @@
 // A session's WebSocket (PROTOCOL.md, section 6, L3).
 
 import type { Batch } from "../wire/batch.js";
-import { encodeBatch, parseBatch } from "../wire/codec.js";
-import { isRefusal } from "../session/errors.js";
 import type { Session } from "../session/session.js";
-import { type Carrier, type Socket, Weather } from "./carrier.js";
-import { uploadTime } from "../session/estimator.js";
+import type { Carrier, Socket, WeatherReason } from "./carrier.js";
+import { flying, type SocketPath } from "./socketpath.js";
 import { ACK_DELAY, ACK_OWED, BATCH_LEAST, BATCH_MOST, DEAD, DOUBLED, DRAIN, GROW_AFTER, MAX_BUFFERED, PROOF, UNREAD } from "./limits.js";
 
 /** What the second ping of a probe carries: every value of a byte, over and over. */
@@ -18,7 +16,7 @@ export interface SocketLinkEvents {
   proven(): void;
   /** An answer is in doubt, or came after all: see SocketLink.mute. */
   doubted(): void;
-  lost(why: Weather): void;
+  lost(reason: WeatherReason, message: string): void;
 }
 
 /** SocketLink is one WebSocket of a session. */
@@ -29,6 +27,7 @@ export class SocketLink {
   useful = false;
 
   readonly #session: Session;
+  readonly #path: SocketPath;
   readonly #events: SocketLinkEvents;
   readonly #socket: Socket;
   #opened = false;
@@ -59,8 +58,9 @@ export class SocketLink {
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Dials. The socket must prove itself in time: by a probe, or where it is forced by any answer. */
-  constructor(session: Session, carrier: Carrier, forced: boolean, events: SocketLinkEvents) {
+  constructor(session: Session, path: SocketPath, carrier: Carrier, forced: boolean, events: SocketLinkEvents) {
     this.#session = session;
+    this.#path = path;
     this.#events = events;
     this.#forced = forced;
     this.#probes = forced ? -1 : 1;
@@ -74,7 +74,7 @@ export class SocketLink {
         this.wake();
       },
       received: (message) => this.#received(message),
-      lost: (why) => this.#lose(why),
+      lost: (message) => this.#lose("network", message),
     });
   }
 
@@ -105,7 +105,7 @@ export class SocketLink {
 
   /** Cuts the socket, as a network would. */
   drop(): void {
-    this.#lose(new Weather("cut", "cut on request"));
+    this.#lose("cut", "cut on request");
   }
 
   /** Sends one batch if there is a need for it; true if there may be more. */
@@ -117,8 +117,8 @@ export class SocketLink {
     if (!needed && !(carries && (s.out.sendable || owed >= ACK_OWED))) return this.#sendAckLater();
     const batch = s.header(this.x, this.#first);
     if (carries) {
-      const max = s.socketBatch;
-      const room = (max < BATCH_MOST ? max : s.path.bound()) - s.out.flyingOn(this.x);
+      const max = this.#path.batch;
+      const room = (max < BATCH_MOST ? max : this.#path.bound()) - flying(s.out, this.x);
       s.out.fill(batch, { x: this.x, ws: true }, s.now(), max, room);
     }
     const frames = batch.frames.length > 0;
@@ -147,7 +147,7 @@ export class SocketLink {
     batch.pong = this.#pong;
     this.#pong = 0;
     this.#first = false;
-    this.#socket.send(encodeBatch(batch));
+    this.#socket.send(this.#session.encodeBatch(batch));
     if (!this.#watchTimer) this.#look();
   }
 
@@ -218,22 +218,22 @@ export class SocketLink {
     clearTimeout(this.#watchTimer);
     this.#watchTimer = undefined;
     if (this.proven && !this.#pinged) {
-      const sent = s.prefer === this.x ? Math.max(s.out.oldest, this.#clearedAt) : Infinity;
+      const sent = s.prefer === this.x ? Math.max(s.out.sent[0]?.at ?? Infinity, this.#clearedAt) : Infinity;
       const due = Math.min(s.open > 0 ? this.#heardAt : Infinity, sent) + this.#quiet;
       if (due < Infinity) due > now ? this.#watch(due - now) : this.#ask();
       return;
     }
-    const since = now - this.#pingedAt - uploadTime(s.out.flyingOn(this.x), s.path.rate);
+    const since = now - this.#pingedAt - s.path.uploadTime(flying(s.out, this.x), this.#path.rate);
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
     if (this.mute ? since >= DEAD : !this.proven && !this.#forced) {
-      return this.#lose(new Weather("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`));
+      return this.#lose("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`);
     }
-    const patience = this.proven ? this.#quiet * 2 ** Math.min(s.doubts, DOUBLED) : s.path.atLeast(PROOF, 4);
+    const patience = this.proven ? this.#quiet * 2 ** Math.min(this.#path.doubts, DOUBLED) : s.path.atLeast(PROOF, 4);
     if (!this.mute && since < patience) return this.#watch(patience - since);
     this.#watch(Math.max(DEAD - since, UNREAD));
     if (this.mute) return;
     this.mute = now;
-    s.doubts++;
+    this.#path.doubts++;
     this.#events.doubted();
   }
 
@@ -242,20 +242,18 @@ export class SocketLink {
     const s = this.#session;
     let batch: Batch;
     try {
-      batch = parseBatch(message);
+      batch = s.parseBatch(message);
     } catch {
-      return this.#lose(new Weather("foreign", "WebSocket: not the bridge's answer"));
+      return this.#lose("foreign", "WebSocket: not the bridge's answer");
     }
-    if (isRefusal(batch) || !s.isOurs(batch, this.x)) {
-      return this.#lose(new Weather("refused", `WebSocket: refused: ${batch.close?.message ?? "another session's"}`));
-    }
+    if (!s.isOurs(batch, this.x)) return this.#lose("refused", `WebSocket: refused: ${batch.close?.message ?? "another session's"}`);
     const now = s.now();
     this.#heardAt = now;
     const pong = batch.pong > 0 && batch.pong === this.#pinged;
     const { mute } = this;
     if (pong) {
-      if (!this.#echoes(batch.padding)) return this.#lose(new Weather("foreign", "WebSocket: changed bytes"));
-      s.doubts = 0;
+      if (!this.#echoes(batch.padding)) return this.#lose("foreign", "WebSocket: changed bytes");
+      this.#path.doubts = 0;
       s.tokenTaken(this.#token);
       s.path.rtt(now, now - this.#pingedAt);
       this.#cleared();
@@ -280,18 +278,17 @@ export class SocketLink {
 
   /** Notes that so many bytes were acked: batches may be longer. */
   #grow(bytes: number): void {
-    const s = this.#session;
     this.#acked += bytes;
-    if (this.#acked < GROW_AFTER * s.socketBatch) return;
+    if (this.#acked < GROW_AFTER * this.#path.batch) return;
     this.#acked = 0;
-    s.socketBatch = Math.min(BATCH_MOST, 2 * s.socketBatch);
+    this.#path.batch = Math.min(BATCH_MOST, 2 * this.#path.batch);
   }
 
-  #lose(why: Weather): void {
+  #lose(reason: WeatherReason, message: string): void {
     if (this.#closed) return;
     const s = this.#session;
-    if (s.out.flyingOn(this.x) > 0) s.socketBatch = Math.max(BATCH_LEAST, s.socketBatch / 2);
+    if (flying(s.out, this.x) > 0) this.#path.batch = Math.max(BATCH_LEAST, this.#path.batch / 2);
     this.close();
-    this.#events.lost(why);
+    this.#events.lost(reason, message);
   }
 }

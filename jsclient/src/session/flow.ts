@@ -3,6 +3,7 @@
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
 import { Writer } from "../wire/proto.js";
 import { bridgeEnd, SessionError } from "./errors.js";
+import { load } from "../load.js";
 import type { OutMessage, Unsent } from "./outbox.js";
 import type { Stream } from "./stream.js";
 import { QUEUE_BYTES, RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
@@ -14,11 +15,12 @@ export class Outgoing {
   inTurn = false;
   /** May not be sent yet: waits for the Welcome (O4) or for its half-close. */
   held = true;
+  /** The peer's, in bytes: set while nothing was sent, and raised from then on. */
+  limit = 0;
   /** Nothing more may be queued. */
   closed = false;
   readonly #stream: Stream;
   #bytes = 0;
-  #limit = 0;
   #used = 0;
   #waiting: (() => void)[] = [];
 
@@ -30,14 +32,14 @@ export class Outgoing {
   credit(): number {
     const head = this.queue[0]!;
     const begun = "type" in head || head.started;
-    return this.#limit - this.#used - (begun ? 0 : FRAME_COST);
+    return this.limit - this.#used - (begun ? 0 : FRAME_COST);
   }
 
   /** Tells whether the head of the queue may be sent. */
   hasCredit(): boolean {
     const head = this.queue[0];
-    if (!head || "type" in head) return head !== undefined;
-    return this.credit() >= (head.bytes.length === 0 ? 0 : 1);
+    if (!head || "type" in head) return !!head;
+    return this.credit() >= Math.min(head.bytes.length, 1);
   }
 
   push(item: Unsent | OutMessage): void {
@@ -55,15 +57,10 @@ export class Outgoing {
     session.wake();
   }
 
-  /** Sets the peer's limit while nothing was sent. */
-  begin(limit: number): void {
-    this.#limit = limit;
-  }
-
   /** Takes the peer's limit, which never falls. */
   raise(limit: number): void {
-    if (limit <= this.#limit) return;
-    this.#limit = limit;
+    if (limit <= this.limit) return;
+    this.limit = limit;
     this.activate();
   }
 
@@ -138,7 +135,7 @@ export class Incoming {
     const rest = message.length - message.pieces.length;
     this.#charged += data.length + (begins ? FRAME_COST : 0);
     if (!inStep || data.length > Math.min(rest, MAX_FRAGMENT) || (rest > 0 && data.length === 0) || this.#charged > this.#limit) {
-      throw new SessionError("breach", `stream ${stream.id}: fragment of ${data.length} bytes out of step, or above its limit`);
+      throw new SessionError("breach", `stream ${stream.id}: a fragment out of step, or above its limit`);
     }
     message.pieces.put(data);
     if (data.length < rest) return this.#extend();
@@ -192,7 +189,9 @@ export class Incoming {
     if (end <= this.#limit) return;
     if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
     const late = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
-    part.release = stream.session!.large.reserve(length, () => this.#grant(end), late);
+    const { large } = stream.session!;
+    if (large) part.release = large.reserve(length, () => this.#grant(end), late);
+    else void load().then((loaded) => (loaded ? this.#extend() : late()));
   }
 
   /** Takes nothing more. What is complete can still be taken. */

@@ -19,22 +19,15 @@ export class Inbox {
   /** Takes a frame in and gives every frame that is now next in order. */
   *accept(frame: Frame): Iterable<Frame> {
     this.owed += sizeOf(frame) + FRAME_COST;
-    if (frame.seq !== this.taken + 1) {
-      this.#keep(frame);
-      return;
-    }
-    let next: Frame | undefined = frame;
-    while (next) {
-      this.taken++;
-      yield next;
-      next = this.#release(this.taken + 1);
-    }
+    this.#keep(frame);
+    for (let next = this.#release(); next; next = this.#release()) yield next;
   }
 
-  /** Keeps a frame that is ahead of order; drops a duplicate, and what there is no room for. */
+  /** Keeps a frame until those before it were taken; drops a duplicate, and what is ahead of order and has no room. */
   #keep(frame: Frame): void {
     if (frame.seq <= this.taken || this.#ahead.has(frame.seq)) return;
-    if (this.#ahead.size >= MAX_AHEAD_FRAMES || this.#aheadBytes + sizeOf(frame) > MAX_AHEAD_BYTES) {
+    const full = this.#ahead.size >= MAX_AHEAD_FRAMES || this.#aheadBytes + sizeOf(frame) > MAX_AHEAD_BYTES;
+    if (full && frame.seq > this.taken + 1) {
       this.#dropped = Math.max(this.#dropped, frame.seq);
       return;
     }
@@ -42,10 +35,10 @@ export class Inbox {
     this.#aheadBytes += sizeOf(frame);
   }
 
-  #release(seq: number): Frame | undefined {
-    const frame = this.#ahead.get(seq);
+  #release(): Frame | undefined {
+    const frame = this.#ahead.get(this.taken + 1);
     if (!frame) return undefined;
-    this.#ahead.delete(seq);
+    this.#ahead.delete(++this.taken);
     this.#aheadBytes -= sizeOf(frame);
     return frame;
   }

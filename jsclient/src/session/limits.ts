@@ -4,6 +4,16 @@
 /** The longest delay of a timer. */
 export const MAX_DELAY = 0x7fffffff;
 
+// channel.ts
+/** The first window of a stream towards the client, in bytes. */
+export const STREAM_WINDOW: number = 64 << 10;
+/** How many sessions an RPC outlives that may be sent again. */
+export const MAX_SESSIONS = 3;
+/** A lost session that lived so long, in milliseconds, is replaced soon. */
+export const LONG_LIFE = 10_000;
+/** How many events are kept. */
+export const MAX_EVENTS = 200;
+
 // flow.ts
 /** What a stream queues before send waits, in bytes. */
 export const QUEUE_BYTES: number = 64 << 10;

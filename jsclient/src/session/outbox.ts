@@ -63,9 +63,17 @@ export class Outbox {
   /** The code of the unsent CLOSE, if there is one. */
   readonly closing: number[] = [];
 
+  /** What was sent and not acked, in order. */
+  readonly sent: SentFrame[] = [];
+
   /** Called before a stream's OPEN is first sent, to number the stream. */
   readonly #number: (stream: Stream, open: Unsent) => void;
-  readonly #sent: SentFrame[] = [];
+  /** What fill puts frames into, for which link and when, and how much room batch and link still have. */
+  #batch: Frame[] = [];
+  #on: Carriage = { x: 0, ws: false };
+  #now = 0;
+  #max = 0;
+  #room = 0;
   #flying = 0;
   #lost = 0;
 
@@ -75,23 +83,13 @@ export class Outbox {
 
   /** The highest seq that was sent. */
   get lastSeq(): number {
-    return this.acked + this.#sent.length;
-  }
-
-  /** When the oldest unacked frame was last sent; Infinity: there is none. */
-  get oldest(): number {
-    return this.#sent.at(0)?.at ?? Infinity;
+    return this.acked + this.sent.length;
   }
 
   /** Tells whether a link would find something to send. */
   get sendable(): boolean {
     if (this.#lost > 0 || this.cancels.length > 0 || this.grants.length > 0) return true;
     return (this.turn.length > 0 || this.closing.length > 0) && this.#flying < this.window;
-  }
-
-  /** Cost of the frames last sent on link x and not acked. */
-  flyingOn(x: number): number {
-    return this.#sent.reduce((n, f) => (f.on.x === x && !f.lost ? n + f.cost : n), 0);
   }
 
   /**
@@ -101,7 +99,7 @@ export class Outbox {
   ack(seq: number, measured: (sentAt: number, deliveredSince: number) => void): boolean {
     if (seq > this.lastSeq) return false;
     for (; this.acked < seq; this.acked++) {
-      const f = this.#sent.shift()!;
+      const f = this.sent.shift()!;
       this.#flying -= f.cost;
       this.delivered += f.cost;
       if (f.lost) this.#lost--;
@@ -112,7 +110,7 @@ export class Outbox {
 
   /** Makes every unacked frame be sent again whose last carriage is gone. */
   markLost(gone: (on: Carriage, at: number) => boolean): void {
-    for (const f of this.#sent) {
+    for (const f of this.sent) {
       if (f.lost || !gone(f.on, f.at)) continue;
       f.lost = true;
       this.#lost++;
@@ -125,46 +123,51 @@ export class Outbox {
    * frames in the batch; room: cost that the link may still have in flight.
    */
   fill(batch: Batch, on: Carriage, now: number, max: number, room: number): void {
-    const f = new Filler(batch.frames, on, now, max, room);
+    this.#batch = batch.frames;
+    this.#on = on;
+    this.#now = now;
+    this.#max = max;
+    this.#room = room;
     void (
-      this.#again(f) &&
-      this.#each(f, this.cancels, (stream) => ({ stream, type: TYPE_CANCEL })) &&
-      this.#each(f, this.grants, ({ id, incoming }) => ({ stream: id, type: TYPE_WINDOW, limit: incoming.granted() })) &&
-      this.#streams(f) &&
-      this.#each(f, this.closing, (code) => ({ type: TYPE_CLOSE, close: { code } as Close }))
+      this.#again() &&
+      this.#each(this.cancels, (stream) => ({ stream, type: TYPE_CANCEL })) &&
+      this.#each(this.grants, ({ id, incoming }) => ({ stream: id, type: TYPE_WINDOW, limit: incoming.granted() })) &&
+      this.#streams() &&
+      this.#each(this.closing, (code) => ({ type: TYPE_CLOSE, close: { code } as Close }))
     );
+    this.#batch = []; // which is not this one's to keep
   }
 
   /** Those that the peer must take next need no room: what fills the link cannot be acked before them. */
-  #again(f: Filler): boolean {
+  #again(): boolean {
     let gap = true;
     for (let i = 0; this.#lost > 0; i++) {
-      const s = this.#sent[i]!;
+      const s = this.sent[i]!;
       gap &&= s.lost;
       if (!s.lost) continue;
-      if (!f.fits(s.cost) && !(gap && f.holds(s.cost))) return false;
+      if (!this.#fits(s.cost) && !(gap && this.#holds(s.cost))) return false;
       s.lost = s.once = false;
       this.#lost--;
-      f.put(s, this.delivered);
+      this.#carry(s);
     }
     return true;
   }
 
   /** Sends a frame for each element of a list, and takes that out. */
-  #each<T>(f: Filler, list: T[], frame: (element: T) => Unsent): boolean {
+  #each<T>(list: T[], frame: (element: T) => Unsent): boolean {
     while (list.length > 0) {
-      if (!f.fits(FRAME_COST)) return false;
-      this.#put(f, frame(list.shift()!));
+      if (!this.#fits(FRAME_COST)) return false;
+      this.#put(frame(list.shift()!));
     }
     return true;
   }
 
   /** Serves the streams in turn, one frame each. */
-  #streams(f: Filler): boolean {
+  #streams(): boolean {
     while (this.turn[0]) {
       const stream = this.turn[0];
       if (stream.outgoing.hasCredit()) {
-        if (!this.#one(f, stream)) return false;
+        if (!this.#one(stream)) return false;
         this.turn.push(stream);
       } else {
         stream.outgoing.inTurn = false;
@@ -175,89 +178,73 @@ export class Outbox {
   }
 
   /** Sends one frame of a stream; false if batch, link or session's window has no room for it. */
-  #one(f: Filler, stream: Stream): boolean {
+  #one(stream: Stream): boolean {
     const { outgoing } = stream;
     const item = outgoing.queue[0]!;
-    if (!("type" in item)) return this.#fragment(f, stream, item);
+    if (!("type" in item)) return this.#fragment(stream, item);
     const cost = costOf(item);
-    if ((this.#flying > 0 && this.#flying + cost > this.window) || !f.fits(cost)) return false; // D2; one is always allowed
+    if ((this.#flying > 0 && this.#flying + cost > this.window) || !this.#fits(cost)) return false; // D2; one is always allowed
     outgoing.queue.shift();
     if (item.type === TYPE_OPEN) this.#number(stream, item);
     item.stream = stream.id;
-    this.#put(f, item);
+    this.#put(item);
     return true;
   }
 
   /** Cuts the next fragment off a message and sends it. */
-  #fragment(f: Filler, stream: Stream, message: OutMessage): boolean {
+  #fragment(stream: Stream, message: OutMessage): boolean {
     const { bytes, cut, started } = message;
     const wanted = Math.min(bytes.length - cut, MAX_FRAGMENT, stream.outgoing.credit());
-    const room = this.#flying === 0 && f.empty ? Infinity : Math.min(f.room, this.window - this.#flying) - FRAME_COST;
-    const free = Math.min(room, f.empty ? Math.max(f.max, SMALLEST_CUT) : f.max - FRAME_OVERHEAD);
-    if (free < Math.min(wanted, SMALLEST_CUT) || f.full) return false;
+    const room = this.#flying === 0 && this.#empty ? Infinity : Math.min(this.#room, this.window - this.#flying) - FRAME_COST;
+    const free = Math.min(room, this.#empty ? Math.max(this.#max, SMALLEST_CUT) : this.#max - FRAME_OVERHEAD);
+    if (free < Math.min(wanted, SMALLEST_CUT) || this.#full) return false;
     const n = Math.min(wanted, free);
     stream.outgoing.cutOff(message, n);
-    this.#put(f, { stream: stream.id, type: TYPE_MESSAGE, data: bytes.subarray(cut, cut + n), ...(!started && { length: bytes.length }) });
+    this.#put({ stream: stream.id, type: TYPE_MESSAGE, data: bytes.subarray(cut, cut + n), ...(!started && { length: bytes.length }) });
     return true;
   }
 
   /** Sends a new frame, which gets its seq now (W5). */
-  #put(f: Filler, unsent: Unsent): void {
+  #put(unsent: Unsent): void {
     const frame: Frame = { stream: 0, ...unsent, seq: this.lastSeq + 1 };
     const cost = costOf(frame);
     this.#flying += cost;
-    const sent: SentFrame = { frame, cost, on: f.on, at: 0, tag: 0, lost: false, once: true };
-    this.#sent.push(sent);
-    f.put(sent, this.delivered);
-  }
-}
-
-/** Filler counts what goes into one batch for one link. */
-class Filler {
-  readonly on: Carriage;
-  readonly #now: number;
-  max: number;
-  room: number;
-  readonly #frames: Frame[];
-
-  constructor(frames: Frame[], on: Carriage, now: number, max: number, room: number) {
-    this.#frames = frames;
-    this.on = on;
-    this.#now = now;
-    this.max = max;
-    this.room = room;
+    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, tag: 0, lost: false, once: true };
+    this.sent.push(sent);
+    this.#carry(sent);
   }
 
-  get empty(): boolean {
-    return this.#frames.length === 0;
+  get #empty(): boolean {
+    return this.#batch.length === 0;
   }
 
-  get full(): boolean {
-    return this.#frames.length >= MAX_FRAMES_PER_BATCH;
+  get #full(): boolean {
+    return this.#batch.length >= MAX_FRAMES_PER_BATCH;
   }
 
   /** A link that has any room takes one frame, however large. */
-  fits(cost: number): boolean {
-    return this.empty ? this.room > 0 : cost <= this.room && this.holds(cost);
+  #fits(cost: number): boolean {
+    return this.#empty ? this.#room > 0 : cost <= this.#room && this.#holds(cost);
   }
 
   /** Tells whether the batch itself has room. */
-  holds(cost: number): boolean {
-    return this.empty || (!this.full && cost + FRAME_OVERHEAD <= this.max);
+  #holds(cost: number): boolean {
+    return this.#empty || (!this.#full && cost + FRAME_OVERHEAD <= this.#max);
   }
 
-  put(sent: SentFrame, delivered: number): void {
-    sent.on = this.on;
+  #carry(sent: SentFrame): void {
+    sent.on = this.#on;
     sent.at = this.#now;
-    sent.tag = delivered;
-    this.room -= sent.cost;
-    this.max -= sent.cost + FRAME_OVERHEAD;
-    this.#frames.push(sent.frame);
+    sent.tag = this.delivered;
+    this.#room -= sent.cost;
+    this.#max -= sent.cost + FRAME_OVERHEAD;
+    this.#batch.push(sent.frame);
   }
 }
 
 /** What a frame counts in windows (D2). */
 function costOf({ open, data }: Unsent): number {
-  const sizes = open?.metadata.map((m) => m.key.length + m.value.length + FRAME_COST) ?? [];
-  return sizes.reduce((n, size) => n + size, (open?.method.length ?? data?.length ?? 0) + FRAME_COST);
+  let cost = FRAME_COST + (open?.method ?? data ?? "").length;
+  for (const { key, value } of open?.metadata ?? []) cost += FRAME_COST + key.length + value.length;
+  return cost;
 }

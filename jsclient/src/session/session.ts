@@ -13,15 +13,16 @@ import {
   type Welcome,
 } from "../wire/batch.js";
 import type { Weather } from "../link/carrier.js";
+import type { SocketPath } from "../link/socketpath.js";
 import { base64url } from "../wire/base64.js";
-import { newBatch, same } from "../wire/codec.js";
-import { bridgeEnd, endOfSession, lossEnd, SessionError } from "./errors.js";
+import { encodeBatch, newBatch, parseBatch } from "../wire/codec.js";
+import { bridgeEnd, endOfSession, isRefusal, lossEnd, SessionError } from "./errors.js";
 import { Estimator } from "./estimator.js";
 import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox, type Unsent } from "./outbox.js";
-import { Reassembly } from "./reassembly.js";
+import { later } from "../load.js";
+import type { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
-import { BATCH_MOST } from "../link/limits.js";
 import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, MOST_RESUME, RESUME, UNIMPLEMENTED } from "./limits.js";
 
 /** What a session says to the one who made it. */
@@ -63,10 +64,13 @@ export class Session {
   /** The ID as it stands in paths: safe to log. */
   readonly sid: string = base64url(this.id);
   readonly config: SessionConfig;
+  /** The codec, for links: what is loaded later brings none of its own. */
+  readonly encodeBatch: typeof encodeBatch = encodeBatch;
+  readonly parseBatch: typeof parseBatch = parseBatch;
   readonly out: Outbox = new Outbox((stream, open) => this.#number(stream, open));
   readonly inbox: Inbox = new Inbox();
   readonly path: Estimator = new Estimator();
-  readonly large: Reassembly;
+  #large: Reassembly | undefined;
   /** What the bridge's Welcome said; undefined before. */
   welcome: Welcome | undefined;
   /** The x that the next link will have (L1). */
@@ -77,10 +81,12 @@ export class Session {
   awaiting = 0;
   /** The header says something new: a WebSocket sends it at once. */
   restate = false;
-  /** Most bytes of a WebSocket's batch: halved when one breaks. */
-  socketBatch: number = BATCH_MOST;
-  /** WebSockets in doubt since the last pong. */
-  doubts = 0;
+  /** What its WebSockets have learnt; undefined before the first. */
+  sockets: SocketPath | undefined;
+  /** RPCs of which nothing was sent. */
+  readonly unsent: Set<Stream> = new Set();
+  /** The bridge may not have the token yet: batches carry it (O5). */
+  tokenDue = false;
   /** Another token is being asked for: new RPCs wait for it (O5). */
   renewing = false;
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
@@ -96,10 +102,7 @@ export class Session {
   readonly #epoch = performance.now();
   readonly #events: SessionEvents;
   readonly #streams = new Map<number, Stream>();
-  readonly #unsent = new Set<Stream>();
   #incarnation = 0n;
-  /** The bridge may not have the token yet: batches carry it (O5). */
-  #tokenDue = false;
   /** When the Welcome came. */
   #welcomedAt = 0;
   /** A link begun after the Welcome was answered: the bridge saw more than Hellos. */
@@ -120,7 +123,6 @@ export class Session {
   constructor(config: SessionConfig, events: SessionEvents) {
     this.config = config;
     this.#events = events;
-    this.large = new Reassembly(2 * config.maxMessageBytes);
   }
 
   /** Begins: from now on links are made. */
@@ -133,7 +135,13 @@ export class Session {
 
   /** Number of RPCs that are open; a cancelled one counts until its END. */
   get open(): number {
-    return this.#streams.size + this.#unsent.size;
+    return this.#streams.size + this.unsent.size;
+  }
+
+  /** The budget for messages larger than their stream's window, once it was loaded (D4). */
+  get large(): Reassembly | undefined {
+    const loaded = later();
+    return (this.#large ??= loaded && new loaded.Reassembly(2 * this.config.maxMessageBytes));
   }
 
   /** The session's clock, in milliseconds. */
@@ -143,7 +151,7 @@ export class Session {
 
   /** RPCs of which nothing was sent wait for the Welcome. */
   get waits(): boolean {
-    return !this.welcome && this.#unsent.size > 0;
+    return !this.welcome && this.unsent.size > 0;
   }
 
   /** A batch should be sent to ask for what was dropped (D1). */
@@ -153,14 +161,14 @@ export class Session {
 
   /** Takes an RPC on. */
   adopt(stream: Stream): void {
-    this.#unsent.add(stream);
+    this.unsent.add(stream);
     stream.attach(this);
     this.wake();
   }
 
   /** Forgets an RPC of which nothing was sent. */
   forget(stream: Stream): void {
-    this.#unsent.delete(stream);
+    this.unsent.delete(stream);
     this.#checkIdle();
   }
 
@@ -176,8 +184,8 @@ export class Session {
 
   /** Hands over the RPCs of which nothing was sent: they can go on another session (E2, E3). */
   release(): Stream[] {
-    const orphans = [...this.#unsent];
-    this.#unsent.clear();
+    const orphans = [...this.unsent];
+    this.unsent.clear();
     return orphans;
   }
 
@@ -222,28 +230,19 @@ export class Session {
       batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
       batch.hello = this.config;
     }
-    if (!this.welcome || this.#tokenDue) batch.token = this.config.token;
+    if (!this.welcome || this.tokenDue) batch.token = this.config.token;
     return batch;
-  }
-
-  /** Goes on with another token (O5); undefined: there is none to be had. */
-  renew(token: string | undefined): void {
-    this.renewing = false;
-    this.#tokenDue = this.restate = token !== undefined;
-    this.config.token = token ?? this.config.token;
-    for (const stream of this.#unsent) stream.release();
-    this.wake();
   }
 
   /** Notes that a batch was answered which carried a token. */
   tokenTaken(token: string): void {
-    if (token === this.config.token) this.#tokenDue = false;
+    if (token === this.config.token) this.tokenDue = false;
   }
 
-  /** Tells whether a batch answers link x of this session; any other is weather (L4). */
+  /** Tells whether a batch answers link x of this session; any other is weather (L4), as is a refusal (W6). */
   isOurs(batch: Batch, x: number): boolean {
-    if (batch.x !== x || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
-    return batch.session!.length === 0 || same(this.id, batch.session);
+    if (isRefusal(batch) || batch.x !== x || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
+    return batch.session!.length === 0 || base64url(batch.session!) === this.sid;
   }
 
   /**
@@ -293,8 +292,8 @@ export class Session {
     this.#incarnation = batch.incarnation;
     this.#welcomedAt = this.now();
     this.out.window = welcome.sessionWindow;
-    for (const stream of this.#unsent) {
-      stream.outgoing.begin(welcome.streamWindow);
+    for (const stream of this.unsent) {
+      stream.outgoing.limit = welcome.streamWindow;
       stream.release();
     }
     for (const stream of this.#streams.values()) stream.outgoing.raise(welcome.streamWindow);
@@ -304,15 +303,14 @@ export class Session {
   #takeAck(ack: number): void {
     if (ack <= this.out.acked) return;
     const now = this.now();
-    const fits = this.out.ack(ack, (sentAt, bytes) => this.path.delivered(now, bytes, now - sentAt));
+    const fits = this.out.ack(ack, (sentAt, bytes) => this.sockets?.delivered(now, bytes, now - sentAt));
     if (!fits) throw new SessionError("breach", `ack ${ack} of ${this.out.lastSeq} frames`);
   }
 
   /** Applies one frame, in order. */
   #take(frame: Frame): void {
     if (frame.type === TYPE_CLOSE) {
-      const why = endOfSession(frame.close!);
-      throw why ?? new SessionError("closed", frame.close!.message);
+      throw endOfSession(frame.close!) ?? new SessionError("closed", frame.close!.message);
     }
     const stream = this.#streams.get(frame.stream);
     if (!stream) return; // over, or never was: ignored (D5)
@@ -333,7 +331,7 @@ export class Session {
   /** Gives a stream its number and states its age, when its OPEN is first sent. */
   #number(stream: Stream, frame: Unsent): void {
     stream.id = ++this.#highestStream;
-    this.#unsent.delete(stream);
+    this.unsent.delete(stream);
     this.#streams.set(stream.id, stream);
     const open = frame.open!;
     const created = Math.floor(1000 * (stream.createdAt - this.#epoch));
@@ -412,7 +410,7 @@ export class Session {
    */
   close(): void {
     const closed = bridgeEnd(CANCELLED, "closed", "the channel was closed");
-    for (const stream of [...this.#unsent, ...this.#streams.values()]) stream.giveUp(closed);
+    for (const stream of [...this.unsent, ...this.#streams.values()]) stream.giveUp(closed);
     const why = new SessionError("closed", closed.message);
     if (!this.welcome) return this.end(why);
     clearTimeout(this.#lapse);

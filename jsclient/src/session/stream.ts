@@ -90,7 +90,7 @@ export class Stream {
   attach(session: Session): void {
     this.session = session;
     this.outgoing.inTurn = false;
-    this.outgoing.begin(session.welcome?.streamWindow ?? MAX_FRAGMENT); // O4
+    this.outgoing.limit = session.welcome?.streamWindow ?? MAX_FRAGMENT; // O4
     this.release();
   }
 

@@ -20,7 +20,7 @@ import {
 import { seal, unseal } from "./envelope.js";
 import { MAX_FRAMES } from "./layout.js";
 import { garbled, Reader } from "./proto.js";
-import { at, bool, bytes, define, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
+import { bool, bytes, define, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
 
 /** Encodes a batch, envelope included. */
 export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {
@@ -42,11 +42,6 @@ const parts: Record<number, keyof Frame> = { [TYPE_OPEN]: "open", [TYPE_HEADERS]
 function isWhole(f: Frame): boolean {
   const part = parts[f.type];
   return !part || !!f[part];
-}
-
-/** Whether two byte fields hold the same. */
-export function same(a: Uint8Array, b: Uint8Array | undefined): boolean {
-  return a.length === b?.length && a.every((byte, i) => byte === b[i]);
 }
 
 /** An empty batch, which says nothing. */
@@ -161,5 +156,5 @@ const batch: Schema<Batch> = define<Batch>({
   goAway: message(goAway),
   stopped: bool,
   heldMicros: uint64,
-  frames: at(30, repeated(frame)),
+  frames: { ...repeated(frame), number: 30 },
 });

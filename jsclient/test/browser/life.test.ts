@@ -51,6 +51,8 @@ async function visit(transport: string): Promise<Page> {
     }
     Object.assign(globalThis, { kept });
     await kept.say(1);
+    const { load } = await import("/static/src/load.js" as string);
+    await load(); // from now on the channel follows the page's life
   }, transport);
   return page;
 }

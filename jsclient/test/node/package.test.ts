@@ -1,9 +1,12 @@
 // The package by its own name, as it is published.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { promisify } from "node:util";
+import { SERVICE } from "../echo.js";
+import { startTestBridge } from "../testbridge.js";
 
 const { exports, sideEffects } = JSON.parse(await readFile("package.json", "utf8")) as {
   exports: Record<string, string | Record<string, string>>;
@@ -31,6 +34,26 @@ test("types come first, and every file is there", async () => {
     deepEqual(Object.keys(target), ["types", "default"]);
     for (const file of Object.values(target)) await readFile(file);
     await readFile(`${target["default"]}.map`);
+  }
+});
+
+test("the package carries every transport", { timeout: 60_000 }, async () => {
+  const bridge = await startTestBridge();
+  try {
+    for (const transports of [["longpoll"], ["ws"], ["longpoll", "ws"]]) {
+      const script = `
+        import { WebSocket } from "ws";
+        import { Channel } from "pollbridge";
+        const channel = new Channel("${bridge.url}", { WebSocket, transports: ${JSON.stringify(transports)} });
+        const { message } = await channel.unary("${SERVICE}Unary", new Uint8Array([8, 1]));
+        while (channel.transport !== "${transports.at(-1)}") await new Promise((resolve) => channel.addEventListener("statechange", resolve, { once: true }));
+        console.log(message.subarray(0, 2).join());
+        channel.close();`;
+      const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+      equal(stdout, "8,1\n");
+    }
+  } finally {
+    await bridge.stop();
   }
 });
 

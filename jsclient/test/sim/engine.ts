@@ -145,7 +145,7 @@ class Simulated {
         return socket?.received(bytes(data));
       case "lost":
         this.carrier.sockets.delete(id);
-        return socket?.lost(new Weather("network", text));
+        return socket?.lost(text);
       case "kill":
         return this.ladder.drop();
       case "forget":
