@@ -142,10 +142,15 @@ func (br *bridgeSide) unlinked() {
 // two polls it is twice what the last answer took, so that the next one finds
 // as much as the path carries.
 func (br *bridgeSide) appetite() int {
-	if br.s.now()-br.linkless > br.s.path.atLeast(betweenPolls, 4) {
+	if br.away() {
 		return linklessOutbox
 	}
 	return max(linklessOutbox, 2*br.took)
+}
+
+// away tells that there is no link, for longer than between two polls.
+func (br *bridgeSide) away() bool {
+	return br.links == 0 && br.s.now()-br.linkless > br.s.path.atLeast(betweenPolls, 4)
 }
 
 // touch begins the wait for the next link.

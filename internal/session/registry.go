@@ -278,7 +278,7 @@ func (r *Registry) tight() bool { return r.buffered.Load() >= r.cfg.MaxBufferedB
 // overfull tells that the global budget is exceeded.
 func (r *Registry) overfull() bool { return r.buffered.Load() > r.cfg.MaxBufferedBytes }
 
-// shed closes sessions without a link, those with most bytes first, until the
+// shed closes sessions that are away, those with most bytes first, until the
 // global budget holds again (D8).
 func (r *Registry) shed() {
 	type load struct {
@@ -288,7 +288,7 @@ func (r *Registry) shed() {
 	var idle []load
 	r.each(func(s *Session) {
 		s.mu.Lock()
-		if n := s.out.bytes + s.received; s.bridge.links == 0 && n > 0 {
+		if n := s.out.bytes + s.received; s.bridge.away() && n > 0 {
 			idle = append(idle, load{s, n})
 		}
 		s.mu.Unlock()
@@ -299,7 +299,7 @@ func (r *Registry) shed() {
 			return
 		}
 		l.s.mu.Lock()
-		if l.s.bridge.links == 0 {
+		if l.s.bridge.away() {
 			l.s.over(&Error{Reason: ReasonOverloaded, Message: "the bridge's buffers are full"})
 		}
 		l.s.unlock()

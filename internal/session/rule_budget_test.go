@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -232,5 +233,59 @@ func TestRule_budgetOthers(t *testing.T) {
 				st.Cancel()
 			}
 		})
+	}
+}
+
+// D8: over the budget a session that is away is closed, the one with most bytes,
+// and none that is between two polls.
+func TestRule_budgetAway(t *testing.T) {
+	wait := func(st *session.Stream) {
+		<-st.Context().Done()
+		st.End(wire.End{Status: 1})
+	}
+	cfg := session.Config{Handle: wait, MaxBufferedBytes: 200 << 10}
+	bubble(t, cfg, func(t *testing.T, reg *session.Registry) {
+		peers := talkers(t, reg)
+		peers[0].upload(3)
+		peers[1].upload(4)
+		time.Sleep(3 * time.Second)
+		peers[2].upload(4)
+		peers[3].upload(4)
+		for i, want := range []bool{true, false, true, true} {
+			if a := peers[i].poll(peers[i].batch(nil)); (a.Close == nil) != want {
+				t.Errorf("session %d: %+v", i, a.Close)
+			}
+		}
+		if ends := reg.Stats().SessionsClosed; len(ends) != 1 || ends["overloaded"] != 1 {
+			t.Errorf("sessions closed: %v", ends)
+		}
+	})
+	bubble(t, cfg, func(t *testing.T, reg *session.Registry) {
+		for _, p := range talkers(t, reg) {
+			p.upload(4)
+		}
+		if st := reg.Stats(); st.BufferedBytes <= 200<<10 || len(st.SessionsClosed) != 0 {
+			t.Errorf("%d bytes, sessions closed: %v", st.BufferedBytes, st.SessionsClosed)
+		}
+	})
+}
+
+// talkers are four peers with an RPC each.
+func talkers(t *testing.T, reg *session.Registry) []*peer {
+	var peers []*peer
+	for range 4 {
+		p := newPeer(t, reg)
+		p.open()
+		p.poll(p.batch(nil, openFrame(1)))
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+// upload sends that many messages of 16,000 bytes, one in each poll.
+func (p *peer) upload(messages int) {
+	p.t.Helper()
+	for range messages {
+		p.poll(p.batch(nil, dataFrame(1, strings.Repeat("x", 16_000))))
 	}
 }
