@@ -46,6 +46,9 @@ export const DOWN_MOST: number = 512 << 10;
 export const DOWN_LEAST: number = 16 << 10;
 export const WS_PAUSE_MOST = 600_000;
 export const HOLD_LEAST = 5_000;
+/** The bridge pings a WebSocket that was quiet for so long, and the client one on which that ping did not come. */
+export const PINGED = 15_000;
+export const QUIET_MOST = 20_000;
 
 // socketlink.ts
 export const ACK_DELAY = 20;

@@ -32,7 +32,7 @@ function learnt(t: TestContext, changes: Partial<Network>): { store: Store; tick
 }
 
 test("what was learnt is there for the next page, and forgotten after 4 hours", async (t) => {
-  const changes: Partial<Network> = { holdMs: 7_000, upBytes: 2_048, downBytes: 32_768, form: "text", wsPauseMs: 60_000, wsAfter: 50_000, wsWhy: "closed" };
+  const changes: Partial<Network> = { holdMs: 7_000, upBytes: 2_048, downBytes: 32_768, form: "text", wsPauseMs: 60_000, wsAfter: 50_000, wsWhy: "closed", wsQuietMs: 7_000 };
   const { store, tick } = learnt(t, changes);
   assert.deepEqual([...store.keys()], [KEY]);
   await tick(4 * HOUR - 1);
@@ -51,7 +51,7 @@ test("a clock set back makes it forget", async (t) => {
 
 test("whatever stands in the storage, a network comes out that can be used", () => {
   const now = Date.now();
-  const bad = ["", "null", "7", "{", "[]", JSON.stringify({ since: now, holdMs: 1, upBytes: -5, downBytes: 1e12, form: "gif", wsPauseMs: "9", wsAfter: now + 1e9, wsWhy: 7 })];
+  const bad = ["", "null", "7", "{", "[]", JSON.stringify({ since: now, holdMs: 1, upBytes: -5, downBytes: 1e12, form: "gif", wsPauseMs: "9", wsAfter: now + 1e9, wsWhy: 7, wsQuietMs: 1 })];
   for (const text of bad) {
     const store = new Store([[KEY, text]]);
     assert.deepEqual({ ...new Memory(KEY, store, 25_000).network, since: 0 }, { ...fresh(), since: 0 }, text);

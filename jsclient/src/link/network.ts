@@ -1,6 +1,6 @@
 // What was learnt of the way to a bridge.
 
-import { DOWN_LEAST, DOWN_MOST, HOLD_LEAST, LIFE, UP_FIRST, UP_LEAST, UP_MOST, WS_PAUSE_MOST } from "./limits.js";
+import { DOWN_LEAST, DOWN_MOST, HOLD_LEAST, LIFE, QUIET_MOST, UP_FIRST, UP_LEAST, UP_MOST, WS_PAUSE_MOST } from "./limits.js";
 
 /** What a channel has learnt of the network between it and its bridge; forgotten 4 hours after it began. */
 export interface Network {
@@ -19,6 +19,8 @@ export interface Network {
   wsAfter: number;
   /** How the WebSocket failed that is put off, as far as a browser tells; empty: none is. */
   wsWhy: string;
+  /** How long a WebSocket may be quiet until the client pings it, in milliseconds: 20,000, and the bridge has pinged before; less after one died of silence. */
+  wsQuietMs: number;
 }
 
 /** Where a channel keeps what it has learnt of the network: of a Storage, all that is needed. */
@@ -65,6 +67,7 @@ export class Memory {
       wsPauseMs: within("wsPauseMs", 0, WS_PAUSE_MOST, 0),
       wsAfter: within("wsAfter", 0, Date.now() + WS_PAUSE_MOST, 0),
       wsWhy: typeof why === "string" ? why : "",
+      wsQuietMs: within("wsQuietMs", HOLD_LEAST, QUIET_MOST, QUIET_MOST),
     };
   }
 

@@ -21,7 +21,7 @@ const pong = (socket: FakeSocket, fields = {}): Promise<void> => socket.say({ po
 
 const pings = (socket: FakeSocket): number => socket.batches.filter((b) => b.ping > 0).length;
 
-test("a ping goes when nothing came for q = 1 s while an RPC is open; none while there is none", async (t) => {
+test("a ping goes when nothing came for q = 1 s while an RPC is open, for 20 s while there is none", async (t) => {
   const f = await fixture(t, ["longpoll", "ws"]);
   const socket = await carried(f);
   const before = pings(socket);
@@ -33,8 +33,12 @@ test("a ping goes when nothing came for q = 1 s while an RPC is open; none while
     await pong(socket);
   }
   await socket.say({ ack: 1, frames: [endFrame(1, 1)] });
-  await f.tick(60_000);
+  await f.tick(15_000);
+  await socket.say({ ping: 1 }); // as the bridge does: nothing is missing
+  await f.tick(19_999);
   assert.equal(pings(socket), before + 3);
+  await f.tick(1);
+  assert.equal(pings(socket), before + 4);
   assert.equal(socket.closed, false);
 });
 
@@ -185,4 +189,41 @@ test("where there are no exchanges a WebSocket that was of use is replaced at on
     await f.tick(1);
     assert.equal(f.carrier.sockets.length, i + 1);
   }
+});
+
+test("a WebSocket that died of silence teaches how long one may be quiet", async (t) => {
+  for (const { silence, mute, quiet } of [
+    { silence: 10_000, mute: false, quiet: 7_000 },
+    { silence: 6_000, mute: false, quiet: 5_000 },
+    { silence: 20_000, mute: true, quiet: 10_500 },
+    { silence: 4_000, mute: false, quiet: 20_000 },
+  ]) {
+    const f = await fixture(t, ["longpoll", "ws"]);
+    const socket = await carried(f);
+    await socket.say({ ack: 1, frames: [endFrame(1, 1)] });
+    await f.tick(silence);
+    if (mute) for (let i = 0; i < 4; i++) await f.tick(5_000); // a ping, a doubt, and the end
+    else await socket.lose();
+    assert.equal(f.network.wsQuietMs, quiet);
+    mock.timers.reset();
+  }
+});
+
+test("a WebSocket is pinged before it was quiet for longer than was learnt, and watched as ever when there is an RPC", async (t) => {
+  const f = await fixture(t, ["longpoll", "ws"]);
+  f.network.wsQuietMs = 7_000;
+  const socket = await carried(f);
+  await socket.say({ ack: 1, frames: [endFrame(1, 1)] });
+  const before = pings(socket);
+  await f.tick(1_000);
+  for (let i = 0; i < 3; i++) {
+    assert.equal(pings(socket), before + i);
+    await f.tick(i === 0 ? 6_000 : 7_000);
+    await pong(socket);
+  }
+  assert.equal(pings(socket), before + 3);
+  await f.tick(3_000);
+  await f.open();
+  await f.tick(1_000);
+  assert.equal(pings(socket), before + 4);
 });

@@ -3,8 +3,9 @@
 import type { Batch } from "../wire/batch.js";
 import type { Session } from "../session/session.js";
 import type { Carrier, Socket, WeatherReason } from "./carrier.js";
+import type { Network } from "./network.js";
 import { flying, type SocketPath } from "./socketpath.js";
-import { ACK_DELAY, ACK_OWED, BATCH_LEAST, BATCH_MOST, DEAD, DOUBLED, DRAIN, GROW_AFTER, MAX_BUFFERED, PROOF, UNREAD } from "./limits.js";
+import { ACK_DELAY, ACK_OWED, BATCH_LEAST, BATCH_MOST, DEAD, DOUBLED, DRAIN, GROW_AFTER, HOLD_LEAST, MAX_BUFFERED, PINGED, PROOF, SHORTER, UNREAD } from "./limits.js";
 
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
@@ -36,6 +37,9 @@ export class SocketLink {
   /** Pings that the probe still has to send beside the first; -1: there is no probe. */
   #probes: number;
   readonly #forced: boolean;
+  readonly #network: Network;
+  /** The next look is far off, because nothing is expected. */
+  #idle = false;
   /** What must come back with the pong. */
   #padding: Uint8Array | undefined;
   #pong = 0;
@@ -58,8 +62,9 @@ export class SocketLink {
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Dials. The socket must prove itself in time: by a probe, or where it is forced by any answer. */
-  constructor(session: Session, path: SocketPath, carrier: Carrier, forced: boolean, events: SocketLinkEvents) {
+  constructor(session: Session, path: SocketPath, carrier: Carrier, forced: boolean, network: Network, events: SocketLinkEvents) {
     this.#session = session;
+    this.#network = network;
     this.#path = path;
     this.#events = events;
     this.#forced = forced;
@@ -148,7 +153,7 @@ export class SocketLink {
     this.#pong = 0;
     this.#first = false;
     this.#socket.send(this.#session.encodeBatch(batch));
-    if (!this.#watchTimer) this.#look();
+    if (!this.#watchTimer || this.#idle) this.#look();
   }
 
   /** Finds out soon whether the socket lives, whatever is known of it. */
@@ -219,9 +224,10 @@ export class SocketLink {
     this.#watchTimer = undefined;
     if (this.proven && !this.#pinged) {
       const sent = s.prefer === this.x ? Math.max(s.out.sent[0]?.at ?? Infinity, this.#clearedAt) : Infinity;
-      const due = Math.min(s.open > 0 ? this.#heardAt : Infinity, sent) + this.#quiet;
-      if (due < Infinity) due > now ? this.#watch(due - now) : this.#ask();
-      return;
+      const q = this.#quiet;
+      const due = Math.min(this.#heardAt + (s.open > 0 ? q : this.#network.wsQuietMs), sent + q);
+      this.#idle = due > now + q;
+      return due > now ? this.#watch(due - now) : this.#ask();
     }
     const since = now - this.#pingedAt - s.path.uploadTime(flying(s.out, this.x), this.#path.rate);
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
@@ -287,6 +293,10 @@ export class SocketLink {
   #lose(reason: WeatherReason, message: string): void {
     if (this.#closed) return;
     const s = this.#session;
+    const network = this.#network;
+    const quiet = (this.#pinged ? this.#pingedAt : s.now()) - this.#heardAt;
+    // It may have been dead since any time before the bridge's ping.
+    if (this.proven && quiet >= HOLD_LEAST) network.wsQuietMs = Math.round(Math.min(network.wsQuietMs, Math.max(HOLD_LEAST, SHORTER * Math.min(quiet, PINGED))));
     if (flying(s.out, this.x) > 0) this.#path.batch = Math.max(BATCH_LEAST, this.#path.batch / 2);
     this.close();
     this.#events.lost(reason, message);

@@ -84,7 +84,7 @@ export class Sockets {
   #dial(): void {
     const s = this.#session;
     if (s.lapsed()) return;
-    const socket = new SocketLink(s, this.#path, this.#ladder.carrier, !this.#ladder.polls, {
+    const socket = new SocketLink(s, this.#path, this.#ladder.carrier, !this.#ladder.polls, this.#ladder.network, {
       opened: () => this.#opened(socket),
       proven: () => this.#proven(socket),
       doubted: () => this.#doubted(socket),
