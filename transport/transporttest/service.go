@@ -105,6 +105,9 @@ func (s *service) source(st *session.Stream, name string) error {
 }
 
 func (s *service) sink(st *session.Stream) error {
+	if err := st.SendHeaders(nil); err != nil {
+		return err
+	}
 	select {
 	case <-s.release:
 	case <-st.Context().Done():
