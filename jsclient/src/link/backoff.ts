@@ -4,7 +4,7 @@ export interface BackoffOptions {
   leastMs?: number | undefined;
   /** The longest wait while an RPC is open. Default: 5,000. */
   mostMs?: number | undefined;
-  /** The longest wait while none is. Default: 30,000. */
+  /** The longest wait while none is, and after three failures at once in a row. Default: 30,000. */
   idleMs?: number | undefined;
 }
 

@@ -7,7 +7,7 @@ import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
 import { later, load } from "../load.js";
-import { HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
+import { AT_ONCE, HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
 import type { Network } from "./network.js";
 import type { Tried, Tuning } from "./tuning.js";
 
@@ -49,6 +49,8 @@ export class Exchanges {
   readonly #network: Network;
   readonly #backoff: Backoff;
   readonly #empties = new Backoff(2, 0);
+  /** Failures at once, in a row. */
+  #atOnce = 0;
   #flights: Flight[] = [];
   #wait: Timer | undefined;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
@@ -241,7 +243,8 @@ export class Exchanges {
     const age = s.now() - f.sentAt;
     this.#tuning?.failed(f, error, age);
     s.trouble(error);
-    const idle = s.open === 0 && !!s.welcome;
+    this.#atOnce = age < AT_ONCE ? this.#atOnce + 1 : 0;
+    const idle = this.#atOnce > 2 || (s.open === 0 && !!s.welcome);
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
   }
 
@@ -288,6 +291,7 @@ export class Exchanges {
     for (const older of this.#flights.filter((other) => other.x < f.x)) {
       this.#after(older, s.path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4
     }
+    this.#atOnce = 0;
     if (progress) this.#backoff.reset();
     if (progress || full) this.#empties.reset();
     this.answered(f.sentAt);

@@ -9,6 +9,8 @@ export const MAX_RETRY_AFTER = 10_000;
 
 // exchanges.ts
 export const MAX_IN_FLIGHT = 2;
+/** A failure within this time is one at once. */
+export const AT_ONCE = 200;
 /** The bridge holds an exchange that carried frames no longer, in milliseconds. */
 export const HOLD_WITH_FRAMES = 2_000;
 /** An ack alone is worth an exchange above so many bytes. */

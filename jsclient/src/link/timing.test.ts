@@ -128,6 +128,20 @@ test("only frames or a higher ack reset the backoff: a poll that was held to its
   assert.equal(carrier.waiting.size, 1);
 });
 
+test("a bridge that refuses at once, again and again, is asked ever less often: up to 30 s apart", async (t) => {
+  const { carrier, open, tick } = await fixture(t, ["longpoll"]);
+  await open();
+  await carrier.last.answer({ ack: 1 });
+  const tries: number[] = [];
+  for (let s = 0; s < 60; s++) {
+    tries.push(carrier.waiting.size);
+    for (const exchange of carrier.waiting) await exchange.fail();
+    await tick(1_000);
+  }
+  const gaps = tries.join("").split("1").map((quiet) => quiet.length + 1);
+  assert.ok(Math.max(...gaps) > 8, tries.join(""));
+});
+
 test("an older exchange has 3 s from the sending of a later one that was answered (L4)", async (t) => {
   const { carrier, open, tick, calm } = await fixture(t, ["longpoll"]);
   const stream = await open();
