@@ -2,7 +2,10 @@
 // quiet for a while, because networks do their worst to what is quiet.
 
 import { type Call, Channel, type Metadata } from "../../src/index.js";
+import { load } from "../../src/load.js";
 import { decode, encode, type Pair, payload, same, type Script, SERVICE } from "../echo.js";
+
+await load(); // scripts are no part of what is tried
 
 /** What a caller sees of one RPC. */
 export interface Transcript {
