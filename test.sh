@@ -302,7 +302,7 @@ part_browser() {
   step 'npm packages of examples/chat' 30 npm_packages examples/chat
   step 'npm packages of examples/react' 30 npm_packages examples/react
   step 'js build, check of examples' 30 npm_run check:examples
-  step 'browser test' 130 npm_run test:browser
+  step 'browser test' 160 npm_run test:browser
   step 'browser matrix' 90 browser_matrix
   step 'browser network check' 40 browser_check
   command -v firefox >/dev/null || need firefox-esr firefox-esr ||
