@@ -289,7 +289,7 @@ part_js() {
   step 'js check' 30 npm_run check
   step 'js package' 30 npm_run package
   FUZZ_MS=20000 step 'js unit test' 80 npm_run test
-  step 'js simulation' 60 simulate '^TestSimJS' ./internal/session -sim.js="$PWD/jsclient/.test/test/sim/engine.js" -sim.js.every=6
+  step 'js simulation' 60 simulate '^TestSimJS' ./internal/session -sim.js="$PWD/jsclient/.test/test/sim/engine.js" -sim.js.every=12
   step 'js test in Node' 120 npm_run test:node
   step 'js test in Node 22' 120 test_in_node_22
   step 'js test of adapters' 60 npm_run test:adapters
