@@ -172,8 +172,8 @@ func (l *ladder) watch(now time.Duration) time.Duration {
 }
 
 // pingIfQuiet asks for a sign of life when one is missing: frames are unacked,
-// or nothing came for a while, a short one when a stream is open. The WebSocket keeps order,
-// so that a pong clears all that was sent before its ping.
+// or nothing came for a while, a short one when a stream is open. The WebSocket
+// keeps order, so that a pong clears all that was sent before its ping.
 func (l *ladder) pingIfQuiet(so *clientSocket, now time.Duration) time.Duration {
 	s := l.c.s
 	due := so.heard + l.quiet
