@@ -308,6 +308,7 @@ func TestRule_fewRequests(t *testing.T) {
 				if c.mute {
 					net.Change(simnet.Profile{Rates: map[simnet.Fault]float64{simnet.Swallow: 1}})
 				}
+				synctest.Wait() // the poll that follows what opened the RPC is no part of it
 				before := net.Exchanges()
 				_ = k.st.Send(t.Context(), message([]byte("x")))
 				time.Sleep(time.Minute)
