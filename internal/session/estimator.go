@@ -66,7 +66,7 @@ const (
 	leastFlight = 5 * time.Millisecond
 
 	// drainedFlight is what is acked at once, and no more.
-	drainedFlight = 3 * frameRoom
+	drainedFlight = 2 * frameRoom
 )
 
 // bound is the most that should be in flight on a WebSocket, so that the

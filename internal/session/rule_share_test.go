@@ -117,6 +117,9 @@ func TestRule_stoppedReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sharing(t, name, func(sh *share) {
 				alone := sh.floods(during)
+				if path := int64(shareRate * during.Seconds()); alone < path*9/10 {
+					t.Errorf("%d bytes over a path for %d", alone, path)
+				}
 				stopped := sh.open("/test/Stopped")
 				if _, err := stopped.Recv(sh.t.Context()); err != nil {
 					t.Fatal(err)

@@ -262,17 +262,17 @@ func (s *Session) bound() int {
 	if s.batch.size < s.batch.most {
 		return s.batch.size
 	}
-	return s.path.bound()
+	return s.path.bound() + frameRoom // the last frame may go beyond it
 }
 
-// batchBound is how long a WebSocket's batch may be: half of what may be in
-// flight, so that one is on its way while another's ack is, and what is more
-// urgent goes between.
+// batchBound is how long a WebSocket's batch may be: a quarter of what may be
+// in flight, since nothing of a batch is acked before its end. With halves the
+// path would stand idle, and be taken for a slower one.
 func (s *Session) batchBound() int {
 	if s.batch.size < s.batch.most {
 		return s.batch.size
 	}
-	return min(s.batch.size, s.path.bound()/2)
+	return min(s.batch.size, s.path.bound()/4)
 }
 
 func (s *Session) socketFlight() *flight {

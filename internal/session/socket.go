@@ -13,7 +13,7 @@ const (
 	pingAfter = 15 * time.Second // without an inbound byte
 	pongLimit = 10 * time.Second
 	ackDelay  = 20 * time.Millisecond
-	ackBytes  = 32 << 10
+	ackBytes  = 16 << 10
 
 	// socketBatch is the longest batch. It is halved when a WebSocket breaks with
 	// frames on it, so that networks which break them by size let some pass.
