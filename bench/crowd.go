@@ -16,10 +16,12 @@ import (
 // sockets is a crowd of sessions over WebSockets, each with a goroutine here
 // that reads.
 type sockets struct {
-	all   []*light.Socket
-	ended atomic.Int64 // how many have ended
+	all     []*light.Socket
+	readers sync.WaitGroup
+	ended   atomic.Int64 // how many have ended
 }
 
+// openSockets gives what it has opened even when it fails, to be closed.
 func openSockets(ctx context.Context, addr string, n int) (*sockets, error) {
 	c := &sockets{all: make([]*light.Socket, n)}
 	return c, together(n, func(i int) error {
@@ -29,12 +31,27 @@ func openSockets(ctx context.Context, addr string, n int) (*sockets, error) {
 		}
 		s.Prepare(unaryMethod, []byte("x"), light.Unary)
 		c.all[i] = s
-		go func() {
+		c.readers.Go(func() {
 			_ = s.Serve()
 			c.ended.Add(1)
-		}()
+		})
 		return nil
 	})
+}
+
+// close closes all sockets, whose descriptors the next crowd needs.
+func (c *sockets) close() {
+	closeAll(c.all)
+	c.readers.Wait()
+}
+
+// closeAll closes those of a crowd that have been opened.
+func closeAll(crowd []*light.Socket) {
+	for _, s := range crowd {
+		if s != nil {
+			_ = s.Close() // nothing is expected of it any more
+		}
+	}
 }
 
 // load makes calls on all sockets in turn for a while, 64 at a time, and
@@ -62,6 +79,7 @@ func measureGrowth(ctx context.Context, cfg config) (*found, error) {
 	}
 	defer l.close()
 	few, err := openSockets(ctx, l.bridge.addr, 128)
+	defer few.close()
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +88,7 @@ func measureGrowth(ctx context.Context, cfg config) (*found, error) {
 		return nil, err
 	}
 	many, err := openSockets(ctx, grown.addr, cfg.crowd)
+	defer many.close()
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +152,12 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 	}
 	defer l.close()
 	others, err := openSockets(ctx, l.bridge.addr, 16)
+	defer others.close()
 	if err != nil {
 		return nil, err
 	}
 	crowd := make([]*light.Socket, cfg.crowd-len(others.all))
+	defer closeAll(crowd)
 	err = together(len(crowd), func(i int) (err error) {
 		if crowd[i], err = light.DialSocket(ctx, l.bridge.addr); err != nil {
 			return err
@@ -159,9 +180,7 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", l.bridge.cmd.Process.Pid), []byte("5"), 0); err != nil {
 		return nil, err
 	}
-	for _, s := range crowd {
-		_ = s.Close() // it is the storm
-	}
+	closeAll(crowd) // it is the storm
 	var during []time.Duration
 	var loadErr error
 	over, end := context.WithCancel(ctx)

@@ -30,11 +30,17 @@ const (
 	barePOST      = "net/http POST echo (no gRPC)"
 )
 
+// clientConn is a connection of gRPC's own client code.
+type clientConn interface {
+	grpc.ClientConnInterface
+	Close() error
+}
+
 // connWay is a way with gRPC's own client code, over connections that are kept
-// from one sample to the next.
-func connWay(name string, hop *process, dial func() (grpc.ClientConnInterface, error)) *way {
+// from one sample to the next, until the lab closes.
+func (l *lab) connWay(name string, hop *process, dial func() (clientConn, error)) *way {
 	var mu sync.Mutex
-	var conns []grpc.ClientConnInterface
+	var conns []clientConn
 	return &way{name: name, hop: hop, open: func(ctx context.Context, s scenario) ([]driver, func(), error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -44,6 +50,7 @@ func connWay(name string, hop *process, dial func() (grpc.ClientConnInterface, e
 				return nil, nil, err
 			}
 			conns = append(conns, conn)
+			l.closers = append(l.closers, conn.Close)
 		}
 		ctx, cancel := context.WithCancel(ctx)
 		var drivers []driver
@@ -59,12 +66,12 @@ func connWay(name string, hop *process, dial func() (grpc.ClientConnInterface, e
 	}}
 }
 
-func grpcWay(name string, hop *process, addr string) *way {
-	return connWay(name, hop, func() (grpc.ClientConnInterface, error) { return dialGRPC(addr) })
+func (l *lab) grpcWay(name string, hop *process, addr string) *way {
+	return l.connWay(name, hop, func() (clientConn, error) { return dialGRPC(addr) })
 }
 
-func clientWay(name string, hop *process, transport string) *way {
-	return connWay(name, hop, func() (grpc.ClientConnInterface, error) {
+func (l *lab) clientWay(name string, hop *process, transport string) *way {
+	return l.connWay(name, hop, func() (clientConn, error) {
 		return client.New("http://"+hop.addr, client.Config{Transports: []string{transport}})
 	})
 }
@@ -183,11 +190,11 @@ func socketWay(name string, hop *process) *way {
 // ours are the ways that need nothing from outside.
 func (l *lab) ours() []*way {
 	return []*way{
-		grpcWay(native, nil, l.backend.addr),
-		grpcWay(proxy, l.proxy, l.proxy.addr),
-		grpcWay(proxy400, l.proxy400, l.proxy400.addr),
-		clientWay(ws, l.bridge, "ws"),
-		clientWay(longpoll, l.bridge, "longpoll"),
+		l.grpcWay(native, nil, l.backend.addr),
+		l.grpcWay(proxy, l.proxy, l.proxy.addr),
+		l.grpcWay(proxy400, l.proxy400, l.proxy400.addr),
+		l.clientWay(ws, l.bridge, "ws"),
+		l.clientWay(longpoll, l.bridge, "longpoll"),
 		socketWay(lightWS, l.bridge),
 		callWay(lightLongpoll, l.bridge, func(ctx context.Context, s scenario) (*light.Poll, error) {
 			p, err := light.DialPoll(ctx, l.bridge.addr, false)

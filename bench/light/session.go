@@ -156,7 +156,10 @@ type Socket struct {
 func DialSocket(ctx context.Context, addr string) (*Socket, error) {
 	s := &Socket{session: newSession(), ended: make(chan struct{}, 1)}
 	s.x = 1
-	return s, s.attach(ctx, addr)
+	if err := s.attach(ctx, addr); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Resume goes on with the session over another WebSocket.
@@ -165,16 +168,21 @@ func (s *Socket) Resume(ctx context.Context, addr string) error {
 	return s.attach(ctx, addr)
 }
 
-func (s *Socket) attach(ctx context.Context, addr string) (err error) {
-	if s.ws, err = DialWebSocket(ctx, addr, s.path("ws"), "pollbridge.v1"); err != nil {
+func (s *Socket) attach(ctx context.Context, addr string) error {
+	ws, err := DialWebSocket(ctx, addr, s.path("ws"), "pollbridge.v1")
+	if err != nil {
 		return err
 	}
+	s.ws = ws
 	h := s.header()
 	h.Session, h.Key, h.Prefer = s.id[:], s.key[:], s.x
-	if err := s.ws.Write(Binary, wire.AppendBatch(s.buf[:0], &h)); err != nil {
-		return err
+	if err = ws.Write(Binary, wire.AppendBatch(s.buf[:0], &h)); err == nil {
+		err = s.read(none)
 	}
-	return s.read(none)
+	if err != nil {
+		return errors.Join(err, ws.Close())
+	}
+	return nil
 }
 
 // Close closes the connection. The session lives on.
