@@ -63,7 +63,7 @@ func (e *estimator) atLeast(floor time.Duration, n int) time.Duration {
 // the other takes to be woken.
 const (
 	minFlight   = 64 << 10
-	leastFlight = 5 * time.Millisecond
+	leastFlight = 10 * time.Millisecond
 
 	// drainedFlight is what is acked at once, and no more.
 	drainedFlight = 2 * frameRoom

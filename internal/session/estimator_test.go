@@ -31,8 +31,8 @@ func TestBoundBehindItsOwnQueue(t *testing.T) {
 func TestBoundOfAShortPath(t *testing.T) {
 	e := session.NewEstimator()
 	e.Sample(time.Second, 100*time.Microsecond, 10_000)
-	if got, want := e.Bound(), 500_000; got != want {
-		t.Fatalf("bound %d on a path of 100 MB/s, want what it carries in 5 ms: %d", got, want)
+	if got, want := e.Bound(), 1_000_000; got != want {
+		t.Fatalf("bound %d on a path of 100 MB/s, want what it carries in 10 ms: %d", got, want)
 	}
 }
 

@@ -103,3 +103,61 @@ func TestSimJS_refused(t *testing.T) {
 		t.Errorf("%d exchanges in 80 s of refusals", exchanges)
 	}
 }
+
+// TestSimJS_fills holds that a flood fills a path's rate over WebSockets, in
+// each direction between the two engines.
+func TestSimJS_fills(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	const piece, pieces = 10_000, 1_000
+	n := startNode(t, *simJS)
+	for _, up := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			net := simnet.New(1, simnet.Profile{RTT: shareRTT, Rate: shareRate})
+			reg := session.NewRegistry(session.Config{Handle: func(st *session.Stream) {
+				_ = st.SendHeaders(nil)
+				if !up {
+					for range pieces {
+						_ = st.Send(st.Context(), message(make([]byte, piece)))
+					}
+				}
+				for err := error(nil); err == nil; {
+					_, err = st.Recv(st.Context())
+				}
+				st.End(wire.End{})
+			}})
+			carrier := newFaulty(net, reg)
+			c := n.client(t, 1)(session.ClientConfig{Carrier: carrier, Transports: []transport.Kind{transport.WS}})
+			st, err := c.Open(t.Context(), wire.Open{Method: "/test/Flood", Metadata: []wire.Metadatum{{Key: "test", Value: "fills"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := st.Headers(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if up {
+				for range pieces {
+					if err := st.Send(t.Context(), message(make([]byte, piece))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			_ = st.CloseSend()
+			for err == nil {
+				_, err = st.Recv(t.Context())
+			}
+			took, least := time.Since(start), pieces*piece*time.Second/shareRate
+			t.Logf("up %v: %v, %v at the path's rate", up, took, least)
+			if err != io.EOF || took > least*10/9 {
+				t.Errorf("up %v: %v, %v at the path's rate; %v", up, took, least, err)
+			}
+			if err := c.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			carrier.close()
+			reg.Close()
+		})
+	}
+}

@@ -54,7 +54,7 @@ export const QUIET_MOST = 20_000;
 
 // socketlink.ts
 export const ACK_DELAY = 20;
-export const ACK_OWED: number = 32 << 10;
+export const ACK_OWED: number = 16 << 10;
 export const BATCH_MOST: number = 64 << 10;
 export const BATCH_LEAST: number = 4 << 10;
 /** How many batches must have been acked until they grow. */
