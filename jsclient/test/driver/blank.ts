@@ -1,23 +1,24 @@
-// A page with nothing on it, to run modules in.
+// A page with nothing on it but a module.
 
-import type { BrowserContext, Page } from "playwright-core";
+import { buildSync } from "esbuild";
+import type { Page } from "playwright-core";
 
 /**
- * Opens one at an address, with a module loaded. The page and its scripts do
- * not come over the network: nothing but what the module does meets the
- * middlebox.
+ * Bundles a module of this folder into a page's HTML. What the module exports,
+ * the page has as the global `module`.
  */
-export async function openBlank(context: BrowserContext, address: string, module: string): Promise<Page> {
-  await context.grantPermissions(["local-network-access"]); // nobody knows where the page came from
-  await context.route("**/*", (route) => {
-    const { pathname } = new URL(route.request().url());
-    if (pathname === "/") return route.fulfill({ contentType: "text/html", body: "<!doctype html><title>Test</title>" });
-    const folder = pathname.startsWith("/bundle/") ? "." : ".test";
-    return route.fulfill({ contentType: "text/javascript", path: folder + pathname });
-  });
-  const page = await context.newPage();
+export function bundle(name: string): string {
+  const built = buildSync({ entryPoints: [`.test/test/driver/${name}`], bundle: true, write: false, format: "iife", globalName: "module" });
+  return `<!doctype html><title>Test</title><script>${built.outputFiles[0]!.text}</script>`;
+}
+
+/**
+ * Opens such HTML at an address. It does not come over the network: nothing
+ * but what the module does meets the middlebox.
+ */
+export async function openBlank(page: Page, address: string, html: string): Promise<void> {
+  await page.context().grantPermissions(["local-network-access"]); // nobody knows where the page came from
+  await page.route("**/*", (route) => route.fulfill({ contentType: "text/html", body: html }));
   await page.goto(address);
-  await page.evaluate((module) => import(module), module);
-  await context.unrouteAll();
-  return page;
+  await page.unrouteAll();
 }

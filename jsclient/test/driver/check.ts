@@ -1,8 +1,10 @@
 // Has a page look at the network.
 
-import type { BrowserContext } from "playwright-core";
-import { openBlank } from "./blank.js";
+import type { Page } from "playwright-core";
+import { bundle, openBlank } from "./blank.js";
 import type { Visit } from "./main.js";
+
+declare const module: typeof import("../../src/diagnose.js"); // the page's
 
 /** What a check has found. */
 interface Found {
@@ -14,16 +16,16 @@ interface Found {
 /** Waits to try, in milliseconds. */
 const HOLDS = [1_000, 2_000, 3_000];
 
+const html = bundle("../../src/diagnose.js");
+
 /** Runs diagnose. */
-export async function visitCheck(context: BrowserContext, { url, page: from }: Visit): Promise<Found> {
-  const module = "/bundle/diagnose.js"; // one file, where ten pages load it at once
-  const page = await openBlank(context, from, module);
+export async function visitCheck(page: Page, { url, page: address }: Visit): Promise<Found> {
+  await openBlank(page, address, html);
   return page.evaluate(
-    async ({ module, url, holdsMs }) => {
-      const { diagnose, reportText } = (await import(module)) as typeof import("../../src/diagnose.js");
-      const report = await diagnose(url, { holdsMs });
-      return { profiles: report.profiles, works: report.works, text: reportText(report) };
+    async ({ url, holdsMs }) => {
+      const report = await module.diagnose(url, { holdsMs });
+      return { profiles: report.profiles, works: report.works, text: module.reportText(report) };
     },
-    { module, url, holdsMs: HOLDS },
+    { url, holdsMs: HOLDS },
   );
 }

@@ -1,6 +1,6 @@
 // Calls all four kinds of RPC on the demo's page.
 
-import type { BrowserContext, Page, Request } from "playwright-core";
+import type { Page, Request } from "playwright-core";
 import { count, echo, greet, upload } from "../demo-page.js";
 import type { Visit } from "./main.js";
 
@@ -23,8 +23,7 @@ interface Demo {
 const HELD = 13_000;
 
 /** Runs the RPCs. With stays, a stream is quiet afterwards until a poll was held to its end. */
-export async function visitDemo(context: BrowserContext, { url, carried, stays }: Visit): Promise<Demo> {
-  const page = await context.newPage();
+export async function visitDemo(page: Page, { url, carried, stays }: Visit): Promise<Demo> {
   page.setDefaultTimeout(60_000);
   const polls = watch(page);
   await page.goto(url);

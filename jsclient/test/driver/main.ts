@@ -3,7 +3,7 @@
 // result for each. Ends with its standard input.
 
 import { createInterface } from "node:readline";
-import type { BrowserContext } from "playwright-core";
+import type { Page } from "playwright-core";
 import { launchChromium } from "../browser/chromium.js";
 import { visitCheck } from "./check.js";
 import { visitDemo } from "./demo.js";
@@ -32,22 +32,28 @@ export interface Visit {
   waves: number;
 }
 
-const visits: Record<Visit["what"], (context: BrowserContext, visit: Visit) => Promise<unknown>> = { check: visitCheck, demo: visitDemo, matrix: visitMatrix };
+const visits: Record<Visit["what"], (page: Page, visit: Visit) => Promise<unknown>> = { check: visitCheck, demo: visitDemo, matrix: visitMatrix };
 
 // Certificates here are those of proxies that look into TLS.
 const browser = await launchChromium({ args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
 
+// Pages behind no proxy share what is dear to make. Their addresses differ, so
+// that they share no connection and nothing that a channel remembers.
+const shared = await browser.newContext();
+
 async function make(visit: Visit): Promise<void> {
   // Loopback goes through the proxy, too: playwright sees to that.
-  const context = await browser.newContext(visit.proxy ? { proxy: { server: visit.proxy } } : {});
-  const timer = setTimeout(() => void context.close({ reason: `not over within ${visit.limit} ms` }), visit.limit);
+  const context = visit.proxy ? await browser.newContext({ proxy: { server: visit.proxy } }) : shared;
+  const page = await context.newPage();
+  const timer = setTimeout(() => void page.close({ reason: `not over within ${visit.limit} ms` }), visit.limit);
   try {
-    reply({ id: visit.id, result: await visits[visit.what](context, visit) });
+    reply({ id: visit.id, result: await visits[visit.what](page, visit) });
   } catch (err) {
     reply({ id: visit.id, error: (err as Error).stack ?? String(err) });
   } finally {
     clearTimeout(timer);
-    await context.close();
+    await page.close();
+    if (context !== shared) await context.close();
   }
 }
 
