@@ -125,12 +125,15 @@ func serveBridge(lis net.Listener, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(args) < 3 {
-		serveHTTP(lis, server)
-		return nil
-	}
 	s := newHTTPServer(server)
-	go func() { _ = s.ServeTLS(lis, args[1], args[2]) }() // until the process ends
+	server.ParkPolls(s)
+	go func() { // until the process ends
+		if len(args) < 3 {
+			_ = s.Serve(lis)
+		} else {
+			_ = s.ServeTLS(lis, args[1], args[2])
+		}
+	}()
 	return nil
 }
 

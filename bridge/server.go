@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/transport/access"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
@@ -22,6 +23,7 @@ type Server struct {
 	pools    []*backend.Pool
 	registry *session.Registry
 	sockets  *ws.Handler
+	lot      *park.Lot
 	check    *check // nil: switched off
 	metrics  *metrics
 	mux      *http.ServeMux
@@ -37,7 +39,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults()}
+	s := &Server{cfg: cfg.withDefaults(), lot: park.New()}
 	s.rules = newMethodRules(s.cfg)
 	policy, err := access.New(access.Config{
 		AllowOrigins:   s.cfg.AllowOrigins,
@@ -111,7 +113,7 @@ func (s *Server) sessionConfig() session.Config {
 func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := s.cfg.Prefix
-	polls := longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes}
+	polls := longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes, Parking: s.lot}
 	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(polls))
 	mux.Handle(prefix+"/v1/{group}/bundle", longpoll.NewBundles(polls))
 	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes})
@@ -127,6 +129,17 @@ func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
 // ServeHTTP serves every route under Config.Prefix, and 404 elsewhere. A
 // server in front of it must not buffer, compress or time out its answers.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// ParkPolls lets polls that have been quiet for a second be parked: server then
+// keeps neither goroutines nor buffers for them. It is called before server
+// serves this bridge, whatever else it serves, and wraps its ConnContext.
+//
+// A handler around the bridge sees such a poll end, with its connection hijacked,
+// when it is parked; server's ConnState, ConnContext and BaseContext see the
+// connection again when it brings its next request. Server.Close leaves parked
+// polls to Shutdown, or to the end of their hold. Only plain TCP connections and
+// TLS on them are parked, only HTTP/1, and only on Linux; all else is as without.
+func (s *Server) ParkPolls(server *http.Server) { s.lot.Attach(server) }
 
 // Shutdown ends the bridge in order: /readyz turns false, clients are told to
 // open their next RPCs elsewhere, parked polls are answered, open RPCs go on
@@ -146,6 +159,7 @@ func (s *Server) end(ctx context.Context) error {
 	}
 	err := s.registry.Drain(ctx)
 	s.sockets.Close() // they still have to say that their sessions are over
+	s.lot.Close()     // as have polls
 	if s.check != nil {
 		err = errors.Join(err, s.check.close())
 	}

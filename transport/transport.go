@@ -45,8 +45,8 @@ type Hello struct {
 	// Request is the HTTP request that the link came with. The engine hands it
 	// to Authenticate, and keeps it no longer than the link.
 	Request *http.Request
-	// Ready, if not nil, allows a WebSocket's link to rest: see ErrResting. It is
-	// called in any goroutine, and must not wait.
+	// Ready, if not nil, allows the link to rest: see ErrResting. It is called in
+	// any goroutine, and must not wait.
 	Ready func()
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
@@ -75,7 +75,7 @@ type Link interface {
 
 	// Next waits until there is something to say, appends one encoded batch of
 	// at most max bytes to dst and returns the extended slice. An exchange
-	// calls it once, a WebSocket writer in a loop. It returns ErrLinkDone, or
+	// takes one, a WebSocket writer calls it in a loop. It returns ErrLinkDone, or
 	// an error that wraps it, when nothing more will come; and the context's
 	// cause when ctx ends. An exchange whose ctx ends by ErrAnswerNow answers as
 	// if its hold had ended.

@@ -81,6 +81,7 @@ func (h *host) open() ([]*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.bridge.ParkPolls(public.http)
 	servers := []*server{public}
 	if h.admin != "" {
 		admin, err := newServer(h.admin, nil, h.bridge.AdminHandler(), h.logger)

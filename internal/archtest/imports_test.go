@@ -59,12 +59,13 @@ var rules = []rule{
 		path: "internal/session", own: []string{"transport", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
+	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
 	{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/wire", "internal/netcheck/...", "jsclient",
+			"internal/session", "internal/backend", "internal/park", "internal/wire", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},

@@ -84,7 +84,7 @@ func (br *bridgeSide) attach(hello *transport.Hello, b *wire.Batch) transport.Li
 	if hello.Kind == transport.WS {
 		return br.attachSocket(hello, b)
 	}
-	return br.attachPoll(b)
+	return br.attachPoll(hello, b)
 }
 
 // state applies the header fields that the latest-sent batch decides.

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -34,16 +35,18 @@ type poll struct {
 	copies   int
 	answer   []byte        // what all copies get
 	changed  chan struct{} // closed to make every copy look again; nil: none waits
+	resting  []*visit      // copies that rest
 }
 
 // visit is one copy of an exchange: the transport's Link.
 type visit struct {
 	poll  *poll
+	rest  rest
 	spent bool
 }
 
 // attachPoll takes an exchange in, by the rules L1 to L3.
-func (br *bridgeSide) attachPoll(b *wire.Batch) transport.Link {
+func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transport.Link {
 	s := br.s
 	br.reg.polls.Add(1)
 	if p := br.poll; p != nil && b.X == p.x && p.copies < maxCopies {
@@ -52,7 +55,7 @@ func (br *bridgeSide) attachPoll(b *wire.Batch) transport.Link {
 		}
 		p.copies++
 		br.takeIn(b)
-		return &visit{poll: p}
+		return &visit{poll: p, rest: rest{ready: hello.Ready}}
 	}
 	now := s.now()
 	p := &poll{
@@ -72,7 +75,7 @@ func (br *bridgeSide) attachPoll(b *wire.Batch) transport.Link {
 	}
 	br.state(b)
 	br.takeIn(b)
-	return &visit{poll: p}
+	return &visit{poll: p, rest: rest{ready: hello.Ready}}
 }
 
 // replacePoll parks p; what was parked before is answered at once.
@@ -98,6 +101,10 @@ func (p *poll) wake() {
 		close(p.changed)
 		p.changed = nil
 	}
+	for _, v := range p.resting {
+		v.rest.rouse(p.br.s)
+	}
+	p.resting = nil
 }
 
 // Deliver is not for exchanges: one batch is all that they bring.
@@ -109,13 +116,21 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 		return dst, transport.ErrLinkDone
 	}
 	s := v.poll.br.s
+	since := time.Duration(-1)
 	for woken := false; ; {
 		s.mu.Lock()
 		if woken {
 			s.letQueue()
 		}
 		answer, changed, wait := v.poll.try(dst, limit)
+		var err error
+		if changed != nil && wait > restAfter { // else it is not worth it
+			wait, err = v.patience(&since, wait)
+		}
 		s.unlock()
+		if err != nil {
+			return dst, err
+		}
 		if changed == nil {
 			v.spent = true
 			return answer, nil
@@ -140,6 +155,15 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 	}
 }
 
+// patience is how long Next may wait, or lets the copy rest.
+func (v *visit) patience(since *time.Duration, wait time.Duration) (time.Duration, error) {
+	wait, err := v.rest.patience(v.poll.br.s, since, wait)
+	if err != nil && !slices.Contains(v.poll.resting, v) {
+		v.poll.resting = append(v.poll.resting, v)
+	}
+	return wait, err
+}
+
 // Close takes the copy out; the session is without a link when the last goes.
 // An exchange that is not answered then waits for another copy, within its
 // hold, or for a higher one.
@@ -148,6 +172,7 @@ func (v *visit) Close() {
 	s := p.br.s
 	s.mu.Lock()
 	defer s.unlock()
+	v.rest.end()
 	p.br.reg.polls.Add(-1)
 	p.copies--
 	if p.copies == 0 && p.counts {

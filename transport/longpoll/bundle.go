@@ -78,7 +78,8 @@ func (h *Bundles) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	h.handler.answer(w, form, b.encode())
+	w.Header().Set("Content-Type", form.contentType)
+	h.handler.answer(w, form.encode(b.encode()))
 }
 
 // ride runs the passengers' links until the first has an answer.

@@ -28,6 +28,9 @@ type Config struct {
 	// UploadTimeout bounds how long a request's body may take to arrive.
 	// Default: 30 s.
 	UploadTimeout time.Duration
+	// Parking, if not nil, takes over the connections of exchanges that have
+	// nothing to say for a while.
+	Parking transport.Parking
 	// WriteTimeout bounds how long the peer may take to read an answer, from
 	// when there is one; waiting for it does not count. Default: 60 s.
 	WriteTimeout time.Duration
@@ -63,8 +66,8 @@ func New(cfg Config) *Handler {
 	return &Handler{cfg}
 }
 
-// ServeHTTP serves one exchange. It returns when the exchange is answered or
-// its client is gone.
+// ServeHTTP serves one exchange. It returns when the exchange is answered, its
+// client is gone, or its connection is parked.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.exchange) }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, post func(http.ResponseWriter, *http.Request, form)) {
@@ -92,13 +95,30 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	if err := h.receive(w, r, form, &hello); err != nil {
 		panic(http.ErrAbortHandler) // cut off or too slow: no answer can mean anything
 	}
-	batch, err := h.ask(r, hello)
+	place := h.place(r)
+	if place != nil {
+		hello.Ready = place.Wake
+	}
+	e := &exchange{link: h.cfg.Acceptor.Accept(r.Context(), hello), form: form, maxBatch: h.cfg.MaxBatch}
+	w.Header().Set("Content-Type", form.contentType)
+	body, err := e.run(r.Context(), place, func() bool { return place.Park(w, e, h.cfg.WriteTimeout) })
+	if errors.Is(err, errParked) {
+		return
+	}
 	if err != nil || r.Context().Err() != nil {
 		// Nobody is left to be answered. Should someone be, an empty 200 would
 		// mislead, and each further request on this connection would get one.
 		panic(http.ErrAbortHandler)
 	}
-	h.answer(w, form, batch)
+	h.answer(w, body)
+}
+
+// place is where the request's connection may be parked, nil if nowhere.
+func (h *Handler) place(r *http.Request) transport.Place {
+	if h.cfg.Parking == nil {
+		return nil
+	}
+	return h.cfg.Parking.Place(r)
 }
 
 // receive reads the request's body into the hello.
@@ -133,18 +153,9 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, form form, limit 
 	return body, err
 }
 
-// ask runs the exchange's link.
-func (h *Handler) ask(r *http.Request, hello transport.Hello) ([]byte, error) {
-	link := h.cfg.Acceptor.Accept(r.Context(), hello)
-	defer link.Close()
-	return link.Next(r.Context(), nil, h.cfg.MaxBatch)
-}
-
 // answer writes the response, flushed, so that the deadline covers all of it
 // and can be taken back before the HTTP connection is used again.
-func (h *Handler) answer(w http.ResponseWriter, form form, batch []byte) {
-	body := form.encode(batch)
-	w.Header().Set("Content-Type", form.contentType)
+func (h *Handler) answer(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	control := http.NewResponseController(w)
 	err := errors.Join(
