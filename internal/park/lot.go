@@ -72,11 +72,13 @@ type berthKey struct{}
 // socketOf gives the socket that is to be watched for a connection, nil if it is
 // not known that watching it is enough.
 func socketOf(conn net.Conn) syscall.Conn {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return tcp
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		return conn
+	case *tls.Conn:
+		return socketOf(conn.NetConn())
+	case interface{ socket() syscall.Conn }:
+		return conn.socket()
 	}
 	return nil
 }

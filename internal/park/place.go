@@ -349,6 +349,10 @@ type replay struct {
 	ahead []byte
 }
 
+// socket is what is to be watched: what was read ahead is read again before a
+// request can be parked.
+func (r *replay) socket() syscall.Conn { return socketOf(r.Conn) }
+
 // Read implements net.Conn.
 func (r *replay) Read(b []byte) (int, error) {
 	if len(r.ahead) == 0 {
