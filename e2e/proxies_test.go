@@ -356,6 +356,9 @@ func serve(t *testing.T, addr string, h http.Handler, https bool) string {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: h}
+	if o, ok := h.(*origin); ok {
+		o.bridge.ParkPolls(server)
+	}
 	t.Cleanup(func() { server.Close() })
 	if !https {
 		go func() { _ = server.Serve(l) }() // until Close
