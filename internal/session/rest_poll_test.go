@@ -77,11 +77,11 @@ func TestRestingPoll(t *testing.T) {
 			l.rests(t)
 			return l
 		}
-		held := holding(20 * time.Second)
+		held := holding(15 * time.Second)
 
 		began := time.Now()
 		l := rest(p.batch(held))
-		if b := l.wakes(t, p); len(b.Frames) > 0 || time.Since(began) != 20*time.Second {
+		if b := l.wakes(t, p); len(b.Frames) > 0 || time.Since(began) != 15*time.Second {
 			t.Errorf("%d frames after %v", len(b.Frames), time.Since(began))
 		}
 
