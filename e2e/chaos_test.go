@@ -109,6 +109,7 @@ func TestChaos(t *testing.T) {
 				t.Fatal(err)
 			}
 			server := &http.Server{Handler: b}
+			b.ParkPolls(server)
 			var served sync.WaitGroup
 			served.Go(func() { _ = server.Serve(front) })
 			c := newCutter(t, front.Addr().String(), 20*time.Millisecond, 200*time.Millisecond)

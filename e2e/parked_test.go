@@ -2,14 +2,16 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -26,6 +28,21 @@ func TestParked(t *testing.T) {
 		t.Skip("polls are parked on Linux only")
 	}
 	t.Parallel()
+	t.Run("plain", func(t *testing.T) {
+		t.Parallel()
+		parkedStream(t, func(b *bridge.Server) http.Handler { return b }, false)
+	})
+	t.Run("echo and TLS", func(t *testing.T) {
+		t.Parallel()
+		parkedStream(t, func(b *bridge.Server) http.Handler {
+			e := echo.New()
+			b.Mount(e)
+			return e
+		}, true)
+	})
+}
+
+func parkedStream(t *testing.T, around func(*bridge.Server) http.Handler, secure bool) {
 	service, err := testsvc.Listen("")
 	if err != nil {
 		t.Fatal(err)
@@ -35,20 +52,22 @@ func TestParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	front, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var parked atomic.Int64
-	server := &http.Server{Handler: b, ConnState: func(_ net.Conn, state http.ConnState) {
+	server := httptest.NewUnstartedServer(around(b))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateHijacked {
 			parked.Add(1)
 		}
-	}}
-	b.ParkPolls(server)
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(front) })
-	channel, err := client.New("http://"+front.Addr().String(), client.Config{Transports: []string{"longpoll"}})
+	}
+	b.ParkPolls(server.Config)
+	if secure {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	defer server.Close()
+	cfg := client.Config{Transports: []string{"longpoll"}, TLS: &tls.Config{InsecureSkipVerify: true}} // its certificate is httptest's
+	channel, err := client.New(server.URL, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +104,5 @@ func TestParked(t *testing.T) {
 		t.Errorf("the RPC ended with %v", err)
 	}
 	check(t, channel.Close())
-	check(t, server.Shutdown(ctx))
-	serving.Wait()
+	check(t, server.Config.Shutdown(ctx))
 }

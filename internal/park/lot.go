@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pollbridge/pollbridge/transport"
@@ -64,21 +63,21 @@ func (l *Lot) Attach(server *http.Server) {
 // berth is what a connection's context tells of it.
 type berth struct {
 	gate   *gate
-	socket syscall.Conn
+	socket *net.TCPConn
 }
 
 type berthKey struct{}
 
 // socketOf gives the socket that is to be watched for a connection, nil if it is
 // not known that watching it is enough.
-func socketOf(conn net.Conn) syscall.Conn {
+func socketOf(conn net.Conn) *net.TCPConn {
 	switch conn := conn.(type) {
 	case *net.TCPConn:
 		return conn
 	case *tls.Conn:
 		return socketOf(conn.NetConn())
-	case interface{ socket() syscall.Conn }:
-		return conn.socket()
+	case replayed:
+		return socketOf(conn.whole())
 	}
 	return nil
 }
@@ -226,7 +225,7 @@ func (g *gate) Close() error {
 		g.lot.mu.Unlock()
 		for _, p := range all {
 			if p.gate == g {
-				p.expire()
+				p.endIdle()
 			}
 		}
 	})

@@ -337,6 +337,25 @@ func TestLast(t *testing.T) {
 	})
 }
 
+// The same for one whose requests came together.
+func TestLastOfSeveral(t *testing.T) {
+	withTLS(t, func(t *testing.T, configure func(*httptest.Server)) {
+		s := open(t, configure)
+		p := s.dial(t)
+		closing := strings.Replace(request("3"), "Host", "Connection: close\r\nHost", 1)
+		p.send(t, request("1")+request("2")+closing+"never read")
+		for i := range 3 {
+			g := <-s.guests
+			answer := strings.Repeat(g.body, 100<<10)
+			g.answer(answer)
+			if resp := p.expect(t, answer); resp.Close != (i == 2) {
+				t.Errorf("answer %d: close %v", i, resp.Close)
+			}
+		}
+		p.expectEnd(t)
+	})
+}
+
 // An idle connection is closed after the server's time for that.
 func TestIdleTimeout(t *testing.T) {
 	s := open(t, func(s *httptest.Server) { s.Config.IdleTimeout = 20 * time.Millisecond })

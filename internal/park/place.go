@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unique"
 
@@ -33,7 +32,7 @@ const (
 // request comes on it.
 type place struct {
 	gate   *gate
-	socket syscall.Conn // what is watched
+	socket *net.TCPConn // what is watched
 	proto  string       // of the answer
 
 	// Set by Park.
@@ -218,6 +217,9 @@ func (p *place) goOn() {
 	case p.conn.SetWriteDeadline(time.Time{}) != nil:
 		p.drop()
 	case len(p.ahead) > 0:
+		p.mu.Lock()
+		p.state = over
+		p.mu.Unlock()
 		p.giveBack(withAhead(p.conn, p.ahead))
 	case !p.rest():
 		p.drop()
@@ -231,12 +233,15 @@ func (p *place) rest() bool {
 	if p.gate.isClosed() { // from now on its Close sees that this is idle
 		return false
 	}
+	if p.gate.lot.poller.watch(p.socket, p.id, true) != nil {
+		return false
+	}
 	p.guest = nil
 	p.state = idle
 	if after := p.gate.idleTimeout(); after > 0 {
 		p.timer = time.AfterFunc(after, p.expire)
 	}
-	return p.gate.lot.poller.watch(p.socket, p.id, true) == nil
+	return true
 }
 
 // event is the poller's: the peer is gone, or there is something to read.
@@ -253,26 +258,38 @@ func (p *place) event(gone bool) {
 	switch {
 	case before == parked:
 		p.guest.Close()
-		p.drop()
+		p.cut()
 	case before == idle && gone:
-		p.drop()
+		p.cut()
 	case before == idle:
 		p.giveBack(p.conn)
 	}
 }
 
-// expire ends an idle connection.
+// expire ends an idle connection whose time is over.
 func (p *place) expire() {
-	p.mu.Lock()
-	wasIdle := p.state == idle
-	if wasIdle {
-		p.state = over
-		p.stopTimer()
-	}
-	p.mu.Unlock()
-	if wasIdle {
+	if p.endsIdle() {
 		p.drop()
 	}
+}
+
+// endIdle ends an idle connection, without waiting.
+func (p *place) endIdle() {
+	if p.endsIdle() {
+		p.cut()
+	}
+}
+
+// endsIdle reports whether the connection was idle. It is its caller's then.
+func (p *place) endsIdle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != idle {
+		return false
+	}
+	p.state = over
+	p.stopTimer()
+	return true
 }
 
 // end is for a Lot that is closed: what waits is cut, what is being answered is
@@ -290,10 +307,10 @@ func (p *place) end() {
 	p.mu.Unlock()
 	if waits {
 		p.guest.Close()
-		p.drop()
+		p.cut()
 		return
 	}
-	p.expire()
+	p.endIdle()
 }
 
 func (p *place) stopTimer() {
@@ -309,19 +326,28 @@ func (p *place) giveBack(conn net.Conn) {
 	p.gate.put(conn)
 }
 
-// drop closes the connection.
+// drop closes the connection. Over TLS it says so, and may wait for it.
 func (p *place) drop() {
 	p.gate.lot.leave(p)
 	_ = p.conn.Close() // nobody is left to be told
 }
 
+// cut closes the connection, without waiting.
+func (p *place) cut() {
+	p.gate.lot.leave(p)
+	_ = p.socket.Close()
+}
+
 // lingerTime is how long a peer may take to close a connection that has ended.
 const lingerTime = 500 * time.Millisecond
+
+// halfCloser is a connection of which one direction can be ended.
+type halfCloser interface{ CloseWrite() error }
 
 // linger closes the connection once its peer has, or after a while: bytes that
 // nobody reads would else cost it the answer.
 func (p *place) linger() {
-	if half, ok := p.conn.(interface{ CloseWrite() error }); ok {
+	if half, ok := p.conn.(halfCloser); ok {
 		_ = half.CloseWrite()
 		_ = p.conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.Copy(io.Discard, p.conn)
@@ -332,6 +358,9 @@ func (p *place) linger() {
 // withAhead gives a connection that yields first what was read of it ahead. A
 // server still sees of a TLS connection that it is one.
 func withAhead(conn net.Conn, ahead []byte) net.Conn {
+	if again, ok := conn.(replayed); ok {
+		conn = again.whole()
+	}
 	type secure interface{ ConnectionState() tls.ConnectionState }
 	r := &replay{conn, ahead}
 	if s, ok := conn.(secure); ok {
@@ -343,15 +372,18 @@ func withAhead(conn net.Conn, ahead []byte) net.Conn {
 	return r
 }
 
+// replayed is what withAhead gives.
+type replayed interface{ whole() net.Conn }
+
 // replay is a connection of which something was read ahead.
 type replay struct {
 	net.Conn
 	ahead []byte
 }
 
-// socket is what is to be watched: what was read ahead is read again before a
-// request can be parked.
-func (r *replay) socket() syscall.Conn { return socketOf(r.Conn) }
+// whole is the connection itself: what was read ahead of it is read again before
+// a request can be parked.
+func (r *replay) whole() net.Conn { return r.Conn }
 
 // Read implements net.Conn.
 func (r *replay) Read(b []byte) (int, error) {
@@ -361,4 +393,12 @@ func (r *replay) Read(b []byte) (int, error) {
 	n := copy(b, r.ahead)
 	r.ahead = r.ahead[n:]
 	return n, nil
+}
+
+// CloseWrite ends what is sent.
+func (r *replay) CloseWrite() error {
+	if half, ok := r.Conn.(halfCloser); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

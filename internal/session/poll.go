@@ -173,6 +173,7 @@ func (v *visit) Close() {
 	s.mu.Lock()
 	defer s.unlock()
 	v.rest.end()
+	p.resting = slices.DeleteFunc(p.resting, func(o *visit) bool { return o == v })
 	p.br.reg.polls.Add(-1)
 	p.copies--
 	if p.copies == 0 && p.counts {
