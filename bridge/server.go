@@ -135,10 +135,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // serves this bridge, whatever else it serves, and wraps its ConnContext.
 //
 // A handler around the bridge sees such a poll end, with its connection hijacked,
-// when it is parked; server's ConnState, ConnContext and BaseContext see the
-// connection again when it brings its next request. Server.Close leaves parked
-// polls to Shutdown, or to the end of their hold. Only plain TCP connections and
-// TLS on them are parked, only HTTP/1, and only on Linux; all else is as without.
+// when it is parked. The server's ConnState and ConnContext see the connection
+// again when it brings its next request, and its BaseContext is called once more,
+// with a listener of the bridge's. Server.Close leaves parked polls to Shutdown,
+// or to the end of their hold; SetKeepAlivesEnabled does not reach them. Only
+// plain TCP connections and TLS on them are parked, only HTTP/1, and only on
+// Linux; all else is as without.
 func (s *Server) ParkPolls(server *http.Server) { s.lot.Attach(server) }
 
 // Shutdown ends the bridge in order: /readyz turns false, clients are told to
