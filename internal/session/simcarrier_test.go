@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,22 @@ func (f *faulty) close() {
 
 func (f *faulty) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
 	a, err := f.net.Exchange(ctx, batch, func(ctx context.Context, request []byte) ([]byte, error) {
-		link := f.reg.Load().Accept(ctx, hello(transport.Longpoll, sid, request))
+		ready := make(chan struct{}, 1) // no more calls than rests
+		h := hello(transport.Longpoll, sid, request)
+		h.Ready = func() { ready <- struct{}{} }
+		link := f.reg.Load().Accept(ctx, h)
 		defer link.Close()
-		return link.Next(ctx, nil, 1<<20)
+		for {
+			answer, err := link.Next(ctx, nil, 1<<20)
+			if !errors.Is(err, transport.ErrResting) {
+				return answer, err
+			}
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
 	})
 	if err != nil {
 		return nil, err
