@@ -326,7 +326,7 @@ part_proxies() {
 
 real_proxies() {
   (npm_run compile)
-  gotest -parallel=16 -timeout=10m -run='^TestProxies$' -args -browser ./e2e
+  gotest -timeout=10m -run='^TestProxies$' -args -browser ./e2e
 }
 
 # test_in_node_22 runs what the step before has compiled. The npm package node

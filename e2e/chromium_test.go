@@ -25,18 +25,22 @@ type visit struct {
 	Proxy   string `json:"proxy"`
 	Limit   int64  `json:"limit"`
 	Carried string `json:"carried"`
-	Stays   bool   `json:"stays"`
+	Stays   int64  `json:"stays"`
+	Cut     bool   `json:"cut"`
 	Page    string `json:"page"`
 	Step    int64  `json:"step"`
 	Waves   int    `json:"waves"`
+
+	quiet func() // called when the page has nothing left to do but stay
 }
 
 // visitLimit ends a visit that hangs.
 const visitLimit = 5 * time.Minute
 
-// seen is the answer to a visit.
+// seen is what is told of a visit: that the page is quiet, or how it ended.
 type seen struct {
 	ID     int             `json:"id"`
+	Quiet  bool            `json:"quiet"`
 	Result json.RawMessage `json:"result"`
 	Error  string          `json:"error"`
 }
@@ -103,7 +107,7 @@ func (c *chromium) read(out io.Reader) {
 
 // visit makes one visit and stores its result in what result points to.
 func (c *chromium) visit(v visit, result any) error {
-	answer := make(chan seen, 1)
+	answer := make(chan seen, 2)
 	c.mu.Lock()
 	v.ID, v.Limit = len(c.waiting), visitLimit.Milliseconds()
 	c.waiting = append(c.waiting, answer)
@@ -113,6 +117,10 @@ func (c *chromium) visit(v visit, result any) error {
 		return err
 	}
 	got, ok := <-answer
+	if got.Quiet {
+		v.quiet()
+		got, ok = <-answer
+	}
 	if !ok {
 		return errors.New("the script that drives Chromium has ended")
 	}

@@ -65,9 +65,9 @@ func TestNetworks_proxies(t *testing.T) {
 		polls := "never cut"
 		switch {
 		case p.cuts && p.with != 0:
-			polls = fmt.Sprintf("cut after 20 s with %d twice, then held 14 s", p.with)
+			polls = fmt.Sprintf("cut after 15 s with %d twice, then held 10.5 s", p.with)
 		case p.cuts:
-			polls = "cut after 20 s with no answer twice, then held 14 s"
+			polls = "cut after 15 s with no answer twice, then held 10.5 s"
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %s |\n", name, p.does, stands, scheme, p.carried, polls)
 	}

@@ -20,11 +20,12 @@ import (
 // playCrowd has a page and Go clients poll side by side through an nginx that
 // gives an upstream 20 s, and leaves each of two alone for 10 s that needed
 // longer. Polls held as long as the bridge does by default never bring it to
-// that, which would be 502 for everybody.
-func playCrowd(t *testing.T, browser *chromium) {
+// that, which would be 502 for everybody. quiet is called when the page has
+// nothing left to do.
+func playCrowd(t *testing.T, browser *chromium, quiet func()) {
 	const clients = 6
-	o := newOrigin(t, "127.0.0.1:0", false, 0)
-	s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1"), Upstream: o.addr}
+	o := newOrigin(t, "127.0.0.1:0", false)
+	s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1"), Upstream: o.addr, Seconds: 20}
 	startProxy(t, nginx(t, "nginx-gzip", s), s)
 	home := "http://127.0.0.1:" + strconv.Itoa(s.Port)
 	defer func() {
@@ -39,7 +40,7 @@ func playCrowd(t *testing.T, browser *chromium) {
 	defer crowd.Wait()
 	crowd.Go(func() {
 		var got demoVisit
-		check(t, browser.visit(visit{What: "demo", URL: home + "/", Carried: longpoll, Stays: true}, &got))
+		check(t, browser.visit(visit{What: "demo", URL: home + "/", Carried: longpoll, Stays: longPoll.Milliseconds(), quiet: quiet}, &got))
 		if slices.Contains(got.statuses(), http.StatusBadGateway) {
 			t.Errorf("in Chromium: status 502: %v", got.Polls)
 		}

@@ -32,6 +32,7 @@ type settings struct {
 	Upstream string // host:port of the bridge behind a reverse proxy
 	TLSPort  string // port of the bridge in front of which a forward proxy stands
 	SquidLib string
+	Seconds  int    // that it gives the bridge to answer, where it gives less than usual
 	Site     string // nginx: what is in http {}
 }
 

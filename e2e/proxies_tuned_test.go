@@ -38,7 +38,7 @@ func newPair(t *testing.T) pair {
 		"port 9090", "port "+strconv.Itoa(admin),
 	)}
 	for _, host := range []string{firstHost, secondHost} {
-		o := newOrigin(t, net.JoinHostPort(host, strconv.Itoa(public)), false, 0)
+		o := newOrigin(t, net.JoinHostPort(host, strconv.Itoa(public)), false)
 		serve(t, net.JoinHostPort(host, strconv.Itoa(admin)), o.bridge.AdminHandler(), false)
 		both.origins = append(both.origins, o)
 	}

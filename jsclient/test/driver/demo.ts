@@ -19,13 +19,10 @@ interface Demo {
   polls: Poll[];
 }
 
-/** An exchange that lasted so long was held as long as can be, in milliseconds: the holds before are of 1.5 to 12 s. */
-const HELD = 13_000;
-
-/** Runs the RPCs. With stays, a stream is quiet afterwards until a poll was held to its end. */
-export async function visitDemo(page: Page, { url, carried, stays }: Visit): Promise<Demo> {
+/** Runs the RPCs. With stays, a stream is quiet afterwards until a poll was held so long; quiet tells when that begins. */
+export async function visitDemo(page: Page, { url, carried, stays, cut }: Visit, quiet: () => void): Promise<Demo> {
   page.setDefaultTimeout(60_000);
-  const polls = watch(page);
+  const polls = watch(page, stays || Infinity, cut);
   await page.goto(url);
   await page.locator('#state[data-state="open"]').waitFor();
   await greet(page);
@@ -34,7 +31,7 @@ export async function visitDemo(page: Page, { url, carried, stays }: Visit): Pro
   await upload(page);
   await echo(page);
   if (stays) {
-    await stay(page, polls).catch((cause: Error) => {
+    await stay(page, polls, quiet).catch((cause: Error) => {
       throw new Error(`polls: ${JSON.stringify(polls)}`, { cause });
     });
   }
@@ -42,8 +39,8 @@ export async function visitDemo(page: Page, { url, carried, stays }: Visit): Pro
   return { carried: { "over WebSocket": "ws", "over long-polling": "longpoll" }[detail] ?? detail, polls };
 }
 
-/** Keeps a list of exchanges that lasted or failed. */
-function watch(page: Page): Poll[] {
+/** Keeps a list of exchanges that lasted for long, in milliseconds, or failed; with cut, from the first that failed. */
+function watch(page: Page, long: number, cut: boolean): Poll[] {
   const polls: Poll[] = [];
   const began = new Map<Request, number>();
   page.on("request", (request) => {
@@ -51,7 +48,8 @@ function watch(page: Page): Poll[] {
   });
   const over = (request: Request, status: number): void => {
     const millis = Math.round(performance.now() - (began.get(request) ?? NaN));
-    if (millis > HELD || (status !== 200 && millis >= 0)) polls.push({ status, millis });
+    const lasted = millis > long && (polls.length > 0 || !cut);
+    if (lasted || (status !== 200 && millis >= 0)) polls.push({ status, millis });
     began.delete(request);
   };
   page.on("response", (response) => over(response.request(), response.status()));
@@ -61,11 +59,12 @@ function watch(page: Page): Poll[] {
   return polls;
 }
 
-/** Has the chat open until a poll was held to its end, and sees that it still works. */
-async function stay(page: Page, polls: Poll[]): Promise<void> {
+/** Has the chat open until a poll was held for long, and sees that it still works. */
+async function stay(page: Page, polls: Poll[], quiet: () => void): Promise<void> {
   await page.click("#chat .join .run");
   await page.locator("#chat .event", { hasText: "You joined" }).waitFor();
-  while (!polls.some(({ status, millis }) => status === 200 && millis > HELD)) await page.waitForTimeout(100);
+  quiet();
+  while (!polls.some(({ status }) => status === 200)) await page.waitForTimeout(100);
   await page.fill("#chat .say input", "still here");
   await page.press("#chat .say input", "Enter");
   await page.locator("#chat .said .text", { hasText: "still here" }).waitFor();

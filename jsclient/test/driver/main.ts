@@ -1,6 +1,6 @@
 // Drives Chromium for Go tests (e2e/chromium_test.go): reads visits from
 // standard input, one JSON object a line, makes them side by side, and writes a
-// result for each. Ends with its standard input.
+// result for each; before it, of a page that stays, that it is quiet now. Ends with its standard input.
 
 import { createInterface } from "node:readline";
 import type { Page } from "playwright-core";
@@ -22,8 +22,10 @@ export interface Visit {
   limit: number;
   /** The transport that is to carry RPCs; empty: either. */
   carried: string;
-  /** demo: stay with a quiet stream until a poll was held to its end. */
-  stays: boolean;
+  /** demo: stay with a quiet stream until a poll was held for so long, in milliseconds; 0: do not stay. */
+  stays: number;
+  /** demo: polls are cut; before they were, none counts. */
+  cut: boolean;
   /** check and matrix: the page's address. */
   page: string;
   /** matrix: time between two messages, in milliseconds. */
@@ -32,7 +34,7 @@ export interface Visit {
   waves: number;
 }
 
-const visits: Record<Visit["what"], (page: Page, visit: Visit) => Promise<unknown>> = { check: visitCheck, demo: visitDemo, matrix: visitMatrix };
+const visits: Record<Visit["what"], (page: Page, visit: Visit, quiet: () => void) => Promise<unknown>> = { check: visitCheck, demo: visitDemo, matrix: visitMatrix };
 
 // Certificates here are those of proxies that look into TLS.
 const browser = await launchChromium({ args: ["--no-sandbox", "--disable-dev-shm-usage", "--ignore-certificate-errors"] });
@@ -47,7 +49,7 @@ async function make(visit: Visit): Promise<void> {
   const page = await context.newPage();
   const timer = setTimeout(() => void page.close({ reason: `not over within ${visit.limit} ms` }), visit.limit);
   try {
-    reply({ id: visit.id, result: await visits[visit.what](page, visit) });
+    reply({ id: visit.id, result: await visits[visit.what](page, visit, () => reply({ id: visit.id, quiet: true })) });
   } catch (err) {
     reply({ id: visit.id, error: (err as Error).stack ?? String(err) });
   } finally {
