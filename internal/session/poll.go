@@ -102,7 +102,7 @@ func (p *poll) wake() {
 		p.changed = nil
 	}
 	for _, v := range p.resting {
-		v.rest.rouse(p.br.s)
+		v.look()
 	}
 	p.resting = nil
 }
@@ -157,12 +157,15 @@ func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error)
 
 // patience is how long Next may wait, or lets the copy rest.
 func (v *visit) patience(since *time.Duration, wait time.Duration) (time.Duration, error) {
-	wait, err := v.rest.patience(v.poll.br.s, since, wait)
+	wait, err := v.rest.patience(v.poll.br.s, v, since, wait)
 	if err != nil && !slices.Contains(v.poll.resting, v) {
 		v.poll.resting = append(v.poll.resting, v)
 	}
 	return wait, err
 }
+
+// look has Next called again if the copy rests.
+func (v *visit) look() { v.rest.rouse(v.poll.br.s) }
 
 // Close takes the copy out; the session is without a link when the last goes.
 // An exchange that is not answered then waits for another copy, within its

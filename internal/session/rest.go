@@ -18,10 +18,14 @@ type rest struct {
 	bell  *time.Timer // for what is to be done by the clock
 }
 
+// rester is a link that may rest. Its look is called when the time is over for
+// which it rests.
+type rester interface{ look() }
+
 // patience is how long Next may wait that would wait for the given time: not at
 // all, and ErrResting, when it has waited long enough. since is when it began,
 // negative at first.
-func (r *rest) patience(s *Session, since *time.Duration, wait time.Duration) (time.Duration, error) {
+func (r *rest) patience(s *Session, l rester, since *time.Duration, wait time.Duration) (time.Duration, error) {
 	if r.ready == nil {
 		return wait, nil
 	}
@@ -36,19 +40,19 @@ func (r *rest) patience(s *Session, since *time.Duration, wait time.Duration) (t
 	r.bell = time.AfterFunc(wait, func() {
 		s.mu.Lock()
 		defer s.unlock()
-		r.rouse(s)
+		if r.on {
+			l.look()
+		}
 	})
 	return 0, transport.ErrResting
 }
 
-// rouse has Next called again. It reports false if the link did not rest.
-func (r *rest) rouse(s *Session) bool {
-	if !r.on {
-		return false
+// rouse has Next called again, if the link rests.
+func (r *rest) rouse(s *Session) {
+	if r.on {
+		r.end()
+		s.later(r.ready)
 	}
-	r.end()
-	s.later(r.ready)
-	return true
 }
 
 // end forgets ready.

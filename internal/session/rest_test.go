@@ -32,29 +32,42 @@ func TestRest(t *testing.T) {
 			}
 			return p.parse(raw)
 		}
-		rest := func() {
+		rest := func(after time.Duration) {
 			t.Helper()
 			began := time.Now()
 			if raw, err := link.Next(t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrResting) || len(raw) > 0 {
 				t.Fatalf("%d bytes, %v; want to rest", len(raw), err)
 			}
-			if took := time.Since(began); took != time.Second {
-				t.Errorf("rested after %v", took)
+			if took := time.Since(began); took != after {
+				t.Errorf("rested after %v, want %v", took, after)
 			}
 		}
 		p.incarnation = next().Incarnation
-		rest()
+		rest(time.Second)
 
 		<-ready // for the ping
-		if b := next(); b.Ping == 0 {
+		deliver := func(edit func(*wire.Batch), frames ...wire.Frame) {
+			t.Helper()
+			b := p.batch(edit, frames...)
+			b.X, b.Prefer = 1, 1
+			if err := link.Deliver(wire.AppendBatch(nil, b)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ping := next().Ping
+		if ping == 0 {
 			t.Error("no ping")
 		}
-		deliver := p.batch(nil, openFrame(1), dataFrame(1, "x"), frameOf(1, wire.TypeHalfClose))
-		deliver.X, deliver.Prefer = 1, 1
-		rest()
-		if err := link.Deliver(wire.AppendBatch(nil, deliver)); err != nil {
-			t.Fatal(err)
+		rest(0) // it was quiet before
+		deliver(func(b *wire.Batch) { b.Pong = ping })
+		ponged := time.Now()
+		<-ready // for the next ping, not for the pong
+		if quiet := time.Since(ponged); quiet != 15*time.Second {
+			t.Errorf("called %v after the pong", quiet)
 		}
+		ping = next().Ping
+		rest(0)
+		deliver(func(b *wire.Batch) { b.Pong = ping }, openFrame(1), dataFrame(1, "x"), frameOf(1, wire.TypeHalfClose))
 		<-ready // for what the call says
 		synctest.Wait()
 		if b := next(); len(b.Frames) == 0 {

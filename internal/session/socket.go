@@ -27,7 +27,8 @@ type socketLink struct {
 	br       *bridgeSide
 	hello    *transport.Hello // for Authenticate; nil: it is not asked
 	alarm    alarm            // of Next
-	wake     chan struct{}    // capacity 1: Next may look again; nil: none waits
+	looks    time.Duration    // when the alarm rings; 0: it is not set
+	wake     chan struct{}    // capacity 1: Next has something to say; nil: none waits
 	rest     rest
 	counts   bool // it keeps the session alive
 	named    bool // its first batch was sent
@@ -124,10 +125,24 @@ func (l *socketLink) check(b *wire.Batch, err error) *wire.Close {
 	return l.br.refresh(ctx, l.hello, b)
 }
 
-// look has Next look again.
+// look has Next called, or look again, if there is something to say; else it
+// sees to it that this happens in time.
 func (l *socketLink) look() {
-	if !l.rest.rouse(l.br.s) {
+	if len(l.wake) > 0 {
+		return // Next will look
+	}
+	now := l.br.s.now()
+	wait := l.idleFor(now)
+	switch {
+	case l.rest.on && wait == 0:
+		l.rest.rouse(l.br.s)
+	case l.rest.on:
+		l.rest.bell.Reset(wait)
+	case wait == 0:
 		signal(l.wake)
+	case now+wait < l.looks:
+		l.looks = now + wait
+		l.alarm.in(wait)
 	}
 }
 
@@ -161,38 +176,44 @@ func (l *socketLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, e
 			s.letQueue()
 		}
 		batch, wait, err := l.try(dst, limit)
+		var ring <-chan time.Time
 		if wait > 0 {
-			wait, err = l.wait(&since, wait)
+			ring, err = l.wait(&since, wait)
 		}
 		wake := l.wake
 		s.unlock()
-		if err != nil || wait == 0 {
+		if err != nil || ring == nil {
 			return batch, err
 		}
 		select {
 		case <-wake:
 			woken = true
-		case <-l.alarm.in(wait):
+		case <-ring:
 			woken = false
 		case <-ctx.Done():
-			l.alarm.stop()
 			return dst, context.Cause(ctx)
 		}
 	}
 }
 
 // wait prepares Next's wait, or lets the link rest instead: then nothing is
-// kept for it.
-func (l *socketLink) wait(since *time.Duration, wait time.Duration) (time.Duration, error) {
-	wait, err := l.rest.patience(l.br.s, since, wait)
-	switch {
-	case err != nil:
+// kept for it. Behind a ping it rests at once, since it was quiet before.
+func (l *socketLink) wait(since *time.Duration, wait time.Duration) (<-chan time.Time, error) {
+	s := l.br.s
+	if l.pinged > 0 {
+		*since = l.pinged - restAfter
+	}
+	wait, err := l.rest.patience(s, l, since, wait)
+	if err != nil {
 		l.alarm.stop()
-		l.alarm, l.wake = alarm{}, nil
-	case l.wake == nil:
+		l.alarm, l.looks, l.wake = alarm{}, 0, nil
+		return nil, err
+	}
+	if l.wake == nil {
 		l.wake = make(chan struct{}, 1)
 	}
-	return wait, err
+	l.looks = s.now() + wait
+	return l.alarm.in(wait), nil
 }
 
 // try gives a batch, or how long to wait for one.
@@ -225,7 +246,7 @@ func (l *socketLink) try(dst []byte, limit int) ([]byte, time.Duration, error) {
 func (l *socketLink) idleFor(now time.Duration) time.Duration {
 	br := l.br
 	s := br.s
-	if !l.named || l.pong != 0 || s.asksNow() || br.stopped || br.tellGoAway() {
+	if s.err != nil || l.broken != nil || l.replaced || !l.named || l.pong != 0 || s.asksNow() || br.stopped || br.tellGoAway() {
 		return 0
 	}
 	if br.socketPreferred() && s.out.sendable() && s.fits(&l.flight) {

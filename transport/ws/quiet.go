@@ -19,7 +19,7 @@ type quiet struct {
 	asked  bool                  // in this wait, whether something is there
 
 	mu       sync.Mutex
-	waits    bool
+	stale    bool // one waits that is worth renewing
 	renewing bool // the wait was ended by renew
 	ended    bool // the library reads in other goroutines too
 }
@@ -41,16 +41,17 @@ func newQuiet(conn net.Conn, reader *bufio.Reader) *quiet {
 }
 
 // wait waits until there is something to read, be it the connection's end. It
-// reports true if renew ended the wait instead.
-func (q *quiet) wait() bool {
-	if q == nil || !q.begin() {
+// reports true if renew ended the wait instead, which it does if the reader has
+// delivered something since it began: its stack has grown.
+func (q *quiet) wait(delivered bool) bool {
+	if q == nil || !q.begin(delivered) {
 		return false
 	}
 	q.asked = false
 	err := q.raw.Read(q.ready)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waits = false
+	q.stale = false
 	if !q.renewing {
 		return false // the library meets an error too
 	}
@@ -63,11 +64,14 @@ func (q *quiet) wait() bool {
 }
 
 // begin tells whether there is anything to wait for.
-func (q *quiet) begin() bool {
+func (q *quiet) begin(delivered bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waits = !q.ended && q.reader.Buffered() == 0
-	return q.waits
+	if q.ended || q.reader.Buffered() > 0 {
+		return false
+	}
+	q.stale = delivered
+	return true
 }
 
 // isReady is asked before the wait, whose end says it then.
@@ -79,14 +83,14 @@ func (q *quiet) isReady(fd uintptr) bool {
 	return readable(fd)
 }
 
-// renew has another goroutine wait, if one does.
+// renew has another goroutine wait, if one does that has delivered something.
 func (q *quiet) renew() {
 	if q == nil {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waits && !q.ended && !q.renewing {
+	if q.stale && !q.ended && !q.renewing {
 		q.renewing = true
 		_ = q.conn.SetReadDeadline(time.Unix(1, 0))
 	}

@@ -30,7 +30,7 @@ func TestQuiet(t *testing.T) {
 	reader := bufio.NewReader(conn)
 	q := newQuiet(conn, reader)
 	waiting := make(chan bool)
-	wait := func() { waiting <- q.wait() }
+	wait := func() { waiting <- q.wait(true) }
 
 	for range 3 {
 		go wait()
@@ -52,7 +52,7 @@ func TestQuiet(t *testing.T) {
 	if b, err := reader.ReadByte(); err != nil || b != 'a' {
 		t.Errorf("read %q, %v", b, err)
 	}
-	if q.wait() { // the second byte is buffered
+	if q.wait(true) { // the second byte is buffered
 		t.Error("waited with bytes in the buffer")
 	}
 	if b, err := reader.ReadByte(); err != nil || b != 'b' {
@@ -65,7 +65,7 @@ func TestQuiet(t *testing.T) {
 	}
 	q.end()
 	q.renew()
-	if q.wait() {
+	if q.wait(true) {
 		t.Error("waited after the end")
 	}
 	if _, err := reader.ReadByte(); err == nil {

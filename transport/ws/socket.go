@@ -97,7 +97,7 @@ func (s *socket) run(done func()) {
 	s.reader(done)
 }
 
-// reader delivers what comes. When it has waited for long, another takes its
+// reader delivers what comes. When little is to be expected, another takes its
 // place, whose stack is as small as waiting allows.
 func (s *socket) reader(done func()) {
 	if s.readLoop() {
@@ -146,14 +146,21 @@ func (s *socket) endWriters() {
 // readLoop delivers what comes until the WebSocket ends. It reports true if
 // another reader is to go on.
 func (s *socket) readLoop() bool {
-	for {
-		if s.quiet.wait() {
+	for delivered := false; ; delivered = true {
+		if delivered && s.rests() || s.quiet.wait(delivered) {
 			return true
 		}
 		if !s.deliver() {
 			return false
 		}
 	}
+}
+
+// rests tells that the link rests: no writer waits.
+func (s *socket) rests() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stop == nil && !s.ended
 }
 
 // deliver delivers one message. It reports false at the end.
