@@ -94,14 +94,14 @@ func measureGrowth(ctx context.Context, cfg config) (*found, error) {
 	}
 	var ratios []float64
 	for range cfg.rounds {
-		small, err1 := few.cost(ctx, cfg, l.bridge)
-		large, err2 := many.cost(ctx, cfg, grown)
+		small, err1 := cfg.profiling(l.bridge, "few", func() (float64, error) { return few.cost(ctx, cfg, l.bridge) })
+		large, err2 := cfg.profiling(grown, "many", func() (float64, error) { return many.cost(ctx, cfg, grown) })
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
 		ratios = append(ratios, large/small)
 	}
-	idle, err := idleCPU(grown, cfg)
+	idle, err := cfg.profiling(grown, "quiet", func() (float64, error) { return idleCPU(grown, cfg) })
 	if n := many.ended.Load(); err == nil && n > 0 {
 		err = fmt.Errorf("%d of %d idle WebSockets ended", n, len(many.all))
 	}
@@ -129,12 +129,13 @@ func (c *sockets) cost(ctx context.Context, cfg config, p *process) (float64, er
 }
 
 // idleCPU is what a process uses while nothing is asked of it, in percent of a
-// core. It lasts longer than the time between two pings.
+// core, once it has come to rest. It lasts longer than the time between two pings.
 func idleCPU(p *process, cfg config) (float64, error) {
 	span := 32 * time.Second
 	if cfg.quick {
 		span = 2 * time.Second
 	}
+	time.Sleep(settle)
 	before, err := p.usage()
 	if err != nil {
 		return none, err

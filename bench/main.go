@@ -34,7 +34,7 @@ func main() {
 	flag.BoolVar(&cfg.ownOnly, "own-only", false, "without rivals: nothing is installed")
 	flag.StringVar(&cfg.ways, "ways", "", "comma-separated names of the ways to measure; default: all")
 	flag.StringVar(&cfg.scenarios, "scenarios", "", "regular expression of the scenarios to measure")
-	flag.StringVar(&cfg.profile, "profile", "", "directory for profiles of CPU and allocations of load and hop, one each for the last sample on each way, and of the memory of each crowd")
+	flag.StringVar(&cfg.profile, "profile", "", "directory for profiles of CPU and allocations of load and hop, one each for the last sample on each way, and of the memory and the CPU of each crowd")
 	flag.Parse()
 	cfg.warmup = cfg.window / 4
 	if *quick {

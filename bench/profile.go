@@ -49,6 +49,19 @@ func (c config) endProfile(s scenario, w *way) error {
 	return w.hop.ask("lookup allocs="+c.profileName(s, w, "allocs"), &u)
 }
 
+// profiling has a role's process profile its CPU while f measures it.
+func (c config) profiling(p *process, name string, f func() (float64, error)) (float64, error) {
+	if c.profile == "" {
+		return f()
+	}
+	var u usage
+	if err := p.ask("profile "+filepath.Join(c.profile, name+".cpu"), &u); err != nil {
+		return none, err
+	}
+	value, err := f()
+	return value, errors.Join(err, p.ask("profile", &u))
+}
+
 func (c config) profileName(s scenario, w *way, kind string) string {
 	name := strings.NewReplacer(" ", "-", ",", "", "/", "-").Replace(s.name + "." + w.name + "." + kind)
 	return filepath.Join(c.profile, name)
