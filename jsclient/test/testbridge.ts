@@ -20,6 +20,8 @@ export interface TestBridge {
   /** Puts a new bridge in the place of the old, which knows none of its sessions. */
   restart(): Promise<void>;
   outage(millis: number): Promise<void>;
+  /** From now on swallows binary bodies, or no more. */
+  swallow(on: boolean): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -45,6 +47,7 @@ export async function startTestBridge(): Promise<TestBridge> {
     reset: () => post("/reset"),
     cut: () => post("/cut"),
     restart: () => post("/restart"),
+    swallow: (on) => post(`/swallow?on=${on}`),
     async outage(millis) {
       await post("/refuse?on=true");
       await new Promise((resolve) => setTimeout(resolve, millis));

@@ -74,9 +74,16 @@ func run(static string, verbose bool) error {
 type replaceable struct {
 	cfg     bridge.Config
 	current atomic.Pointer[bridge.Server]
+	// swallows tells that no body of bytes gets through to it, only text.
+	swallows atomic.Bool
 }
 
 func (b *replaceable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if b.swallows.Load() && r.Header.Get("Content-Type") == "application/octet-stream" {
+		_, _ = io.Copy(io.Discard, r.Body) // until then nobody looks whether the client is gone
+		<-r.Context().Done()
+		return
+	}
 	b.current.Load().ServeHTTP(w, r)
 }
 
@@ -147,6 +154,10 @@ func controls(public *listener, backend *testsvc.Server, br *replaceable) http.H
 	})
 	mux.HandleFunc("POST /refuse", func(w http.ResponseWriter, r *http.Request) {
 		public.refuse(r.FormValue("on") == "true")
+		reply(w, nil)
+	})
+	mux.HandleFunc("POST /swallow", func(w http.ResponseWriter, r *http.Request) {
+		br.swallows.Store(r.FormValue("on") == "true")
 		reply(w, nil)
 	})
 	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, _ *http.Request) {

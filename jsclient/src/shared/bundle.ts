@@ -1,5 +1,7 @@
 // The bytes of a bundle: see docs/PROTOCOL.md, "Carriage".
 
+import { base64, fromBase64 } from "../wire/base64.js";
+
 const MAGIC = [0xb1, 0xd7, 1, 0] as const;
 const HEAD = MAGIC.length + 4;
 const SESSION = 16;
@@ -31,8 +33,18 @@ export function encodeBundle<P extends Passenger>(holdMillis: number, passengers
   return out;
 }
 
-/** The answers in the body of a response, by the place of their exchange; undefined if it is not ours. */
-export function decodeAnswers(body: Uint8Array): Map<number, Uint8Array<ArrayBuffer>> | undefined {
+/** The answers in the body of a response, by the place of their exchange and in the form of the body; undefined if it is not ours. */
+export function decodeAnswers(body: Uint8Array, text: boolean): Map<number, Uint8Array<ArrayBuffer>> | undefined {
+  if (!text) return answersOf(body);
+  try {
+    const answers = answersOf(fromBase64(new TextDecoder().decode(body)));
+    return answers && new Map([...answers].map(([place, answer]) => [place, new TextEncoder().encode(base64(answer))]));
+  } catch { // no base64
+    return undefined;
+  }
+}
+
+function answersOf(body: Uint8Array): Map<number, Uint8Array<ArrayBuffer>> | undefined {
   if (MAGIC.some((byte, i) => body[i] !== byte)) return undefined;
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
   const answers = new Map<number, Uint8Array<ArrayBuffer>>();

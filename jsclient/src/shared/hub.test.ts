@@ -1,5 +1,6 @@
 import assert, { deepEqual, equal } from "node:assert/strict";
 import { mock, test } from "node:test";
+import { base64, fromBase64 } from "../wire/base64.js";
 import { decodeAnswers } from "./bundle.js";
 import { Hub, type Tell } from "./hub.js";
 import { Tab } from "./tab.js";
@@ -12,25 +13,29 @@ interface Request {
   /** Place of the session among sids, first byte of the batch, and whether it is patient. */
   riders: [number, number, boolean][];
   hold: number;
+  /** It came as base64. */
+  text: boolean;
   answer(answers: Record<number, number[]>): Promise<void>;
   respond(response: Response | Error): Promise<void>;
   aborted: boolean;
 }
 
 /** A hub, its network, and what it told. */
-function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: string, session: number, bytes: number, size?: number): Promise<void> } {
+function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: string, session: number, bytes: number, size?: number, text?: boolean): Promise<void> } {
   const sent: Request[] = [];
   const told: Tell[] = [];
   const network: typeof fetch = (input, init) =>
     new Promise((resolve, reject) => {
-      const body = init!.body as Uint8Array<ArrayBuffer>;
+      const text = typeof init!.body === "string";
+      const body = text ? fromBase64(init!.body as string) : (init!.body as Uint8Array<ArrayBuffer>);
       const bundle = String(input).endsWith("/bundle");
       const request: Request = {
         url: String(input),
         hold: bundle ? new DataView(body.buffer).getUint32(4) : 0,
         riders: bundle ? ridersOf(body) : [],
         aborted: false,
-        answer: (answers) => request.respond(new Response(bundleOf(answers))),
+        text,
+        answer: (answers) => request.respond(new Response(text ? base64(bundleOf(answers)) : bundleOf(answers))),
         async respond(response) {
           if (response instanceof Error) reject(response);
           else resolve(await read(response));
@@ -46,9 +51,9 @@ function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: str
   const hub = new Hub({ fetch: network, holdMillis: () => hold });
   return {
     hub, sent, told,
-    async ask(id, session, first, size = 3) {
+    async ask(id, session, first, size = 3, text = false) {
       const batch = new Uint8Array(size).fill(first);
-      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, credentials: "omit" }, (tell) => told.push(tell));
+      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, text, credentials: "omit" }, (tell) => told.push(tell));
       await settled();
     },
   };
@@ -146,6 +151,20 @@ test("a bundle with a hold may come back with nothing, and flies again", async (
   deepEqual([told.length, sent.length], [0, 2]);
 });
 
+test("base64 has bundles of its own, and gets its answers as base64", async () => {
+  const { sent, told, ask } = stage();
+  for (const [i, text] of [false, true, false, true].entries()) await ask(`t${i}`, i % 3, i, 3, text);
+  deepEqual(sent.map(({ text, riders }) => [text, riders]), [
+    [false, [[0, 0, true]]],
+    [true, [[1, 1, true]]],
+    [false, [[2, 2, true], [0, 0, true]]],
+    [true, [[0, 3, true], [1, 1, true]]],
+  ]);
+  await sent[3]!.answer({ 0: [7, 8] });
+  await sent[1]!.respond(new Response("<html>"));
+  deepEqual(answered(told), [["t3", 200, ...new TextEncoder().encode("Bwg=")], ["t1", 200, ...new TextEncoder().encode("<html>")]]);
+});
+
 test("what is cut is told as cut", async () => {
   const { sent, told, ask } = stage();
   await ask("a1", 0, 1);
@@ -207,7 +226,7 @@ test("a bridge that knows no bundles gets exchanges", async () => {
 
 test("what is asked twice is carried once, and told to who asked last", async () => {
   const { hub, sent, told, ask } = stage();
-  hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), credentials: "omit" }, () => assert.fail());
+  hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), text: false, credentials: "omit" }, () => assert.fail());
   await ask("a1", 0, 1);
   equal(sent.length, 1);
   await sent[0]!.answer({ 0: [4] });
@@ -216,7 +235,7 @@ test("what is asked twice is carried once, and told to who asked last", async ()
 
 test("bodies that are no bundle have no answers", () => {
   for (const bytes of [[], [0xb1], [0xb1, 0xd7, 2, 0], [0xb1, 0xd7, 1, 0, 0], [0xb1, 0xd7, 1, 0, 0, 0, 255, 255, 255, 255]]) {
-    equal(decodeAnswers(Uint8Array.from(bytes)), undefined);
+    equal(decodeAnswers(Uint8Array.from(bytes), false), undefined);
   }
 });
 

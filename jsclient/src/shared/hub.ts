@@ -1,6 +1,7 @@
 // Carries the exchanges of many tabs in few requests: see
 // docs/adr/0006-tabs-share-requests.md.
 
+import { base64 } from "../wire/base64.js";
 import { decodeAnswers, encodeBundle, type Passenger } from "./bundle.js";
 
 /** An exchange, as a tab hands it to a hub. */
@@ -15,6 +16,8 @@ export interface Exchange {
   readonly group: string;
   readonly sid: string;
   readonly batch: Uint8Array<ArrayBuffer>;
+  /** It travels as base64, and so does its answer. */
+  readonly text: boolean;
   readonly credentials: RequestCredentials;
 }
 
@@ -55,6 +58,7 @@ type Outcome = { status: number; headers: [string, string][]; body: Uint8Array<A
 /** An exchange that waits for its answer. */
 interface Waiting extends Passenger {
   readonly batch: Uint8Array<ArrayBuffer>;
+  readonly text: boolean;
   readonly tab: string;
   readonly id: string;
   tell: (outcome: Outcome) => void;
@@ -65,13 +69,14 @@ interface Waiting extends Passenger {
 /** A bundle in flight. */
 interface Flight {
   readonly passengers: readonly Waiting[];
+  readonly text: boolean;
   readonly sentAt: number;
   readonly controller: AbortController;
   /** A later one makes the bridge let it go. */
   released: boolean;
 }
 
-/** How many bundles are in flight at once. */
+/** How many bundles of a form are in flight at once. */
 const FLIGHTS = 2;
 /** No session gives up sooner what gets no answer, in milliseconds: a younger bundle is not to blame. */
 const DUE = 3_000;
@@ -136,14 +141,14 @@ class Lane {
     this.#credentials = credentials;
   }
 
-  add({ tab, id, sid, batch }: Exchange, tell: (tell: Tell) => void): void {
+  add({ tab, id, sid, batch, text }: Exchange, tell: (tell: Tell) => void): void {
     const answer = (outcome: Outcome): void => {
       if (!this.#waiting.delete(id)) return;
       tell("message" in outcome ? { type: "failed", id, ...outcome } : { type: "answer", id, ...outcome });
     };
     const known = this.#waiting.get(id);
     if (known) known.tell = answer; // asked again, perhaps by another port
-    else this.#waiting.set(id, { tab, id, sid, batch, tell: answer, carried: 0 });
+    else this.#waiting.set(id, { tab, id, sid, batch, text, tell: answer, carried: 0 });
     this.#depart();
   }
 
@@ -160,7 +165,7 @@ class Lane {
   abort(id: string): void {
     const given = this.#waiting.get(id);
     if (!given) return;
-    const suspects = [...this.#flights].filter(({ passengers }, i) => (given.carried > 0 ? passengers.includes(given) : i === 0));
+    const suspects = this.#flightsOf(given.text).filter(({ passengers }, i) => (given.carried > 0 ? passengers.includes(given) : i === 0));
     this.drop((w) => w === given);
     if (given.carried > 0 && this.#newer(given)) return; // its session made room for another, which has left
     for (const flight of suspects) if (Date.now() - flight.sentAt >= DUE) this.#abandon(flight);
@@ -176,37 +181,46 @@ class Lane {
     if (this.#land(flight)) flight.controller.abort();
   }
 
-  /** Sends what waits, if a bundle may leave. */
+  /** Sends what waits, if bundles may leave. */
   #depart(): void {
-    const fresh = [...this.#waiting.values()].filter((w) => w.carried === 0);
+    for (const text of [false, true]) this.#departAs(text);
+  }
+
+  #flightsOf(text: boolean): Flight[] {
+    return [...this.#flights].filter((flight) => flight.text === text);
+  }
+
+  /** Each form has bundles of its own: where one is swallowed, the other is to get through. */
+  #departAs(text: boolean): void {
+    const fresh = [...this.#waiting.values()].filter((w) => w.carried === 0 && w.text === text);
     if (this.#old) return fresh.forEach((w) => void this.#single(w));
-    if (fresh.length === 0 || this.#flights.size >= FLIGHTS) return;
+    if (fresh.length === 0 || this.#flightsOf(text).length >= FLIGHTS) return;
     const aboard: Waiting[] = [];
     let bytes = 0;
-    for (const w of [...fresh, ...this.#again()]) {
+    for (const w of [...fresh, ...this.#again(text)]) {
       bytes += w.batch.length;
       if (aboard.length === PASSENGERS || (aboard.length > 0 && bytes > BUNDLE_BYTES)) break;
       aboard.push(w);
     }
-    void this.#fly(aboard);
+    void this.#fly(aboard, text);
   }
 
   /** What a new bundle carries beside others, so that they can be let go: the newest exchange of each session, if it is short. */
-  #again(): Waiting[] {
+  #again(text: boolean): Waiting[] {
     const newest = new Map([...this.#waiting.values()].map((w) => [w.sid, w]));
-    return [...newest.values()].filter((w) => w.carried > 0 && patient(w));
+    return [...newest.values()].filter((w) => w.carried > 0 && w.text === text && patient(w));
   }
 
-  async #fly(passengers: Waiting[]): Promise<void> {
+  async #fly(passengers: Waiting[], text: boolean): Promise<void> {
     for (const flight of this.#flights) flight.released = true;
-    const flight: Flight = { passengers, sentAt: Date.now(), controller: new AbortController(), released: false };
+    const flight: Flight = { passengers, text, sentAt: Date.now(), controller: new AbortController(), released: false };
     this.#flights.add(flight);
     for (const w of passengers) w.carried++;
     const hold = this.#config.holdMillis();
     const body = encodeBundle(hold, passengers, patient);
-    const outcome = await this.#post(`${this.#group}/bundle`, body, flight.controller.signal);
+    const outcome = await this.#post(`${this.#group}/bundle`, body, text, flight.controller.signal);
     if (!this.#land(flight)) return; // abandoned
-    const answers = "body" in outcome && outcome.status === 200 && outcome.body ? decodeAnswers(outcome.body) : undefined;
+    const answers = "body" in outcome && outcome.status === 200 && outcome.body ? decodeAnswers(outcome.body, text) : undefined;
     if (knowsNoBundles(outcome)) this.#old = true;
     else if (!answers) this.#fail(passengers, outcome);
     else if (answers.size === 0 && !flight.released && hold === 0) this.#fail(passengers, { message: "the bundle was answered without an answer" });
@@ -229,16 +243,16 @@ class Lane {
   /** Sends an exchange as it is. */
   async #single(w: Waiting): Promise<void> {
     w.carried++;
-    w.tell(await this.#post(`${w.sid}/poll`, w.batch));
+    w.tell(await this.#post(`${w.sid}/poll`, w.batch, w.text));
   }
 
-  async #post(path: string, body: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Outcome> {
+  async #post(path: string, body: Uint8Array<ArrayBuffer>, text: boolean, signal?: AbortSignal): Promise<Outcome> {
     let seen: { status: number; headers: [string, string][] } | undefined;
     try {
       const response = await this.#config.fetch(this.#base + path, {
         method: "POST",
-        headers: { "Content-Type": "application/octet-stream" },
-        body,
+        headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
+        body: text ? base64(body) : body,
         cache: "no-store",
         credentials: this.#credentials,
         redirect: "error",

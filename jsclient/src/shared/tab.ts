@@ -1,5 +1,6 @@
 // A tab's side of a hub: what it asks, until it is answered.
 
+import { fromBase64 } from "../wire/base64.js";
 import { type Ask, type Exchange, Hub, type Tell } from "./hub.js";
 import { type Line, SHORT_HOLD } from "./line.js";
 
@@ -61,11 +62,12 @@ export class Tab {
   readonly fetch: typeof fetch = (input, init = {}) => {
     const [, base, sid] = (typeof input === "string" && EXCHANGE.exec(input)) || [];
     const { body, keepalive } = init as { body?: unknown; keepalive?: boolean };
-    if (!base || !sid || !(body instanceof Uint8Array) || keepalive) return fetch(input, init);
+    const text = typeof body === "string";
+    if (!base || !sid || !(text || body instanceof Uint8Array) || keepalive) return fetch(input, init);
     const id = `${this.#name} ${++this.#count}`;
     const ask: Exchange = {
       type: "exchange", tab: this.#name, id, base, sid, group: this.#group,
-      batch: new Uint8Array(body), credentials: init.credentials ?? "same-origin",
+      batch: text ? fromBase64(body) : new Uint8Array(body), text, credentials: init.credentials ?? "same-origin",
     };
     const waiting = new Waiting(ask, () => this.#waiting.delete(id));
     this.#waiting.set(id, waiting);

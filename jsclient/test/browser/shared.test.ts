@@ -186,6 +186,17 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
   });
 }
 
+test("twenty tabs share two connections where binary bodies are swallowed", { timeout }, async () => {
+  await bridge.swallow(true);
+  const context = await contextFor("a SharedWorker");
+  const tabs = await openAll(context, "a SharedWorker", TABS);
+  const peak = await connections(tabs);
+  ok(peak <= 2, `${peak} connections at once`);
+  await Promise.all(tabs.map((tab) => tab.finish()));
+  await context.close();
+  await bridge.swallow(false);
+});
+
 test("more tabs than connections work each for itself", { timeout }, async () => {
   const context = await contextFor("each tab for itself");
   const tabs = await openAll(context, "each tab for itself", 8);
