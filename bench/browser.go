@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -56,15 +57,18 @@ func newBrowserLab(ctx context.Context, cfg config) (_ *browserLab, err error) {
 	if err := npmInstall(ctx, browserDir); err != nil {
 		return nil, err
 	}
-	script := filepath.Join(cfg.cache, "page.js")
+	scripts := filepath.Join(cfg.cache, "page")
+	if err := os.RemoveAll(scripts); err != nil {
+		return nil, err
+	}
 	if err := runIn(ctx, ".", nil, "go", "tool", "-modfile=tools/go.mod", "esbuild", browserDir+"/page.js", "--bundle", "--minify",
-		"--format=esm", "--target=es2022", "--preserve-symlinks", "--log-level=warning", "--outfile="+script); err != nil {
+		"--splitting", "--format=esm", "--target=es2022", "--preserve-symlinks", "--log-level=warning", "--outdir="+scripts); err != nil {
 		return nil, err
 	}
 	if b.backend, err = b.role(ctx, nil, "backend", "-"); err != nil {
 		return nil, err
 	}
-	if b.site, err = b.role(ctx, nil, "site", b.backend.addr, script); err != nil {
+	if b.site, err = b.role(ctx, nil, "site", b.backend.addr, scripts); err != nil {
 		return nil, err
 	}
 	if b.driver, err = startAsked(ctx, "browser", nil, "node", browserDir+"/driver.js"); err != nil {

@@ -148,8 +148,8 @@ func newBridge(backend string) (*bridge.Server, error) {
 	})
 }
 
-// serveSite serves a page with its script beside a bridge and an echo of POSTs.
-func serveSite(lis net.Listener, backend, script string) error {
+// serveSite serves a page with its scripts beside a bridge and an echo of POSTs.
+func serveSite(lis net.Listener, backend, scripts string) error {
 	server, err := newBridge(backend)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func serveSite(lis net.Listener, backend, script string) error {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `<!DOCTYPE html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>`)
 	})
-	mux.HandleFunc("GET /page.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, script) })
+	mux.Handle("/", http.FileServer(http.Dir(scripts)))
 	mux.HandleFunc("POST /echo", bare)
 	mux.Handle("/bridge/", server)
 	serveHTTP(lis, mux)

@@ -6,9 +6,13 @@ export type Later = typeof import("./later.js");
 let loaded: Later | undefined;
 let loading: Promise<Later | undefined> | undefined;
 
-/** Loads it, once for all channels. Resolves with undefined if it cannot be loaded; a later call tries again. */
+/**
+ * Loads it, once for all channels, after what the present task has to send: that
+ * goes by the connection that is open. Resolves with undefined if it cannot be
+ * loaded; a later call tries again.
+ */
 export function load(): Promise<Later | undefined> {
-  return (loading ??= import("./later.js").then(
+  return (loading ??= new Promise((resolve) => setTimeout(resolve)).then(() => import("./later.js")).then(
     (module) => (loaded = module),
     () => void setTimeout(() => (loading = undefined), LOAD_AGAIN),
   ));
