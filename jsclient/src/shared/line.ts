@@ -67,15 +67,22 @@ function whenFree(name: string, signal: AbortSignal, freed: () => void): void {
 
 /** The hub is in the tab that holds a Web Lock. */
 export function lockLine(tab: string, heard: (tell: Tell) => void): Line {
-  const toHub = new BroadcastChannel(`${NAME} hub`);
-  const listen = (name: string): void => {
-    new BroadcastChannel(name).onmessage = (event: MessageEvent<Tell>) => heard(event.data);
+  let toHub: BroadcastChannel | undefined;
+  let channels: BroadcastChannel[] = [];
+  const open = (name: string): BroadcastChannel => {
+    const channel = new BroadcastChannel(name);
+    channels.push(channel);
+    return channel;
   };
-  listen(`${NAME} ${tab}`);
-  listen(NAME);
+  const listen = (name: string): void => {
+    open(name).onmessage = (event: MessageEvent<Tell>) => heard(event.data);
+  };
   let resign: (() => void) | undefined;
   const join = (): void => {
     if (resign) return;
+    toHub = open(`${NAME} hub`);
+    listen(`${NAME} ${tab}`);
+    listen(NAME);
     const resigned = new Promise<void>((resolve) => (resign = resolve));
     const controller = new AbortController();
     void resigned.then(() => controller.abort());
@@ -83,11 +90,14 @@ export function lockLine(tab: string, heard: (tell: Tell) => void): Line {
   };
   join();
   return {
-    post: (ask) => toHub.postMessage(ask),
+    post: (ask) => toHub?.postMessage(ask),
     renew: join,
     close() {
       resign?.();
       resign = undefined;
+      for (const channel of channels) channel.close(); // one that hears something keeps the page out of the back/forward cache
+      channels = [];
+      toHub = undefined;
     },
   };
 }

@@ -24,7 +24,7 @@ before(async () => {
     bundle: true,
     format: "esm",
   });
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium()]);
+  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ ignoreDefaultArgs: ["--disable-back-forward-cache"] })]);
 });
 
 after(async () => {
@@ -183,6 +183,24 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
       ok(peak <= 2, `${peak} connections at once`);
       await Promise.all(tabs.map((tab) => tab.finish()));
     });
+  });
+}
+
+for (const way of ["a SharedWorker", "the leading tab", "each tab for itself"]) {
+  test(`a tab that shares by ${way} comes back from the back/forward cache and goes on`, { timeout }, async () => {
+    const context = await contextFor(way);
+    const tabs = await openAll(context, way, 3);
+    const page = tabs.at(-1)!.page;
+    await page.evaluate(() => addEventListener("pageshow", ({ persisted }) => Object.assign(globalThis, { persisted })));
+    for (let i = 0; i < 2; i++) {
+      await page.goto("about:blank");
+      await Promise.all(tabs.slice(0, -1).map((tab) => tab.talk()));
+      await page.goBack({ waitUntil: "commit" });
+      await page.waitForFunction(() => (globalThis as { persisted?: boolean }).persisted);
+      await Promise.all(tabs.map((tab) => tab.talk()));
+    }
+    await Promise.all(tabs.map((tab) => tab.finish()));
+    await context.close();
   });
 }
 
