@@ -1,6 +1,6 @@
 // The bytes of a bundle: see docs/PROTOCOL.md, "Carriage".
 
-import { base64, fromBase64 } from "../wire/base64.js";
+import { base64, fromBase64, fromLatin1, latin1 } from "../wire/base64.js";
 
 const MAGIC = [0xb1, 0xd7, 1, 0] as const;
 const HEAD = MAGIC.length + 4;
@@ -37,8 +37,9 @@ export function encodeBundle<P extends Passenger>(holdMillis: number, passengers
 export function decodeAnswers(body: Uint8Array, text: boolean): Map<number, Uint8Array<ArrayBuffer>> | undefined {
   if (!text) return answersOf(body);
   try {
-    const answers = answersOf(fromBase64(new TextDecoder().decode(body)));
-    return answers && new Map([...answers].map(([place, answer]) => [place, new TextEncoder().encode(base64(answer))]));
+    const answers = answersOf(fromBase64(latin1(body)));
+    answers?.forEach((answer, place) => answers.set(place, fromLatin1(base64(answer))));
+    return answers;
   } catch { // no base64
     return undefined;
   }
