@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SPAN = 60_000; // milliseconds shown
 const GAP = 2_500; // samples further apart are not joined
-const LEFT = 44;
+const LEFT = 56;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
