@@ -274,11 +274,20 @@ fuzz_targets() {
   while read -r package dir; do
     for target in $(grep -hoE '^func Fuzz\w+' "$dir"/*_test.go | cut -d ' ' -f 2); do
       echo "--- $package $target"
-      go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZ_TIME" -fuzzminimizetime=10x "$package"
+      fuzz_target "$package" "$target"
       n=$((n + 1))
     done
   done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./...)
   echo "DONE $n tests"
+}
+
+# fuzz_target fuzzes one. Go up to 1.26 may fail a target just when its time is
+# over (https://go.dev/issue/75804): it says so, and has no failing input.
+fuzz_target() {
+  local log
+  log=$(go test -run='^$' -fuzz="^$2\$" -fuzztime="$FUZZ_TIME" -fuzzminimizetime=10x "$1" 2>&1) && { echo "$log"; return; }
+  echo "$log"
+  [[ $log == *$'\n    context deadline exceeded\nFAIL\n'* && $log != *'Failing input written'* ]]
 }
 
 # ---- js and browser ---------------------------------------------------------

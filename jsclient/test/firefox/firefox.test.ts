@@ -58,6 +58,7 @@ test("an idle page comes back from the back/forward cache with its channel", { t
   const page = await visit();
   await call(page, "browser/kept", "begin", ["longpoll"]);
   await call(page, "browser/kept", "rest");
+  await page.waitForNetworkIdle(); // the answer's ack among it
   await page.goto(`${bridge.url}/static/`);
   await page.evaluate(() => history.back());
   await page.waitForFunction(() => "kept" in globalThis);
