@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -152,12 +154,11 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 		return nil, err
 	}
 	defer l.close()
-	others, err := openSockets(ctx, l.bridge.addr, 16)
-	defer others.close()
+	others, err := l.role(ctx, nil, "others", l.bridge.addr)
 	if err != nil {
 		return nil, err
 	}
-	crowd := make([]*light.Socket, cfg.crowd-len(others.all))
+	crowd := make([]*light.Socket, cfg.crowd-othersCount)
 	defer closeAll(crowd)
 	err = together(len(crowd), func(i int) (err error) {
 		if crowd[i], err = light.DialSocket(ctx, l.bridge.addr); err != nil {
@@ -169,8 +170,8 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	quiet, err := others.load(ctx, 2*time.Second)
-	if err != nil {
+	var quiet, during []time.Duration
+	if err := others.ask("2s", &quiet); err != nil {
 		return nil, err
 	}
 	before, err := l.bridge.usage()
@@ -182,14 +183,13 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 		return nil, err
 	}
 	closeAll(crowd) // it is the storm
-	var during []time.Duration
 	var loadErr error
 	over, end := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for over.Err() == nil && loadErr == nil {
 			var some []time.Duration
-			some, loadErr = others.load(ctx, 100*time.Millisecond)
+			loadErr = others.ask("100ms", &some)
 			during = append(during, some...)
 		}
 	})
@@ -214,6 +214,43 @@ func measureStorm(ctx context.Context, cfg config) (*found, error) {
 			seen(15, "all were back after", took.Seconds(), " s"),
 		},
 	}, errors.Join(err, err2, loadErr)
+}
+
+// othersCount is how many sessions see a storm from aside.
+const othersCount = 16
+
+// runOthers is the main of a process with sessions that a storm leaves alone.
+// For each duration on its stdin it makes calls for so long, and prints how
+// long each took. A process that dials thousands could not tell.
+func runOthers(addr string) {
+	if err := others(addr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: others:", err)
+		os.Exit(1)
+	}
+}
+
+func others(addr string) error {
+	c, err := openSockets(context.Background(), addr, othersCount)
+	defer c.close()
+	if err != nil {
+		return err
+	}
+	fmt.Println(addr)
+	answers := json.NewEncoder(os.Stdout)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		window, err := time.ParseDuration(lines.Text())
+		if err != nil {
+			return err
+		}
+		latencies, err := c.load(context.Background(), window)
+		if err != nil {
+			return err
+		}
+		if err := answers.Encode(latencies); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // percentile is that of some times, in nanoseconds.

@@ -33,11 +33,14 @@ var requests atomic.Uint64
 
 // runRole is a child's main.
 func runRole(role string, args []string) {
-	if role == "beside" {
+	switch role {
+	case "beside":
 		runBeside(args[0], args[1])
-		return
+	case "others":
+		runOthers(args[0])
+	default:
+		serveRole(role, args)
 	}
-	serveRole(role, args)
 }
 
 // serveRole is a server's main: it prints its address, then answers the
