@@ -52,7 +52,7 @@ func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire
 	h := new(hosted)
 	s := &h.session
 	*s = Session{
-		sid: wire.EncodeSession(id[:]), id: id, epoch: time.Now(),
+		sid: wire.EncodeSession(id[:]), id: id, epoch: r.epoch.Add(time.Since(r.epoch).Truncate(pingGrid)),
 		streamWindow:     r.cfg.StreamWindow,
 		peerStreamWindow: int(hello.StreamWindow),
 		maxMessage:       r.cfg.MaxMessage,

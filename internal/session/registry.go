@@ -21,7 +21,8 @@ const maxIdleWorkers = 64
 // Registry holds a bridge's sessions. It is the transport.Acceptor.
 type Registry struct {
 	cfg      Config
-	instance uint64 // upper half of every incarnation, not 0 (O2)
+	epoch    time.Time // zero of the sessions' clocks, give or take whole pingGrids
+	instance uint64    // upper half of every incarnation, not 0 (O2)
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	workers  workers[*Stream] // that run Handles
@@ -52,6 +53,7 @@ func NewRegistry(cfg Config) *Registry {
 	cfg = cfg.withDefaults()
 	r := &Registry{
 		cfg:        cfg,
+		epoch:      time.Now(),
 		large:      &budget{left: reassemblyTotal(&cfg)},
 		sessions:   make(map[[wire.IDSize]byte]*Session),
 		principals: make(map[string]int),

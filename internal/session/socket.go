@@ -12,8 +12,11 @@ import (
 const (
 	pingAfter = 15 * time.Second // without an inbound byte
 	pongLimit = 10 * time.Second
-	ackDelay  = 20 * time.Millisecond
-	ackBytes  = 16 << 10
+	// pingGrid is what the times of pings are multiples of, so that a bridge with
+	// many quiet WebSockets wakes up for several at once.
+	pingGrid = 50 * time.Millisecond
+	ackDelay = 20 * time.Millisecond
+	ackBytes = 16 << 10
 
 	// socketBatch is the longest batch. It is halved when a WebSocket breaks with
 	// frames on it, so that networks which break them by size let some pass.
@@ -102,8 +105,13 @@ func (l *socketLink) Deliver(batch []byte) error {
 		l.look()
 		return transport.ErrLinkDone
 	}
-	if s.err == nil {
-		l.take(b)
+	if s.err != nil {
+		return nil
+	}
+	answered := l.pinged > 0
+	l.take(b)
+	if answered && l.rest.on {
+		l.look() // the bell need not ring for a pong that came
 	}
 	return nil
 }
@@ -252,7 +260,7 @@ func (l *socketLink) idleFor(now time.Duration) time.Duration {
 	if br.socketPreferred() && s.out.sendable() && s.fits(&l.flight) {
 		return 0
 	}
-	wait := l.heard + pingAfter - now
+	wait := (l.heard + pingAfter + pingGrid - 1).Truncate(pingGrid) - now
 	if l.pinged > 0 {
 		wait = l.pinged + pongLimit - now
 	}
