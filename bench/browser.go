@@ -61,7 +61,7 @@ func newBrowserLab(ctx context.Context, cfg config) (_ *browserLab, err error) {
 	if err := os.RemoveAll(scripts); err != nil {
 		return nil, err
 	}
-	if err := runIn(ctx, ".", nil, "go", "tool", "-modfile=tools/go.mod", "esbuild", browserDir+"/page.js", "--bundle", "--minify",
+	if err := runIn(ctx, ".", nil, "go", "tool", "-modfile=tools/go.mod", "esbuild", browserDir+"/page.js", "--bundle", "--minify", "--banner:js=//# allFunctionsCalledOnLoad",
 		"--splitting", "--format=esm", "--target=es2022", "--preserve-symlinks", "--log-level=warning", "--outdir="+scripts); err != nil {
 		return nil, err
 	}

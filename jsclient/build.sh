@@ -2,7 +2,8 @@
 # Builds dist/, the npm package's modules. Names of the core's internal
 # properties are shortened there as in the bundles, by the list in embed.go:
 # bundlers of applications leave such names as they are. Adapters, shared and
-# diagnose know the core by its public names only, and keep their own.
+# diagnose know the core by its public names only, and keep their own. The
+# core's first line is the hint that its bundles have.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -10,7 +11,7 @@ rm -rf dist
 node node_modules/typescript/bin/tsc -p tsconfig.build.json
 shorten() {
   node_modules/.bin/esbuild "$@" "--mangle-props=$(sed -n 's/.* --mangle-props=\([^ ]*\).*/\1/p' embed.go)" --mangle-cache=dist/names.json \
-    --format=esm --target=es2022 --sourcemap --outbase=dist --log-level=warning
+    "--banner:js=//# allFunctionsCalledOnLoad" --format=esm --target=es2022 --sourcemap --outbase=dist --log-level=warning
 }
 core=$(echo dist/{call,channel,index,later,life,load,metadata,status}.js dist/{link,session,wire}/*.js)
 

@@ -55,7 +55,7 @@ func TestBundleFitsBudget(t *testing.T) {
 }
 
 func TestBundleDefinesTheGlobal(t *testing.T) {
-	if !bytes.HasPrefix(jsclient.Global, []byte(`"use strict";var pollbridge=`)) {
+	if !bytes.HasPrefix(jsclient.Global, []byte("//# allFunctionsCalledOnLoad\n\"use strict\";var pollbridge=")) {
 		t.Errorf("client.global.js begins with %.40q", jsclient.Global)
 	}
 }

@@ -7,6 +7,8 @@ const proxy = { "/bridge": { target: process.env.BRIDGE ?? "http://127.0.0.1:808
 export default defineConfig({
   server: { proxy },
   preview: { proxy },
+  // Nearly all of it runs at the start: Chrome compiles it while it loads then.
+  build: { rolldownOptions: { output: { postBanner: "//# allFunctionsCalledOnLoad" } } },
   // "pollbridge" is a link to a folder with packages of its own, here only.
   resolve: { dedupe: ["@bufbuild/protobuf", "@connectrpc/connect"] },
 });
