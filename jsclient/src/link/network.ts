@@ -43,37 +43,37 @@ export class Memory {
     this.#key = key;
     this.#storage = storage;
     this.#holdMs = holdMs;
-    this.network = this.#check({ since: Date.now() });
+    let kept: unknown;
     try {
-      const kept = JSON.parse(storage?.getItem(key) ?? "{}") as Record<string, unknown>;
-      if (isFresh(Number(kept["since"]))) Object.assign(this.network, this.#check(kept));
-    } catch {} // whatever stands there is not ours
+      kept = JSON.parse(storage!.getItem(key)!);
+    } catch {} // there is none, or whatever stands there is not ours
+    this.network = this.#check(kept);
     this.save();
   }
 
-  /** What of kept can be believed. */
-  #check(kept: Record<string, unknown>): Network {
-    const within = (name: keyof Network, least: number, most: number, otherwise: number): number => {
-      const n = kept[name];
-      return typeof n === "number" && n >= least && n <= most ? n : otherwise;
-    };
-    const why = kept["wsWhy"];
+  /** What of kept can be believed: nothing that is too old. */
+  #check(kept: unknown): Network {
+    const now = Date.now();
+    const within = (n: unknown, least: number, most: number, otherwise: number): number => (typeof n === "number" && n >= least && n <= most ? n : otherwise);
+    const since = within((kept as Partial<Network> | undefined)?.since, now - LIFE + 1, now, NaN);
+    const { holdMs, upBytes, downBytes, form, wsPauseMs, wsAfter, wsWhy, wsQuietMs } = (since >= 0 ? kept : {}) as Record<keyof Network, unknown>;
     return {
-      since: within("since", 0, Infinity, 0),
-      holdMs: within("holdMs", HOLD_LEAST, this.#holdMs, this.#holdMs),
-      upBytes: within("upBytes", UP_LEAST, UP_MOST, UP_FIRST),
-      downBytes: within("downBytes", DOWN_LEAST, DOWN_MOST, DOWN_MOST),
-      form: kept["form"] === "text" ? "text" : "binary",
-      wsPauseMs: within("wsPauseMs", 0, WS_PAUSE_MOST, 0),
-      wsAfter: within("wsAfter", 0, Date.now() + WS_PAUSE_MOST, 0),
-      wsWhy: typeof why === "string" ? why : "",
-      wsQuietMs: within("wsQuietMs", HOLD_LEAST, QUIET_MOST, QUIET_MOST),
+      since: since >= 0 ? since : now,
+      holdMs: within(holdMs, HOLD_LEAST, this.#holdMs, this.#holdMs),
+      upBytes: within(upBytes, UP_LEAST, UP_MOST, UP_FIRST),
+      downBytes: within(downBytes, DOWN_LEAST, DOWN_MOST, DOWN_MOST),
+      form: form === "text" ? form : "binary",
+      wsPauseMs: within(wsPauseMs, 0, WS_PAUSE_MOST, 0),
+      wsAfter: within(wsAfter, 0, now + WS_PAUSE_MOST, 0),
+      wsWhy: typeof wsWhy === "string" ? wsWhy : "",
+      wsQuietMs: within(wsQuietMs, HOLD_LEAST, QUIET_MOST, QUIET_MOST),
     };
   }
 
   /** Forgets what is too old. */
   expire(): void {
-    if (!isFresh(this.network.since)) Object.assign(this.network, this.#check({ since: Date.now() }));
+    const believed = this.#check(this.network);
+    if (believed.since !== this.network.since) Object.assign(this.network, believed);
   }
 
   /** Stores what was learnt; false if it is what it was. */
@@ -86,11 +86,6 @@ export class Memory {
     } catch {} // full, or forbidden
     return true;
   }
-}
-
-function isFresh(since: number): boolean {
-  const age = Date.now() - since;
-  return age >= 0 && age < LIFE;
 }
 
 /** The page's storage, where it has one and may use it; a worker has none. */
