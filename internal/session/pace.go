@@ -53,10 +53,10 @@ func (p *pace) bound(size int, path *estimator) int {
 
 // measure learns the uplink's rate.
 func (e *exchanges) measure(x *exchange, took time.Duration) {
-	if x.size < firstBatch/4 || took <= 0 {
+	if x.size < firstBatch/4 {
 		return
 	}
-	rate := float64(x.size) / took.Seconds()
+	rate := float64(x.size) / max(took, time.Microsecond).Seconds()
 	if e.rate == 0 {
 		e.rate = rate
 		return
