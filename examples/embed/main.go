@@ -35,5 +35,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	log.Print("open http://127.0.0.1:8080/")
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", handler))
 }
