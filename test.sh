@@ -262,6 +262,9 @@ part_conformance() {
   need_node || { leave_out 'conformance of the JavaScript client' "no Node $NODE_MIN or later"; return; }
   step 'npm packages' 30 npm_packages jsclient
   step 'conformance of the JavaScript client' 60 conformance/run.sh node-ws node-longpoll
+  need chromium chromium ||
+    { leave_out 'conformance in Chromium' 'no chromium, and not root on Debian to install it'; return; }
+  step 'conformance in Chromium' 60 conformance/run.sh chromium-ws chromium-longpoll
 }
 
 # ---- fuzz -------------------------------------------------------------------
