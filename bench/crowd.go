@@ -122,7 +122,7 @@ func (c *sockets) cost(ctx context.Context, cfg config, p *process) (float64, er
 	if err != nil {
 		return none, err
 	}
-	latencies, err := c.load(ctx, cfg.window)
+	latencies, err := c.load(ctx, 4*cfg.window) // each of many is called twice
 	if err != nil {
 		return none, err
 	}

@@ -29,8 +29,8 @@ func (s *Server) handle(st *session.Stream) {
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
 	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
-	st.End(end)
 	s.metrics.completed(end.Status, time.Since(began))
+	st.End(end)
 }
 
 // rpc is what is known of an RPC when it begins.
