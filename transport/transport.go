@@ -96,8 +96,7 @@ var ErrAnswerNow = errors.New("transport: to be answered now")
 // ErrResting is returned by Next when there was nothing to say for a while, so
 // that nobody need wait on a quiet link: Hello.Ready or Hello.Write is then
 // called, once, when Next is to be called again, which may be before Next has
-// returned. After Close
-// it may still be called, and means nothing.
+// returned. After Close they may still be called, and mean nothing.
 var ErrResting = errors.New("transport: link rests")
 
 // Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells

@@ -84,23 +84,19 @@ func (l *quietLink) deliver(edit func(*wire.Batch), frames ...wire.Frame) {
 	}
 }
 
-// calls tells how often Next was to be called since it was last asked.
-func (l *quietLink) calls() (ready, wrote int) {
-	synctest.Wait()
-	for ; len(l.ready) > 0; ready++ {
-		<-l.ready
-	}
-	for ; len(l.wrote) > 0; wrote++ {
-		<-l.wrote
-	}
-	return ready, wrote
-}
-
-// want wants Next to be called that often, by ready and by write.
+// want wants Next to be called that often, by ready and by write, since it was
+// last asked.
 func (l *quietLink) want(ready, wrote int) {
 	l.t.Helper()
-	if r, w := l.calls(); r != ready || w != wrote {
+	synctest.Wait()
+	if r, w := len(l.ready), len(l.wrote); r != ready || w != wrote {
 		l.t.Errorf("called %d times by ready and %d by write, want %d and %d", r, w, ready, wrote)
+	}
+	for len(l.ready) > 0 {
+		<-l.ready
+	}
+	for len(l.wrote) > 0 {
+		<-l.wrote
 	}
 }
 

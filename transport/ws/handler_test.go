@@ -385,28 +385,6 @@ func TestRest(t *testing.T) {
 	link.Hello.Ready() // too late, and harmless
 }
 
-// TestWrite holds that a link's Write writes in its caller's goroutine until the
-// link rests, and does nothing once the socket has ended.
-func TestWrite(t *testing.T) {
-	acceptor := fake.New(1)
-	c := dial(t, serve(t, acceptor))
-	write(t, c, []byte("first"))
-	link := <-acceptor.Links
-	link.Say <- []byte("awake")
-	expect(t, c, []byte("awake"))
-	link.End <- transport.ErrResting
-	for i := range 3 {
-		link.End <- transport.ErrResting // once the one before was met
-		said := fmt.Appendf(nil, "said %d", i)
-		link.Say <- said
-		link.Hello.Write()
-		expect(t, c, said)
-	}
-	c.CloseNow()
-	<-link.Closed
-	link.Hello.Write() // asks the link for nothing
-}
-
 // TestClosedAfterRest holds that a link which has rested may end its socket.
 func TestClosedAfterRest(t *testing.T) {
 	acceptor := fake.New(1)
