@@ -188,14 +188,28 @@ func TestConfig_methods(t *testing.T) {
 	}
 }
 
-func TestSplitMethod(t *testing.T) {
-	for in, want := range map[string][2]string{
-		"/a.B/C": {"a.B", "C"}, "/a/b/C": {"a/b", "C"},
-		"": {}, "/": {}, "a.B/C": {}, "/a.B": {}, "/a.B/": {}, "//C": {}, "/a.B/C D": {}, "/a.B/\n": {}, "/a.B/é": {},
+// TestConfig_patterns: a pattern that no method could fit is a mistake.
+func TestConfig_patterns(t *testing.T) {
+	for _, bad := range []string{
+		"", "/", "//", "a b", "a**", "a*b", "*a", "a.B/C/D", "a..*", "a.", ".a", "a.B/", "a.B/C.D", "a/../b", "a.B/C D", "a%2eB", "a-b.C", "1a.B", "é.*", "/a.B//C",
 	} {
-		service, name, ok := bridge.SplitMethod(in)
-		if ok != (want[1] != "") || ok && [2]string{service, name} != want {
-			t.Errorf("%q: got %q, %q, %v", in, service, name, ok)
+		cfg := good()
+		cfg.AllowMethods, cfg.DenyMethods = []string{"*", bad}, []string{bad}
+		if got := problems(cfg); !slices.Equal(got, []string{"AllowMethods[1]", "DenyMethods[0]"}) {
+			t.Errorf("%q: problems %q", bad, got)
 		}
+	}
+	for _, bad := range []string{"a.B/", "a.*", "a..", ".a", "a b", "a%2e", "1a"} {
+		cfg := good()
+		cfg.Backends[0].Services = []string{"", bad}
+		if got := problems(cfg); !slices.Equal(got, []string{"Backends[0].Services[1]"}) {
+			t.Errorf("service %q: problems %q", bad, got)
+		}
+	}
+	cfg := good()
+	cfg.AllowMethods = []string{"*", "/*", "a.B", "/a.B", "a.B/C", "/a.B/C", "a.B/*", "a.B/Get*", "a.*", "a*", "B"}
+	cfg.Backends[0].Services = []string{"a.", "a.B", "a"}
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
 	}
 }

@@ -21,7 +21,6 @@ func (c Config) Allows(method string) bool { return newMethodRules(c).allows(met
 func (c Config) WithDefaults() Config { return c.withDefaults() }
 
 var (
-	SplitMethod     = splitMethod
 	RequestMetadata = requestMetadata
 	Forwarded       = forwarded
 	CallEnd         = callEnd

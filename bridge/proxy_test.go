@@ -238,9 +238,10 @@ func TestProxy_limits(t *testing.T) {
 }
 
 func TestProxy_refusals(t *testing.T) {
-	srv, svc := newServer(t, bridge.Config{DenyMethods: []string{"secret."}, AllowMethods: []string{"*"}})
+	srv, svc := newServer(t, bridge.Config{DenyMethods: []string{"secret.*"}, AllowMethods: []string{"*"}})
 	for method, want := range map[string]string{
-		"/secret./M": "not allowed", "nonsense": "malformed", "/a.B": "malformed", "": "malformed",
+		"/secret.S/M": "not allowed", "nonsense": "malformed", "/a.B": "malformed", "": "malformed",
+		"/a.x/../secret.S/M": "malformed", "/a.x/%2e%2e/secret.S/M": "malformed", "/secret%2eS/M": "malformed", "//secret.S/M": "malformed",
 	} {
 		end := srv.Serve(t.Context(), newStream(t), &wire.Open{Method: method})
 		if codes.Code(end.Status) != codes.Unimplemented || end.Origin != wire.OriginBridge || !strings.Contains(end.Message, want) {

@@ -12,24 +12,6 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// splitMethod takes "/pkg.Service/Method" apart.
-func splitMethod(method string) (service, name string, ok bool) {
-	rest, ok := strings.CutPrefix(method, "/")
-	if !ok {
-		return "", "", false
-	}
-	i := strings.LastIndexByte(rest, '/')
-	if i <= 0 || i == len(rest)-1 {
-		return "", "", false
-	}
-	for _, c := range []byte(rest) {
-		if c <= ' ' || c >= 0x7f {
-			return "", "", false
-		}
-	}
-	return rest[:i], rest[i+1:], true
-}
-
 // A rule is one pattern of Config.AllowMethods or Config.DenyMethods.
 type rule struct {
 	pattern string // without leading slash and star
@@ -37,12 +19,17 @@ type rule struct {
 	allow   bool
 }
 
+// validPattern reports whether some method could fit the pattern.
 func validPattern(pattern string) bool {
-	p := strings.TrimSuffix(strings.TrimPrefix(pattern, "/"), "*")
-	if p == "" {
-		return strings.HasSuffix(pattern, "*")
+	p := strings.TrimPrefix(pattern, "/")
+	if prefix, star := strings.CutSuffix(p, "*"); star {
+		return wire.ValidMethodPrefix(prefix)
 	}
-	return !strings.ContainsAny(p, "* ") && strings.Count(p, "/") <= 1
+	if strings.Contains(p, "/") {
+		_, _, ok := wire.SplitMethod("/" + p)
+		return ok
+	}
+	return wire.ValidService(p)
 }
 
 func newRule(pattern string, allow bool) rule {
@@ -116,9 +103,9 @@ func newRoutes(cfg Config, pools []*backend.Pool) []backendRoute {
 
 // route finds the backend of a method, or says why there is none.
 func (s *Server) route(method string) (*backend.Pool, *wire.End) {
-	service, _, ok := splitMethod(method)
+	service, _, ok := wire.SplitMethod(method)
 	if !ok {
-		end := bridgeEnd(codes.Unimplemented, reasonMethod, "malformed method name: %.256q", method)
+		end := bridgeEnd(codes.Unimplemented, reasonMethod, "malformed method name %.256q: want /package.Service/Method", method)
 		return nil, &end
 	}
 	if s.check != nil && service == netcheck.Service {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
 // ConfigError is one thing that is wrong with a Config.
@@ -83,7 +85,7 @@ func (b Backend) validate(p *problems, at string) {
 		p.add(at+"Target", "exactly one of Target, ClientConn and GRPCServer is needed")
 	}
 	for i, s := range b.Services {
-		if strings.ContainsAny(s, "/* ") {
+		if !wire.ValidServicePrefix(s) {
 			p.add(fmt.Sprintf("%sServices[%d]", at, i), fmt.Sprintf("%q is not a prefix of a service's name", s))
 		}
 	}
@@ -154,7 +156,7 @@ func (p *problems) origin(field, v string) {
 func (p *problems) patterns(field string, list []string) {
 	for i, v := range list {
 		if !validPattern(v) {
-			p.add(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is not a method, a service, or a prefix that ends in a star", v))
+			p.add(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is not pkg.Service/Method, pkg.Service, or the beginning of one with a star, as pkg.*", v))
 		}
 	}
 }

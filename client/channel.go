@@ -183,6 +183,9 @@ func (c *Channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method s
 
 func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts []grpc.CallOption) (*clientStream, error) {
 	options, err := parseOptions(c.options, opts)
+	if _, _, ok := wire.SplitMethod(method); err == nil && !ok {
+		err = status.Errorf(codes.Unimplemented, "client: malformed method name %.256q: want /package.Service/Method", method)
+	}
 	if err == nil && options.idempotent && desc.ClientStreams {
 		err = status.Errorf(codes.Internal, "client: Idempotent on %s, which streams requests", method)
 	}

@@ -103,6 +103,28 @@ func TestOutgoingRefused(t *testing.T) {
 	}
 }
 
+// TestMalformedMethod: what is no method is told at once, and nothing is sent.
+func TestMalformedMethod(t *testing.T) {
+	ch, err := client.New("http://bridge.test", client.Config{Lazy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	for _, name := range []string{"", "a.B/C", "/a.B", "/a.x/../b.S/M", "/a%2eB/C", "/a.B/C D", "//a.B/C"} {
+		var finished error
+		err := ch.Invoke(t.Context(), name, nil, nil, grpc.OnFinish(func(err error) { finished = err }))
+		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "malformed") || finished == nil {
+			t.Errorf("Invoke %q: %v, finished with %v", name, err, finished)
+		}
+		if _, err := ch.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, name); status.Code(err) != codes.Unimplemented {
+			t.Errorf("NewStream %q: %v", name, err)
+		}
+	}
+	if phase := ch.State().Phase; phase != "idle" {
+		t.Errorf("the session is %s", phase)
+	}
+}
+
 // tokens are credentials that note what they were asked.
 type tokens struct {
 	md     map[string]string

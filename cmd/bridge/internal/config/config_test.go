@@ -117,8 +117,8 @@ max-batch: {bytes: 1}
 				`bridge.yaml:3: hold: 1h0m0s is not within 1s and 10m0s`,
 				`bridge.yaml:4: allow-host: "a:1" is not a host name without port`,
 				`--backend-service-config: not valid JSON`,
-				`--deny-method: "a b" is not a method, a service, or a prefix that ends in a star`,
-				`--deny-method: "c d" is not a method, a service, or a prefix that ends in a star`,
+				`--deny-method: "a b" is not pkg.Service/Method, pkg.Service, or the beginning of one with a star, as pkg.*`,
+				`--deny-method: "c d" is not pkg.Service/Method, pkg.Service, or the beginning of one with a star, as pkg.*`,
 			},
 		},
 		{
