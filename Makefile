@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build test lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
+.PHONY: help build test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,8 +11,11 @@ help: ## this list
 build: ## build bin/bridge
 	go build -trimpath -o bin/bridge ./cmd/bridge
 
-test: ## everything that CI runs
+test: ## what every change must pass
 	./test.sh
+
+full: ## the long forms too, as in the night: about an hour
+	./test.sh full
 
 lint: ## formatting, modules, vet, modernizers, golangci-lint
 	./test.sh check lint
@@ -23,22 +26,22 @@ go: ## Go tests with the race detector
 conformance: ## the public gRPC conformance suite, in every mode
 	conformance/run.sh
 
-js: ## type check and Node tests of the JavaScript client
+js: ## type check, unit tests and Node tests of the JavaScript client
 	./test.sh js
 
-browser: ## browser tests in headless Chromium
+browser: ## browser tests in headless Chromium and Firefox
 	./test.sh browser
 
-proxies: ## the demo through real proxies, in Chromium and Go
-	./test.sh proxies
+proxies: ## the demo through all real proxies, in Chromium and Go
+	./test.sh full proxies
 
-sim: ## simulated bad weather, and a minute of cut connections
+sim: ## simulated bad networks at size, and a minute of cut connections
 	./test.sh sim
 
 fuzz: ## each fuzz target for a minute
 	FUZZ_TIME=60s ./test.sh fuzz
 
-soak: ## ten million messages through simulated bad weather, in tables
+soak: ## ten million messages through simulated bad networks, in tables
 	go test ./internal/session -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -vE '^=== |^ +--- PASS'
 
 bench: ## Pollbridge beside gRPC, a transparent proxy and rivals, into docs/BENCHMARKS.md
