@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -56,7 +57,7 @@ func newBridgeSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire
 		streamWindow:     r.cfg.StreamWindow,
 		peerStreamWindow: int(hello.StreamWindow),
 		maxMessage:       r.cfg.MaxMessage,
-		batch:            sizeTuner{size: socketBatch, most: socketBatch},
+		batch:            tune.Batch{Size: socketBatch, Max: socketBatch},
 		done:             make(chan struct{}),
 	}
 	copy(s.key[:], key)
@@ -150,7 +151,7 @@ func (br *bridgeSide) appetite() int {
 
 // away tells that there is no link, for longer than between two polls.
 func (br *bridgeSide) away() bool {
-	return br.links == 0 && br.s.now()-br.linkless > br.s.path.atLeast(betweenPolls, 4)
+	return br.links == 0 && br.s.now()-br.linkless > br.s.path.AtLeast(betweenPolls, 4)
 }
 
 // touch begins the wait for the next link.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -60,7 +61,7 @@ func Start(cfg ClientConfig) *Session {
 		streamWindow:     cfg.StreamWindow,
 		peerStreamWindow: firstStreamWindow,
 		maxMessage:       cfg.MaxMessage,
-		batch:            sizeTuner{size: socketBatch, most: socketBatch},
+		batch:            tune.Batch{Size: socketBatch, Max: socketBatch},
 		done:             make(chan struct{}),
 		streams:          make(map[uint64]*Stream),
 	}
@@ -440,7 +441,7 @@ func (s *Session) State() State {
 // seen is the state as others see it.
 func (c *clientSide) seen() State {
 	state := c.state
-	state.RTT, state.Network = c.s.path.smooth, c.network()
+	state.RTT, state.Network = c.s.path.SmoothedRTT(), c.network()
 	return state
 }
 

@@ -159,7 +159,7 @@ func (so *clientSocket) take(batch []byte) error {
 	so.useful = so.useful || len(b.Frames) > 0 || b.Ack > c.s.out.acked
 	c.take(b, now)
 	if b.Resend {
-		before := now - c.s.path.smooth
+		before := now - c.s.path.SmoothedRTT()
 		c.s.out.markLost(func(f *sentFrame) bool { return f.at <= before })
 	}
 	if c.s.in.owed > 0 && so.owedAt == 0 {
@@ -177,7 +177,7 @@ func (so *clientSocket) answered(b *wire.Batch, now time.Duration) error {
 	if !bytes.Equal(b.Padding, so.padding) {
 		return errors.New("the WebSocket changed the bytes of a probe")
 	}
-	so.c.s.path.rtt(now, now-so.pinged)
+	so.c.s.path.RTT(now, now-so.pinged)
 	so.c.tokenTaken(so.token)
 	so.clear, so.pinged, so.ping, so.padding, so.doubted = so.pinged, 0, 0, nil, 0
 	so.c.ladder.proved(so)

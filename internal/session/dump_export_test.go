@@ -12,7 +12,7 @@ func Dump(s *Session) string {
 	var d strings.Builder
 	fmt.Fprintf(&d, "now %v; out: acked %d sent %d lost %d flying %d ready %d turn %d cancels %d grants %d stalled %d full %v sendable %v; in: taken %d ahead %d dropped %d owed %d; bound %d smooth %v",
 		s.now(), o.acked, o.sent.len(), o.lost, o.flying, o.ready, o.turn.len(), len(o.cancels), len(o.grants), o.stalled.len(), o.full(), o.sendable(),
-		in.taken, len(in.ahead), in.dropped, in.owed, s.bound(), s.path.smooth)
+		in.taken, len(in.ahead), in.dropped, in.owed, s.bound(), s.path.SmoothedRTT())
 	for _, st := range s.streams {
 		fmt.Fprintf(&d, "\n  stream %d: send queue %d bytes %d limit %d used %d turn %v blocked %v held %v waiting %v; recv queue %d part %v charged %d consumed %d limit %d granting %v reserve %v; done %v ended %v serving %v",
 			st.id, st.send.queue.len(), st.send.bytes, st.send.limit, st.send.used, st.send.inTurn, st.send.blocked, st.send.held, st.send.waiting,

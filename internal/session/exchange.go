@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -22,8 +23,8 @@ type exchange struct {
 	token  string        // what it carries; empty: none
 	hello  bool          // it asks for the Welcome and nothing else
 	proof  bool          // frames wait for it to get through
-	up     passage       // what had got through each way when it was sent
-	down   passage
+	up     tune.Passage  // what had got through each way when it was sent
+	down   tune.Passage
 	cancel context.CancelCauseFunc
 }
 
@@ -33,19 +34,19 @@ type exchanges struct {
 	workers  workers[request]
 	flying   []*exchange // at most two, in order of x
 	nextTry  time.Duration
-	retry    backoff
-	empties  backoff
+	retry    tune.Backoff
+	empties  tune.Backoff
 	empty    int // empty answers in a row (L7)
 	refused  int // exchanges refused at once, in a row
 	overdue  int // exchanges that had no answer in time, in a row
-	hold     holdTuner
+	hold     tune.Hold
 	calm     time.Duration // longest hold worth asking for: grows while nothing comes
-	uplink   uplinkTuner
-	downlink sizeTuner
-	up, down pace
-	more     bool    // one short answer after another is to come
-	rate     float64 // measured uplink, bytes a second; 0: not known
-	asked    bool    // an exchange is wanted whose answer comes at once: something is mute
+	uplink   tune.Uplink
+	downlink tune.Batch
+	up, down tune.Pace
+	more     bool // one short answer after another is to come
+	upload   tune.Upload
+	asked    bool // an exchange is wanted whose answer comes at once: something is mute
 }
 
 const (
@@ -63,11 +64,11 @@ const (
 func (e *exchanges) init(c *clientSide) {
 	e.c = c
 	e.workers.work, e.workers.wait = e.carry, 2
-	e.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
-	e.empties = backoff{first: retryFirst, most: retryMost, factor: 2}
-	e.hold = holdTuner{hold: c.cfg.Hold, most: c.cfg.Hold}
-	e.uplink = uplinkTuner{size: firstBatch, most: mostBatch}
-	e.downlink = sizeTuner{size: mostBatch, most: mostBatch}
+	e.retry = tune.Backoff{First: retryFirst, Max: retryMost, Factor: 1.6}
+	e.empties = tune.Backoff{First: retryFirst, Max: retryMost, Factor: 2}
+	e.hold = tune.Hold{Hold: c.cfg.Hold, Max: c.cfg.Hold}
+	e.uplink = tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
+	e.downlink = tune.Batch{Size: tune.MaxBatch, Max: tune.MaxBatch}
 }
 
 // awaiting is the lowest exchange that the client waits for (L2).
@@ -128,7 +129,7 @@ func (e *exchanges) pressing(x *exchange) time.Duration {
 	if !x.frames || len(e.flying) < 2 || e.flying[0].frames {
 		return x.limit
 	}
-	return x.sent + e.c.s.path.atLeast(500*time.Millisecond, 2)
+	return x.sent + e.c.s.path.AtLeast(500*time.Millisecond, 2)
 }
 
 // makeRoom aborts the parked poll that may hold up an exchange with frames.
@@ -203,20 +204,20 @@ func (e *exchanges) proving() bool {
 // begin sends one exchange.
 func (e *exchanges) begin(now time.Duration) {
 	c, s := e.c, e.c.s
-	x := &exchange{x: c.nextX, sent: now, up: e.up.passage, down: e.down.passage}
+	x := &exchange{x: c.nextX, sent: now, up: e.up.Passage, down: e.down.Passage}
 	if len(e.flying) == 0 { // what passed before took no time of this
-		x.up.at, x.down.at = now, now
+		x.up.At, x.down.At = now, now
 	}
 	c.nextX++
 	e.flying = append(e.flying, x)
 	frames := s.out.sendable() && !c.ladder.carries()
 	if frames {
 		e.calm = 0
-		x.proof = e.uplink.wantsProof()
+		x.proof = e.uplink.WantsProof()
 		frames = !x.proof
 	}
-	most := e.up.bound(e.uplink.size, &s.path)
-	paced := frames && most < e.uplink.size && s.out.ready > most // its ack is waited for
+	most := e.up.MaxBody(e.uplink.Size, &s.path)
+	paced := frames && most < e.uplink.Size && s.out.ready > most // its ack is waited for
 	if (frames || c.welcomed() && !x.proof) && !paced {
 		x.hold = e.holdFor()
 	}
@@ -225,7 +226,7 @@ func (e *exchanges) begin(now time.Duration) {
 	h := c.header(x.x)
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
-	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.down.bound(e.downlink.size, &s.path))
+	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.down.MaxBody(e.downlink.Size, &s.path))
 	b := &s.building
 	b.Begin(nil, &h)
 	if frames {
@@ -250,7 +251,7 @@ func (e *exchanges) holdFor() time.Duration {
 	if e.asked {
 		return 0
 	}
-	hold := min(max(e.calm, e.c.s.path.atLeast(shortHold, 2)), e.hold.hold)
+	hold := min(max(e.calm, e.c.s.path.AtLeast(shortHold, 2)), e.hold.Hold)
 	if w := e.c.welcome; w != nil {
 		hold = min(hold, time.Duration(w.HoldMillis)*time.Millisecond)
 	}
@@ -261,16 +262,16 @@ func (e *exchanges) holdFor() time.Duration {
 // answer gets more.
 func (e *exchanges) patience(x *exchange) time.Duration {
 	path := &e.c.s.path
-	most := path.atLeast(10*time.Second, 4)
+	most := path.AtLeast(10*time.Second, 4)
 	least := most
 	if e.c.welcomed() {
-		least = min(path.atLeast(3*time.Second, 4)<<min(e.overdue, 2), most)
+		least = min(path.AtLeast(3*time.Second, 4)<<min(e.overdue, 2), most)
 	}
 	hold := x.hold
 	if x.frames {
 		hold = min(hold, heldWithFrames)
 	}
-	return max(least, hold+min(hold, most)) + uploadTime(x.size, e.rate)
+	return max(least, hold+min(hold, most)) + e.upload.Time(x.size)
 }
 
 // done takes an exchange's outcome.
@@ -328,12 +329,12 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 	e.c.take(b, x.sent)
 	switch b.Close.Code {
 	case wire.CodeTooLarge:
-		e.nextTry = now + jitter(soonAfter)
-		e.uplink.over(x.size, int(b.Close.Limit))
+		e.nextTry = now + tune.Jitter(soonAfter)
+		e.uplink.OverLimit(x.size, int(b.Close.Limit))
 	case wire.CodeBusy:
-		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.next())
+		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.Next())
 	default:
-		e.nextTry = now + e.retry.next()
+		e.nextTry = now + e.retry.Next()
 	}
 }
 
@@ -342,33 +343,33 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	c, s := e.c, e.c.s
 	took := now - x.sent
 	held := min(time.Duration(b.HeldMicros)*time.Microsecond, took)
-	s.path.rtt(now, took-held)
-	s.path.emptied(now, max(x.size, n))
-	e.up.passed(now, x.size, x.up)
-	e.down.passed(now, n, x.down)
-	e.more = b.WaitingBytes > leastBody/2 && e.down.bound(e.downlink.size, &s.path) < e.downlink.size
+	s.path.RTT(now, took-held)
+	s.path.BodyPassed(now, max(x.size, n))
+	e.up.Passed(now, x.size, x.up)
+	e.down.Passed(now, n, x.down)
+	e.more = b.WaitingBytes > tune.MinPacedBody/2 && e.down.MaxBody(e.downlink.Size, &s.path) < e.downlink.Size
 	e.refused, e.overdue = 0, 0
 	if b.Resend {
 		s.out.markLost(func(f *sentFrame) bool { return !f.on.ws && f.on.x <= x.x })
 	}
 	progress := len(b.Frames) > 0 || b.Ack > s.out.acked
 	if x.proof {
-		e.uplink.proof(true)
+		e.uplink.Proof(true)
 	}
 	if x.frames {
-		e.measure(x, took-held)
-		e.uplink.took(x.size, took-held)
+		e.upload.Passed(x.size, took-held)
+		e.uplink.Passed(x.size, took-held)
 	}
 	for _, old := range e.flying {
 		if old.x < x.x { // the bridge answers it at once (L1, L4)
-			old.limit = min(old.limit, x.sent+s.path.atLeast(3*time.Second, 4))
+			old.limit = min(old.limit, x.sent+s.path.AtLeast(3*time.Second, 4))
 		}
 	}
 	c.tokenTaken(x.token)
 	c.take(b, x.sent)
 	c.good(x.sent + held) // the bridge had this link for that long
 	c.ladder.answered(x)
-	e.downlink.passed(len(b.Frames)*wire.MaxFragment, took-held)
+	e.downlink.Passed(len(b.Frames)*wire.MaxFragment, took-held)
 	full := x.hold > 0 && held >= x.hold/2
 	switch {
 	case len(b.Frames) > 0:
@@ -376,19 +377,19 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	case full:
 		e.calm = max(e.calm, 2*x.hold)
 	}
-	if full && x.hold >= e.hold.hold {
-		e.hold.kept()
+	if full && x.hold >= e.hold.Hold {
+		e.hold.Kept()
 	}
 	switch {
 	case progress:
-		e.retry.reset()
-		e.empties.reset()
+		e.retry.Reset()
+		e.empties.Reset()
 		e.empty = 0
 	case full:
 		e.empty = 0
 	case x.hold > 0 && !e.followed(x):
 		if e.empty++; e.empty > 1 {
-			e.nextTry = now + e.empties.next()
+			e.nextTry = now + e.empties.Next()
 		}
 	}
 }
@@ -404,21 +405,21 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	c := e.c
 	c.weather(err)
 	age := now - x.sent
-	if x.hold > 0 && !x.frames && age >= leastHold {
-		e.hold.cut(age)
+	if x.hold > 0 && !x.frames && age >= tune.MinHold {
+		e.hold.Cut(age)
 	}
 	e.learn(x, err)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrGarbled) {
-		e.downlink.failed()
+		e.downlink.Failed()
 	}
 	if age < refusedAge {
 		e.refused++
 	} else {
 		e.refused = 0
 	}
-	e.retry.most = retryMost
+	e.retry.Max = retryMost
 	if e.refused >= refusedTimes {
-		e.retry.most = refusedMost
+		e.retry.Max = refusedMost
 	}
 	if wait := e.wait(age, err); wait > 0 {
 		e.nextTry = c.retryAt(now, wait)
@@ -430,13 +431,13 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 func (e *exchanges) wait(age time.Duration, err error) time.Duration {
 	var wait time.Duration
 	switch {
-	case e.retry.failures == 0 && age >= livedLong:
-		e.retry.failures++
-	case e.retry.failures == 0:
-		e.retry.failures++
-		wait = jitter(soonAfter)
+	case e.retry.Failures == 0 && age >= livedLong:
+		e.retry.Failures++
+	case e.retry.Failures == 0:
+		e.retry.Failures++
+		wait = tune.Jitter(soonAfter)
 	default:
-		wait = e.retry.next()
+		wait = e.retry.Next()
 	}
 	if asked, ok := errors.AsType[retryAfter](err); ok {
 		wait = max(wait, min(asked.RetryAfter(), mostRetryAfter))
@@ -448,14 +449,14 @@ func (e *exchanges) wait(age time.Duration, err error) time.Duration {
 func (e *exchanges) learn(x *exchange, err error) {
 	switch {
 	case x.proof:
-		e.uplink.proof(false)
+		e.uplink.Proof(false)
 	case !x.frames:
 	case errors.Is(err, ErrTooLong):
-		e.uplink.refused(x.size)
+		e.uplink.Refused(x.size)
 	case errors.Is(err, ErrBroken):
-		e.uplink.broke(x.size)
+		e.uplink.Broke(x.size)
 	default:
-		e.uplink.doubt(x.size)
+		e.uplink.Failed(x.size)
 	}
 }
 

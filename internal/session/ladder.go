@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -17,7 +18,7 @@ type ladder struct {
 	dialing  int           // attempts under way
 	dialedAt time.Duration // when the latest began
 	nextDial time.Duration
-	retry    backoff
+	retry    tune.Backoff
 	why      error         // how the latest failed; nil: one carries
 	alarms   int           // WebSockets in doubt since the last pong
 	quiet    time.Duration // of a WebSocket, until a ping: learnt
@@ -37,9 +38,9 @@ const (
 
 func (l *ladder) init(c *clientSide) {
 	l.c, l.quiet = c, quietMost
-	l.retry = backoff{first: demoteFirst, most: demoteMost, factor: 2}
+	l.retry = tune.Backoff{First: demoteFirst, Max: demoteMost, Factor: 2}
 	if l.forced() {
-		l.retry = backoff{first: retryFirst, most: retryMost, factor: 1.6}
+		l.retry = tune.Backoff{First: retryFirst, Max: retryMost, Factor: 1.6}
 	}
 }
 
@@ -56,7 +57,7 @@ func (l *ladder) carries() bool {
 // what a direction has until another link opens: max(2 s, 3 × RTT), counted from
 // the first frame that needs it (L4).
 func (l *ladder) patience() time.Duration {
-	return (l.c.s.path.atLeast(2*time.Second, 3) - l.c.s.path.smooth/2) / 2
+	return (l.c.s.path.AtLeast(2*time.Second, 3) - l.c.s.path.SmoothedRTT()/2) / 2
 }
 
 // step dials and watches; it tells when to look again.
@@ -93,7 +94,7 @@ func (l *ladder) besideDue() time.Duration {
 	if !l.forced() || l.dialing >= maxDialing {
 		return l.dialedAt + longest
 	}
-	return l.dialedAt + l.c.s.path.atLeast(helloAlone, 4)
+	return l.dialedAt + l.c.s.path.AtLeast(helloAlone, 4)
 }
 
 // urge tries a WebSocket at once, because exchanges get no answer.
@@ -162,7 +163,7 @@ func (l *ladder) watch(now time.Duration) time.Duration {
 		return l.pingIfQuiet(so, now)
 	}
 	if !so.proven {
-		limit := so.begun + c.s.path.atLeast(probeLimit, 4)
+		limit := so.begun + c.s.path.AtLeast(probeLimit, 4)
 		if now >= limit {
 			so.fail(errors.New("the WebSocket opened, but its probe was not answered"))
 		}
@@ -198,7 +199,7 @@ func (l *ladder) pingIfQuiet(so *clientSocket, now time.Duration) time.Duration 
 // opens beside it, after a while more it is given up. Where one doubt follows
 // another, the network may only be slow: it gets more time.
 func (l *ladder) doubt(so *clientSocket, now, since, patience time.Duration, what string) time.Duration {
-	allowed := uploadTime(so.flying, l.c.s.path.rate)
+	allowed := tune.UploadTime(so.flying, l.c.s.path.Rate())
 	limit := since + muteLimit + allowed
 	if now >= limit {
 		so.fail(fmt.Errorf("%s for %v", what, (now - since).Round(time.Millisecond)))
@@ -254,8 +255,8 @@ func (l *ladder) ended(so *clientSocket, now time.Duration) {
 	if so.pinged > 0 {
 		now = so.pinged
 	}
-	if quiet := min(now-so.heard, pingAfter); so.proven && quiet >= leastHold {
-		l.quiet = min(l.quiet, max(leastHold, quiet*7/10))
+	if quiet := min(now-so.heard, pingAfter); so.proven && quiet >= tune.MinHold {
+		l.quiet = min(l.quiet, max(tune.MinHold, quiet*7/10))
 	}
 }
 
@@ -270,7 +271,7 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	l.why = err
 	proven := l.carries() && so.x == l.prefer && so.doubted == 0
 	if so.flying > 0 {
-		c.s.batch.failed()
+		c.s.batch.Failed()
 	}
 	if c.socket == so {
 		l.leave()
@@ -281,15 +282,15 @@ func (l *ladder) lost(so *clientSocket, err error, now time.Duration) {
 	case !c.welcomed() && !l.forced():
 		l.nextDial = now + helloAlone
 	case proven && so.useful && l.forced():
-		l.retry.reset()
+		l.retry.Reset()
 		l.nextDial = now
 	case proven && so.heard > so.opened:
-		l.retry.reset()
-		l.nextDial = now + jitter(soonAfter)
+		l.retry.Reset()
+		l.nextDial = now + tune.Jitter(soonAfter)
 	case l.forced():
-		l.nextDial = c.retryAt(now, max(l.retry.next(), l.retry.first/2))
+		l.nextDial = c.retryAt(now, max(l.retry.Next(), l.retry.First/2))
 	default:
-		l.nextDial = now + max(l.retry.next(), l.retry.first/2)
+		l.nextDial = now + max(l.retry.Next(), l.retry.First/2)
 	}
 	c.s.wake()
 }

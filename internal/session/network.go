@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/tune"
+)
 
 // Network is what a client has learnt of the way to its bridge.
 type Network struct {
@@ -26,16 +30,16 @@ func (c *clientSide) begin(learnt Network) {
 	}
 	c.since = learnt.Since
 	e := &c.exchanges
-	e.hold.hold = min(e.hold.hold, learnt.Hold)
-	e.uplink.size = min(e.uplink.size, learnt.UpBytes)
-	e.downlink.size = learnt.DownBytes
-	c.ladder.quiet = min(c.ladder.quiet, max(leastHold, learnt.SocketQuiet))
+	e.hold.Hold = min(e.hold.Hold, learnt.Hold)
+	e.uplink.Size = min(e.uplink.Size, learnt.UpBytes)
+	e.downlink.Size = learnt.DownBytes
+	c.ladder.quiet = min(c.ladder.quiet, max(tune.MinHold, learnt.SocketQuiet))
 }
 
 // network is what the session has learnt.
 func (c *clientSide) network() Network {
 	e, l := &c.exchanges, &c.ladder
-	n := Network{Since: c.since, Hold: e.hold.hold, UpBytes: e.uplink.size, DownBytes: e.downlink.size, SocketBytes: c.s.batch.size, SocketQuiet: l.quiet}
+	n := Network{Since: c.since, Hold: e.hold.Hold, UpBytes: e.uplink.Size, DownBytes: e.downlink.Size, SocketBytes: c.s.batch.Size, SocketQuiet: l.quiet}
 	if l.why != nil && !l.carries() {
 		n.NoSocketBefore, n.SocketError = c.s.epoch.Add(l.nextDial), l.why
 	}

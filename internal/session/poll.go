@@ -227,7 +227,7 @@ func (p *poll) ready(now time.Duration) (bool, time.Duration) {
 	if !waits {
 		return false, p.until
 	}
-	late := oldest + s.path.atLeast(backupDelay, 2)
+	late := oldest + s.path.AtLeast(backupDelay, 2)
 	return now >= late, min(late, p.until)
 }
 
@@ -279,7 +279,7 @@ func (p *poll) fill(b *wire.Builder, limit int, now time.Duration) {
 	case p.again:
 		s.out.markLost(func(f *sentFrame) bool { return f.on == on })
 	case p.br.socketPreferred():
-		late := now - s.path.atLeast(backupDelay, 2)
+		late := now - s.path.AtLeast(backupDelay, 2)
 		s.out.markLost(func(f *sentFrame) bool { return f.at <= late })
 	}
 	before := s.out.resent

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -34,8 +35,8 @@ type Session struct {
 	highest          uint64             // highest stream number used
 	peerStreamWindow int
 	large            reassembly
-	path             estimator
-	batch            sizeTuner     // of what is sent on a WebSocket
+	path             tune.Path
+	batch            tune.Batch    // of what is sent on a WebSocket
 	received         int           // message bytes received and not consumed
 	asked            time.Duration // when dropped frames were last asked for; 0: not since frames came
 	answers          bool          // who holds the lock ends the only RPC
@@ -242,7 +243,7 @@ func (s *Session) acked(seq uint64) bool {
 		socket.acked(f.cost, &s.batch)
 		if f.once {
 			delivered, took := s.out.latest.since(f.then, f.at)
-			s.path.sample(now, now-f.at, delivered, took)
+			s.path.Sample(now, now-f.at, delivered, took)
 		}
 	})
 	if !ok {
@@ -261,20 +262,20 @@ func (s *Session) fits(fl *flight) bool {
 // bound is the most that should be in flight on a WebSocket. After one has
 // broken it is a batch, so that something is acked before the next breaks.
 func (s *Session) bound() int {
-	if s.batch.size < s.batch.most {
-		return s.batch.size
+	if s.batch.Reduced() {
+		return s.batch.Size
 	}
-	return s.path.bound() + frameRoom // the last frame may go beyond it
+	return s.path.MaxInFlight() + frameRoom // the last frame may go beyond it
 }
 
 // batchBound is how long a WebSocket's batch may be: a quarter of what may be
 // in flight, since nothing of a batch is acked before its end. With halves the
 // path would stand idle, and be taken for a slower one.
 func (s *Session) batchBound() int {
-	if s.batch.size < s.batch.most {
-		return s.batch.size
+	if s.batch.Reduced() {
+		return s.batch.Size
 	}
-	return min(s.batch.size, s.path.bound()/4)
+	return min(s.batch.Size, s.path.MaxInFlight()/4)
 }
 
 func (s *Session) socketFlight() *flight {

@@ -12,7 +12,7 @@ func Reserved(r *Registry) int {
 func ForgetDemotion(s *Session) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.client.ladder.retry.reset()
+	s.client.ladder.retry.Reset()
 	s.client.ladder.nextDial = s.now()
 	s.wake()
 }

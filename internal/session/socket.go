@@ -163,7 +163,7 @@ func (l *socketLink) Close() {
 	br.reg.sockets.Add(-1)
 	if br.socket == l {
 		if l.flying > 0 {
-			br.s.batch.failed()
+			br.s.batch.Failed()
 		}
 		br.socket = nil
 		br.loseSockets(0)

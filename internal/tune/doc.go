@@ -1,0 +1,13 @@
+// Package tune holds what an endpoint learns of the way to its peer: round-trip
+// time and rate, how long bodies may be and how long exchanges may be held, and
+// how long to wait after a failure. The learners are plain values without locks,
+// clocks or goroutines: whoever owns one passes in the time, as an offset on a
+// clock of its own, and guards it.
+package tune
+
+// Lengths of batches, in bytes.
+const (
+	FirstBatch = 64 << 10  // first longest request
+	MaxBatch   = 512 << 10 // longest that is tried
+	minBatch   = 4 << 10
+)

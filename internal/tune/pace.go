@@ -1,0 +1,93 @@
+package tune
+
+import "time"
+
+// Pace keeps the bodies of one direction short enough for what waits behind
+// them: nothing of a body counts before its end, and two are in flight.
+type Pace struct {
+	Passage
+	maxRate   float64 // bytes per second; 0: not known
+	maxRateAt time.Duration
+}
+
+// Passage is how many bytes got through in one direction, and when the last of
+// them did.
+type Passage struct {
+	total uint64
+	At    time.Duration
+}
+
+const (
+	// MinPacedBody is the length below which bodies are not cut for others' sake:
+	// a break of a shorter one could not be told from losses unrelated to length.
+	MinPacedBody = minRefusable + 8<<10
+	// minBodyTime is how long a body may take where a round trip is shorter.
+	minBodyTime = 40 * time.Millisecond
+)
+
+// Passed notes that a body of n bytes got through, and what had got through
+// before it was sent. A short one says nothing of the rate.
+func (p *Pace) Passed(now time.Duration, n int, before Passage) {
+	p.total += uint64(n)
+	p.At = now
+	if n < MinPacedBody/2 {
+		return
+	}
+	rate := float64(p.total-before.total) / max(now-before.At, time.Microsecond).Seconds()
+	if rate >= p.maxRate || now-p.maxRateAt > rateWindow {
+		p.maxRate, p.maxRateAt = rate, now
+	}
+}
+
+// MaxBody returns how long a body may be, size at most. Two that each take
+// nearly a round trip nearly fill a path.
+func (p *Pace) MaxBody(size int, path *Path) int {
+	switch {
+	case p.maxRate == 0:
+		return size
+	case path.probing():
+		return min(size, minBatch)
+	}
+	took := max(path.minRTT*4/5, minBodyTime)
+	return min(size, max(MinPacedBody, int(p.maxRate*took.Seconds())))
+}
+
+// Upload learns how long requests take to be sent.
+type Upload struct {
+	rate float64 // smoothed, bytes per second; 0: not known
+}
+
+// Passed notes that n bytes were acked after d. Short ones say nothing.
+func (u *Upload) Passed(n int, d time.Duration) {
+	if n < FirstBatch/4 {
+		return
+	}
+	rate := float64(n) / max(d, time.Microsecond).Seconds()
+	if u.rate == 0 {
+		u.rate = rate
+		return
+	}
+	u.rate += (rate - u.rate) / 4
+}
+
+// Time returns how long n bytes may take.
+func (u *Upload) Time(n int) time.Duration { return UploadTime(n, u.rate) }
+
+const (
+	// freeUpload bytes take no time worth counting.
+	freeUpload = 4 << 10
+	// unknownRate, in bytes per second, is assumed before the rate is measured.
+	unknownRate = 4 << 10
+)
+
+// UploadTime returns how long n bytes may take at half the given rate, in bytes
+// per second; 0: not known.
+func UploadTime(n int, rate float64) time.Duration {
+	if n <= freeUpload {
+		return 0
+	}
+	if rate /= 2; rate == 0 {
+		rate = unknownRate
+	}
+	return time.Duration(float64(n-freeUpload) / rate * float64(time.Second))
+}

@@ -1,0 +1,218 @@
+package tune_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/tune"
+)
+
+func TestBackoff(t *testing.T) {
+	b := tune.Backoff{First: 100 * time.Millisecond, Max: time.Second, Factor: 2}
+	for i, below := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+		if got := b.Next(); got < 0 || got >= below*time.Millisecond {
+			t.Errorf("wait %d: %v, want less than %v ms", i+1, got, int64(below))
+		}
+	}
+	b.Reset()
+	if got := b.Next(); got >= 100*time.Millisecond {
+		t.Errorf("wait after Reset: %v", got)
+	}
+	if got := tune.Jitter(0); got != 0 {
+		t.Errorf("jitter of nothing: %v", got)
+	}
+}
+
+func TestHold(t *testing.T) {
+	const most = 25 * time.Second
+	for name, c := range map[string]struct {
+		cuts []time.Duration
+		kept int
+		want time.Duration
+	}{
+		"one cut teaches nothing":         {cuts: []time.Duration{10 * time.Second}, want: most},
+		"two at a similar age do":         {cuts: []time.Duration{10 * time.Second, 9 * time.Second}, want: 6300 * time.Millisecond},
+		"two at different ages do not":    {cuts: []time.Duration{20 * time.Second, 9 * time.Second}, want: most},
+		"never below the least":           {cuts: []time.Duration{6 * time.Second, 6 * time.Second}, want: tune.MinHold},
+		"19 clean ones change nothing":    {cuts: []time.Duration{20 * time.Second, 20 * time.Second}, kept: 19, want: 14 * time.Second},
+		"20 clean ones lengthen it":       {cuts: []time.Duration{20 * time.Second, 20 * time.Second}, kept: 20, want: 16800 * time.Millisecond},
+		"never beyond what is configured": {cuts: []time.Duration{20 * time.Second, 20 * time.Second}, kept: 100, want: most},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := tune.Hold{Hold: most, Max: most}
+			for _, age := range c.cuts {
+				h.Cut(age)
+			}
+			for range c.kept {
+				h.Kept()
+			}
+			if h.Hold != c.want {
+				t.Errorf("hold %v, want %v", h.Hold, c.want)
+			}
+		})
+	}
+}
+
+func TestBatch(t *testing.T) {
+	b := tune.Batch{Size: 64 << 10, Max: 64 << 10}
+	step := func(what string, size int, reduced bool) {
+		t.Helper()
+		if b.Size != size || b.Reduced() != reduced {
+			t.Errorf("%s: size %d, reduced %v, want %d, %v", what, b.Size, b.Reduced(), size, reduced)
+		}
+	}
+	step("new", 64<<10, false)
+	for range 9 {
+		b.Failed()
+	}
+	step("failed again and again", 4<<10, true)
+	b.Passed(2<<10, time.Millisecond)
+	step("half a batch passed", 4<<10, true)
+	b.Passed(4<<10, time.Second)
+	step("passed slowly", 4<<10, true)
+	b.Passed(4<<10, time.Millisecond)
+	step("passed", 8<<10, true)
+	for range 9 {
+		b.Grow()
+	}
+	step("grown", 64<<10, false)
+}
+
+// An Uplink after each of a row of outcomes.
+func TestUplink(t *testing.T) {
+	type step struct {
+		what string
+		do   func(*tune.Uplink)
+		size int
+	}
+	passed := func(n int) func(*tune.Uplink) {
+		return func(u *tune.Uplink) { u.Passed(n, time.Millisecond) }
+	}
+	failed := func(n int) func(*tune.Uplink) { return func(u *tune.Uplink) { u.Failed(n) } }
+	for name, steps := range map[string][]step{
+		"grows to the most": {
+			{"a slow one", func(u *tune.Uplink) { u.Passed(64<<10, time.Second) }, 64 << 10},
+			{"a short one", passed(32 << 10), 64 << 10},
+			{"a full one", passed(64 << 10), 128 << 10},
+			{"another", passed(128 << 10), 256 << 10},
+			{"another", passed(256 << 10), 512 << 10},
+			{"at the most", passed(512 << 10), 512 << 10},
+		},
+		"a break tells of a long one only": {
+			{"32 KiB broke", func(u *tune.Uplink) { u.Broke(32 << 10) }, 64 << 10},
+			{"more broke", func(u *tune.Uplink) { u.Broke(32<<10 + 1) }, 16 << 10},
+		},
+		"a break of what got through before tells nothing": {
+			{"passed", passed(64 << 10), 128 << 10},
+			{"the same broke", func(u *tune.Uplink) { u.Broke(64 << 10) }, 128 << 10},
+		},
+		"other failures need a proof": {
+			{"once", failed(64 << 10), 64 << 10},
+			{"twice", failed(64 << 10), 64 << 10},
+			{"three times", failed(64 << 10), 64 << 10},
+			{"what has no frames got through", func(u *tune.Uplink) { u.Proof(true) }, 64 << 10},
+			{"frames again did not", failed(64 << 10), 32 << 10},
+		},
+		"where nothing gets through they mean nothing": {
+			{"three times", func(u *tune.Uplink) { u.Failed(64 << 10); u.Failed(64 << 10); u.Failed(64 << 10) }, 64 << 10},
+			{"what has no frames neither", func(u *tune.Uplink) { u.Proof(false) }, 64 << 10},
+			{"frames", failed(64 << 10), 64 << 10},
+		},
+		"the bridge states its limit": {
+			{"too long", func(u *tune.Uplink) { u.OverLimit(64<<10, 10<<10) }, 10 << 10},
+			{"it never grows beyond", passed(10 << 10), 10 << 10},
+			{"no limit stated", func(u *tune.Uplink) { u.OverLimit(10<<10, 0) }, 5 << 10},
+		},
+		"never below the least": {
+			{"too long", func(u *tune.Uplink) { u.Refused(1 << 10) }, 1 << 10},
+			{"again", func(u *tune.Uplink) { u.Refused(1 << 10) }, 1 << 10},
+		},
+		"a refused length is tried again later": {
+			{"refused", func(u *tune.Uplink) { u.Refused(64 << 10) }, 32 << 10},
+			{"7 clean ones", repeat(7, passed(32<<10)), 32 << 10},
+			{"the 8th", passed(32 << 10), 64 << 10},
+			{"refused again", func(u *tune.Uplink) { u.Refused(64 << 10) }, 32 << 10},
+			{"15 clean ones", repeat(15, passed(32<<10)), 32 << 10},
+			{"the 16th", passed(32 << 10), 64 << 10},
+			{"the trial got through", passed(64 << 10), 128 << 10},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
+			for _, s := range steps {
+				s.do(u)
+				if u.Size != s.size {
+					t.Fatalf("%s: size %d, want %d", s.what, u.Size, s.size)
+				}
+			}
+		})
+	}
+}
+
+func TestUplink_wantsProof(t *testing.T) {
+	u := &tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
+	for i, want := range []bool{false, false, true} {
+		if u.Failed(10 << 10); u.WantsProof() != want {
+			t.Errorf("after %d failures: wants a proof: %v", i+1, !want)
+		}
+	}
+	if u.Passed(10<<10, time.Millisecond); u.WantsProof() {
+		t.Error("wants a proof after one as long got through")
+	}
+}
+
+func repeat(n int, f func(*tune.Uplink)) func(*tune.Uplink) {
+	return func(u *tune.Uplink) {
+		for range n {
+			f(u)
+		}
+	}
+}
+
+// Bodies are as long as the path carries in most of a round trip.
+func TestPace(t *testing.T) {
+	var path tune.Path
+	path.RTT(time.Second, 100*time.Millisecond)
+	var p tune.Pace
+	if got := p.MaxBody(512<<10, &path); got != 512<<10 {
+		t.Errorf("before anything was measured: %d bytes, want no bound", got)
+	}
+	p.Passed(time.Second, tune.MinPacedBody/2-1, tune.Passage{})
+	if got := p.MaxBody(512<<10, &path); got != 512<<10 {
+		t.Errorf("after a short body: %d bytes, want no bound", got)
+	}
+	before := p.Passage
+	p.Passed(2*time.Second, 1_000_000, before)
+	if got := p.MaxBody(512<<10, &path); got != 80_000 {
+		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 80000", got)
+	}
+	if got := p.MaxBody(10_000, &path); got != 10_000 {
+		t.Errorf("%d bytes, more than the size learnt", got)
+	}
+	before = p.Passage
+	p.Passed(13*time.Second, 50_000, before)
+	if got := p.MaxBody(512<<10, &path); got != tune.MinPacedBody {
+		t.Errorf("on a path that became slow: %d bytes, want %d", got, tune.MinPacedBody)
+	}
+}
+
+func TestUpload(t *testing.T) {
+	var u tune.Upload
+	for _, c := range []struct {
+		what string
+		n    int
+		want time.Duration
+	}{
+		{"a short one is free", 4 << 10, 0},
+		{"before the rate is known", 12 << 10, 2 * time.Second},
+	} {
+		if got := u.Time(c.n); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+	u.Passed(1<<10, time.Second) // says nothing
+	u.Passed(64<<10, time.Second)
+	if got := u.Time(36 << 10); got != time.Second {
+		t.Errorf("at 64 KiB/s: %v, want 1s at half of it", got)
+	}
+}

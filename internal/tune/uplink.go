@@ -1,0 +1,120 @@
+package tune
+
+import "time"
+
+// Uplink learns how long the bodies may be that a network lets up. A length
+// counts as refused when it was said to be too long, or when it broke without a
+// status and is longer than what got through; after any other failure only in a
+// row, and only where exchanges without frames get through.
+type Uplink struct {
+	Size int // longest, bytes
+	Max  int // longest that Size grows to
+
+	passed    int // longest that got through
+	ceiling   int // length that was refused; 0: none was
+	wait      int // bodies that have to get through before the ceiling is tried
+	clean     int // those that did
+	suspects  int // failures in a row that may be due to the length, one more once an exchange without frames got through
+	suspected int // shortest of these
+}
+
+const (
+	minUplink = 1 << 10
+	// minRefusable is the shortest body of which one break is proof enough.
+	minRefusable = 32 << 10
+	maxSuspects  = 3
+	minWait      = 8
+	maxWait      = 64
+	trialFilled  = 4 // a trial is a body that leaves less than a 4th of the size free
+)
+
+// Passed notes that a body of n bytes was acked after d.
+func (t *Uplink) Passed(n int, d time.Duration) {
+	t.passed = max(t.passed, n)
+	if n >= t.suspected {
+		t.suspects = 0
+	}
+	switch {
+	case n <= t.Size/2 || d >= quickAck:
+		return
+	case t.trying():
+		if n <= t.Size-t.Size/trialFilled {
+			return
+		}
+		t.ceiling = 0
+	case t.ceiling > 0:
+		if t.clean++; t.clean < t.wait {
+			return
+		}
+		t.clean = 0
+	}
+	t.Size = min(t.Size*2, t.Max)
+}
+
+// trying reports whether bodies may be as long as one that was refused.
+func (t *Uplink) trying() bool { return t.ceiling > 0 && t.Size >= t.ceiling }
+
+// Refused notes that n bytes were too many.
+func (t *Uplink) Refused(n int) {
+	t.suspects = 0
+	half := max(n/2, minUplink)
+	if half >= t.Size {
+		return
+	}
+	wait := minWait
+	if t.trying() {
+		wait = min(2*t.wait, maxWait)
+	}
+	if n <= t.passed {
+		t.passed = 0 // on another network
+	}
+	t.Size, t.ceiling, t.wait, t.clean = half, 2*half, wait, 0
+}
+
+// Broke notes that n bytes broke without any answer.
+func (t *Uplink) Broke(n int) {
+	if n > t.passed && (n > minRefusable || t.trying()) {
+		t.Refused(n)
+		return
+	}
+	t.Failed(n)
+}
+
+// Failed notes that n bytes failed in a way that says nothing of their length.
+func (t *Uplink) Failed(n int) {
+	if n <= minUplink {
+		return
+	}
+	if t.suspects > maxSuspects {
+		t.Refused(n)
+		return
+	}
+	if t.suspects == 0 {
+		t.suspected = n
+	}
+	t.suspected = min(t.suspected, n)
+	t.suspects = min(t.suspects+1, maxSuspects)
+}
+
+// WantsProof reports whether the next exchange is to go without frames: if that
+// gets through and frames again do not, they are too long.
+func (t *Uplink) WantsProof() bool { return t.suspects == maxSuspects }
+
+// Proof takes the outcome of that exchange.
+func (t *Uplink) Proof(ok bool) {
+	t.suspects = 0 // nothing gets through
+	if ok {
+		t.suspects = maxSuspects + 1
+	}
+}
+
+// OverLimit notes that n bytes were too many for the bridge, which takes limit;
+// 0: it did not say.
+func (t *Uplink) OverLimit(n, limit int) {
+	if limit <= 0 || n <= limit {
+		t.Refused(n)
+		return
+	}
+	t.Max = max(min(t.Max, limit), minUplink)
+	t.Size = min(t.Size, t.Max)
+}
