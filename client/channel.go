@@ -280,7 +280,7 @@ func (c *Channel) end(h *held) {
 		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 		defer cancel()
 		if err := h.Close(ctx); err != nil {
-			c.logger.Debug("session not closed in order", "session", h.ID(), "error", err)
+			c.logger.Debug("session not closed in order", "session", h.ID(), "err", err)
 		}
 	})
 }

@@ -100,7 +100,7 @@ func (h *host) drain(servers []*server) {
 	ctx, cancel := context.WithTimeout(context.Background(), h.drainTimeout)
 	defer cancel()
 	if err := h.bridge.Shutdown(ctx); err != nil {
-		h.logger.Warn("RPCs were ended by the drain timeout", "error", err)
+		h.logger.Warn("RPCs were ended by the drain timeout", "err", err)
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

@@ -28,6 +28,6 @@ func tuneMemory(logger *slog.Logger) {
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
 	)
 	if err != nil {
-		logger.Warn("no memory limit was set; GOMEMLIMIT sets one", "error", err)
+		logger.Warn("no memory limit was set; GOMEMLIMIT sets one", "err", err)
 	}
 }

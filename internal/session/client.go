@@ -258,7 +258,7 @@ func (c *clientSide) weather(err error) {
 	if c.state.Phase == Open {
 		c.state.Phase = Retrying
 	}
-	c.cfg.Logger.Debug("link failed", "session", c.s.sid, "error", err)
+	c.cfg.Logger.Debug("link failed", "session", c.s.sid, "err", err)
 }
 
 // header fills in what every batch of the client carries.
