@@ -102,14 +102,3 @@ func wireMetadata(md metadata.MD) []wire.Metadatum {
 	}
 	return list
 }
-
-// metadataSize is what metadata counts in Config.MaxMetadataBytes.
-func metadataSize(md metadata.MD) int {
-	n := 0
-	for key, values := range md {
-		for _, v := range values {
-			n += len(key) + len(v)
-		}
-	}
-	return n
-}

@@ -104,18 +104,20 @@ func sendHeaders(st stream, header metadata.MD, limit int) error {
 	if header == nil {
 		return nil
 	}
-	if n := metadataSize(header); n > limit {
+	list := wireMetadata(header)
+	if n := wire.MetadataSize(list); n > limit {
 		return tooMuchMetadata("headers", n, limit)
 	}
-	return st.SendHeaders(wireMetadata(header))
+	return st.SendHeaders(list)
 }
 
-// lastEnd is callEnd with trailers, if they are not too long.
+// lastEnd is callEnd with the RPC's trailers, unless they are over the limit.
 func lastEnd(ctx context.Context, err error, trailer metadata.MD, limit int) wire.End {
-	if n := metadataSize(trailer); n > limit {
+	list := wireMetadata(trailer)
+	if n := wire.MetadataSize(list); n > limit {
 		return callEnd(ctx, tooMuchMetadata("trailers", n, limit), nil)
 	}
-	return callEnd(ctx, err, trailer)
+	return callEnd(ctx, err, list)
 }
 
 // proxy joins a stream and a call: pumpUp takes messages to the backend,

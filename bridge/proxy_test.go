@@ -237,6 +237,42 @@ func TestProxy_limits(t *testing.T) {
 	})
 }
 
+// TestProxy_metadataLimit: response headers and trailers count keys, values and
+// 32 bytes for each pair, as request metadata does.
+func TestProxy_metadataLimit(t *testing.T) {
+	const limit = 2000
+	run := func(t *testing.T, script *echopb.Script) (headers, trailers int, end wire.End) {
+		srv, _ := newServer(t, bridge.Config{MaxMetadataBytes: limit})
+		st := newStream(t, &echopb.Request{Script: script})
+		close(st.up)
+		end = srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		return wire.MetadataSize(st.headers), wire.MetadataSize(end.Trailers), end
+	}
+	synctest.Test(t, func(t *testing.T) {
+		headers, trailers, _ := run(t, &echopb.Script{})
+		pair := func(size int) []*echopb.Pair {
+			return []*echopb.Pair{{Key: "k", Value: []byte(strings.Repeat("x", size-32-len("k")))}}
+		}
+		for name, tt := range map[string]struct {
+			script *echopb.Script
+			want   string
+		}{
+			"headers at the limit":    {&echopb.Script{Headers: pair(limit - headers)}, ""},
+			"headers over the limit":  {&echopb.Script{Headers: pair(limit - headers + 1)}, "headers of 2001 bytes are over the limit of 2000"},
+			"trailers at the limit":   {&echopb.Script{Trailers: pair(limit - trailers)}, ""},
+			"trailers over the limit": {&echopb.Script{Trailers: pair(limit - trailers + 1)}, "trailers of 2001 bytes are over the limit of 2000"},
+		} {
+			code := codes.OK
+			if tt.want != "" {
+				code = codes.ResourceExhausted
+			}
+			if _, _, end := run(t, tt.script); codes.Code(end.Status) != code || end.Message != tt.want {
+				t.Errorf("%s: ended with %v %q, want %v %q", name, codes.Code(end.Status), end.Message, code, tt.want)
+			}
+		}
+	})
+}
+
 func TestProxy_refusals(t *testing.T) {
 	srv, svc := newServer(t, bridge.Config{DenyMethods: []string{"secret.*"}, AllowMethods: []string{"*"}})
 	for method, want := range map[string]string{

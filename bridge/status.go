@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -35,11 +34,11 @@ func tooMuchMetadata(what string, size, limit int) error {
 
 // callEnd is how an RPC ended: with the backend's status, unless err only
 // echoes that the stream was over before.
-func callEnd(ctx context.Context, err error, trailer metadata.MD) wire.End {
+func callEnd(ctx context.Context, err error, trailers []wire.Metadatum) wire.End {
 	if end, over := streamEnd(ctx, err); over {
 		return end
 	}
-	end := wire.End{Trailers: wireMetadata(trailer)}
+	end := wire.End{Trailers: trailers}
 	if err == nil || errors.Is(err, io.EOF) {
 		return end
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +49,39 @@ func TestMetadata_notFromHTTP(t *testing.T) {
 		}
 		if !maps.Equal(through, direct) {
 			t.Errorf("through the bridge %q, directly %q", through, direct)
+		}
+	})
+}
+
+// TestMetadata_limit: metadata over the limit ends its RPC, in either direction,
+// with a status that names both sizes: keys, values, and 32 bytes for each pair.
+func TestMetadata_limit(t *testing.T) {
+	size := regexp.MustCompile(`^(metadata|headers|trailers) of (\d+) bytes (?:is|are) over the limit of 65536$`)
+	each(t, func(t *testing.T, choice []string) {
+		w := newWorld(t, choice, bridge.Config{})
+		ch := w.Client(t, client.Config{Transports: choice})
+		over := func(what string, ctx context.Context, script *echopb.Script) int {
+			_, err := echopb.NewEchoClient(ch).Unary(ctx, &echopb.Request{Script: script})
+			m := size.FindStringSubmatch(status.Convert(err).Message())
+			if status.Code(err) != codes.ResourceExhausted || m == nil || m[1] != what {
+				t.Fatalf("%s: %v", what, err)
+			}
+			n, err := strconv.Atoi(m[2])
+			check(t, err)
+			return n
+		}
+		long, more := strings.Repeat("x", 65536), strings.Repeat("y", 100)
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "k", long)
+		pairs := []*echopb.Pair{{Key: "k", Value: []byte(long)}}
+		further := append(pairs, &echopb.Pair{Key: "more", Value: []byte(more)})
+		for what, sizes := range map[string][2]int{
+			"metadata": {over("metadata", ctx, nil), over("metadata", metadata.AppendToOutgoingContext(ctx, "more", more), nil)},
+			"headers":  {over("headers", t.Context(), &echopb.Script{Headers: pairs}), over("headers", t.Context(), &echopb.Script{Headers: further})},
+			"trailers": {over("trailers", t.Context(), &echopb.Script{Trailers: pairs}), over("trailers", t.Context(), &echopb.Script{Trailers: further})},
+		} {
+			if got, want := sizes[1]-sizes[0], len("more")+len(more)+32; got != want {
+				t.Errorf("%s: a further pair counts %d bytes, want %d", what, got, want)
+			}
 		}
 	})
 }

@@ -279,7 +279,7 @@ func (br *bridgeSide) refuseStream(o *wire.Open) *wire.End {
 		end := bridgeEnd(code, reason, format, args...)
 		return &end
 	}
-	switch size := metadataSize(o.Metadata); {
+	switch size := wire.MetadataSize(o.Metadata); {
 	case br.credential.lapsed():
 		return refuse(statusUnauthenticated, ReasonUnauthenticated, "%s", br.credential.why())
 	case len(s.streams) >= cfg.MaxStreams:

@@ -100,19 +100,11 @@ func payloadOf(f *wire.Frame) int {
 	n := len(f.Data)
 	switch {
 	case f.Open != nil:
-		n = len(f.Open.Method) + metadataSize(f.Open.Metadata)
+		n = len(f.Open.Method) + wire.MetadataSize(f.Open.Metadata)
 	case f.Headers != nil:
-		n = metadataSize(f.Headers.Metadata)
+		n = wire.MetadataSize(f.Headers.Metadata)
 	case f.End != nil:
-		n = len(f.End.Message) + len(f.End.Details) + metadataSize(f.End.Trailers)
-	}
-	return n
-}
-
-func metadataSize(md []wire.Metadatum) int {
-	n := 0
-	for i := range md {
-		n += len(md[i].Key) + len(md[i].Value) + wire.FrameCost
+		n = len(f.End.Message) + len(f.End.Details) + wire.MetadataSize(f.End.Trailers)
 	}
 	return n
 }

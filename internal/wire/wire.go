@@ -173,6 +173,21 @@ type Metadatum struct {
 	Value string
 }
 
+// metadatumCost is what each pair counts beside its key and value, as in an
+// HTTP/2 header list (RFC 9113, section 6.5.2).
+const metadatumCost = 32
+
+// MetadataSize returns what an RPC's metadata counts towards max_metadata_bytes,
+// in either direction (section 7): the bytes of each key and value, and 32 for
+// each pair.
+func MetadataSize(list []Metadatum) int {
+	n := 0
+	for i := range list {
+		n += len(list[i].Key) + len(list[i].Value) + metadatumCost
+	}
+	return n
+}
+
 // Headers carries an RPC's response headers.
 type Headers struct{ Metadata []Metadatum }
 

@@ -211,9 +211,30 @@ const backpressure: Scenario = async ({ channel }) => {
 };
 
 /** Every scenario, by name. */
+/** Metadata over the limit ends its RPC with a status that names both sizes: keys, values, and 32 bytes for each pair. */
+const metadataLimit: Scenario = async ({ channel }) => {
+  const over = async (what: string, metadata: Metadata, script: Script): Promise<number> => {
+    const call = channel.open(SERVICE + "Unary", { metadata });
+    void call.send(encode({ number: 1, script })).catch(() => undefined);
+    call.closeSend();
+    const { code, message } = await call.status;
+    equal(code, 8, what);
+    const size = new RegExp(`^${what} of (\\d+) bytes (?:is|are) over the limit of 65536$`).exec(message);
+    check(size !== null, `${what}: ${message}`);
+    return Number(size[1]);
+  };
+  const k = "x".repeat(65536);
+  const more = "y".repeat(100);
+  const first = await over("metadata", [["k", k]], {});
+  equal((await over("metadata", [["k", k], ["more", more]], {})) - first, 4 + 100 + 32, "what a further pair counts");
+  const headers = [{ key: "k", value: new TextEncoder().encode(k) }];
+  check((await over("headers", [], { headers })) > 65536, "the size of the headers");
+};
+
 export const scenarios: Record<string, Scenario> = {
   "four kinds": fourKinds,
   "metadata and status": metadata,
+  "metadata over the limit": metadataLimit,
   "large messages": large,
   "1,000 streams": manyStreams,
   "connections cut": cuts,
