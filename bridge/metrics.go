@@ -2,16 +2,21 @@ package bridge
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
-// metrics are the Server's, in a registry of their own. Counters of RPCs are
-// kept here; the rest is read from the engine and the pools when asked for.
+// metrics are the Server's metrics, in a registry of their own. RPCs are counted
+// here; everything else is read from the engine and the pools at each scrape.
 type metrics struct {
 	registry *prometheus.Registry
 	started  prometheus.Counter
@@ -23,15 +28,18 @@ func newMetrics(s *Server) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		started: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "pollbridge_rpcs_started_total", Help: "RPCs that clients began.",
+			Name: "pollbridge_rpcs_started_total", Help: "RPCs started by clients.",
 		}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pollbridge_rpcs_completed_total", Help: "RPCs that ended, by gRPC status code.",
+			Name: "pollbridge_rpcs_completed_total", Help: "RPCs completed, by gRPC status code.",
 		}, []string{"code"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end.",
 			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
 		}),
+	}
+	for code := range otherCode + 1 {
+		m.ended.WithLabelValues(codeName(code)) // rate() misses the first event of a series that did not exist
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pollbridge_build_info", Help: "Always 1.",
@@ -48,67 +56,119 @@ func (m *metrics) completed(status uint32, took time.Duration) {
 	m.duration.Observe(took.Seconds())
 }
 
+// otherCode is the first status code that gRPC does not define.
+const otherCode = uint32(codes.Unauthenticated) + 1
+
 func codeName(status uint32) string {
-	if status > uint32(codes.Unauthenticated) {
+	if status >= otherCode {
 		return "other"
 	}
 	return codes.Code(status).String()
 }
 
-var (
-	sessionsDesc = prometheus.NewDesc("pollbridge_sessions", "Sessions that are open.", nil, nil)
-	linksDesc    = prometheus.NewDesc("pollbridge_links", "Exchanges and WebSockets that are under way.", []string{"transport"}, nil)
-	streamsDesc  = prometheus.NewDesc("pollbridge_streams", "RPCs that are under way.", nil, nil)
-	bufferedDesc = prometheus.NewDesc("pollbridge_buffered_bytes", "Bytes of messages that sessions hold.", nil, nil)
-	openedDesc   = prometheus.NewDesc("pollbridge_sessions_opened_total", "Sessions that were opened.", nil, nil)
-	closedDesc   = prometheus.NewDesc("pollbridge_sessions_closed_total", "Sessions that ended, by reason.", []string{"reason"}, nil)
-	resumesDesc  = prometheus.NewDesc("pollbridge_resumes_total", "Links after the first of their session.", nil, nil)
-	refusalsDesc = prometheus.NewDesc("pollbridge_refusals_total", "Batches that were refused, by reason.", []string{"reason"}, nil)
-	resentDesc   = prometheus.NewDesc("pollbridge_frames_resent_total", "Frames that were sent again.", nil, nil)
-	channelsDesc = prometheus.NewDesc("pollbridge_backend_channels", "Channels to a backend, by state.", []string{"backend", "state"}, nil)
-	pingsDesc    = prometheus.NewDesc("pollbridge_backend_too_many_pings_total", "Connections that a backend closed for too many keepalive pings, so far as an RPC was on them.", []string{"backend"}, nil)
+// figures are what a scrape reads.
+type figures struct {
+	session.Stats
+	pools []*backend.Pool
+}
+
+// metric is one metric that is read at each scrape. read calls set once for each
+// combination of label values, those without an event so far included: rate()
+// misses the first event of a series that did not exist.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(f figures, set func(value float64, labels ...string))
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("pollbridge_"+name, help, labels, nil)
+}
+
+const (
+	gauge   = prometheus.GaugeValue
+	counter = prometheus.CounterValue
 )
 
-// collector reads the engine's and the pools' figures.
+// table holds every metric that is read at each scrape: a new one is a field of
+// session.Stats, a row here, and a row in docs/OPERATIONS.md.
+var table = []metric{
+	{desc("sessions", "Open sessions."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.Sessions))
+	}},
+	{desc("links", "Exchanges and WebSockets in flight.", "transport"), gauge, func(f figures, set func(float64, ...string)) {
+		for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
+			set(float64(f.Links[kind]), kind.String())
+		}
+	}},
+	{desc("streams", "RPCs in flight."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.Streams))
+	}},
+	{desc("buffered_bytes", "Bytes of messages held by sessions."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.BufferedBytes))
+	}},
+	{desc("sessions_opened_total", "Sessions opened."), counter, func(f figures, set func(float64, ...string)) {
+		set(float64(f.SessionsOpened))
+	}},
+	{desc("sessions_closed_total", "Sessions ended, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.SessionsClosed, sessionEnds)
+	}},
+	{desc("resumes_total", "Links after the first of their session."), counter, func(f figures, set func(float64, ...string)) {
+		set(float64(f.Resumes))
+	}},
+	{desc("refusals_total", "Batches refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.Refusals, refusals)
+	}},
+	{desc("frames_resent_total", "Frames retransmitted."), counter, func(f figures, set func(float64, ...string)) {
+		set(float64(f.FramesResent))
+	}},
+	{desc("backend_channels", "Channels to a backend, by state.", "backend", "state"), gauge, func(f figures, set func(float64, ...string)) {
+		for _, p := range f.pools {
+			states := p.States()
+			for state := connectivity.Idle; state <= connectivity.TransientFailure; state++ {
+				set(float64(states[state]), p.Name(), state.String())
+			}
+		}
+	}},
+	{desc("backend_too_many_pings_total", "Connections closed by a backend for too many keepalive pings, as far as an RPC was on them.", "backend"), counter, func(f figures, set func(float64, ...string)) {
+		for _, p := range f.pools {
+			set(float64(p.Complaints()), p.Name())
+		}
+	}},
+}
+
+// The values of the label "reason".
+var (
+	sessionEnds = []string{session.ReasonClosed, session.ReasonExpired, session.ReasonDrained, session.ReasonOverloaded, session.ReasonBreach}
+	refusals    = []string{"garbled", "version", "busy", "too_large", "unknown", "unauthenticated"}
+)
+
+// setAll sets the counts of all known reasons, and of any further one.
+func setAll(set func(float64, ...string), counts map[string]uint64, known []string) {
+	for _, reason := range known {
+		set(float64(counts[reason]), reason)
+	}
+	for reason, n := range counts {
+		if !slices.Contains(known, reason) {
+			set(float64(n), reason)
+		}
+	}
+}
+
+// collector reads the table.
 type collector struct{ s *Server }
 
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		sessionsDesc, linksDesc, streamsDesc, bufferedDesc, openedDesc,
-		closedDesc, resumesDesc, refusalsDesc, resentDesc, channelsDesc, pingsDesc,
-	} {
-		out <- d
+	for _, m := range table {
+		out <- m.desc
 	}
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	st := c.s.registry.Stats()
-	gauge(sessionsDesc, float64(st.Sessions))
-	for kind, n := range st.Links {
-		gauge(linksDesc, float64(n), kind.String())
-	}
-	gauge(streamsDesc, float64(st.Streams))
-	gauge(bufferedDesc, float64(st.BufferedBytes))
-	counter(openedDesc, st.SessionsOpened)
-	for reason, n := range st.SessionsClosed {
-		counter(closedDesc, n, reason)
-	}
-	counter(resumesDesc, st.Resumes)
-	for reason, n := range st.Refusals {
-		counter(refusalsDesc, n, reason)
-	}
-	counter(resentDesc, st.FramesResent)
-	for _, p := range c.s.pools {
-		states := p.States()
-		for state := connectivity.Idle; state <= connectivity.TransientFailure; state++ {
-			gauge(channelsDesc, float64(states[state]), p.Name(), state.String())
-		}
-		counter(pingsDesc, p.Complaints(), p.Name())
+	f := figures{c.s.registry.Stats(), c.s.pools}
+	for _, m := range table {
+		m.read(f, func(value float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+		})
 	}
 }
