@@ -8,12 +8,13 @@ import (
 
 // pool is the Backend in the form that package backend takes.
 func (b Backend) pool(c Config) backend.Config {
-	cfg := backend.Config{
+	return backend.Config{
 		Name:          b.Name,
 		Target:        b.Target,
 		ClientConn:    b.ClientConn,
 		Server:        b.GRPCServer,
 		Profile:       backend.Profile(b.Profile),
+		TLS:           b.TLS,
 		ServiceConfig: b.ServiceConfig,
 		ReadyTimeout:  b.ReadyTimeout,
 		MaxStreams:    b.MaxConcurrentStreams,
@@ -23,15 +24,6 @@ func (b Backend) pool(c Config) backend.Config {
 		DialOptions:   b.DialOptions,
 		Logger:        c.Logger,
 	}
-	if b.TLS != nil {
-		cfg.TLS = &backend.TLS{
-			CAFile:     b.TLS.CAFile,
-			ServerName: b.TLS.ServerName,
-			CertFile:   b.TLS.CertFile,
-			KeyFile:    b.TLS.KeyFile,
-		}
-	}
-	return cfg
 }
 
 func fieldOf(backend int) string { return fmt.Sprintf("Backends[%d]", backend) }

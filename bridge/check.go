@@ -29,7 +29,7 @@ func newCheck(cfg Config, policy *access.Policy) (*check, error) {
 	}
 	answer.Register(c.service)
 	var err error
-	c.pool, err = backend.New(Backend{Name: "check", GRPCServer: c.service}.withDefaults().pool(cfg))
+	c.pool, err = backend.New(Backend{Name: "check", GRPCServer: c.service}.WithDefaults().pool(cfg))
 	return c, err
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/pollbridge/pollbridge/internal/backend"
 )
 
 // Config configures a Server. The zero value of each field stands for the
@@ -86,8 +89,9 @@ type Config struct {
 	// MaxMessageBytes is the longest message, both ways (rule D4). At most
 	// 1 GiB. Default: 16 MiB.
 	MaxMessageBytes int
-	// MaxMetadataBytes bounds an RPC's metadata in each direction, keys and
-	// values together. Default: 64 KiB.
+	// MaxMetadataBytes bounds an RPC's metadata: the request's, the response's
+	// headers and its trailers each. Keys, values and 32 bytes for each pair
+	// count, as in HTTP/2's header lists. Default: 64 KiB.
 	MaxMetadataBytes int
 	// MaxBatchBytes is the longest batch, envelope included. At least 64 KiB.
 	// Default: 1 MiB.
@@ -152,19 +156,8 @@ type Backend struct {
 	DialOptions []grpc.DialOption
 }
 
-// BackendTLS is TLS towards a backend. Files are read again when they change.
-type BackendTLS struct {
-	// CAFile holds the certificates, in PEM, that may sign the backend's.
-	// Default: the system's.
-	CAFile string
-	// ServerName is the name that the backend's certificate must bear.
-	// Default: the target's host.
-	ServerName string
-	// CertFile and KeyFile are the bridge's own certificate and key, in PEM,
-	// for backends that ask for one. Both or neither.
-	CertFile string
-	KeyFile  string
-}
+// BackendTLS is TLS towards a backend.
+type BackendTLS = backend.TLS
 
 // AuthInfo is what Authenticate decides on.
 type AuthInfo struct {
@@ -196,35 +189,37 @@ func DefaultDenyMethods() []string {
 	return []string{"grpc.reflection.*", "grpc.channelz.*", "envoy.*"}
 }
 
-func (c Config) withDefaults() Config {
-	c.Prefix = or(c.Prefix, "/bridge")
+// WithDefaults returns the Config with the default in place of each zero value
+// that has one. New does so itself.
+func (c Config) WithDefaults() Config {
+	c.Prefix = cmp.Or(c.Prefix, "/bridge")
 	if len(c.AllowMethods) == 0 {
 		c.AllowMethods = []string{"*"}
 	}
-	c.DrainTimeout = or(c.DrainTimeout, 20*time.Second)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	c.Hold = or(c.Hold, 18*time.Second)
-	c.ResumeWindow = or(c.ResumeWindow, 120*time.Second)
-	c.PauseMax = or(c.PauseMax, max(30*time.Minute, c.ResumeWindow))
-	c.MaxMessageBytes = or(c.MaxMessageBytes, 16<<20)
-	c.MaxMetadataBytes = or(c.MaxMetadataBytes, 64<<10)
-	c.MaxBatchBytes = or(c.MaxBatchBytes, 1<<20)
-	c.MaxStreams = or(c.MaxStreams, 4096)
-	c.MaxSessions = or(c.MaxSessions, 100_000)
-	c.MaxSessionsPerPrincipal = or(c.MaxSessionsPerPrincipal, 10_000)
-	c.MaxBufferedBytes = or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 20*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Hold = cmp.Or(c.Hold, 18*time.Second)
+	c.ResumeWindow = cmp.Or(c.ResumeWindow, 120*time.Second)
+	c.PauseMax = cmp.Or(c.PauseMax, max(30*time.Minute, c.ResumeWindow))
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 16<<20)
+	c.MaxMetadataBytes = cmp.Or(c.MaxMetadataBytes, 64<<10)
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 1<<20)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 4096)
+	c.MaxSessions = cmp.Or(c.MaxSessions, 100_000)
+	c.MaxSessionsPerPrincipal = cmp.Or(c.MaxSessionsPerPrincipal, 10_000)
+	c.MaxBufferedBytes = cmp.Or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
 
 	backends := make([]Backend, len(c.Backends))
 	for i, b := range c.Backends {
-		backends[i] = b.withDefaults()
+		backends[i] = b.WithDefaults()
 	}
 	c.Backends = backends
 	return c
 }
 
-func (b Backend) withDefaults() Backend {
+// WithDefaults returns the Backend with the default in place of each zero value
+// that has one.
+func (b Backend) WithDefaults() Backend {
 	switch {
 	case b.Name != "":
 	case b.GRPCServer != nil:
@@ -237,17 +232,8 @@ func (b Backend) withDefaults() Backend {
 	if len(b.Services) == 0 {
 		b.Services = []string{""}
 	}
-	b.Profile = or(b.Profile, "safe")
-	b.ReadyTimeout = or(b.ReadyTimeout, 10*time.Second)
-	b.MaxConcurrentStreams = or(b.MaxConcurrentStreams, 1000)
+	b.Profile = cmp.Or(b.Profile, "safe")
+	b.ReadyTimeout = cmp.Or(b.ReadyTimeout, 10*time.Second)
+	b.MaxConcurrentStreams = cmp.Or(b.MaxConcurrentStreams, 1000)
 	return b
-}
-
-// or is v, or def where v is the zero value.
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }

@@ -17,9 +17,6 @@ func (s *Server) Serve(ctx context.Context, st Stream, open *wire.Open) wire.End
 // Allows tells whether the Config admits a method.
 func (c Config) Allows(method string) bool { return newMethodRules(c).allows(method) }
 
-// WithDefaults is what the bridge makes of a Config.
-func (c Config) WithDefaults() Config { return c.withDefaults() }
-
 var (
 	RequestMetadata = requestMetadata
 	Forwarded       = forwarded

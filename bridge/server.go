@@ -39,7 +39,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), lot: park.New()}
+	s := &Server{cfg: cfg.WithDefaults(), lot: park.New()}
 	s.rules = newMethodRules(s.cfg)
 	policy, err := access.New(access.Config{
 		AllowOrigins:   s.cfg.AllowOrigins,

@@ -28,7 +28,7 @@ func (e *ConfigError) Error() string {
 // *ConfigError for each. It opens no file and dials nothing.
 func (c Config) Validate() error {
 	var p problems
-	d := c.withDefaults()
+	d := c.WithDefaults()
 
 	if len(d.Backends) == 0 {
 		p.add("Backends", "at least one is needed")
@@ -90,7 +90,9 @@ func (b Backend) validate(p *problems, at string) {
 		}
 	}
 	if b.TLS != nil {
-		b.TLS.validate(p, at+"TLS.")
+		if (b.TLS.CertFile == "") != (b.TLS.KeyFile == "") {
+			p.add(at+"TLS.KeyFile", "CertFile and KeyFile go together")
+		}
 		if b.Target == "" {
 			p.add(at+"TLS", "only a backend with a Target uses it")
 		}
@@ -106,12 +108,6 @@ func (b Backend) validate(p *problems, at string) {
 	}
 	p.duration(at+"ReadyTimeout", b.ReadyTimeout, time.Millisecond, time.Hour)
 	p.number(at+"MaxConcurrentStreams", int64(b.MaxConcurrentStreams), 1, 1<<31-1)
-}
-
-func (t BackendTLS) validate(p *problems, at string) {
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		p.add(at+"KeyFile", "CertFile and KeyFile go together")
-	}
 }
 
 type problems []error

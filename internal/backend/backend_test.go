@@ -2,9 +2,11 @@ package backend_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -31,9 +33,19 @@ func inProcess(t *testing.T, cfg backend.Config, opts ...grpc.ServerOption) (*ba
 	return p, srv
 }
 
+// filled returns cfg with a value for each field that must have one.
+func filled(cfg backend.Config) backend.Config {
+	cfg.Profile = cmp.Or(cfg.Profile, backend.Safe)
+	cfg.ReadyTimeout = cmp.Or(cfg.ReadyTimeout, 10*time.Second)
+	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 1000)
+	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, 16<<20)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	return cfg
+}
+
 func newPool(t *testing.T, cfg backend.Config) *backend.Pool {
 	t.Helper()
-	p, err := backend.New(cfg)
+	p, err := backend.New(filled(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

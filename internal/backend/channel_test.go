@@ -87,7 +87,7 @@ func TestPool_badConfig(t *testing.T) {
 		"CA file":        {Target: "x:1", TLS: &backend.TLS{CAFile: "/nowhere"}},
 		"no such policy": {Target: "x:1", ServiceConfig: `{"loadBalancingConfig":[{"no such policy":{}}]}`},
 	} {
-		p, err := backend.New(cfg)
+		p, err := backend.New(filled(cfg))
 		if err == nil {
 			p.Close()
 			t.Errorf("%s: no error", want)

@@ -10,55 +10,37 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Config describes one backend. Zero values stand for the defaults.
+// Config describes one backend. It has no defaults of its own: package bridge's
+// are the only ones, and every field without "optional" must be set.
 type Config struct {
 	Name string // in logs and messages
 
-	// Exactly one of these three. Target is "host:port", several of them with
-	// commas between, or any target that gRPC resolves. ClientConn is not
-	// closed by the Pool, and Server not stopped.
+	// Exactly one of Target, ClientConn and Server is set. Target is
+	// "host:port", several of them separated by commas, or any target that gRPC
+	// resolves. The Pool neither closes ClientConn nor stops Server.
 	Target     string
 	ClientConn grpc.ClientConnInterface
 	Server     *grpc.Server
 
-	TLS           *TLS    // nil: plain HTTP/2
-	Profile       Profile // default: Safe
-	ServiceConfig string  // JSON; round_robin is added where it names no policy
+	TLS           *TLS // optional; nil: plain HTTP/2
+	Profile       Profile
+	ServiceConfig string // optional; JSON. round_robin is added where it names no policy
 
-	// ReadyTimeout is how long an RPC waits for a ready channel, unless its
-	// CallOptions say otherwise. Default: 10 s.
+	// ReadyTimeout is how long an RPC waits for a ready channel unless its
+	// CallOptions say otherwise.
 	ReadyTimeout time.Duration
-	// MaxStreams bounds the streams on one channel beside what the backend's
-	// SETTINGS say. Default: 1,000.
+	// MaxStreams bounds the streams on one channel, beside the limit in the
+	// backend's SETTINGS.
 	MaxStreams int
-	MaxMessage int // bytes, both ways; 16 MiB
+	MaxMessage int // bytes, in each direction
 
-	// PerSession gives each session channels of its own, which are closed with
-	// it. Not with ClientConn.
+	// PerSession gives each session its own channels, which are closed with the
+	// session. Not with ClientConn.
 	PerSession bool
 
 	UserAgent   string
-	DialOptions []grpc.DialOption // applied last
-	Logger      *slog.Logger      // default: discard
-}
-
-func (c Config) withDefaults() Config {
-	if c.Profile == "" {
-		c.Profile = Safe
-	}
-	if c.ReadyTimeout == 0 {
-		c.ReadyTimeout = 10 * time.Second
-	}
-	if c.MaxStreams == 0 {
-		c.MaxStreams = 1000
-	}
-	if c.MaxMessage == 0 {
-		c.MaxMessage = 16 << 20
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return c
+	DialOptions []grpc.DialOption // optional; applied last
+	Logger      *slog.Logger
 }
 
 // Profile says how eagerly a channel looks for a backend that went away.

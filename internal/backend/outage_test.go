@@ -174,7 +174,7 @@ func TestPool_policies(t *testing.T) {
 		`{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":1}}]}`:                       false,
 		`{"methodConfig":{}}`: false,
 	} {
-		p, err := backend.New(backend.Config{Target: a.Addr + "," + b.Addr, ServiceConfig: config})
+		p, err := backend.New(filled(backend.Config{Target: a.Addr + "," + b.Addr, ServiceConfig: config}))
 		if (err == nil) != ok {
 			t.Errorf("%s: got %v", config, err)
 		}

@@ -43,7 +43,6 @@ type Pool struct {
 // New makes a Pool with its first channel, which begins to connect. The error
 // names what of the Config cannot be used.
 func New(cfg Config) (*Pool, error) {
-	cfg = cfg.withDefaults()
 	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}}
 	switch {
 	case cfg.ClientConn != nil:

@@ -12,13 +12,19 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// TLS is TLS towards a backend. The files are read at every handshake, so that
-// a new one counts from the next on.
+// TLS is TLS towards a backend. Its files are read at every handshake, so a
+// renewed certificate takes effect with the next one.
 type TLS struct {
-	CAFile     string // PEM; empty: the system's
-	ServerName string // empty: the target's host
-	CertFile   string // PEM, with KeyFile; empty: none
-	KeyFile    string
+	// CAFile holds the certificates, in PEM, that may sign the backend's.
+	// Default: the system's.
+	CAFile string
+	// ServerName is the name that the backend's certificate must bear.
+	// Default: the target's host.
+	ServerName string
+	// CertFile and KeyFile are the bridge's own certificate and key, in PEM,
+	// for backends that ask for one. Both or neither.
+	CertFile string
+	KeyFile  string
 }
 
 // config reads the files.

@@ -166,7 +166,7 @@ func TestTLS_badFiles(t *testing.T) {
 		{backend.TLS{CertFile: cert}, "go together"},
 		{backend.TLS{CertFile: cert, KeyFile: cert}, "client certificate"},
 	} {
-		p, err := backend.New(backend.Config{Target: "127.0.0.1:1", TLS: &tt.config})
+		p, err := backend.New(filled(backend.Config{Target: "127.0.0.1:1", TLS: &tt.config}))
 		if err == nil {
 			p.Close()
 		}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,12 +61,14 @@ func many[T any](at func(*Settings) *[]T, parse func(string) (T, error)) func(*S
 	}
 }
 
-// Options is the table of settings, in the order of help.
+// Options returns the table of settings, in the order of help. Settings of
+// bridge.Config have bridge.Config's defaults.
 func Options() []*Option {
-	return slices.Concat(listening(), backends(), browsers(), limits(), logging())
+	d := bridge.Config{Backends: []bridge.Backend{{}}}.WithDefaults()
+	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), limits(d), logging())
 }
 
-func listening() []*Option {
+func listening(d bridge.Config) []*Option {
 	const group = "Listening"
 	return []*Option{
 		{
@@ -81,7 +84,7 @@ func listening() []*Option {
 			Help: "private key of --tls-cert in PEM",
 			set:  one(func(s *Settings) *string { return &s.tlsKey }, file),
 		}, {
-			Group: group, Name: "prefix", Value: "PATH", Default: "/bridge", field: "Prefix",
+			Group: group, Name: "prefix", Value: "PATH", Default: d.Prefix, field: "Prefix",
 			Help: "path under which the bridge's routes are",
 			set:  one(func(s *Settings) *string { return &s.Bridge.Prefix }, plain),
 		}, {
@@ -93,14 +96,14 @@ func listening() []*Option {
 			Help: "address for /healthz, /readyz and /metrics; none without it",
 			set:  one(func(s *Settings) *string { return &s.Admin }, Address),
 		}, {
-			Group: group, Name: "drain-timeout", Value: "DURATION", Default: "20s", field: "DrainTimeout",
+			Group: group, Name: "drain-timeout", Value: "DURATION", Default: durationText(d.DrainTimeout), field: "DrainTimeout",
 			Help: "how long open RPCs may go on after SIGTERM or SIGINT",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.DrainTimeout }, duration),
 		},
 	}
 }
 
-func backends() []*Option {
+func backends(d bridge.Backend, methods []string) []*Option {
 	const group = "Backends"
 	return []*Option{
 		{
@@ -128,12 +131,12 @@ func backends() []*Option {
 			Help: "name that a backend's certificate must bear, instead of its host",
 			set:  one(func(s *Settings) *string { return &s.backendFiles.ServerName }, plain),
 		}, {
-			Group: group, Name: "backend-profile", Value: "WORD", Default: "safe",
+			Group: group, Name: "backend-profile", Value: "WORD", Default: d.Profile,
 			Help: "how eagerly a dead backend is looked for: safe, balanced or fast; " +
 				"the latter two need backends that permit a ping every 30s or 10s",
 			set: one(func(s *Settings) *string { return &s.backend.Profile }, oneOf("safe", "balanced", "fast")),
 		}, {
-			Group: group, Name: "backend-ready-timeout", Value: "DURATION", Default: "10s", field: "ReadyTimeout",
+			Group: group, Name: "backend-ready-timeout", Value: "DURATION", Default: durationText(d.ReadyTimeout), field: "ReadyTimeout",
 			Help: "how long an RPC waits for a backend that cannot be reached",
 			set:  one(func(s *Settings) *time.Duration { return &s.backend.ReadyTimeout }, duration),
 		}, {
@@ -145,7 +148,7 @@ func backends() []*Option {
 			Help: "give each session a gRPC channel of its own, closed with it, instead of a place on a shared one",
 			set:  one(func(s *Settings) *bool { return &s.backend.ChannelPerSession }, boolean),
 		}, {
-			Group: group, Name: "allow-method", Value: "PATTERN", Default: "*", Many: true, field: "AllowMethods",
+			Group: group, Name: "allow-method", Value: "PATTERN", Default: strings.Join(methods, ","), Many: true, field: "AllowMethods",
 			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star as pkg.*",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowMethods }, plain),
 		}, {
@@ -184,47 +187,47 @@ func browsers() []*Option {
 	}
 }
 
-func limits() []*Option {
+func limits(d bridge.Config) []*Option {
 	const group = "Sessions and limits"
 	return []*Option{
 		{
-			Group: group, Name: "hold", Value: "DURATION", Default: "18s", field: "Hold",
+			Group: group, Name: "hold", Value: "DURATION", Default: durationText(d.Hold), field: "Hold",
 			Help: "longest time that a poll is kept waiting",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.Hold }, duration),
 		}, {
-			Group: group, Name: "resume-window", Value: "DURATION", Default: "2m", field: "ResumeWindow",
+			Group: group, Name: "resume-window", Value: "DURATION", Default: durationText(d.ResumeWindow), field: "ResumeWindow",
 			Help: "how long a session that lost its network is kept",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.ResumeWindow }, duration),
 		}, {
 			Group: group, Name: "pause-max", Value: "DURATION", field: "PauseMax",
-			Help: "longest resume window that a client may ask for; without it 30m, or resume-window where that is longer",
+			Help: "longest resume window that a client may ask for; without it " + durationText(d.PauseMax) + ", or resume-window where that is longer",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.PauseMax }, duration),
 		}, {
-			Group: group, Name: "max-message", Value: "SIZE", Default: "16MiB", field: "MaxMessageBytes",
+			Group: group, Name: "max-message", Value: "SIZE", Default: sizeText(d.MaxMessageBytes), field: "MaxMessageBytes",
 			Help: "longest message, both ways",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMessageBytes }, sizeInt),
 		}, {
-			Group: group, Name: "max-metadata", Value: "SIZE", Default: "64KiB", field: "MaxMetadataBytes",
+			Group: group, Name: "max-metadata", Value: "SIZE", Default: sizeText(d.MaxMetadataBytes), field: "MaxMetadataBytes",
 			Help: "most metadata of an RPC in each direction",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMetadataBytes }, sizeInt),
 		}, {
-			Group: group, Name: "max-batch", Value: "SIZE", Default: "1MiB", field: "MaxBatchBytes",
+			Group: group, Name: "max-batch", Value: "SIZE", Default: sizeText(d.MaxBatchBytes), field: "MaxBatchBytes",
 			Help: "most bytes that one request or WebSocket message carries",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxBatchBytes }, sizeInt),
 		}, {
-			Group: group, Name: "max-streams", Value: "N", Default: "4096", field: "MaxStreams",
+			Group: group, Name: "max-streams", Value: "N", Default: strconv.Itoa(d.MaxStreams), field: "MaxStreams",
 			Help: "most RPCs that a session may have open",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxStreams }, count),
 		}, {
-			Group: group, Name: "max-sessions", Value: "N", Default: "100000", field: "MaxSessions",
+			Group: group, Name: "max-sessions", Value: "N", Default: strconv.Itoa(d.MaxSessions), field: "MaxSessions",
 			Help: "most sessions that the bridge keeps",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessions }, count),
 		}, {
-			Group: group, Name: "max-sessions-per-client", Value: "N", Default: "10000", field: "MaxSessionsPerPrincipal",
+			Group: group, Name: "max-sessions-per-client", Value: "N", Default: strconv.Itoa(d.MaxSessionsPerPrincipal), field: "MaxSessionsPerPrincipal",
 			Help: "most sessions from one client address",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessionsPerPrincipal }, count),
 		}, {
-			Group: group, Name: "max-buffered", Value: "SIZE", Default: "1GiB", field: "MaxBufferedBytes",
+			Group: group, Name: "max-buffered", Value: "SIZE", Default: sizeText(d.MaxBufferedBytes), field: "MaxBufferedBytes",
 			Help: "most bytes that wait for clients, over all sessions",
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
 		},

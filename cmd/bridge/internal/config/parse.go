@@ -55,12 +55,31 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// durationText is the shortest text that duration takes for d.
+func durationText(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+// unit is a suffix of a size.
+type unit struct {
+	name  string
+	bytes int64
+}
+
+// units returns every unit, largest first.
+func units() []unit {
+	return []unit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
+}
+
 // size takes a number of bytes, with or without a unit.
 func size(text string) (int64, error) {
-	for _, unit := range []struct {
-		name  string
-		bytes int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}} {
+	for _, unit := range units() {
 		digits, found := strings.CutSuffix(text, unit.name)
 		if !found {
 			continue
@@ -72,6 +91,13 @@ func size(text string) (int64, error) {
 		return n * unit.bytes, nil
 	}
 	return 0, wrong(text, "a number of bytes such as 65536, 64KiB, 16MiB or 1GiB")
+}
+
+// sizeText is the shortest text that size takes for n.
+func sizeText[N int | int64](n N) string {
+	all := units()
+	i := slices.IndexFunc(all, func(u unit) bool { return int64(n)%u.bytes == 0 })
+	return strconv.FormatInt(int64(n)/all[i].bytes, 10) + all[i].name
 }
 
 func sizeInt(text string) (int, error) {
