@@ -82,7 +82,7 @@ type metric struct {
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("pollbridge_"+name, help, labels, nil)
+	return prometheus.NewDesc(name, help, labels, nil)
 }
 
 const (
@@ -93,36 +93,36 @@ const (
 // table holds every metric that is read at each scrape: a new one is a field of
 // session.Stats, a row here, and a row in docs/OPERATIONS.md.
 var table = []metric{
-	{desc("sessions", "Open sessions."), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_sessions", "Open sessions."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.Sessions))
 	}},
-	{desc("links", "Exchanges and WebSockets in flight.", "transport"), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_links", "Exchanges and WebSockets in flight.", "transport"), gauge, func(f figures, set func(float64, ...string)) {
 		for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
 			set(float64(f.Links[kind]), kind.String())
 		}
 	}},
-	{desc("streams", "RPCs in flight."), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_streams", "RPCs in flight."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.Streams))
 	}},
-	{desc("buffered_bytes", "Bytes of messages held by sessions."), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_buffered_bytes", "Bytes of messages held by sessions."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.BufferedBytes))
 	}},
-	{desc("sessions_opened_total", "Sessions opened."), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_sessions_opened_total", "Sessions opened."), counter, func(f figures, set func(float64, ...string)) {
 		set(float64(f.SessionsOpened))
 	}},
-	{desc("sessions_closed_total", "Sessions ended, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_sessions_closed_total", "Sessions ended, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
 		setAll(set, f.SessionsClosed, sessionEnds)
 	}},
-	{desc("resumes_total", "Links after the first of their session."), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_resumes_total", "Links after the first of their session."), counter, func(f figures, set func(float64, ...string)) {
 		set(float64(f.Resumes))
 	}},
-	{desc("refusals_total", "Batches refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_refusals_total", "Batches refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
 		setAll(set, f.Refusals, refusals)
 	}},
-	{desc("frames_resent_total", "Frames retransmitted."), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_frames_resent_total", "Frames retransmitted."), counter, func(f figures, set func(float64, ...string)) {
 		set(float64(f.FramesResent))
 	}},
-	{desc("backend_channels", "Channels to a backend, by state.", "backend", "state"), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_backend_channels", "Channels to a backend, by state.", "backend", "state"), gauge, func(f figures, set func(float64, ...string)) {
 		for _, p := range f.pools {
 			states := p.States()
 			for state := connectivity.Idle; state <= connectivity.TransientFailure; state++ {
@@ -130,7 +130,7 @@ var table = []metric{
 			}
 		}
 	}},
-	{desc("backend_too_many_pings_total", "Connections closed by a backend for too many keepalive pings, as far as an RPC was on them.", "backend"), counter, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_backend_too_many_pings_total", "Connections closed by a backend for too many keepalive pings, as far as an RPC was on them.", "backend"), counter, func(f figures, set func(float64, ...string)) {
 		for _, p := range f.pools {
 			set(float64(p.Complaints()), p.Name())
 		}
