@@ -25,18 +25,28 @@ type Config struct {
 	Prefix string
 	// AllowOrigins lists the web origins, as "https://app.example" or
 	// "http://localhost:5173", whose pages may use the bridge beside those of
-	// the bridge's own origin; "*" allows every origin, without credentials.
-	// Default: none.
+	// the bridge's own origin. "https://*.app.example" stands for every name of
+	// one or more labels below app.example, not for app.example itself. "*"
+	// allows every origin, without credentials. Default: none.
 	AllowOrigins []string
-	// AllowHosts lists further Host names, without port, that requests on a
-	// loopback listener may bear. It guards against DNS rebinding. Default:
-	// none but loopback names and addresses.
+	// AllowHosts lists the names and addresses, without port, that Host, or a
+	// trusted proxy's X-Forwarded-Host, may bear; "*.app.example" stands for
+	// all names below a domain. The hosts of AllowOrigins, and over a loopback
+	// connection loopback names, are always among them. It guards against DNS
+	// rebinding. Default: every host, but over a loopback connection none but
+	// loopback names and the hosts of AllowOrigins.
 	AllowHosts []string
+	// AllowHeaders lists the request headers, beside Content-Type, that pages
+	// of other origins may send to the bridge, as "traceparent", which scripts
+	// that monitor pages add to every request. They become no metadata: see
+	// ForwardHeaders. Default: none.
+	AllowHeaders []string
 	// AllowPrivateNetwork answers the preflights by which browsers ask whether
 	// a public page may reach a private address. Default: false.
 	AllowPrivateNetwork bool
-	// TrustedProxies are the networks whose X-Forwarded-For and
-	// X-Forwarded-Host are believed. Default: none.
+	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Host
+	// and X-Forwarded-Proto are believed, as those of who comes by a Unix
+	// socket are. Default: none.
 	TrustedProxies []netip.Prefix
 
 	// AllowMethods and DenyMethods say which methods clients may call. A

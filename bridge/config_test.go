@@ -32,6 +32,7 @@ var configFields = map[string]fieldCase{
 	"Prefix":                  {bad: func(c *bridge.Config) { c.Prefix = "bridge/" }, field: "Prefix", defaulted: true},
 	"AllowOrigins":            {bad: func(c *bridge.Config) { c.AllowOrigins = []string{"https://a", "a/b"} }, field: "AllowOrigins[1]"},
 	"AllowHosts":              {bad: func(c *bridge.Config) { c.AllowHosts = []string{"a:80"} }, field: "AllowHosts[0]"},
+	"AllowHeaders":            {bad: func(c *bridge.Config) { c.AllowHeaders = []string{"traceparent", "x-*"} }, field: "AllowHeaders[1]"},
 	"AllowPrivateNetwork":     {},
 	"TrustedProxies":          {bad: func(c *bridge.Config) { c.TrustedProxies = make([]netip.Prefix, 1) }, field: "TrustedProxies[0]"},
 	"AllowMethods":            {bad: func(c *bridge.Config) { c.AllowMethods = []string{"a*b"} }, field: "AllowMethods[0]", defaulted: true},
@@ -134,6 +135,9 @@ func TestConfig_good(t *testing.T) {
 	cfg := good()
 	cfg.Prefix = "/a/b"
 	cfg.AllowOrigins = []string{"*", "https://a.example", "http://localhost:5173"}
+	cfg.AllowOrigins = append(cfg.AllowOrigins, "https://*.a.example")
+	cfg.AllowHosts = []string{"a.example", "*.a.example", "10.0.0.1", "[::1]"}
+	cfg.AllowHeaders = []string{"traceparent"}
 	cfg.AllowMethods = []string{"*", "a.B", "/a.B/C", "a.B/Get*"}
 	cfg.ForwardHeaders = []string{"Cookie", "X-Request-Id"}
 	cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}

@@ -69,7 +69,8 @@ func codeName(status uint32) string {
 // figures are what a scrape reads.
 type figures struct {
 	session.Stats
-	pools []*backend.Pool
+	pools   []*backend.Pool
+	refused map[string]uint64 // by access.Policy
 }
 
 // metric is one metric that is read at each scrape. read calls set once for each
@@ -119,6 +120,9 @@ var table = []metric{
 	{desc("pollbridge_refusals_total", "Batches refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
 		setAll(set, f.Refusals, refusals)
 	}},
+	{desc("pollbridge_requests_refused_total", "HTTP requests refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.refused, nil)
+	}},
 	{desc("pollbridge_frames_resent_total", "Frames retransmitted."), counter, func(f figures, set func(float64, ...string)) {
 		set(float64(f.FramesResent))
 	}},
@@ -165,7 +169,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	f := figures{c.s.registry.Stats(), c.s.pools}
+	f := figures{c.s.registry.Stats(), c.s.pools, c.s.access.Refused()}
 	for _, m := range table {
 		m.read(f, func(value float64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)

@@ -20,6 +20,7 @@ type Server struct {
 	cfg      Config
 	rules    methodRules
 	routes   []backendRoute
+	access   *access.Policy
 	pools    []*backend.Pool
 	registry *session.Registry
 	sockets  *ws.Handler
@@ -41,9 +42,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg.WithDefaults(), lot: park.New()}
 	s.rules = newMethodRules(s.cfg)
-	policy, err := access.New(access.Config{
+	var err error
+	s.access, err = access.New(access.Config{
 		AllowOrigins:   s.cfg.AllowOrigins,
 		AllowHosts:     s.cfg.AllowHosts,
+		AllowHeaders:   s.cfg.AllowHeaders,
 		TrustedProxies: s.cfg.TrustedProxies,
 		PrivateNetwork: s.cfg.AllowPrivateNetwork,
 		Logger:         s.cfg.Logger,
@@ -58,11 +61,11 @@ func New(cfg Config) (*Server, error) {
 	s.registry = session.NewRegistry(s.sessionConfig())
 	s.metrics = newMetrics(s)
 	if s.cfg.Check {
-		if s.check, err = newCheck(s.cfg, policy); err != nil {
+		if s.check, err = newCheck(s.cfg, s.access); err != nil {
 			return nil, errors.Join(err, s.closePools())
 		}
 	}
-	s.mux = s.newMux(policy)
+	s.mux = s.newMux()
 	s.shutdown = onceWith(s.end)
 	return s, nil
 }
@@ -110,19 +113,19 @@ func (s *Server) sessionConfig() session.Config {
 	return cfg
 }
 
-func (s *Server) newMux(policy *access.Policy) *http.ServeMux {
+func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := s.cfg.Prefix
-	polls := longpoll.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes, Parking: s.lot}
+	polls := longpoll.Config{Acceptor: s.registry, Access: s.access, MaxBatch: s.cfg.MaxBatchBytes, Parking: s.lot}
 	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(polls))
 	mux.Handle(prefix+"/v1/{group}/bundle", longpoll.NewBundles(polls))
-	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: policy, MaxBatch: s.cfg.MaxBatchBytes})
+	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: s.access, MaxBatch: s.cfg.MaxBatchBytes})
 	mux.Handle(prefix+"/v1/{sid}/ws", s.sockets)
 	handleScripts(mux, prefix)
 	if s.check != nil {
 		s.check.mount(mux, prefix)
 	}
-	mux.HandleFunc("/", policy.NotFound)
+	mux.HandleFunc("/", s.access.NotFound)
 	return mux
 }
 

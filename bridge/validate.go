@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport/access"
 )
 
 // ConfigError is one thing that is wrong with a Config.
@@ -39,14 +39,9 @@ func (c Config) Validate() error {
 	p.duplicates(d.Backends)
 
 	p.prefix("Prefix", d.Prefix)
-	for i, o := range d.AllowOrigins {
-		p.origin(fmt.Sprintf("AllowOrigins[%d]", i), o)
-	}
-	for i, h := range d.AllowHosts {
-		if h == "" || strings.ContainsAny(h, "/: ") {
-			p.add(fmt.Sprintf("AllowHosts[%d]", i), fmt.Sprintf("%q is not a host name without port", h))
-		}
-	}
+	p.access("AllowOrigins", d.AllowOrigins, func(v []string) access.Config { return access.Config{AllowOrigins: v} })
+	p.access("AllowHosts", d.AllowHosts, func(v []string) access.Config { return access.Config{AllowHosts: v} })
+	p.access("AllowHeaders", d.AllowHeaders, func(v []string) access.Config { return access.Config{AllowHeaders: v} })
 	for i, n := range d.TrustedProxies {
 		if !n.IsValid() {
 			p.add(fmt.Sprintf("TrustedProxies[%d]", i), "not a network, as 10.0.0.0/8")
@@ -139,13 +134,12 @@ func (p *problems) prefix(field, v string) {
 	}
 }
 
-func (p *problems) origin(field, v string) {
-	if v == "*" {
-		return
-	}
-	u, err := url.Parse(v)
-	if err != nil || u.Host == "" || u.Scheme == "" || u.String() != u.Scheme+"://"+u.Host {
-		p.add(field, fmt.Sprintf("%q is not an origin, as https://app.example", v))
+// access has each value of a list judged by who will use it.
+func (p *problems) access(field string, list []string, config func([]string) access.Config) {
+	for i, v := range list {
+		if _, err := access.New(config([]string{v})); err != nil {
+			p.add(fmt.Sprintf("%s[%d]", field, i), err.Error())
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ const (
 // package counts; a package with no rule is an error.
 var rules = []rule{
 	{path: "transport"},
-	{path: "transport/access"},
+	{path: "transport/access", own: []string{"internal/ratelog"}},
 	{path: "transport/internal", own: []string{"transport"}},
 	{path: "transport/longpoll", own: []string{"transport", "transport/access"}},
 	{path: "transport/ws", own: []string{"transport", "transport/access"}, others: []string{websocket, unix}},
@@ -60,6 +60,7 @@ var rules = []rule{
 		path: "internal/session", own: []string{"transport", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
+	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
 	{

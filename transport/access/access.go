@@ -1,14 +1,13 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
-	"sync"
 )
 
 // Marker is the response header by which a client tells the bridge's answers
@@ -20,66 +19,94 @@ const Marker = "Pollbridge"
 type Config struct {
 	// AllowOrigins are the origins, beside the bridge's own, whose pages may
 	// use it: "https://app.example.com", with the port where it is not the
-	// scheme's. A single "*" allows all of them, without credentials.
+	// scheme's. "https://*.example.com" stands for every name of one or more
+	// labels below example.com, not for example.com itself. A single "*"
+	// allows all origins, without credentials.
 	AllowOrigins []string
-	// AllowHosts are further names, without a port, that Host may bear over a
-	// loopback connection. Default: loopback names and addresses, and the
-	// hosts of AllowOrigins.
+	// AllowHosts are the names and addresses, without a port, that Host may
+	// bear; "*.example.com" stands for all names below a domain. Where there
+	// are any, they are held on every listener, and over a loopback connection
+	// beside loopback names. The hosts of AllowOrigins are always among them.
+	// Default: any host, but loopback names only over a loopback connection.
 	AllowHosts []string
-	// TrustedProxies are the networks whose X-Forwarded-For and
-	// X-Forwarded-Host are believed. Default: none.
+	// AllowHeaders are the request headers, beside Content-Type, that a page
+	// of another origin may send. Default: none.
+	AllowHeaders []string
+	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Host
+	// and X-Forwarded-Proto are believed. Default: none.
 	TrustedProxies []netip.Prefix
 	// PrivateNetwork lets pages of public sites reach a bridge in a private
 	// network, where the browser asks before (Private Network Access).
 	PrivateNetwork bool
-	// Logger gets the first refusal of each kind: for its Host, for its Origin,
-	// for having none. Default: discard.
+	// Logger gets refusals, at most one line of each kind in 10 s. Default:
+	// discard.
 	Logger *slog.Logger
 }
 
 // Policy is a checked Config. It may be used by any goroutine.
 type Policy struct {
-	origins map[string]bool // allowed, normal form
-	hosts   map[string]bool // allowed over loopback, lower case, without port
-	any     bool            // "*" is allowed
-	proxies []netip.Prefix
-	private bool
-	logger  *slog.Logger
-
-	// The first refusal of each kind is logged.
-	badHost, badOrigin, noOrigin sync.Once
+	origins   origins
+	hosts     hosts
+	onlyHosts bool            // AllowHosts is held on every listener
+	headers   map[string]bool // allowed in preflights, lower case
+	allow     string          // Access-Control-Allow-Headers
+	proxies   []netip.Prefix
+	private   bool
+	refusals  refusals
 }
 
-// New checks a Config. Its error names every bad origin.
+// New checks a Config. Its error, of errors.Join, has one for each bad value.
 func New(cfg Config) (*Policy, error) {
 	p := &Policy{
-		origins: make(map[string]bool),
-		hosts:   make(map[string]bool),
-		proxies: cfg.TrustedProxies,
-		private: cfg.PrivateNetwork,
-		logger:  cfg.Logger,
+		origins:   origins{named: make(map[string]bool)},
+		hosts:     hosts{named: make(map[string]bool)},
+		onlyHosts: len(cfg.AllowHosts) > 0,
+		headers:   map[string]bool{"content-type": true},
+		allow:     "Content-Type",
+		proxies:   cfg.TrustedProxies,
+		private:   cfg.PrivateNetwork,
 	}
-	if p.logger == nil {
-		p.logger = slog.New(slog.DiscardHandler)
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
 	}
+	p.refusals.init(logger)
 	var errs []error
 	for _, s := range cfg.AllowOrigins {
-		if s == "*" {
-			p.any = true
-			continue
+		host, err := p.origins.add(s)
+		if host != "" && err == nil {
+			err = p.hosts.add(host)
 		}
-		u, err := parseOrigin(s)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		p.origins[u.Scheme+"://"+u.Host] = true
-		p.hosts[hostname(u.Host)] = true
+		errs = append(errs, err)
 	}
-	for _, host := range cfg.AllowHosts {
-		p.hosts[hostname(host)] = true
+	for _, s := range cfg.AllowHosts {
+		errs = append(errs, p.hosts.add(s))
+	}
+	for _, s := range cfg.AllowHeaders {
+		errs = append(errs, p.allowHeader(s))
 	}
 	return p, errors.Join(errs...)
+}
+
+func (p *Policy) allowHeader(name string) error {
+	if !isToken(name) {
+		return fmt.Errorf("header %q: want the name of one, as traceparent", name)
+	}
+	if key := strings.ToLower(name); !p.headers[key] {
+		p.headers[key] = true
+		p.allow += ", " + name
+	}
+	return nil
+}
+
+// isToken reports whether s is a token of RFC 9110, §5.6.2, and no star.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // Admit sets the headers that every answer carries, and checks Host and
@@ -90,23 +117,27 @@ func New(cfg Config) (*Policy, error) {
 // a page of an allowed origin made it.
 func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) bool {
 	setCommon(w.Header())
+	if host, ok := p.hostAllowed(r); !ok {
+		p.refuse(w, r, badHost, fmt.Sprintf("host %.256q is not one of this bridge", host),
+			fmt.Sprintf("if it should be, give the bridge --allow-host %.256s", cmp.Or(hostname(host), "NAME")))
+		return false
+	}
 	origin := r.Header.Get("Origin")
-	if !p.hostAllowed(r) {
-		p.refuse(w, r, &p.badHost, fmt.Sprintf("host %.256q is not a loopback name, as it must be over a loopback connection", r.Host),
-			"--trusted-proxy 127.0.0.1/32 if it came through a proxy on this machine, else with --allow-origin http://"+truncated(r.Host))
-		return false
+	switch {
+	case p.originAllowed(r, origin, safelisted):
+		p.setCORS(w.Header(), origin)
+		return true
+	case origin == "", origin == "null" && p.origins.any:
+		p.refuse(w, r, noOrigin, fmt.Sprintf("a request of type %.256q needs the Origin of a page", r.Header.Get("Content-Type")),
+			"send it as Content-Type: application/octet-stream")
+	case origin == "null":
+		p.refuse(w, r, badOrigin, "origin null, that of every file and sandboxed frame, is not allowed",
+			"serve the page over HTTP, or allow every origin with --allow-origin '*'")
+	default:
+		p.refuse(w, r, badOrigin, fmt.Sprintf("origin %.256q is not allowed", origin),
+			fmt.Sprintf("if it should be, give the bridge --allow-origin %.256s", origin))
 	}
-	if !p.originAllowed(r, origin, safelisted) {
-		if origin == "" {
-			p.refuse(w, r, &p.noOrigin, fmt.Sprintf("a request of type %.256q needs an Origin", r.Header.Get("Content-Type")),
-				"Content-Type: application/octet-stream")
-			return false
-		}
-		p.refuse(w, r, &p.badOrigin, fmt.Sprintf("origin %.256q is not allowed", origin), fmt.Sprintf("--allow-origin %.256s", origin))
-		return false
-	}
-	p.setCORS(w.Header(), origin)
-	return true
+	return false
 }
 
 // Preflight answers an OPTIONS request that Admit admitted: 204, and what a
@@ -114,14 +145,29 @@ func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) 
 func (p *Policy) Preflight(w http.ResponseWriter, r *http.Request, methods string) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", "Content-Type")
+	h.Set("Access-Control-Allow-Headers", p.allow)
 	h.Set("Access-Control-Max-Age", "7200")
 	for _, network := range []string{"Private-Network", "Local-Network"} {
 		if p.private && r.Header.Get("Access-Control-Request-"+network) == "true" {
 			h.Set("Access-Control-Allow-"+network, "true")
 		}
 	}
+	p.noteHeaders(r)
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// noteHeaders says which headers the page may not send that it asks for: its
+// request is lost, and no page is told why.
+func (p *Policy) noteHeaders(r *http.Request) {
+	asked := strings.Join(r.Header.Values("Access-Control-Request-Headers"), ",")
+	for name := range strings.SplitSeq(asked, ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if name != "" && !p.headers[name] {
+			p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
+				fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
+			return
+		}
+	}
 }
 
 // NotAllowed answers a request of another method than the given ones: 405.
@@ -152,10 +198,10 @@ func (p *Policy) setCORS(h http.Header, origin string) {
 	switch {
 	case origin == "":
 		return
-	case p.origins[origin]:
+	case p.origins.has(origin):
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
-	case p.any:
+	case p.origins.any:
 		h.Set("Access-Control-Allow-Origin", "*")
 	default:
 		return
@@ -166,72 +212,17 @@ func (p *Policy) setCORS(h http.Header, origin string) {
 func (p *Policy) originAllowed(r *http.Request, origin string, safelisted bool) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
-	case site == "same-origin", p.origins[origin]:
+	case site == "same-origin", p.origins.has(origin):
 		return true
 	case origin == "":
 		return !safelisted
 	case origin == "null":
-		return p.any && !safelisted
-	case p.any:
+		return p.origins.any && !safelisted
+	case p.origins.any:
 		return true
 	case site != "":
 		return false
 	}
 	u, err := parseOrigin(origin)
-	return err == nil && u.Host == p.host(r, u.Scheme)
-}
-
-// host is the host that the browser asked for, in the normal form of an origin
-// of the given scheme.
-func (p *Policy) host(r *http.Request, scheme string) string {
-	host := r.Host
-	if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" && p.fromProxy(r) {
-		host, _, _ = strings.Cut(forwarded, ",")
-		host = strings.TrimSpace(host)
-	}
-	return normalHost(host, scheme)
-}
-
-func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, first *sync.Once, reason, remedy string) {
-	origin := r.Header.Get("Origin")
-	first.Do(func() {
-		p.logger.Warn("request refused; later ones of this kind are not logged", "reason", reason, "allow_with", remedy,
-			"origin", truncated(origin), "host", truncated(r.Host), "path", truncated(r.URL.Path))
-	})
-	if origin != "" && r.Method != http.MethodOptions {
-		w.Header().Set("Access-Control-Allow-Origin", origin)
-		w.Header().Set("Access-Control-Expose-Headers", Marker)
-	}
-	http.Error(w, reason+"; allow it with "+remedy, http.StatusForbidden)
-}
-
-// truncated bounds what a stranger can write into the log.
-func truncated(s string) string { return s[:min(len(s), 256)] }
-
-func parseOrigin(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return nil, fmt.Errorf("origin %q: %w", s, err)
-	}
-	if u.Scheme == "" || u.Host == "" || u.Opaque != "" || u.User != nil {
-		return nil, fmt.Errorf("origin %q: want scheme://host or scheme://host:port", s)
-	}
-	if u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#") {
-		return nil, fmt.Errorf("origin %q: has more than scheme, host and port", s)
-	}
-	u.Host = normalHost(u.Host, u.Scheme)
-	return u, nil
-}
-
-// normalHost is a host as browsers write it in Origin: lower case, without the
-// scheme's own port.
-func normalHost(host, scheme string) string {
-	host = strings.ToLower(host)
-	switch scheme {
-	case "http":
-		return strings.TrimSuffix(host, ":80")
-	case "https":
-		return strings.TrimSuffix(host, ":443")
-	}
-	return host
+	return err == nil && u.Host == normalHost(p.host(r), u.Scheme) && p.schemeIs(r, u.Scheme)
 }

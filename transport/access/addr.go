@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,14 +12,15 @@ import (
 // ClientAddr is the IP address of the client, without a port: of the peer, or,
 // where the peer is a trusted proxy, the rightmost address in X-Forwarded-For
 // that is not a trusted proxy's. It is the peer's address as net/http tells it
-// where that is no IP address.
+// where that is no IP address. Who reaches the bridge by a Unix socket is a
+// trusted proxy.
 func (p *Policy) ClientAddr(r *http.Request) string {
-	addr, ok := parseAddr(r.RemoteAddr)
-	if !ok {
-		return r.RemoteAddr
+	peer := r.RemoteAddr
+	if addr, ok := parseAddr(peer); ok {
+		peer = addr.String()
 	}
-	if !p.trusted(addr) {
-		return addr.String()
+	if !p.fromProxy(r) {
+		return peer
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
@@ -26,32 +28,80 @@ func (p *Policy) ClientAddr(r *http.Request) string {
 		if !ok {
 			break
 		}
-		addr = next
-		if !p.trusted(addr) {
+		peer = next.String()
+		if !p.trusted(next) {
 			break
 		}
 	}
-	return addr.String()
+	return peer
 }
 
-// fromProxy says that a trusted proxy passed the request on.
+// fromProxy reports whether a trusted proxy passed the request on.
 func (p *Policy) fromProxy(r *http.Request) bool {
+	if _, unix := localAddr(r).(*net.UnixAddr); unix {
+		return true
+	}
 	addr, ok := parseAddr(r.RemoteAddr)
 	return ok && p.trusted(addr)
+}
+
+// localAddr is where the request came in; nil: unknown.
+func localAddr(r *http.Request) net.Addr {
+	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return addr
 }
 
 func (p *Policy) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(p.proxies, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// hostAllowed guards a loopback listener against DNS rebinding.
-func (p *Policy) hostAllowed(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if !ok || !local.IP.IsLoopback() || p.any {
-		return true
+// forwarded is the first value of an X-Forwarded header that a trusted proxy
+// set; empty: there is none.
+func (p *Policy) forwarded(r *http.Request, name string) string {
+	value := r.Header.Get(name)
+	if value == "" || !p.fromProxy(r) {
+		return ""
 	}
-	host := hostname(r.Host)
-	return loopbackName(host) || p.hosts[host] || p.fromProxy(r)
+	first, _, _ := strings.Cut(value, ",")
+	return strings.TrimSpace(first)
+}
+
+// host is the host, and port, that the client asked for.
+func (p *Policy) host(r *http.Request) string {
+	return cmp.Or(p.forwarded(r, "X-Forwarded-Host"), r.Host)
+}
+
+// schemeIs reports whether the client asked with the given scheme. Of a trusted
+// proxy that does not say, anything is believed.
+func (p *Policy) schemeIs(r *http.Request, scheme string) bool {
+	switch asked := strings.ToLower(p.forwarded(r, "X-Forwarded-Proto")); {
+	case asked != "":
+		return asked == scheme || asked == "wss" && scheme == "https" || asked == "ws" && scheme == "http"
+	case r.TLS != nil:
+		return scheme == "https"
+	}
+	return scheme == "http" || p.fromProxy(r)
+}
+
+// hostAllowed guards against DNS rebinding: a foreign page whose own name leads
+// to the bridge is of one origin with it. If not, it gives the host at fault.
+//
+// Over a loopback connection Host itself must be right, whatever proxy is
+// trusted: a page in this machine's browser can send every header but Host.
+func (p *Policy) hostAllowed(r *http.Request) (host string, ok bool) {
+	local, tcp := localAddr(r).(*net.TCPAddr)
+	loopback := tcp && local.IP.IsLoopback()
+	known := func(host string) bool {
+		name := hostname(host)
+		return p.hosts.has(name) || loopback && loopbackName(name)
+	}
+	if asked := p.host(r); p.onlyHosts && !known(asked) {
+		return asked, false
+	}
+	if loopback && (p.onlyHosts || !p.origins.any) && !known(r.Host) {
+		return r.Host, false
+	}
+	return "", true
 }
 
 func loopbackName(host string) bool {

@@ -165,19 +165,24 @@ func browsers() []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "allow-origin", Value: "ORIGIN", Many: true, field: "AllowOrigins",
-			Help: "web origin such as https://app.example.com whose pages may use the bridge, or * for all without credentials; without it only pages of the bridge's own origin",
+			Help: "web origin such as https://app.example.com whose pages may use the bridge, https://*.example.com for all names below a domain, or * for all without credentials; without it only pages of the bridge's own origin",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowOrigins }, plain),
 		}, {
 			Group: group, Name: "allow-host", Value: "NAME", Many: true, field: "AllowHosts",
-			Help: "further Host name that requests on a loopback address may bear",
-			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowHosts }, plain),
+			Help: "host name, or *.example.com, by which the bridge may be asked for, beside those of --allow-origin; " +
+				"without it any, but only loopback names over a loopback connection",
+			set: many(func(s *Settings) *[]string { return &s.Bridge.AllowHosts }, plain),
+		}, {
+			Group: group, Name: "allow-header", Value: "NAME", Many: true, field: "AllowHeaders",
+			Help: "request header, such as traceparent, that pages of other origins may send",
+			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowHeaders }, plain),
 		}, {
 			Group: group, Name: "allow-private-network", Switch: true,
 			Help: "let public pages reach this bridge on a private address",
 			set:  one(func(s *Settings) *bool { return &s.Bridge.AllowPrivateNetwork }, boolean),
 		}, {
 			Group: group, Name: "trusted-proxy", Value: "CIDR", Many: true, field: "TrustedProxies",
-			Help: "network of proxies whose X-Forwarded-For and X-Forwarded-Host are believed",
+			Help: "network of proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto are believed",
 			set:  many(func(s *Settings) *[]netip.Prefix { return &s.Bridge.TrustedProxies }, network),
 		}, {
 			Group: group, Name: "forward-header", Value: "NAME", Many: true, field: "ForwardHeaders",
