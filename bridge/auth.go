@@ -3,9 +3,12 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -16,13 +19,41 @@ import (
 // identity is what a session keeps of the request that began it, or brought its latest token.
 type identity struct {
 	principal Principal
-	headers   metadata.MD // Config.ForwardHeaders
+	metadata  metadata.MD // Config.ForwardHeaders and Principal.Metadata
+	methods   methodRules // Principal.AllowMethods; nil: no rule
 }
 
-// forward puts the forwarded headers in place of what the client set, also
-// where the request had none: a client must not forge what others rely on.
+// newIdentity returns the error of what Config.Authenticate gave and gRPC does
+// not take.
+func newIdentity(who Principal, headers metadata.MD) (*identity, error) {
+	for key := range who.Metadata {
+		if !forwardable(key) || key != strings.ToLower(key) {
+			return nil, fmt.Errorf("bridge: Principal.Metadata: %q cannot be the key of metadata", key)
+		}
+	}
+	id := &identity{principal: who, metadata: headers}
+	maps.Copy(id.metadata, who.Metadata)
+	if who.AllowMethods != nil {
+		id.methods = methodRules{}
+	}
+	for _, p := range who.AllowMethods {
+		if !validPattern(p) {
+			return nil, fmt.Errorf("bridge: Principal.AllowMethods: %q is not pkg.Service/Method, pkg.Service, or the beginning of one with a star, as pkg.*", p)
+		}
+		id.methods = append(id.methods, newRule(p, true))
+	}
+	return id, nil
+}
+
+// forward puts what is known of the principal in place of what the client set,
+// also where nothing is: a client must not forge what others rely on.
 func (i *identity) forward(md metadata.MD) {
-	maps.Copy(md, i.headers)
+	maps.Copy(md, i.metadata)
+}
+
+// allows reports whether the principal may call a method that the bridge has.
+func (i *identity) allows(method string) bool {
+	return i == nil || i.methods == nil || i.methods.allows(method)
 }
 
 type principalKey struct{}
@@ -46,14 +77,23 @@ func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token 
 		if err != nil {
 			return session.Principal{}, s.refusal(hello, err)
 		}
+		s.metrics.authenticated.WithLabelValues(authOK).Inc()
 	}
-	id := &identity{principal: who, headers: forwarded(hello.Request, s.cfg.ForwardHeaders)}
+	id, err := newIdentity(who, forwarded(hello.Request, s.cfg.ForwardHeaders))
+	if err != nil {
+		return session.Principal{}, s.refusal(hello, err)
+	}
 	return session.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
 }
 
 // refusal is what the client may know of a failed authentication.
 func (s *Server) refusal(hello transport.Hello, err error) error {
 	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
+	result := authRefused
+	if status.Code(err) == codes.Unavailable {
+		result = authUnavailable
+	}
+	s.metrics.authenticated.WithLabelValues(result).Inc()
 	if st, ok := status.FromError(err); ok {
 		return errors.New(st.Message())
 	}

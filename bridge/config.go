@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
 )
@@ -84,6 +86,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Logger takes the bridge's log. Default: discard.
 	Logger *slog.Logger
+	// Registry takes the bridge's metrics, and AdminHandler serves all that is
+	// in it. Default: one of the bridge's own.
+	Registry *prometheus.Registry
 
 	// Hold is the longest time that a poll is kept waiting. 1 s to 10 min.
 	// Default: 18 s, below what is the shortest timeout of a common proxy, 20 s.
@@ -186,6 +191,14 @@ type Principal struct {
 	Name string
 	// Value is the application's own and is left alone.
 	Value any
+	// Metadata goes along with every RPC, in lower-case keys. It takes the place
+	// of what the client set under the same key, also where a key has no values
+	// here: a page cannot forge it.
+	Metadata metadata.MD
+	// AllowMethods are the methods that the principal may call, of those that
+	// Config allows, in patterns as Config.AllowMethods has them; others end
+	// with PERMISSION_DENIED. Nil: all of them.
+	AllowMethods []string
 	// Expires is when the credential does. From then on new RPCs end with
 	// UNAUTHENTICATED while those that run go on; the client asks its
 	// application for another token and sends it over the same session. Zero:

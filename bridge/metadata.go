@@ -56,6 +56,13 @@ func droppedKey(key string) bool {
 	return hopKeys[key]
 }
 
+// forwardable reports whether the bridge itself may set metadata of this key, in
+// whatever case.
+func forwardable(key string) bool {
+	key = strings.ToLower(key)
+	return validKey(key) && (!droppedKey(key) || key == "cookie" || key == "origin")
+}
+
 // validKey tells whether gRPC allows the key.
 func validKey(key string) bool {
 	for _, c := range []byte(key) {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
 	"time"
@@ -15,18 +16,21 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// metrics are the Server's metrics, in a registry of their own. RPCs are counted
-// here; everything else is read from the engine and the pools at each scrape.
+// metrics are the Server's metrics. RPCs and authentications are counted here;
+// everything else is read from the engine and the pools at each scrape.
 type metrics struct {
-	registry *prometheus.Registry
-	started  prometheus.Counter
-	ended    *prometheus.CounterVec
-	duration prometheus.Histogram
+	registry      *prometheus.Registry
+	started       prometheus.Counter
+	ended         *prometheus.CounterVec
+	duration      prometheus.Histogram
+	authenticated *prometheus.CounterVec
 }
 
-func newMetrics(s *Server) *metrics {
+// newMetrics returns an error where Config.Registry has metrics of the same
+// names.
+func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
+		registry: cmp.Or(s.cfg.Registry, prometheus.NewRegistry()),
 		started: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pollbridge_rpcs_started_total", Help: "RPCs started by clients.",
 		}),
@@ -37,6 +41,12 @@ func newMetrics(s *Server) *metrics {
 			Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end.",
 			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
 		}),
+		authenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pollbridge_authentications_total", Help: "Clients and tokens authenticated, by result.",
+		}, []string{"result"}),
+	}
+	for _, result := range []string{authOK, authRefused, authUnavailable} {
+		m.authenticated.WithLabelValues(result)
 	}
 	for code := range otherCode + 1 {
 		m.ended.WithLabelValues(codeName(code)) // rate() misses the first event of a series that did not exist
@@ -46,10 +56,23 @@ func newMetrics(s *Server) *metrics {
 		ConstLabels: prometheus.Labels{"version": Version(), "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.started, m.ended, m.duration, build, collector{s},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
+	for _, c := range []prometheus.Collector{m.started, m.ended, m.duration, m.authenticated, build, collector{s}} {
+		if err := m.registry.Register(c); err != nil {
+			return nil, &ConfigError{Field: "Registry", Problem: err.Error()}
+		}
+	}
+	// A program that embeds a bridge often has these.
+	_ = m.registry.Register(collectors.NewGoCollector())
+	_ = m.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m, nil
 }
+
+// Results of Config.Authenticate.
+const (
+	authOK          = "ok"
+	authRefused     = "refused"
+	authUnavailable = "unavailable" // whoever knows could not be asked
+)
 
 func (m *metrics) completed(status uint32, took time.Duration) {
 	m.ended.WithLabelValues(codeName(status)).Inc()

@@ -44,7 +44,7 @@ type rpc struct {
 
 // serve runs one RPC to its end. It returns when both pumps have.
 func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
-	pool, refusal := s.route(r.open.Method)
+	pool, refusal := s.route(r.open.Method, r.who)
 	if refusal != nil {
 		return *refusal
 	}

@@ -101,8 +101,9 @@ func newRoutes(cfg Config, pools []*backend.Pool) []backendRoute {
 	return routes
 }
 
-// route finds the backend of a method, or says why there is none.
-func (s *Server) route(method string) (*backend.Pool, *wire.End) {
+// route finds the backend of a method that who may call, or says why there is
+// none.
+func (s *Server) route(method string, who *identity) (*backend.Pool, *wire.End) {
 	service, _, ok := wire.SplitMethod(method)
 	if !ok {
 		end := bridgeEnd(codes.Unimplemented, reasonMethod, "malformed method name %.256q: want /package.Service/Method", method)
@@ -113,6 +114,10 @@ func (s *Server) route(method string) (*backend.Pool, *wire.End) {
 	}
 	if !s.rules.allows(method) {
 		end := bridgeEnd(codes.Unimplemented, reasonMethod, "method %.256q is not allowed on this bridge", method)
+		return nil, &end
+	}
+	if !who.allows(method) {
+		end := bridgeEnd(codes.PermissionDenied, reasonMethod, "the credential does not allow method %.256q", method)
 		return nil, &end
 	}
 	for _, r := range s.routes {

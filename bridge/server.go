@@ -59,7 +59,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.routes = newRoutes(s.cfg, s.pools)
 	s.registry = session.NewRegistry(s.sessionConfig())
-	s.metrics = newMetrics(s)
+	if s.metrics, err = newMetrics(s); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
 	if s.cfg.Check {
 		if s.check, err = newCheck(s.cfg, s.access); err != nil {
 			return nil, errors.Join(err, s.closePools())

@@ -50,7 +50,7 @@ func (c Config) Validate() error {
 	p.patterns("AllowMethods", d.AllowMethods)
 	p.patterns("DenyMethods", d.DenyMethods)
 	for i, h := range d.ForwardHeaders {
-		if key := strings.ToLower(h); !validKey(key) || droppedKey(key) && key != "cookie" && key != "origin" {
+		if !forwardable(h) {
 			p.add(fmt.Sprintf("ForwardHeaders[%d]", i), fmt.Sprintf("%q cannot become metadata", h))
 		}
 	}

@@ -56,8 +56,14 @@ the file.`,
 func serve(settings *config.Settings, out, errOut io.Writer) error {
 	logger := newLogger(settings, errOut)
 	tuneMemory(logger)
-	settings.Bridge.Logger = logger
-	server, err := bridge.New(settings.Bridge)
+	auth, err := newAuthenticator(settings, logger)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer auth.close()
+	cfg := settings.Bridge
+	cfg.Logger, cfg.Authenticate, cfg.Registry = logger, auth.authenticate, auth.registry
+	server, err := bridge.New(cfg)
 	if err != nil {
 		return &usageError{err}
 	}

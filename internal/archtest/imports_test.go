@@ -39,6 +39,8 @@ const (
 	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
 	socks     = "golang.org/x/net/proxy"
 	metrics   = "github.com/prometheus/client_golang"
+	jwt       = "github.com/golang-jwt/jwt/v5"
+	jwks      = "github.com/MicahParks"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -79,9 +81,12 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit},
+		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
+		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
+	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},
+	{path: "internal/auth/forwardauth", own: []string{"bridge"}, others: []string{grpc}},
+	{path: "internal/auth/oidctest", others: []string{jwt, jwks}},
 	{path: "internal/netcheck", others: []string{websocket}},
 	{
 		path: "internal/netcheck/answer", own: []string{"internal/netcheck", "transport/access"},
@@ -104,7 +109,7 @@ var rules = []rule{
 }
 
 // testsOnly lists packages that only tests import.
-var testsOnly = []string{"internal/wire/wirepb", "internal/testsvc", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
+var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
 
 // testCode lists packages that serve tests and measurements alone.
 var testCode = []string{"e2e", "bench", "conformance", "internal/cmd"}

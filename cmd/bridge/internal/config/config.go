@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/auth/forwardauth"
+	"github.com/pollbridge/pollbridge/internal/auth/jwtauth"
 )
 
 // Settings is what "bridge serve" runs by.
@@ -26,9 +28,15 @@ type Settings struct {
 	// Certificate is the public listener's; nil: plain HTTP.
 	Certificate *tls.Certificate
 
+	// JWT admits clients by token if it has a JWKS, ForwardAuth by asking if it
+	// has a URL. Not both.
+	JWT         jwtauth.Config
+	ForwardAuth forwardauth.Config
+
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"
 
+	given           map[string][]value // by setting: what won
 	tlsCert, tlsKey string
 	targets         []target
 	backendTLS      bool
@@ -60,10 +68,11 @@ func NewFlags(set *pflag.FlagSet) *Flags {
 // another. It returns every mistake at once, as Errors. Lookup is
 // os.LookupEnv.
 func (f *Flags) Load(lookup func(string) (string, bool)) (*Settings, error) {
-	m := merger{settings: &Settings{}, given: map[string][]value{}, bad: map[string]bool{}}
+	given := map[string][]value{}
+	m := merger{settings: &Settings{given: given}, given: given, bad: map[string]bool{}}
 	for _, o := range Options() {
 		if o.Default != "" {
-			m.apply(o, []value{{text: o.Default, key: o.Name}})
+			m.apply(o, o.defaults())
 		}
 	}
 	if name := f.fileName(lookup); name != "" {
@@ -87,6 +96,16 @@ func (f *Flags) Load(lookup func(string) (string, bool)) (*Settings, error) {
 	return m.settings, nil
 }
 
+// Error is err as a mistake in the setting called name, with where its value came
+// from.
+func (s *Settings) Error(name string, err error) error {
+	v := value{key: name}
+	if values := s.given[name]; len(values) > 0 && values[0].place != "" {
+		v = values[0]
+	}
+	return v.error(err.Error())
+}
+
 func (f *Flags) fileName(lookup func(string) (string, bool)) string {
 	if f.file != "" {
 		return f.file
@@ -100,11 +119,25 @@ func EnvName(name string) string {
 	return "POLLBRIDGE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-func envValues(o *Option, text string) []value {
-	texts := []string{text}
-	if o.Many {
-		texts = strings.Split(text, ",")
+// defaults are the values that stand where none is given.
+func (o *Option) defaults() []value {
+	var values []value
+	for _, text := range o.split(o.Default) {
+		values = append(values, value{text: text, key: o.Name})
 	}
+	return values
+}
+
+// split takes the values of a list apart.
+func (o *Option) split(text string) []string {
+	if !o.Many {
+		return []string{text}
+	}
+	return strings.Split(text, ",")
+}
+
+func envValues(o *Option, text string) []value {
+	texts := o.split(text)
 	values := make([]value, len(texts))
 	for i, t := range texts {
 		values[i] = value{text: strings.TrimSpace(t), place: EnvName(o.Name)}

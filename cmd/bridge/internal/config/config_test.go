@@ -139,8 +139,44 @@ max-batch: {bytes: 1}
 			want: []string{
 				"--tls-cert: given without tls-key, want both or neither",
 				"--backend-key: given without backend-cert, want both or neither",
-				"--backend-ca: given without backend-tls, want both or neither",
-				"--backend-key: given without backend-tls, want both or neither",
+				"--backend-ca: given without backend-tls, which it needs",
+				"--backend-key: given without backend-tls, which it needs",
+			},
+		},
+		{
+			name: "authentication",
+			file: `backend: a:1
+jwt-jwks: missing.json
+jwt-algorithm: [RS256, HS256, none]
+jwt-claim-to-metadata: [email=x-email, email, email=X-Email, "email=grpc-x", "=x"]
+jwt-allow-method: ["scope=a:*", "scope=a", "scope=:*", "scope=a:b*c", ":*"]
+forward-auth: ftp://x
+forward-auth-response-header: "a b"
+`,
+			want: []string{
+				`bridge.yaml:2: jwt-jwks: cannot read "missing.json": no such file or directory; want a URL or a file with a JSON Web Key Set`,
+				`bridge.yaml:3: jwt-algorithm: "HS256" is wrong, want RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA`,
+				`bridge.yaml:3: jwt-algorithm: "none" is wrong, want RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA`,
+				`bridge.yaml:4: jwt-claim-to-metadata: "email" is wrong, want CLAIM=KEY, such as email=x-email`,
+				`bridge.yaml:4: jwt-claim-to-metadata: "email=X-Email" is wrong: "X-Email" cannot be a key of metadata, want one such as x-email`,
+				`bridge.yaml:4: jwt-claim-to-metadata: "email=grpc-x" is wrong: "grpc-x" cannot be a key of metadata, want one such as x-email`,
+				`bridge.yaml:4: jwt-claim-to-metadata: "=x" is wrong, want CLAIM=KEY, such as email=x-email`,
+				`bridge.yaml:5: jwt-allow-method: "scope=a" is wrong, want CLAIM=VALUE:PATTERN, such as scope=chat.read:chat.Chat/Get*`,
+				`bridge.yaml:5: jwt-allow-method: "scope=:*" is wrong, want CLAIM=VALUE:PATTERN, such as scope=chat.read:chat.Chat/Get*`,
+				`bridge.yaml:5: jwt-allow-method: "scope=a:b*c" is wrong: "b*c" is not pkg.Service/Method, pkg.Service, or the beginning of one with a star, as pkg.*`,
+				`bridge.yaml:5: jwt-allow-method: ":*" is wrong, want CLAIM=VALUE:PATTERN, such as scope=chat.read:chat.Chat/Get*`,
+				`bridge.yaml:6: forward-auth: "ftp://x" is wrong, want a URL such as https://auth.example.com/verify`,
+				`bridge.yaml:6: forward-auth: given beside jwt-jwks, want one of them`,
+				`bridge.yaml:7: forward-auth-response-header: "a b" is wrong, want the name of a header, such as X-Roles`,
+			},
+		},
+		{
+			name: "authentication without its source",
+			args: []string{"--backend", "a:1", "--jwt-issuer", "x", "--jwt-clock-skew", "1s", "--forward-auth-valid-for", "1m"},
+			want: []string{
+				"--jwt-issuer: given without jwt-jwks, which it needs",
+				"--jwt-clock-skew: given without jwt-jwks, which it needs",
+				"--forward-auth-valid-for: given without forward-auth, which it needs",
 			},
 		},
 		{
@@ -307,7 +343,7 @@ func TestDocs(t *testing.T) {
 	}
 	for _, o := range config.Options() {
 		row := ""
-		for line := range strings.Lines(string(data)) {
+		for line := range strings.Lines(strings.ReplaceAll(string(data), `\|`, "|")) {
 			if cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | "); strings.Contains(cell+"`", "`--"+o.Name+strings.TrimRight(" "+o.Value, " ")+"`") {
 				row = line
 			}

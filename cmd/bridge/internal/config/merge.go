@@ -46,14 +46,23 @@ func (m *merger) wrong(name string, index int, text string) {
 	m.errors = append(m.errors, v.error(text))
 }
 
-// has says whether the setting was given.
+// has says whether the setting has a value, its default included.
 func (m *merger) has(name string) bool { return len(m.given[name]) > 0 }
+
+// chosen says whether somebody gave the setting a value.
+func (m *merger) chosen(name string) bool { return m.has(name) && m.given[name][0].place != "" }
+
+// on says whether a setting has a value, and is not a switch that is off.
+func (m *merger) on(name string) bool { return m.has(name) && m.given[name][0].text != "false" }
 
 // finish puts together what belongs together and checks the whole.
 func (m *merger) finish() {
 	m.pair("tls-cert", "tls-key")
 	m.pair("backend-cert", "backend-key")
-	m.needsTLS("backend-ca", "backend-cert", "backend-key", "backend-server-name")
+	m.needs()
+	if m.has("jwt-jwks") && m.has("forward-auth") {
+		m.wrong("forward-auth", 0, "given beside jwt-jwks, want one of them")
+	}
 	if !m.has("backend") {
 		m.bad["backend"] = true
 		m.wrong("backend", 0, "none given, want at least one HOST:PORT of a gRPC server")
@@ -72,10 +81,11 @@ func (m *merger) pair(cert, key string) {
 	}
 }
 
-func (m *merger) needsTLS(names ...string) {
-	for _, name := range names {
-		if m.has(name) && !m.settings.backendTLS {
-			m.wrong(name, 0, "given without backend-tls, want both or neither")
+// needs finds settings that are of no use without another.
+func (m *merger) needs() {
+	for _, o := range Options() {
+		if o.needs != "" && m.chosen(o.Name) && !m.on(o.needs) {
+			m.wrong(o.Name, 0, "given without "+o.needs+", which it needs")
 		}
 	}
 }

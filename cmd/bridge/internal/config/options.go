@@ -22,6 +22,8 @@ type Option struct {
 	Many    bool // may be given several times; a list in the file
 	Switch  bool // true or false; the bare flag means true
 
+	// needs names the setting without which this one is of no use.
+	needs string
 	// field is where the value lands in bridge.Config, by the path that a
 	// bridge.ConfigError names.
 	field string
@@ -65,7 +67,7 @@ func many[T any](at func(*Settings) *[]T, parse func(string) (T, error)) func(*S
 // bridge.Config have bridge.Config's defaults.
 func Options() []*Option {
 	d := bridge.Config{Backends: []bridge.Backend{{}}}.WithDefaults()
-	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), limits(d), logging())
+	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), authentication(), limits(d), logging())
 }
 
 func listening(d bridge.Config) []*Option {
@@ -115,19 +117,19 @@ func backends(d bridge.Backend, methods []string) []*Option {
 			Help: "use TLS towards backends",
 			set:  one(func(s *Settings) *bool { return &s.backendTLS }, boolean),
 		}, {
-			Group: group, Name: "backend-ca", Value: "FILE",
+			Group: group, Name: "backend-ca", Value: "FILE", needs: "backend-tls",
 			Help: "certificates in PEM that may sign a backend's, instead of the system's",
 			set:  one(func(s *Settings) *string { return &s.backendFiles.CAFile }, file),
 		}, {
-			Group: group, Name: "backend-cert", Value: "FILE",
+			Group: group, Name: "backend-cert", Value: "FILE", needs: "backend-tls",
 			Help: "the bridge's own certificate in PEM, for backends that ask for one",
 			set:  one(func(s *Settings) *string { return &s.backendFiles.CertFile }, file),
 		}, {
-			Group: group, Name: "backend-key", Value: "FILE",
+			Group: group, Name: "backend-key", Value: "FILE", needs: "backend-tls",
 			Help: "private key of --backend-cert in PEM",
 			set:  one(func(s *Settings) *string { return &s.backendFiles.KeyFile }, file),
 		}, {
-			Group: group, Name: "backend-server-name", Value: "NAME",
+			Group: group, Name: "backend-server-name", Value: "NAME", needs: "backend-tls",
 			Help: "name that a backend's certificate must bear, instead of its host",
 			set:  one(func(s *Settings) *string { return &s.backendFiles.ServerName }, plain),
 		}, {

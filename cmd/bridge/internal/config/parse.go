@@ -141,14 +141,17 @@ func oneOf(words ...string) func(string) (string, error) {
 }
 
 // file takes the name of a file that can be read.
-func file(text string) (string, error) {
+func file(text string) (string, error) { return readable(text, "a file in PEM") }
+
+// readable takes the name of a file; want says of what.
+func readable(text, want string) (string, error) {
 	f, err := os.Open(text)
 	if err != nil {
-		return "", fmt.Errorf("cannot read %q: %w; want a file in PEM", text, bare(err))
+		return "", fmt.Errorf("cannot read %q: %w; want %s", text, bare(err), want)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.IsDir() {
-		return "", fmt.Errorf("%q is a directory, want a file in PEM", text)
+		return "", fmt.Errorf("%q is a directory, want %s", text, want)
 	}
 	return text, nil
 }
