@@ -81,9 +81,12 @@ over plain long-polling where it does not.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.Version = currentVersion().String()
+	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", usageWidth)))
 	root.AddCommand(newServe(), newDemo(), newCheck(), newCall(), newVersion())
+	plainSwitches(root)
 	return root
 }
 

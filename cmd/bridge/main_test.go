@@ -104,6 +104,10 @@ func TestVersion(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &read); err != nil || code != 0 || stderr != "" {
 		t.Fatalf("exit code %d, %v, standard error %q, standard output %q", code, err, stderr, stdout)
 	}
+	long, _, _ := runOnce(t, "", "version")
+	if flag, stderr, code := runOnce(t, "", "--version"); flag != long || stderr != "" || code != 0 {
+		t.Errorf("--version: exit code %d, standard error %q, standard output %q, want %q", code, stderr, flag, long)
+	}
 	if read.Go != runtime.Version() || read.Version == "" || read.Protocol != (protocol{1, 1}) {
 		t.Errorf("got %+v", read)
 	}

@@ -40,3 +40,21 @@ func groupedUsage(command *cobra.Command) error {
 	_, err := fmt.Fprintf(out, "\nOther:\n%s", others.FlagUsagesWrapped(usageWidth))
 	return err
 }
+
+// plainSwitches has the help of a command, and of those below it, show switches
+// as "--json", not as "--json[=true|false]".
+func plainSwitches(command *cobra.Command) {
+	command.InitDefaultHelpFlag()
+	command.InitDefaultVersionFlag()
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, known := f.Value.(interface{ IsBoolFlag() bool }); known {
+			f.Value = plainSwitch{f.Value}
+		}
+	})
+	for _, sub := range command.Commands() {
+		plainSwitches(sub)
+	}
+}
+
+// plainSwitch hides the method by which pflag knows its own switches.
+type plainSwitch struct{ pflag.Value }

@@ -23,8 +23,7 @@ from, and the protocol versions that it speaks.`,
   bridge version --json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			info, _ := debug.ReadBuildInfo()
-			return newVersionInfo(info).print(command.OutOrStdout(), asJSON)
+			return currentVersion().print(command.OutOrStdout(), asJSON)
 		},
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -46,6 +45,12 @@ type versionInfo struct {
 type protocol struct {
 	Lowest  int `json:"lowest"`
 	Highest int `json:"highest"`
+}
+
+// currentVersion is this binary's.
+func currentVersion() versionInfo {
+	info, _ := debug.ReadBuildInfo()
+	return newVersionInfo(info)
 }
 
 // newVersionInfo reads info, which may be nil.
@@ -81,14 +86,19 @@ func (v versionInfo) print(out io.Writer, asJSON bool) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(v)
 	}
-	fmt.Fprintf(out, "bridge %s\n", v.Version)
+	_, err := io.WriteString(out, v.String())
+	return err
+}
+
+// String is what "bridge version" and "bridge --version" print.
+func (v versionInfo) String() string {
+	s := fmt.Sprintf("bridge %s\n", v.Version)
 	if v.Revision != "" {
 		modified := ""
 		if v.Modified {
 			modified = " with changes"
 		}
-		fmt.Fprintf(out, "revision %s%s, %s\n", v.Revision, modified, v.Time)
+		s += fmt.Sprintf("revision %s%s, %s\n", v.Revision, modified, v.Time)
 	}
-	_, err := fmt.Fprintf(out, "%s %s, protocol %d to %d\n", v.Go, v.Platform, v.Protocol.Lowest, v.Protocol.Highest)
-	return err
+	return s + fmt.Sprintf("%s %s, protocol %d to %d\n", v.Go, v.Platform, v.Protocol.Lowest, v.Protocol.Highest)
 }
