@@ -10,23 +10,16 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
-	"math"
-	"strconv"
 )
 
 const (
 	// maxAnswer is the most bytes that are read of an answer or a WebSocket
 	// message. Bridges cut batches at 1 MiB unless configured.
 	maxAnswer = 16 << 20
-	// maxGlimpse is how much of a foreign answer an error shows.
-	maxGlimpse = 120
-
-	dialTimeout = 10 * time.Second
-	idleTimeout = 90 * time.Second
 )
 
 // carrier reaches a bridge over net/http and WebSocket.
@@ -51,60 +44,13 @@ func newCarrier(base string, cfg *Config) *carrier {
 	c.poll = c.header.Clone()
 	c.poll.Set("Content-Type", "application/octet-stream")
 	if cfg.HTTPClient != nil {
-		c.posts = plainClient(cfg.HTTPClient.Transport)
+		c.posts = httpclient.Plain(cfg.HTTPClient.Transport)
 		c.socks = c.posts
 		return c
 	}
-	dial, proxy := cfg.Dial, cfg.Proxy
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	}
-	if proxy == nil {
-		proxy = http.ProxyFromEnvironment
-	}
-	c.posts = plainClient(&http.Transport{
-		Proxy:               proxy,
-		DialContext:         dial,
-		TLSClientConfig:     cfg.TLS.Clone(),
-		TLSHandshakeTimeout: dialTimeout,
-		ForceAttemptHTTP2:   true,
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 4,
-		IdleConnTimeout:     idleTimeout,
-
-		OnProxyConnectResponse: refusedTunnel,
-	})
-	// WebSockets have a transport of their own: it tunnels, speaks HTTP/1.1
-	// only, and its buffers live as long as a socket does. No handshake takes a
-	// connection that a refused one left idle: the way may have forgotten it.
-	c.socks = plainClient(&http.Transport{
-		DialContext:         tunnel{dial: dial, proxy: proxy, tls: cfg.TLS, base: base}.dialContext,
-		TLSClientConfig:     cfg.TLS.Clone(),
-		TLSHandshakeTimeout: dialTimeout,
-		DisableCompression:  true,
-		DisableKeepAlives:   true,
-		ReadBufferSize:      socketBuffer,
-		WriteBufferSize:     socketBuffer,
-	})
+	c.posts = httpclient.Requests(cfg.reach())
+	c.socks = httpclient.Handshakes(base, cfg.reach())
 	return c
-}
-
-// refusedTunnel names a proxy's answer to CONNECT, of which net/http tells no
-// more than the reason phrase.
-func refusedTunnel(_ context.Context, via *url.URL, req *http.Request, resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
-		return nil
-	}
-	return fmt.Errorf("proxy %s: CONNECT %s: %w", via.Host, req.Host, foreign(resp, nil))
-}
-
-// plainClient neither keeps cookies nor follows redirects: a redirect is a
-// proxy's word, not the bridge's.
-func plainClient(rt http.RoundTripper) *http.Client {
-	return &http.Client{
-		Transport:     rt,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 }
 
 // close gives idle connections up.
@@ -130,8 +76,8 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		glimpse, _ := io.ReadAll(io.LimitReader(resp.Body, maxGlimpse))
-		return nil, foreign(resp, glimpse)
+		excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, httpclient.MaxExcerpt))
+		return nil, foreign(resp, excerpt)
 	}
 	body, err := readBatch(resp.Body)
 	if err != nil {
@@ -166,52 +112,27 @@ func broken(ctx context.Context, err error) error {
 }
 
 // AnswerError is an answer that did not come from the bridge, or not from one
-// that speaks this protocol: an intermediary's page, or another service.
-type AnswerError struct {
-	Status      int
-	ContentType string
-	Location    string // of a redirect
-	Body        []byte // its beginning
-	retryAfter  string // the header field
-}
+// that speaks this protocol: a middlebox's page, or another service's answer.
+// Status, ContentType, Location and the beginning of Body are what came;
+// RetryAfter returns how long it asked to be left alone.
+type AnswerError = httpclient.AnswerError
 
-// RetryAfter is how long an intermediary asked to be left alone; 0: it did not
-// say.
-func (e *AnswerError) RetryAfter() time.Duration {
-	if seconds, err := strconv.Atoi(e.retryAfter); err == nil && seconds > 0 {
-		return time.Duration(min(seconds, math.MaxInt32)) * time.Second
-	}
-	if at, err := http.ParseTime(e.retryAfter); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
-}
-
-func (e *AnswerError) Error() string {
-	s := fmt.Sprintf("client: foreign answer: status %d, content-type %q", e.Status, e.ContentType)
-	if e.Location != "" {
-		s += fmt.Sprintf(", redirect to %q", e.Location)
-	}
-	return s + fmt.Sprintf(", body begins %q", e.Body)
-}
-
-// Is tells an answer that calls the request too long.
-func (e *AnswerError) Is(target error) bool {
-	return target == session.ErrTooLong && e.Status == http.StatusRequestEntityTooLarge
-}
-
-// Seen is what came: the status and the beginning of the body.
-func (e *AnswerError) Seen() (status int, body []byte) { return e.Status, e.Body }
-
+// foreign returns the error of an answer that is not the bridge's.
 func foreign(resp *http.Response, body []byte) error {
-	return &AnswerError{
-		Status:      resp.StatusCode,
-		ContentType: resp.Header.Get("Content-Type"),
-		Location:    resp.Header.Get("Location"),
-		Body:        body[:min(len(body), maxGlimpse)],
-		retryAfter:  resp.Header.Get("Retry-After"),
+	err := fmt.Errorf("client: %w", httpclient.Foreign(resp, body))
+	if resp.StatusCode == http.StatusRequestEntityTooLarge {
+		return tooLong{err}
 	}
+	return err
 }
+
+// tooLong is an answer that calls the request too long.
+type tooLong struct{ error }
+
+// Is reports whether target is session.ErrTooLong.
+func (tooLong) Is(target error) bool { return target == session.ErrTooLong }
+
+func (e tooLong) Unwrap() error { return e.error }
 
 const headSize = 8 // of the envelope: magic, version, flags, body length
 

@@ -276,42 +276,6 @@ func TestDialWeather(t *testing.T) {
 	}
 }
 
-func TestParseURL(t *testing.T) {
-	for _, tt := range []struct {
-		raw, base string
-		secure    bool
-	}{
-		{"http://h:1", "http://h:1/bridge", false},
-		{"https://h/", "https://h/bridge", true},
-		{"ws://h/api/", "http://h/api", false},
-		{"wss://[::1]:8443/a/b", "https://[::1]:8443/a/b", true},
-	} {
-		got, err := client.ParseURL(tt.raw)
-		if err != nil || got.Base() != tt.base || got.Secure() != tt.secure {
-			t.Errorf("%s: %s %v %v", tt.raw, got.Base(), got.Secure(), err)
-		}
-	}
-	for raw, want := range map[string]string{
-		"h:80":              "scheme",
-		"ftp://h":           `scheme "ftp" is none of`,
-		"http://":           "no host",
-		"http://u:p@h":      "credentials",
-		"http://h?x=1":      "query",
-		"http://h/#x":       "fragment",
-		"http://h/%zz":      "invalid URL escape",
-		"/bridge":           "scheme",
-		"http://h:port/abc": "invalid port",
-	} {
-		_, err := client.ParseURL(raw)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v does not say %q", raw, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "u:p") {
-			t.Errorf("%s: the error shows a password", raw)
-		}
-	}
-}
-
 func TestNewRefuses(t *testing.T) {
 	for want, cfg := range map[string]client.Config{
 		`"h3" is none of "ws" and "longpoll"`: {Transports: []string{"ws", "h3"}},

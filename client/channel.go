@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
@@ -38,7 +40,7 @@ const (
 // holds a session, opens the next one when that is over or going away, and is
 // safe for concurrent use. Close it when done.
 type Channel struct {
-	target     target
+	target     httpclient.Target
 	userAgent  string
 	options    []grpc.CallOption
 	carrier    *carrier
@@ -112,9 +114,9 @@ var _ grpc.ClientConnInterface = (*Channel)(nil)
 // "/bridge" when there is none. It does no I/O before it returns; a URL or a
 // configuration that cannot work is an error.
 func New(url string, cfg Config) (*Channel, error) {
-	to, err := parseURL(url)
+	to, err := httpclient.ParseURL(url)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("client: %w", err)
 	}
 	kinds, err := parseTransports(cfg.Transports)
 	if err != nil {
@@ -127,7 +129,7 @@ func New(url string, cfg Config) (*Channel, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	carrier := newCarrier(to.base, &cfg)
+	carrier := newCarrier(to.Base, &cfg)
 	c := &Channel{
 		target:    to,
 		userAgent: userAgent(cfg.UserAgent),
@@ -429,5 +431,5 @@ func movable(reason string, waitForReady bool) bool {
 }
 
 func (c *Channel) peer() peer.Peer {
-	return peer.Peer{Addr: bridgeAddr(c.target.host), AuthInfo: c.authInfo()}
+	return peer.Peer{Addr: bridgeAddr(c.target.Host), AuthInfo: c.authInfo()}
 }

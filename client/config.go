@@ -18,11 +18,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -107,41 +107,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// target is where a Channel's requests go.
-type target struct {
-	// base is the URL up to the prefix: scheme http or https, no final slash.
-	base string
-	// host is the URL's host and port, as written.
-	host string
-	// secure tells that the URL's scheme is https or wss.
-	secure bool
-}
-
-func parseURL(raw string) (target, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return target{}, fmt.Errorf("client: %w", err)
-	}
-	scheme, ok := map[string]string{"http": "http", "ws": "http", "https": "https", "wss": "https"}[u.Scheme]
-	if !ok {
-		return target{}, fmt.Errorf("client: URL %q: scheme %q is none of http, https, ws and wss", raw, u.Scheme)
-	}
-	if u.Host == "" {
-		return target{}, fmt.Errorf("client: URL %q has no host", raw)
-	}
-	if u.User != nil {
-		return target{}, fmt.Errorf("client: URL of host %q has credentials in it; use Config.Header or Config.Token", u.Host)
-	}
-	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return target{}, fmt.Errorf("client: URL %q has a query or a fragment", raw)
-	}
-	prefix := strings.TrimRight(u.EscapedPath(), "/")
-	if prefix == "" {
-		prefix = "/bridge"
-	}
-	return target{base: scheme + "://" + u.Host + prefix, host: u.Host, secure: scheme == "https"}, nil
-}
-
 func parseTransports(names []string) ([]transport.Kind, error) {
 	var kinds []transport.Kind
 	for _, name := range names {
@@ -159,6 +124,11 @@ func parseTransports(names []string) ([]transport.Kind, error) {
 		kinds = append(kinds, kind)
 	}
 	return kinds, nil
+}
+
+// reach is the part of the Config that says how to reach the bridge.
+func (c *Config) reach() httpclient.Config {
+	return httpclient.Config{TLS: c.TLS, Proxy: c.Proxy, Dial: c.Dial}
 }
 
 func (c *Config) check() error {

@@ -9,38 +9,30 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
 // Names that the tests share with the package.
-type (
-	RPC    = rpc
-	Target = target
-)
+type RPC = rpc
 
 const Release = release
 
 var (
-	ParseURL   = parseURL
 	EndError   = endError
 	EndTrailer = endTrailer
-
-	CheckSession = checkSession
 )
 
 // NewCarrier returns the carrier that a Channel to url would use.
 func NewCarrier(url string, cfg Config) (session.Carrier, func(), error) {
-	to, err := parseURL(url)
+	to, err := httpclient.ParseURL(url)
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newCarrier(to.base, &cfg)
+	c := newCarrier(to.Base, &cfg)
 	return c, c.close, nil
 }
-
-func (t target) Base() string { return t.base }
-func (t target) Secure() bool { return t.secure }
 
 // NewFrameConn returns the frameConn of a handshake that left open.
 func NewFrameConn(open io.ReadWriteCloser) *frameConn { return &frameConn{ReadWriteCloser: open} }

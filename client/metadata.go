@@ -52,12 +52,12 @@ func (c *Channel) credentials(ctx context.Context, method string, creds credenti
 	if creds == nil {
 		return nil, nil
 	}
-	if creds.RequireTransportSecurity() && !c.target.secure {
+	if creds.RequireTransportSecurity() && !c.target.Secure {
 		return nil, status.Error(codes.Unauthenticated, "transport: cannot send secure credentials on an insecure connection")
 	}
 	ctx = credentials.NewContextWithRequestInfo(ctx, credentials.RequestInfo{Method: method, AuthInfo: c.authInfo()})
 	service := method[:max(strings.LastIndex(method, "/"), 0)]
-	md, err := creds.GetRequestMetadata(ctx, "https://"+strings.TrimSuffix(c.target.host, ":443")+service)
+	md, err := creds.GetRequestMetadata(ctx, "https://"+strings.TrimSuffix(c.target.Host, ":443")+service)
 	if err != nil {
 		return nil, credentialsError(err)
 	}
@@ -88,7 +88,7 @@ func credentialsError(err error) error {
 
 // authInfo is the security between client and bridge; nil when there is none.
 func (c *Channel) authInfo() credentials.AuthInfo {
-	if !c.target.secure {
+	if !c.target.Secure {
 		return nil
 	}
 	return credentials.TLSInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}

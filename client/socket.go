@@ -10,12 +10,12 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/internal/session"
 )
 
 const (
-	subprotocol  = "pollbridge.v1"
-	socketBuffer = 1 << 10
+	subprotocol = "pollbridge.v1"
 
 	// A write that takes longer than writeLimit plus its bytes at slowest rate
 	// has met a dead link.
@@ -67,9 +67,9 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 		return weather(ctx, err)
 	}
 	// The library leaves at most 1 KiB of the body.
-	glimpse := make([]byte, maxGlimpse)
-	n, _ := resp.Body.Read(glimpse)
-	return foreign(resp, glimpse[:n])
+	excerpt := make([]byte, httpclient.MaxExcerpt)
+	n, _ := resp.Body.Read(excerpt)
+	return foreign(resp, excerpt[:n])
 }
 
 // Read implements session.Socket.
@@ -84,7 +84,7 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 		return nil, weather(ctx, err)
 	}
 	if kind != websocket.MessageBinary {
-		return nil, fmt.Errorf("client: WebSocket message is text, begins %q", batch[:min(len(batch), maxGlimpse)])
+		return nil, fmt.Errorf("client: WebSocket message is text, begins %q", batch[:min(len(batch), httpclient.MaxExcerpt)])
 	}
 	return batch, nil
 }

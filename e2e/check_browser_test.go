@@ -29,6 +29,14 @@ func TestCheck_browser(t *testing.T) {
 		{profile: "maxbody=20000 getpost", want: "body-limit no-preflight"},
 		{profile: "dup cache", want: "copies cache"},
 		{profile: "inject=3", want: "pages-injected"},
+		{profile: "onebehind linger", want: "one-behind linger"},
+		{profile: "dup dupdelay=2s", want: "copies-late"},
+		{profile: "loseresp=3", want: "answers-lost"},
+		{profile: "stale=3 noupgrade", want: "stale"},
+		{profile: "lateevery=3 late=8s noupgrade", want: "late"},
+		{profile: "reorder=2s", want: "reorder"},
+		{profile: "delay=300ms jitter=200ms", want: "far"},
+		{profile: "rate=32000", want: "narrow"},
 	} {
 		all.Go(func() {
 			t.Run(c.profile, func(t *testing.T) { browser.visitCheck(t, c.way, c.profile, c.want) })

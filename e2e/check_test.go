@@ -9,28 +9,28 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
+	"github.com/pollbridge/pollbridge/internal/netcheck"
+	"github.com/pollbridge/pollbridge/internal/netcheck/probe"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
 
-// profiles are what the network check is to find in each network of the
-// matrix. Clean are those whose behaviour has no effect within a check: nobody
-// asks for 100-continue, pieces of other lengths carry the same bytes, and
-// copies that come after three minutes come after the check.
+// profiles are what "bridge check" finds in each network of the matrix. Clean are
+// those that leave alone what it looks at: what carries sessions, and what cuts
+// them. TestCheck_browser holds what a page finds beside.
 var profiles = map[string]string{
 	"clean":                    "clean",
 	"clean forward":            "clean",
 	"clean tunnel":             "clean",
 	"inspected":                "inspected",
-	"buffer":                   "buffered",
-	"buffer, no upgrade":       "inspected no-upgrade buffered",
-	"bufbytes":                 "buffered-threshold",
-	"onebehind":                "one-behind",
+	"buffer":                   "clean",
+	"buffer, no upgrade":       "inspected no-upgrade",
+	"bufbytes":                 "clean",
+	"onebehind":                "clean",
 	"gzip":                     "compressed",
 	"http10":                   "http10",
 	"http10, broken":           "http10 no-upgrade answers-cut",
-	"cache":                    "cache",
+	"cache":                    "clean",
 	"cut 504":                  "cut-status",
 	"cut eof":                  "cut-eof",
 	"cut short":                "cut-short",
@@ -52,33 +52,33 @@ var profiles = map[string]string{
 	"maxbody without a status": "no-upgrade body-limit-mute",
 	"auth":                     "login",
 	"inflight":                 "no-upgrade one-at-a-time",
-	"dup":                      "no-upgrade copies",
-	"dup, late":                "no-upgrade copies-late",
+	"dup":                      "no-upgrade",
+	"dup, late":                "no-upgrade",
 	"dup, very late":           "no-upgrade",
-	"loseresp":                 "no-upgrade answers-lost",
-	"inject":                   "pages-injected",
+	"loseresp":                 "no-upgrade",
+	"inject":                   "clean",
 	"inject always":            "captive",
-	"stale":                    "no-upgrade buffered stale",
-	"late":                     "no-upgrade late",
-	"rewrite":                  "no-upgrade errors-rewritten no-preflight",
-	"reorder":                  "no-upgrade reorder",
-	"dup, with upgrades":       "copies",
-	"dup, late, with upgrades": "copies-late",
-	"reorder, with upgrades":   "reorder",
-	"linger":                   "linger",
+	"stale":                    "no-upgrade",
+	"late":                     "no-upgrade",
+	"rewrite":                  "no-upgrade no-preflight",
+	"reorder":                  "no-upgrade",
+	"dup, with upgrades":       "clean",
+	"dup, late, with upgrades": "clean",
+	"reorder, with upgrades":   "clean",
+	"linger":                   "clean",
 	"nocontinue":               "clean",
 	"strip":                    "headers-stripped",
 	"replace":                  "headers-changed",
 	"rechunk":                  "clean",
 	"rechunk, no upgrade":      "no-upgrade",
-	"delay":                    "far",
-	"delay, no upgrade":        "no-upgrade far",
-	"rate":                     "narrow",
-	"all at once, office":      "inspected headers-stripped no-upgrade buffered answers-lost body-limit cut-status",
-	"all at once, mobile":      "answers-cut idle-forgotten copies-late far",
+	"delay":                    "clean",
+	"delay, no upgrade":        "no-upgrade",
+	"rate":                     "clean",
+	"all at once, office":      "inspected headers-stripped no-upgrade body-limit cut-status",
+	"all at once, mobile":      "answers-cut idle-forgotten",
 }
 
-// TestCheck holds that the network check, with its full waits, names what the
+// TestCheck holds that "bridge check", with its full waits, names what the
 // middlebox does: exactly, in at least 95 of 100 networks.
 func TestCheck(t *testing.T) {
 	var wrong []string
@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 		checked++
 		var got string
 		synctest.Test(t, func(t *testing.T) {
-			report := runCheck(t, r, inBubble, client.CheckConfig{}, transporttest.Pipes(t), transporttest.Pipes(t))
+			report := runCheck(t, r, inBubble, nil, transporttest.Pipes(t), transporttest.Pipes(t))
 			if got = named(report); got != want {
 				wrong = append(wrong, r.name)
 				t.Logf("%s: %s, want %s\n%s", r.name, got, want, report.Text())
@@ -112,25 +112,24 @@ func TestCheck(t *testing.T) {
 }
 
 // named are the profiles of a report, in the order of the table.
-func named(report *client.CheckReport) string { return strings.Join(report.Profiles, " ") }
+func named(report *netcheck.Report) string { return strings.Join(report.Profiles, " ") }
 
 // runCheck runs a check through a network.
-func runCheck(t *testing.T, r row, p pace, cfg client.CheckConfig, entrance, front transporttest.Network) *client.CheckReport {
+func runCheck(t *testing.T, r row, p pace, holds []time.Duration, entrance, front transporttest.Network) *netcheck.Report {
 	f, err := middlebox.Parse(r.profile)
 	if err != nil {
 		t.Error(err)
-		return &client.CheckReport{}
+		return &netcheck.Report{}
 	}
 	s, err := emptyStreet(r.way, middlebox.Config{Profile: p.fit(f), Seed: 1}, entrance, front)
 	if err != nil {
 		t.Error(err)
-		return &client.CheckReport{}
+		return &netcheck.Report{}
 	}
-	cfg.Config = s.reach
-	report, err := client.Check(context.Background(), s.url, cfg)
+	report, err := probe.Run(context.Background(), s.url, probe.Config{Client: s.reach, Holds: holds})
 	if err != nil {
 		t.Error(err)
-		return &client.CheckReport{}
+		return &netcheck.Report{}
 	}
 	s.box.Set(middlebox.Profile{})
 	if err := s.close(); err != nil {
@@ -147,20 +146,20 @@ func TestCheck_sockets(t *testing.T) {
 	var all sync.WaitGroup
 	for profile, want := range map[string]string{
 		"":                             "",
-		"buffer noupgrade":             "buffered no-upgrade",
+		"buffer noupgrade":             "no-upgrade",
 		"fakeupgrade":                  "websocket-mute",
-		"bufbytes=4096 getpost":        "buffered-threshold no-preflight",
+		"bufbytes=4096 getpost":        "no-preflight",
 		"cut=1500ms":                   "cut-status",
 		"cut=1500ms cutwith=short":     "cut-short",
-		"maxbody=20000 loseresp=3":     "body-limit answers-lost",
-		"dup strip=Pollbridge":         "copies headers-stripped",
-		"killafter=80000 cache":        "answers-cut cache",
-		"inject=3":                     "pages-injected",
+		"maxbody=20000 loseresp=3":     "body-limit",
+		"dup strip=Pollbridge":         "headers-stripped",
+		"killafter=80000 cache":        "answers-cut",
+		"inflight=1 noupgrade":         "one-at-a-time no-upgrade",
 		"replace=Content-Type:text/a":  "headers-changed",
-		"rewrite=503 noupgrade linger": "errors-rewritten no-upgrade linger",
+		"rewrite=503 noupgrade linger": "no-upgrade",
 	} {
 		all.Go(func() {
-			report := runCheck(t, row{profile: profile}, inBubble, client.CheckConfig{Holds: holds}, transporttest.TCP(t), transporttest.TCP(t))
+			report := runCheck(t, row{profile: profile}, inBubble, holds, transporttest.TCP(t), transporttest.TCP(t))
 			for one := range strings.FieldsSeq(want) {
 				if !slices.Contains(report.Profiles, one) {
 					t.Errorf("%s: %v, want %s\n%s", profile, report.Profiles, one, report.Text())

@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/netcheck"
+	"github.com/pollbridge/pollbridge/internal/netcheck/probe"
 )
 
 // quickHolds are the waits of a check that has little time.
@@ -24,15 +25,17 @@ func newCheck() *cobra.Command {
 		Use:   "check URL",
 		Short: "Find out what the network does on the way to a bridge",
 		Long: `Find out what the network between here and the bridge at URL does to requests
-and WebSockets, and what follows from it; then make RPCs of all four kinds. A URL
-without a path means the prefix /bridge. Forward proxies are used as a browser
-uses them. It takes a good minute, or a quarter of one with --quick.
+and WebSockets, and what follows from it; then make RPCs of all four kinds on
+each transport. A URL without a path means the prefix /bridge. Forward proxies
+are used as a browser uses them. It takes a good minute, or a quarter of one with
+--quick.
 
-The bridge must have been started with --check (the demo has it). Where it was
-not, only sessions are opened.
+The bridge must have been started with --check (the demo is). Where it was not,
+only sessions are opened. The page PREFIX/check of such a bridge looks at more:
+answers held back, replaced, late or cached, and requests repeated or reordered.
 
-The exit code is 0 if long-polling works, with which every kind of RPC works,
-and 1 if not.`,
+The exit code is 0 if long-polling works, which carries every kind of RPC, and 1
+if not.`,
 		Example: `  bridge check https://example.com
   bridge check http://localhost:8080/bridge --json
   HTTPS_PROXY=http://proxy.example.com:3128 bridge check https://example.com`,
@@ -46,12 +49,12 @@ and 1 if not.`,
 				holds = quickHolds
 			}
 			out := command.OutOrStdout()
-			check := client.CheckConfig{Config: cfg, Holds: holds}
+			check := probe.Config{Client: cfg, Holds: holds}
 			if !asJSON {
 				style := styleOf(out)
-				check.OnRow = func(row client.CheckRow) { fmt.Fprint(out, style.row(row)) }
+				check.OnRow = func(row netcheck.Row) { fmt.Fprint(out, style.row(row)) }
 			}
-			report, err := client.Check(command.Context(), args[0], check)
+			report, err := probe.Run(command.Context(), args[0], check)
 			if err != nil {
 				return &usageError{err}
 			}
@@ -70,7 +73,7 @@ and 1 if not.`,
 
 // printReport prints what is left to be said after the rows. It returns
 // errSaid where long-polling does not work.
-func printReport(out io.Writer, report *client.CheckReport, asJSON bool) error {
+func printReport(out io.Writer, report *netcheck.Report, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -100,7 +103,7 @@ func styleOf(out io.Writer) style {
 
 var colours = map[string]string{"good": "32", "warn": "33", "bad": "31"}
 
-func (s style) row(row client.CheckRow) string {
+func (s style) row(row netcheck.Row) string {
 	text, colour := row.Text(), colours[string(row.Level)]
 	if !s || colour == "" {
 		return text

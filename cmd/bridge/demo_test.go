@@ -12,6 +12,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/demo"
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
+	"github.com/pollbridge/pollbridge/internal/netcheck"
 )
 
 // TestDemo holds that the demo serves its page, the client's script and RPCs.
@@ -70,7 +71,7 @@ func TestDemo_badOrigin(t *testing.T) {
 func TestCheck(t *testing.T) {
 	p := start(t, "demo", "--listen", "127.0.0.1:0")
 	out, _, code := runOnce(t, "", "check", "--json", "--hold", "1s", p.url)
-	var report client.CheckReport
+	var report netcheck.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestCheckFails(t *testing.T) {
 
 	p := start(t, "demo", "--listen", "127.0.0.1:0")
 	out, _, code = runOnce(t, "", "check", "--json", p.url+"/elsewhere")
-	var report client.CheckReport
+	var report netcheck.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}

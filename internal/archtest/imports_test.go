@@ -75,19 +75,24 @@ var rules = []rule{
 	},
 	{
 		path:   "client",
-		own:    []string{"transport", "internal/session", "internal/wire", "internal/netcheck"},
-		others: []string{websocket, grpc, protobuf, rpcstatus, socks},
+		own:    []string{"transport", "internal/session", "internal/wire", "internal/httpclient"},
+		others: []string{websocket, grpc, protobuf, rpcstatus},
 	},
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},
 	{path: "internal/auth/forwardauth", own: []string{"bridge"}, others: []string{grpc}},
 	{path: "internal/auth/oidctest", others: []string{jwt, jwks}},
-	{path: "internal/netcheck", others: []string{websocket}},
+	{path: "internal/httpclient", others: []string{socks}},
+	{path: "internal/netcheck"},
+	{
+		path: "internal/netcheck/probe", own: []string{"client", "internal/netcheck", "internal/httpclient"},
+		others: []string{websocket, grpc, protobuf},
+	},
 	{
 		path: "internal/netcheck/answer", own: []string{"internal/netcheck", "transport/access"},
 		others: []string{websocket, grpc, protobuf},

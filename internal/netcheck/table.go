@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// TableJSON is table.json: what checks can come to, and what follows from it.
+// TableJSON is table.json: the outcomes of each check, and what follows from them.
 //
 //go:embed table.json
 var TableJSON []byte
@@ -23,8 +23,8 @@ const (
 	None Level = "none" // not tried, or nothing to be said
 )
 
-// table is what TableJSON holds.
-type table struct {
+// Table is what TableJSON holds.
+type Table struct {
 	Checks []struct {
 		ID, Title string
 		Outcomes  map[string]saying
@@ -58,12 +58,13 @@ type verdict struct {
 	Says  string
 }
 
-func readTable() (*table, error) {
-	t := &table{}
+// ReadTable returns the table in TableJSON.
+func ReadTable() (*Table, error) {
+	t := &Table{}
 	return t, json.Unmarshal(TableJSON, t)
 }
 
-// holds tells whether each check named came to one of the outcomes named.
+// holds reports whether each check named has one of the outcomes named.
 func (o outcomes) holds(found map[string]string) bool {
 	for check, wanted := range o {
 		if !slices.Contains(wanted, found[check]) {
@@ -73,8 +74,9 @@ func (o outcomes) holds(found map[string]string) bool {
 	return true
 }
 
-// row is what is said of an outcome. Facts stand for {words} in it.
-func (t *table) row(check, outcome string, facts map[string]string) Row {
+// Row returns the row of an outcome, with each {word} replaced by the fact of
+// that name. An outcome that the table does not have makes a row "skipped".
+func (t *Table) Row(check, outcome string, facts map[string]string) Row {
 	for _, c := range t.Checks {
 		if c.ID != check {
 			continue
@@ -98,8 +100,18 @@ func fill(text string, facts map[string]string) string {
 	return text
 }
 
-// judge draws the conclusion from all rows.
-func (t *table) judge(rows []Row) (profiles []string, v verdict) {
+// Report returns the report on rows: whether RPCs work, over what, and which
+// kinds of network fit. Where it was made, by whom and when is left to fill in.
+func (t *Table) Report(rows []Row) *Report {
+	profiles, v := t.judge(rows)
+	works := slices.ContainsFunc(rows, func(r Row) bool {
+		return r.Check == "longpoll" && (r.Outcome == "ok" || r.Outcome == "opens")
+	})
+	return &Report{Rows: rows, Works: works, Profiles: profiles, Verdict: v.Says, Level: v.Level}
+}
+
+// judge returns the profiles that fit, and the first verdict that does.
+func (t *Table) judge(rows []Row) (profiles []string, v verdict) {
 	found := make(map[string]string)
 	for _, r := range rows {
 		found[r.Check] = r.Outcome

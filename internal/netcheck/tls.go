@@ -16,24 +16,3 @@ func Binding(state *tls.ConnectionState) string {
 	sum := sha256.Sum256(key)
 	return hex.EncodeToString(sum[:8])
 }
-
-// tls compares both ends of TLS.
-func (r *runner) tls() {
-	facts := map[string]string{"via": "", "version": r.seen.TLS}
-	if r.seen.Via != "" {
-		facts["via"] = " (Via: " + r.seen.Via + ")"
-	}
-	state := r.first.tls
-	switch {
-	case state == nil:
-		r.say("tls", "plain", facts)
-	case r.seen.TLS == "":
-		r.say("tls", "terminated", facts)
-	case r.seen.Binding == "" || Binding(state) == "":
-		r.say("tls", "unknown", facts)
-	case r.seen.Binding == Binding(state):
-		r.say("tls", "ok", facts)
-	default:
-		r.say("tls", "intercepted", facts)
-	}
-}

@@ -209,7 +209,7 @@ export const table: Table = {
       "title": "RPCs over long-polling",
       "outcomes": {
         "ok": { "level": "good", "says": "All four kinds of RPC work, through a cut of every connection, in {took}." },
-        "opens": { "level": "good", "says": "A session opens in {took} and echoes." },
+        "opens": { "level": "good", "says": "A session opens in {took}." },
         "unauthenticated": { "level": "warn", "says": "A session opens, but the bridge wants a login of its own: {problem}", "advice": "Run the check with the application's token." },
         "fails": { "level": "bad", "says": "RPCs fail: {problem}", "advice": "See what is amber or red above." }
       }
@@ -219,7 +219,7 @@ export const table: Table = {
       "title": "RPCs over WebSocket",
       "outcomes": {
         "ok": { "level": "good", "says": "All four kinds of RPC work, through a cut of every connection, in {took}." },
-        "opens": { "level": "good", "says": "A session opens in {took} and echoes." },
+        "opens": { "level": "good", "says": "A session opens in {took}." },
         "unauthenticated": { "level": "warn", "says": "A session opens, but the bridge wants a login of its own: {problem}", "advice": "Run the check with the application's token." },
         "fails": { "level": "warn", "says": "RPCs fail on WebSocket alone: {problem}", "advice": "Not needed where long-polling works." },
         "none": { "level": "none", "says": "WebSockets do not get through." }

@@ -1,4 +1,4 @@
-package netcheck
+package probe
 
 import (
 	"bytes"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/internal/httpclient"
 )
 
 const (
@@ -41,8 +43,8 @@ func (r *runner) dialOnce(ctx context.Context) dialled {
 	defer cancel()
 	start := time.Now()
 	//nolint:bodyclose // nothing to close: the package keeps a copy of the first bytes
-	conn, resp, err := websocket.Dial(limited, fmt.Sprintf("%s/v1/check/ws?run=%s&n=%d", r.cfg.URL, r.id, d.n), &websocket.DialOptions{
-		HTTPClient: r.cfg.Sockets, HTTPHeader: r.cfg.Header, Subprotocols: []string{subprotocol},
+	conn, resp, err := websocket.Dial(limited, fmt.Sprintf("%s/v1/check/ws?run=%s&n=%d", r.base, r.id, d.n), &websocket.DialOptions{
+		HTTPClient: r.handshakes, HTTPHeader: r.header, Subprotocols: []string{subprotocol},
 	})
 	if err == nil {
 		conn.SetReadLimit(maxMessage)
@@ -53,26 +55,26 @@ func (r *runner) dialOnce(ctx context.Context) dialled {
 	if resp != nil {
 		d.status = resp.StatusCode
 	}
-	if seen, ok := errors.AsType[foreign](err); ok {
-		d.status, _ = seen.Seen()
+	if answer, ok := errors.AsType[*httpclient.AnswerError](err); ok {
+		d.status = answer.Status
 	}
 	return d
 }
 
-// dial tries a few times: a network may lose some handshakes only. One that
-// was silent, or said no in other ways than an error, is not asked again.
+// dial tries a few times: a network may lose some handshakes only. One that was
+// silent, or refused the upgrade, is not tried again.
 func (r *runner) dial(ctx context.Context) dialled {
 	var d dialled
 	for range dialTries {
 		d = r.dialOnce(ctx)
-		if d.err == nil || d.kind == mute || d.status == http.StatusUpgradeRequired {
+		if d.err == nil || d.kind == silent || d.status == http.StatusUpgradeRequired {
 			break
 		}
 	}
 	return d
 }
 
-// echo sends a message and wants it back.
+// echo sends a message and waits for its echo. It returns how long that took.
 func (s *socket) echo(ctx context.Context, message []byte, limit time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -92,15 +94,15 @@ func (s *socket) echo(ctx context.Context, message []byte, limit time.Duration) 
 
 var errChanged = errors.New("the echo differs")
 
-// A WebSocket without a first echo for so long, and for so many round trips, is
-// mute: sessions wait for 3 s and 4.
+// The first echo on a WebSocket is due within the greater of firstEchoLimit and
+// firstEchoTrips round trips. Sessions wait for 3 s and 4 round trips.
 const (
-	muteLimit = 5 * time.Second
-	muteTrips = 10
+	firstEchoLimit = 5 * time.Second
+	firstEchoTrips = 10
 )
 
-// websocket opens one and has messages echoed, from tiny to large, with every
-// value that a byte can have.
+// websocket opens a WebSocket and has messages echoed, from tiny to large, with
+// every value of a byte.
 func (r *runner) websocket(ctx context.Context) {
 	d := r.dial(ctx)
 	if d.err != nil {
@@ -108,8 +110,7 @@ func (r *runner) websocket(ctx context.Context) {
 		return
 	}
 	defer d.conn.CloseNow()
-	rtt, err := d.echo(ctx, []byte{0}, max(muteLimit, muteTrips*r.rtt))
-	if err != nil {
+	if _, err := d.echo(ctx, []byte{0}, max(firstEchoLimit, firstEchoTrips*r.rtt)); err != nil {
 		r.say("websocket", "mute", nil)
 		return
 	}
@@ -119,9 +120,9 @@ func (r *runner) websocket(ctx context.Context) {
 	}
 	large := slices.Concat(values, make([]byte, 64<<10-len(values)))
 	rand.Read(large[len(values):])
-	var took time.Duration
+	var err error
 	for _, message := range [][]byte{values, large} {
-		if took, err = d.echo(ctx, message, askLimit+time.Duration(len(message))*time.Second/slowestRate); err != nil {
+		if _, err = d.echo(ctx, message, askLimit+time.Duration(len(message))*time.Second/slowestRate); err != nil {
 			break
 		}
 	}
@@ -132,29 +133,10 @@ func (r *runner) websocket(ctx context.Context) {
 		r.say("websocket", "breaks", map[string]string{"problem": problem(err)})
 	default:
 		r.say("websocket", "ok", map[string]string{"opened": inTime(d.opened)})
-		r.paceOf(ctx, d.socket, rtt, inRate(2*len(large), moving(took, rtt)))
 	}
 }
 
-// pings are tiny echoes, one after the other.
-const pings = 4
-
-// paceOf notes the round trip of a WebSocket, of which one echo is known, how
-// much it varies, and its rate.
-func (r *runner) paceOf(ctx context.Context, s *socket, rtt time.Duration, rate string) {
-	trips := []time.Duration{rtt}
-	for range pings {
-		rtt, err := s.echo(ctx, []byte{0}, askLimit)
-		if err != nil {
-			break
-		}
-		trips = append(trips, rtt)
-	}
-	slices.Sort(trips)
-	r.ws = fmt.Sprintf("; on WebSocket %s ± %s, %s", inTime(trips[len(trips)/2]), inTime(trips[len(trips)-1]-trips[0]), rate)
-}
-
-// refusedSocket says why there is none, with the help of what the bridge saw.
+// refusedSocket says why there is no WebSocket, from what the bridge saw.
 func (r *runner) refusedSocket(ctx context.Context, d dialled) {
 	record, known := r.record(ctx)
 	came, upgrade := false, false
@@ -172,7 +154,7 @@ func (r *runner) refusedSocket(ctx context.Context, d dialled) {
 	switch {
 	case came && !upgrade:
 		r.say("websocket", "stripped", nil)
-	case d.kind == mute && !came:
+	case d.kind == silent && !came:
 		r.say("websocket", "swallowed", nil)
 	default:
 		r.say("websocket", "refused", map[string]string{"status": said})

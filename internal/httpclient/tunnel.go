@@ -1,4 +1,4 @@
-package client
+package httpclient
 
 import (
 	"bufio"
@@ -81,7 +81,7 @@ func (t tunnel) handshake(ctx context.Context, conn net.Conn, via *url.URL, addr
 		conn = secured
 	}
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
-	req.Header.Set("User-Agent", release)
+	req.Header.Set("User-Agent", "pollbridge-go")
 	if user := via.User; user != nil {
 		password, _ := user.Password()
 		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
@@ -97,8 +97,8 @@ func (t tunnel) handshake(ctx context.Context, conn net.Conn, via *url.URL, addr
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		glimpse, _ := io.ReadAll(io.LimitReader(resp.Body, maxGlimpse))
-		return nil, foreign(resp, glimpse)
+		excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, MaxExcerpt))
+		return nil, Foreign(resp, excerpt)
 	}
 	if br.Buffered() > 0 {
 		return nil, fmt.Errorf("%d bytes behind the proxy's answer", br.Buffered())

@@ -1,4 +1,4 @@
-package netcheck
+package probe
 
 import (
 	"bytes"
@@ -15,28 +15,31 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/pollbridge/pollbridge/internal/httpclient"
+	"github.com/pollbridge/pollbridge/internal/netcheck"
 )
 
 // kind is how a request went.
 type kind string
 
 const (
-	fine    kind = ""        // the bridge answered what was asked
-	mute    kind = "mute"    // nothing came in time
-	eof     kind = "eof"     // the HTTP connection was lost before an answer
-	cut     kind = "cut"     // it was lost, or the answer ended, in the middle
-	status  kind = "status"  // a status that the bridge did not give
-	page    kind = "page"    // status 200, and not from the bridge
-	short   kind = "short"   // status 200, and nothing in it
-	stale   kind = "stale"   // the answer to another request
-	told    kind = "told"    // the bridge says why not
-	nowhere kind = "nowhere" // no connection could be made
+	fine     kind = ""         // the bridge answered the request
+	silent   kind = "silent"   // nothing came in time
+	eof      kind = "eof"      // the HTTP connection was lost before an answer
+	cut      kind = "cut"      // the connection or the answer ended in the middle
+	foreign  kind = "foreign"  // an error status that is not the bridge's
+	page     kind = "page"     // status 200, and not from the bridge
+	short    kind = "short"    // status 200 and an empty body
+	stale    kind = "stale"    // the answer to another request
+	declined kind = "declined" // the bridge says why it does not answer
+	nowhere  kind = "nowhere"  // no connection could be made
 )
 
 const (
 	askLimit    = 10 * time.Second
-	slowestRate = 8 << 10 // bytes a second: below it a body has failed
-	maxGlimpse  = 80
+	slowestRate = 8 << 10 // bytes per second; below it a body has failed
+	maxExcerpt  = 80      // bytes of a foreign answer that a report shows
 	contentType = "application/octet-stream"
 )
 
@@ -47,21 +50,23 @@ type reply struct {
 	proto   string
 	header  http.Header
 	tls     *tls.ConnectionState
-	answer  Answer
+	answer  netcheck.Answer
 	payload []byte
 	sent    int // bytes of the request's body
 	got     int // bytes of the answer's
 	took    time.Duration
 	n       int
-	glimpse string // of a foreign answer
+	excerpt string // of a foreign answer
 	err     error
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// request is one that a check makes.
+func checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
+// request is a request of a check.
 type request struct {
-	ask     Ask
+	ask     netcheck.Ask
 	payload []byte
 	kind    string        // Content-Type; default octet-stream
 	limit   time.Duration // beside the hold and the bodies; default askLimit
@@ -94,26 +99,26 @@ func (r *runner) send(ctx context.Context, q request) *reply {
 	out.read(resp, q.ask)
 	out.took = time.Since(start)
 	if out.kind == cut && ctx.Err() != nil {
-		out.kind = mute
+		out.kind = silent
 	}
 	return out
 }
 
 func (r *runner) post(ctx context.Context, route, kind string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.cfg.URL+"/v1/check/"+route, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/v1/check/"+route, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header = r.cfg.Header.Clone()
+	req.Header = r.header.Clone()
 	if kind == "" {
 		kind = contentType
 	}
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Accept-Encoding", "gzip") // as browsers have it
-	return r.cfg.Requests.Do(req)
+	return r.requests.Do(req)
 }
 
-// failure says how a request failed that got no answer.
+// failure returns how a request without an answer failed.
 func failure(ctx context.Context, err error) kind {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return nowhere
@@ -125,37 +130,29 @@ func failure(ctx context.Context, err error) kind {
 		return nowhere
 	}
 	if ctx.Err() != nil {
-		return mute
+		return silent
 	}
 	return eof
 }
 
-// foreign is an error that knows an intermediary's status, as a proxy's answer
-// to CONNECT.
-type foreign interface {
-	error
-	Seen() (status int, body []byte)
-}
-
+// refusedTunnel makes a proxy's answer to CONNECT the reply.
 func (p *reply) refusedTunnel() {
-	if seen, ok := errors.AsType[foreign](p.err); ok {
-		var body []byte
-		p.status, body = seen.Seen()
-		p.kind, p.glimpse = status, glimpse(body)
+	if answer, ok := errors.AsType[*httpclient.AnswerError](p.err); ok {
+		p.status, p.kind, p.excerpt = answer.Status, foreign, excerpt(answer.Body)
 	}
 }
 
-// read takes in an answer.
-func (p *reply) read(resp *http.Response, ask Ask) {
+// read reads an answer and judges it.
+func (p *reply) read(resp *http.Response, ask netcheck.Ask) {
 	p.status, p.proto, p.header, p.tls = resp.StatusCode, resp.Proto, resp.Header, resp.TLS
-	body, err := readBody(resp, ask.Down+MaxAsks<<6)
+	body, err := readBody(resp, ask.Down+netcheck.MaxAsks<<6)
 	p.got = len(body)
 	line, payload, whole := bytes.Cut(body, []byte{'\n'})
 	parsed := json.Unmarshal(line, &p.answer) == nil && whole
 	wanted := resp.StatusCode == max(ask.Status, http.StatusOK)
 	switch {
 	case parsed && p.answer.Error != "":
-		p.kind, p.err = told, errors.New(p.answer.Error)
+		p.kind, p.err = declined, errors.New(p.answer.Error)
 	case parsed && p.answer.Run == ask.Run && p.answer.N == ask.N && wanted:
 		p.payload = payload
 		if err != nil || len(payload) != ask.Down {
@@ -164,18 +161,18 @@ func (p *reply) read(resp *http.Response, ask Ask) {
 	case parsed && p.answer.Run != "":
 		p.kind = stale
 	case resp.StatusCode != http.StatusOK:
-		p.kind, p.glimpse = status, glimpse(body)
+		p.kind, p.excerpt = foreign, excerpt(body)
 	case looksCut(body, ask, err):
 		p.kind, p.err = cut, err
 	case len(body) == 0:
 		p.kind = short
 	default:
-		p.kind, p.glimpse = page, glimpse(body)
+		p.kind, p.excerpt = page, excerpt(body)
 	}
 }
 
-// looksCut tells that a body began as an answer of ours does.
-func looksCut(body []byte, ask Ask, err error) bool {
+// looksCut reports whether a body begins as an answer of ours does.
+func looksCut(body []byte, ask netcheck.Ask, err error) bool {
 	begins := fmt.Sprintf(`{"run":%q,`, ask.Run)
 	return err != nil || len(body) > 0 && strings.HasPrefix(begins, string(body[:min(len(body), len(begins))]))
 }
@@ -188,7 +185,7 @@ func readBody(resp *http.Response, limit int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(from, int64(limit)+64<<10))
 }
 
-// plain is an answer's body, without the compression that a proxy gave it.
+// plain returns an answer's body without the compression of a proxy.
 func plain(resp *http.Response) (io.ReadCloser, error) {
 	if resp.Header.Get("Content-Encoding") != "gzip" {
 		return resp.Body, nil
@@ -203,8 +200,8 @@ func plain(resp *http.Response) (io.ReadCloser, error) {
 	}{z, resp.Body}, nil
 }
 
-// glimpse is the beginning of what a page says, without its tags.
-func glimpse(body []byte) string {
+// excerpt returns the beginning of a page's text, without its tags.
+func excerpt(body []byte) string {
 	var words []string
 	for part := range strings.SplitSeq(string(body[:min(len(body), 512)]), "<") {
 		if _, text, tagged := strings.Cut(part, ">"); tagged {
@@ -218,31 +215,31 @@ func glimpse(body []byte) string {
 		}
 	}
 	text := strings.Join(words, " ")
-	return text[:min(len(text), maxGlimpse)]
+	return text[:min(len(text), maxExcerpt)]
 }
 
-// tries makes a request until it is fine, up to so many times. It returns the
-// last reply, with a kind only if all failed.
+// tries makes a request up to so many times, until it is fine or declined. It
+// returns the last reply.
 func (r *runner) tries(ctx context.Context, times int, q request) *reply {
 	var last *reply
 	for range times {
-		if last = r.send(ctx, q); last.kind == fine || last.kind == told || ctx.Err() != nil {
+		if last = r.send(ctx, q); last.kind == fine || last.kind == declined || ctx.Err() != nil {
 			break
 		}
 	}
 	return last
 }
 
-// record asks what the bridge has seen of the run.
-func (r *runner) record(ctx context.Context) (*Record, bool) {
-	p := r.tries(ctx, 4, request{ask: Ask{Record: true}})
+// record asks for the bridge's record of the run.
+func (r *runner) record(ctx context.Context) (*netcheck.Record, bool) {
+	p := r.tries(ctx, 4, request{ask: netcheck.Ask{Record: true}})
 	return p.answer.Record, p.kind == fine && p.answer.Record != nil
 }
 
-// problem is an error as people read it, without the URL.
+// problem returns an error as people read it, without the URL.
 func problem(err error) string {
 	if err == nil {
-		return "no reason was given"
+		return "unknown"
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err

@@ -1,4 +1,4 @@
-package netcheck
+package probe
 
 import (
 	"context"
@@ -6,32 +6,32 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/pollbridge/pollbridge/internal/netcheck"
 )
 
 const (
-	// quickly is the age below which the end of a wait is chance: it is tried
-	// again.
+	// quickly is the age below which a wait that ended is tried again.
 	quickly   = 500 * time.Millisecond
 	holdTries = 8 // side by side, chance strikes one of many
 	busyEvery = 500 * time.Millisecond
 )
 
-// waited is what became of waits side by side.
+// waited is the outcome of waits side by side.
 type waited struct {
 	holds []*reply
-	drip  time.Duration // how long a busy answer lived
 	idle  []bool        // WebSockets that lived on after so long a silence
 	busy  time.Duration // how long a busy WebSocket lived
 }
 
-// wait tries each hold: requests that are answered only then, WebSockets that
-// are quiet for so long, and beside them an answer and a WebSocket that are
-// never quiet, to tell idle from old.
+// wait tries each hold: requests that are answered after it, WebSockets that are
+// quiet for it, and beside them a WebSocket that is never quiet, to tell an idle
+// limit from an age limit.
 func (r *runner) wait(ctx context.Context) {
-	r.cfg.Requests.CloseIdleConnections() // what was idle may be forgotten already
+	r.requests.CloseIdleConnections() // what was idle may be forgotten already
 	holds := r.cfg.Holds
 	longest := holds[len(holds)-1]
-	w := waited{holds: make([]*reply, len(holds)), idle: make([]bool, len(holds)), drip: -1}
+	w := waited{holds: make([]*reply, len(holds)), idle: make([]bool, len(holds))}
 	var all sync.WaitGroup
 	if r.outcome("parallel") == "one" {
 		all.Go(func() {
@@ -42,9 +42,6 @@ func (r *runner) wait(ctx context.Context) {
 	} else {
 		for i := range holds {
 			all.Go(func() { w.holds[i] = r.hold(ctx, holds[i]) })
-		}
-		if r.outcome("streaming") == "ok" {
-			all.Go(func() { w.drip = r.drip(ctx, longest) })
 		}
 	}
 	sockets := r.outcome("websocket") == "ok"
@@ -63,13 +60,13 @@ func (r *runner) wait(ctx context.Context) {
 	r.say("idle", "none", nil)
 }
 
-// hold has a request answered after so long. What fails at once is chance, and
-// so is an answer that is lost when its time has come.
+// hold has a request answered after hold. It tries again what fails at once, and
+// counts an answer that is lost when it is due as fine.
 func (r *runner) hold(ctx context.Context, hold time.Duration) *reply {
 	var p *reply
 	for range holdTries {
-		p = r.send(ctx, request{ask: Ask{HoldMillis: int(hold.Milliseconds())}})
-		if p.kind != fine && p.kind != mute && p.took >= hold {
+		p = r.send(ctx, request{ask: netcheck.Ask{HoldMillis: int(hold.Milliseconds())}})
+		if p.kind != fine && p.kind != silent && p.took >= hold {
 			p.kind = fine
 		}
 		if p.kind == fine || p.took > min(quickly+2*r.rtt, hold/2) || ctx.Err() != nil {
@@ -79,7 +76,7 @@ func (r *runner) hold(ctx context.Context, hold time.Duration) *reply {
 	return p
 }
 
-// quiet tells whether a WebSocket still echoes after so long a silence.
+// quiet reports whether a WebSocket still echoes after so long a silence.
 func (r *runner) quiet(ctx context.Context, silence time.Duration) bool {
 	d := r.dial(ctx)
 	if d.err != nil {
@@ -94,7 +91,7 @@ func (r *runner) quiet(ctx context.Context, silence time.Duration) bool {
 	return err == nil
 }
 
-// chatter keeps a WebSocket busy and tells how long it lived.
+// chatter keeps a WebSocket busy for life. It returns how long it lived.
 func (r *runner) chatter(ctx context.Context, life time.Duration) time.Duration {
 	d := r.dial(ctx)
 	if d.err != nil {
@@ -120,9 +117,9 @@ func (r *runner) sayHold(w waited) {
 	failed := w.holds[i]
 	facts := map[string]string{"longest": r.longest(i), "cut": inTime(failed.took), "status": strconv.Itoa(failed.status)}
 	switch failed.kind {
-	case status:
+	case foreign:
 		r.say("hold", "status", facts)
-	case mute:
+	case silent:
 		if r.old(w, i) {
 			r.say("hold", "age", facts)
 			return
@@ -143,13 +140,9 @@ func (r *runner) longest(failed int) string {
 	return inTime(r.cfg.Holds[failed-1])
 }
 
-// old tells that what was never quiet died too.
+// old reports whether the WebSocket that was never quiet died too.
 func (r *runner) old(w waited, failed int) bool {
-	limit := r.cfg.Holds[failed]
-	if w.drip >= 0 {
-		return w.drip < limit
-	}
-	return r.outcome("websocket") == "ok" && w.busy < limit
+	return r.outcome("websocket") == "ok" && w.busy < r.cfg.Holds[failed]
 }
 
 func (r *runner) sayIdle(w waited) {
