@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/look"
 	"github.com/pollbridge/pollbridge/internal/netcheck/answer"
 	"github.com/pollbridge/pollbridge/internal/netcheck/page"
 	"github.com/pollbridge/pollbridge/jsclient"
@@ -43,7 +44,7 @@ func (c *check) mount(mux *http.ServeMux, prefix string) {
 
 func servePage(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", page.ContentSecurityPolicy)
+	h.Set("Content-Security-Policy", look.ContentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Referrer-Policy", "no-referrer")

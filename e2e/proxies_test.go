@@ -25,6 +25,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/demo"
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
+	"github.com/pollbridge/pollbridge/internal/look"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 )
 
@@ -359,7 +360,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.bridge.ServeHTTP(w, r)
 		return
 	}
-	w.Header().Set("Content-Security-Policy", demo.ContentSecurityPolicy)
+	w.Header().Set("Content-Security-Policy", look.ContentSecurityPolicy)
 	http.FileServerFS(demo.Page()).ServeHTTP(w, r)
 }
 

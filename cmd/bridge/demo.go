@@ -17,6 +17,7 @@ import (
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
 	"github.com/pollbridge/pollbridge/internal/demo"
+	"github.com/pollbridge/pollbridge/internal/look"
 )
 
 // demoDrainTimeout is short: somebody waits at a terminal.
@@ -100,7 +101,7 @@ func addPage(e *echo.Echo) *echo.Echo {
 	page := http.FileServerFS(demo.Page())
 	e.GET("/*", func(c echo.Context) error {
 		header := c.Response().Header()
-		header.Set("Content-Security-Policy", demo.ContentSecurityPolicy)
+		header.Set("Content-Security-Policy", look.ContentSecurityPolicy)
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-cache")
 		page.ServeHTTP(c.Response(), c.Request())

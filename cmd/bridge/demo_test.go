@@ -12,6 +12,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/demo"
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
+	"github.com/pollbridge/pollbridge/internal/look"
 	"github.com/pollbridge/pollbridge/internal/netcheck"
 )
 
@@ -27,7 +28,7 @@ func TestDemo(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || body != string(want) {
 		t.Errorf("/: %s, %d bytes of body, want the page of %d", resp.Status, len(body), len(want))
 	}
-	if policy := resp.Header.Get("Content-Security-Policy"); policy != demo.ContentSecurityPolicy {
+	if policy := resp.Header.Get("Content-Security-Policy"); policy != look.ContentSecurityPolicy {
 		t.Errorf("/: Content-Security-Policy %q", policy)
 	}
 	resp, body = get(t, http.DefaultClient, p.url+"/bridge/client.js")

@@ -69,7 +69,7 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/park", "internal/wire", "internal/netcheck/...", "jsclient",
+			"internal/session", "internal/backend", "internal/park", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},
@@ -81,7 +81,7 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/look", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

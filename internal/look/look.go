@@ -1,5 +1,5 @@
-// Package look holds what the project's pages share: colours and sizes, the
-// choice between light and dark, and the icon.
+// Package look holds what the project's pages share: colours and sizes, controls,
+// the choice between light and dark, the icon, and the policy.
 package look
 
 import (
@@ -13,16 +13,26 @@ import (
 //go:embed files
 var files embed.FS
 
-// With returns a page's files with the shared ones, theme.css, theme.js and
-// favicon.svg, beside them at the top: for Open and fs.ReadDir.
-func With(page fs.FS) fs.FS {
-	shared, err := fs.Sub(files, "files")
-	if err != nil {
-		panic(err) // only for a path that is not valid, and "files" is
-	}
-	return both{page: page, shared: shared}
+// ContentSecurityPolicy is the policy that pages are served with, and work under:
+// same-origin files only, and no text turned into markup or script.
+const ContentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// With returns the files of a page, those in dir of page, with the shared ones
+// beside them at the top: theme.css, common.css, theme.js and favicon.svg.
+func With(page fs.FS, dir string) fs.FS {
+	return both{page: sub(page, dir), shared: sub(files, "files")}
 }
 
+func sub(files fs.FS, dir string) fs.FS {
+	sub, err := fs.Sub(files, dir)
+	if err != nil {
+		panic(err) // only for a dir that is not a valid path
+	}
+	return sub
+}
+
+// both has the files of page, and those of shared that page does not have.
 type both struct{ page, shared fs.FS }
 
 // Open implements fs.FS.
