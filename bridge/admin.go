@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 // AdminHandler serves /healthz (200 while the process serves), /readyz (200
@@ -16,7 +18,7 @@ func (s *Server) AdminHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	return mux
+	return httpwrite.Handler(mux)
 }
 
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {

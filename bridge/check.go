@@ -1,12 +1,14 @@
 package bridge
 
 import (
+	"cmp"
 	"io/fs"
 	"net/http"
 
 	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/internal/look"
 	"github.com/pollbridge/pollbridge/internal/netcheck/answer"
 	"github.com/pollbridge/pollbridge/internal/netcheck/page"
@@ -38,8 +40,11 @@ func (c *check) mount(mux *http.ServeMux, prefix string) {
 	c.answers.Mount(mux, prefix+"/v1/check/")
 	mux.Handle(prefix+"/diagnose.js", script(jsclient.Diagnose))
 	files := page.Files()
-	mux.HandleFunc("GET "+prefix+"/check", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, files, "index.html") })
-	mux.HandleFunc("GET "+prefix+"/check/{file}", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, files, r.PathValue("file")) })
+	pages := httpwrite.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		servePage(w, r, files, cmp.Or(r.PathValue("file"), "index.html"))
+	}))
+	mux.Handle("GET "+prefix+"/check", pages)
+	mux.Handle("GET "+prefix+"/check/{file}", pages)
 }
 
 func servePage(w http.ResponseWriter, r *http.Request, files fs.FS, name string) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/jsclient"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
@@ -23,7 +24,7 @@ func handleScripts(mux *http.ServeMux, prefix string) {
 func script(text []byte) http.Handler {
 	sum := sha256.Sum256(text)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return httpwrite.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			access.NotAllowed(w, r, "GET, HEAD")
 			return
@@ -36,5 +37,5 @@ func script(text []byte) http.Handler {
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
-	})
+	}))
 }

@@ -47,10 +47,10 @@ const (
 // package counts; a package with no rule is an error.
 var rules = []rule{
 	{path: "transport"},
-	{path: "transport/access", own: []string{"internal/ratelog"}},
+	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
 	{path: "transport/internal", own: []string{"transport"}},
-	{path: "transport/longpoll", own: []string{"transport", "transport/access"}},
-	{path: "transport/ws", own: []string{"transport", "transport/access"}, others: []string{websocket, unix}},
+	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite"}},
+	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite"}, others: []string{websocket, unix}},
 	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{
 		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},
@@ -62,6 +62,7 @@ var rules = []rule{
 		path: "internal/session", own: []string{"transport", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
+	{path: "internal/httpwrite"},
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
@@ -69,7 +70,7 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/park", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/session", "internal/backend", "internal/httpwrite", "internal/park", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},
@@ -94,7 +95,7 @@ var rules = []rule{
 		others: []string{websocket, grpc, protobuf},
 	},
 	{
-		path: "internal/netcheck/answer", own: []string{"internal/netcheck", "transport/access"},
+		path: "internal/netcheck/answer", own: []string{"internal/httpwrite", "internal/netcheck", "transport/access"},
 		others: []string{websocket, grpc, protobuf},
 	},
 	{path: "internal/netcheck/page", own: []string{"internal/look"}},

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 // Marker is the response header by which a client tells the bridge's answers
@@ -153,7 +155,9 @@ func (p *Policy) Preflight(w http.ResponseWriter, r *http.Request, methods strin
 		}
 	}
 	p.noteHeaders(r)
+	_ = httpwrite.Begin(w, httpwrite.Timeout) // who asked may be gone
 	w.WriteHeader(http.StatusNoContent)
+	_ = httpwrite.End(w)
 }
 
 // noteHeaders says which headers the page may not send that it asks for: its
@@ -173,14 +177,14 @@ func (p *Policy) noteHeaders(r *http.Request) {
 // NotAllowed answers a request of another method than the given ones: 405.
 func NotAllowed(w http.ResponseWriter, r *http.Request, methods string) {
 	w.Header().Set("Allow", methods)
-	http.Error(w, fmt.Sprintf("method %.32s is not allowed here, only %s", r.Method, methods), http.StatusMethodNotAllowed)
+	httpwrite.Text(w, http.StatusMethodNotAllowed, fmt.Sprintf("method %.32s is not allowed here, only %s", r.Method, methods))
 }
 
 // NotFound answers a request for a path that is not the bridge's: 404, with
 // the headers that let an admitted page read it.
 func (p *Policy) NotFound(w http.ResponseWriter, r *http.Request) {
 	if p.Admit(w, r, false) {
-		http.NotFound(w, r)
+		httpwrite.Text(w, http.StatusNotFound, "404 page not found")
 	}
 }
 

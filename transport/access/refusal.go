@@ -1,11 +1,11 @@
 package access
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/internal/ratelog"
 )
 
@@ -59,7 +59,7 @@ func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, kind refusalKind
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Access-Control-Expose-Headers", Marker)
 	}
-	http.Error(w, fmt.Sprintf("%s; %s", reason, remedy), http.StatusForbidden)
+	httpwrite.Text(w, http.StatusForbidden, reason+"; "+remedy)
 }
 
 // truncated bounds what a stranger can write into the log.

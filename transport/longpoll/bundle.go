@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -71,7 +72,7 @@ func (h *Bundles) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	}
 	b := parseBundle(body)
 	if b == nil {
-		http.Error(w, "not a bundle, or over the limit", http.StatusBadRequest)
+		httpwrite.Text(w, http.StatusBadRequest, "not a bundle, or over the limit")
 		return
 	}
 	h.ride(r, b)

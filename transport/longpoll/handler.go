@@ -7,11 +7,10 @@ package longpoll
 
 import (
 	"errors"
-	"io"
 	"net/http"
-	"strconv"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
@@ -31,8 +30,9 @@ type Config struct {
 	// Parking, if not nil, takes over the connections of exchanges that have
 	// nothing to say for a while.
 	Parking transport.Parking
-	// WriteTimeout bounds how long the peer may take to read an answer, from
-	// when there is one; waiting for it does not count. Default: 60 s.
+	// WriteTimeout bounds how long the peer may take to read each 64 KiB of an
+	// answer, from when there is one; waiting for it does not count. Default:
+	// 60 s.
 	WriteTimeout time.Duration
 }
 
@@ -153,25 +153,11 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, form form, limit 
 	return body, err
 }
 
-// answer writes the response, flushed, so that the deadline covers all of it
-// and can be taken back before the HTTP connection is used again.
+// answer writes the response.
 func (h *Handler) answer(w http.ResponseWriter, body []byte) {
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	control := http.NewResponseController(w)
-	err := errors.Join(
-		ignoreUnsupported(control.SetWriteDeadline(time.Now().Add(h.cfg.WriteTimeout))),
-		write(w, body),
-		ignoreUnsupported(control.Flush()),
-		ignoreUnsupported(control.SetWriteDeadline(time.Time{})),
-	)
-	if err != nil {
+	if httpwrite.Body(w, http.StatusOK, body, h.cfg.WriteTimeout) != nil {
 		panic(http.ErrAbortHandler)
 	}
-}
-
-func write(w io.Writer, p []byte) error {
-	_, err := w.Write(p)
-	return err
 }
 
 // ignoreUnsupported lets the handler run under response writers without

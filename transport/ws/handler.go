@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
@@ -102,8 +103,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !offers(r, Subprotocol) {
-		http.Error(w, fmt.Sprintf("want the WebSocket subprotocol %s, got %.256q",
-			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")), http.StatusBadRequest)
+		httpwrite.Text(w, http.StatusBadRequest, fmt.Sprintf("want the WebSocket subprotocol %s, got %.256q",
+			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")))
 		return
 	}
 	s, link := h.open(w, r)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
@@ -16,7 +17,7 @@ func TestNotSentLowAt(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		got := make(chan int, 1)
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			socket, err := upgrade(w, r, Config{})
+			socket, err := upgrade(w, r, Config{WriteTimeout: time.Minute})
 			if err != nil {
 				t.Error(err)
 				return

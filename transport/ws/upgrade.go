@@ -3,6 +3,7 @@ package ws
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 // Sizes of a WebSocket's buffers. net/http's own are 4 KiB each, which is most
@@ -26,13 +29,16 @@ const notSentLowAt = 32 << 10
 
 // upgrade makes a socket of the request. If it fails, it has answered.
 func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error) {
+	if err := httpwrite.Begin(w, cfg.WriteTimeout); err != nil {
+		return nil, err
+	}
 	h := &hijacker{ResponseWriter: w, writeTimeout: cfg.WriteTimeout}
 	c, err := websocket.Accept(h, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // access.Policy has checked the Origin
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, httpwrite.End(w))
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
 	setNotSentLowAt(h.conn, notSentLowAt)

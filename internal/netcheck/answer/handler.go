@@ -16,11 +16,11 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/internal/netcheck"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
@@ -28,7 +28,6 @@ import (
 const (
 	maxLine       = 4 << 10 // of an Ask
 	uploadTimeout = 2 * time.Minute
-	writeTimeout  = 2 * time.Minute
 	dripEvery     = 500 * time.Millisecond
 )
 
@@ -95,7 +94,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, method string) b
 func (h *Handler) nonce(w http.ResponseWriter, r *http.Request) {
 	if h.admit(w, r, http.MethodGet) {
 		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = io.WriteString(w, rand.Text()) // who asked may be gone
+		_ = httpwrite.Body(w, http.StatusOK, []byte(rand.Text()), httpwrite.Timeout) // who asked may be gone
 	}
 }
 
@@ -106,9 +105,12 @@ func (h *Handler) echo(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, netcheck.MaxPayload+maxLine))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	if err != nil {
-		h.fail(w, fmt.Errorf("request body: %w", err))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		h.fail(w, fmt.Errorf("request body: too large, over %d bytes", netcheck.MaxPayload+maxLine))
 		return
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // cut off or too slow: nobody is there
 	}
 	line, payload, _ := bytes.Cut(body, []byte{'\n'})
 	var ask netcheck.Ask
@@ -174,8 +176,8 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		status = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(netcheck.Answer{Error: err.Error()}) // who asked may be gone
+	body, _ := json.Marshal(netcheck.Answer{Error: err.Error()})         // it holds nothing that JSON cannot
+	_ = httpwrite.Body(w, status, append(body, '\n'), httpwrite.Timeout) // who asked may be gone
 }
 
 // reply writes an answer and the payload that was asked for.
@@ -192,14 +194,7 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, ask netcheck.Ask
 		kind = "application/octet-stream"
 	}
 	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	if ask.Status != 0 {
-		w.WriteHeader(ask.Status)
-	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, _ = w.Write(body) // who asked may be gone
-	_ = http.NewResponseController(w).Flush()
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	_ = httpwrite.Body(w, max(ask.Status, http.StatusOK), body, httpwrite.Timeout) // who asked may be gone
 }
 
 // filling is a payload that does not compress: a page of n bytes of a fixed
@@ -220,8 +215,11 @@ func filling(n int) []byte {
 func (h *Handler) stream(ctx context.Context, w http.ResponseWriter, ask netcheck.Ask) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	send := func(piece []byte) bool {
+		if httpwrite.Begin(w, httpwrite.Timeout) != nil {
+			return false
+		}
 		_, err := w.Write(piece)
-		return err == nil && http.NewResponseController(w).Flush() == nil && ctx.Err() == nil
+		return errors.Join(err, httpwrite.End(w), ctx.Err()) == nil
 	}
 	if ask.Stream == netcheck.StreamDrip {
 		left := time.Duration(ask.HoldMillis) * time.Millisecond

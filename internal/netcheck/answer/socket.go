@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 const (
@@ -35,18 +37,22 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	run.socket(n, upgrade)
 	if !upgrade {
-		http.Error(w, "want a WebSocket handshake; the Upgrade header is missing", http.StatusUpgradeRequired)
+		httpwrite.Text(w, http.StatusUpgradeRequired, "want a WebSocket handshake; the Upgrade header is missing")
 		return
 	}
 	if !h.add() {
 		return
 	}
 	defer h.sockets.Done()
+	if httpwrite.Begin(w, httpwrite.Timeout) != nil {
+		return
+	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
 		InsecureSkipVerify: true, // access.Policy has checked the Origin
 	})
 	if err != nil {
+		_ = httpwrite.End(w) // it has been answered
 		return
 	}
 	defer conn.CloseNow()
