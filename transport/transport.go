@@ -48,10 +48,6 @@ type Hello struct {
 	// Ready, if not nil, allows the link to rest: see ErrResting. It is called in
 	// any goroutine, and must not wait.
 	Ready func()
-	// Write, if not nil, is what may be called instead of Ready, in a goroutine
-	// that may wait for the network: it calls Next and writes what it gets until
-	// Next fails, which it then does without waiting.
-	Write func()
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
 	RemoteAddr string
@@ -94,9 +90,9 @@ type Link interface {
 var ErrAnswerNow = errors.New("transport: to be answered now")
 
 // ErrResting is returned by Next when there was nothing to say for a while, so
-// that nobody need wait on a quiet link: Hello.Ready or Hello.Write is then
-// called, once, when Next is to be called again, which may be before Next has
-// returned. After Close they may still be called, and mean nothing.
+// that nobody need wait on a quiet link: Hello.Ready is then called, once, when
+// Next is to be called again, which may be before Next has returned. After Close
+// it may still be called, and means nothing.
 var ErrResting = errors.New("transport: link rests")
 
 // Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells

@@ -39,7 +39,6 @@ type Session struct {
 	batch            tune.Batch    // of what is sent on a WebSocket
 	received         int           // message bytes received and not consumed
 	asked            time.Duration // when dropped frames were last asked for; 0: not since frames came
-	answers          bool          // who holds the lock ends the only RPC
 	kick             bool          // links are to be woken in unlock
 	fresh            streamList    // whose Handles unlock begins
 	after            []func()      // what unlock runs without the lock
@@ -91,7 +90,6 @@ func (s *Session) unlock() {
 		s.kick = false
 		s.wakeLinks()
 	}
-	s.answers = false
 	fresh, after := s.fresh, s.after
 	s.fresh, s.after = streamList{}, nil
 	s.mu.Unlock()

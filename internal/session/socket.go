@@ -48,10 +48,10 @@ type socketLink struct {
 
 // attachSocket takes a WebSocket in. Only a higher one replaces another (L1).
 func (br *bridgeSide) attachSocket(hello *transport.Hello, b *wire.Batch) transport.Link {
-	l := &socketLink{br: br, rest: rest{ready: hello.Ready, write: hello.Write}, heard: br.s.now()}
+	l := &socketLink{br: br, rest: rest{ready: hello.Ready}, heard: br.s.now()}
 	if br.reg.cfg.Authenticate != nil {
 		kept := *hello
-		kept.Batch, kept.Ready, kept.Write = nil, nil, nil
+		kept.Batch, kept.Ready = nil, nil
 		l.hello = &kept
 	}
 	l.x = b.X
@@ -229,8 +229,6 @@ func (l *socketLink) try(dst []byte, limit int) ([]byte, time.Duration, error) {
 	s := l.br.s
 	now := s.now()
 	switch {
-	case l.rest.said && l.idleFor(now) == 0:
-		return dst, 0, l.rest.handOver(s)
 	case l.ended && s.err != nil:
 		return dst, 0, transport.ErrSessionOver
 	case l.ended:
@@ -249,7 +247,6 @@ func (l *socketLink) try(dst []byte, limit int) ([]byte, time.Duration, error) {
 	if wait := l.idleFor(now); wait > 0 {
 		return dst, wait, nil
 	}
-	l.rest.said = l.rest.brief
 	return l.build(dst, limit, now), 0, nil
 }
 

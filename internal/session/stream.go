@@ -248,12 +248,10 @@ func (st *Stream) SendHeaders(md []wire.Metadatum) error {
 
 // End ends the RPC with a status, after all that was sent. Bridge only; the
 // first call counts, later ones are ignored (D5). After a peer's CANCEL it is
-// still owed. It may wait for the network while it writes the end of the only
-// RPC of a quiet session.
+// still owed. It never waits for a peer.
 func (st *Stream) End(end wire.End) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	st.s.answers = len(st.s.streams) == 1
 	st.end(end)
 }
 

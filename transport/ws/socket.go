@@ -71,7 +71,7 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) tr
 		return nil
 	}
 	hello.Batch = batch
-	hello.Ready, hello.Write = s.startWriter, s.writeHere
+	hello.Ready = s.startWriter
 	s.link = cfg.Acceptor.Accept(ctx, hello)
 	if err != nil {
 		s.refuse(ctx, s.link, err)
@@ -129,20 +129,6 @@ func (s *socket) startWriter() {
 			s.stop = nil
 		}
 	})
-}
-
-// writeHere writes what there is to say in the caller's goroutine, unless the
-// socket ends. It is the link's Write.
-func (s *socket) writeHere() {
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return
-	}
-	s.writers.Add(1)
-	s.mu.Unlock()
-	defer s.writers.Done()
-	s.writeLoop(context.Background())
 }
 
 // endWriters returns when no writer is left.

@@ -91,12 +91,6 @@ func TestMutePeer(t *testing.T) {
 		{"reads nothing", func(_ *testing.T, link *fake.Link, _ net.Conn) {
 			link.Say <- []byte("batch")
 		}, 60 * time.Second},
-		{"reads nothing of what Write writes", func(_ *testing.T, link *fake.Link, _ net.Conn) {
-			link.End <- transport.ErrResting
-			synctest.Wait()
-			link.Say <- []byte("batch")
-			link.Hello.Write()
-		}, 60 * time.Second},
 		{"reads nothing, link done", func(_ *testing.T, link *fake.Link, _ net.Conn) {
 			link.End <- transport.ErrReplaced
 		}, 5 * time.Second},
@@ -133,44 +127,6 @@ func TestMutePeer(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestWrite: a link's Write returns once all is written and the link rests, and
-// does nothing when the socket has ended.
-func TestWrite(t *testing.T) {
-	inBubble(t, func(t *testing.T, acceptor *fake.Acceptor, peer net.Conn) {
-		send(t, peer, maskedFrame([]byte("first")))
-		link := <-acceptor.Links
-		link.End <- transport.ErrResting
-		synctest.Wait()
-		for _, said := range []string{"once", "again"} {
-			link.Say <- []byte(said)
-			wrote := make(chan struct{})
-			go func() {
-				defer close(wrote)
-				link.Hello.Write()
-			}()
-			frame := make([]byte, 2+len(said))
-			if _, err := io.ReadFull(peer, frame); err != nil || string(frame[2:]) != said {
-				t.Fatalf("read %q, %v; want %q", frame, err, said)
-			}
-			synctest.Wait()
-			select {
-			case <-wrote:
-				t.Error("Write returned before the link rested")
-			default:
-			}
-			link.End <- transport.ErrResting
-			<-wrote
-		}
-		peer.Close()
-		<-link.Closed
-		link.Say <- []byte("too late")
-		link.Hello.Write()
-		if len(link.Say) != 1 {
-			t.Error("the link was asked after the socket's end")
-		}
-	})
 }
 
 // TestQuietSocketLives: no deadline of the first batch or of a write is left
