@@ -41,7 +41,6 @@ type socket struct {
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
 	link     transport.Link   // set before run
-	quiet    *quiet           // how the reader waits; nil: in the library
 	writers  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -94,16 +93,7 @@ func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 // is called.
 func (s *socket) run(done func()) {
 	s.startWriter()
-	s.reader(done)
-}
-
-// reader delivers what comes. When little is to be expected, another takes its
-// place, whose stack is as small as waiting allows.
-func (s *socket) reader(done func()) {
-	if s.readLoop() {
-		go s.reader(done)
-		return
-	}
+	s.readLoop()
 	s.endWriters()
 	s.link.Close()
 	done()
@@ -122,7 +112,6 @@ func (s *socket) startWriter() {
 	s.writers.Go(func() {
 		s.writeLoop(ctx)
 		cancel()
-		s.quiet.renew()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.stop == stop {
@@ -143,39 +132,20 @@ func (s *socket) endWriters() {
 	s.writers.Wait()
 }
 
-// readLoop delivers what comes until the WebSocket ends. It reports true if
-// another reader is to go on.
-func (s *socket) readLoop() bool {
-	for delivered := false; ; delivered = true {
-		if delivered && s.rests() || s.quiet.wait(delivered) {
-			return true
+// readLoop delivers what comes until the WebSocket ends.
+func (s *socket) readLoop() {
+	for {
+		batch, err := s.read()
+		if err != nil {
+			s.closeFor(err)
+			return
 		}
-		if !s.deliver() {
-			return false
+		if err := s.link.Deliver(batch); err != nil {
+			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+			s.drain()
+			return
 		}
 	}
-}
-
-// rests tells that the link rests: no writer waits.
-func (s *socket) rests() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stop == nil && !s.ended
-}
-
-// deliver delivers one message. It reports false at the end.
-func (s *socket) deliver() bool {
-	batch, err := s.read()
-	if err != nil {
-		s.closeFor(err)
-		return false
-	}
-	if err := s.link.Deliver(batch); err != nil {
-		_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
-		s.drain()
-		return false
-	}
-	return true
 }
 
 // drain reads until the writer has said the last words and closed.
@@ -205,7 +175,6 @@ func (s *socket) closeFor(err error) {
 // close closes with the given code. What the peer still sends is discarded,
 // for as long as lastWords.
 func (s *socket) close(code websocket.StatusCode, reason string) {
-	s.quiet.end()
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	_ = s.Close(code, reason)
 }

@@ -42,7 +42,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
 	setNotSentLowAt(h.conn, notSentLowAt)
-	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch, quiet: newQuiet(h.conn, h.reader)}, nil
+	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch}, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
@@ -51,7 +51,6 @@ type hijacker struct {
 	http.ResponseWriter
 	writeTimeout time.Duration
 	conn         net.Conn
-	reader       *bufio.Reader
 	frames       *frameConn
 }
 
@@ -71,7 +70,6 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn.Close()
 		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
 	}
-	h.reader = br
 	return h.frames, bufio.NewReadWriter(br, bufio.NewWriterSize(h.frames, writeBuffer)), nil
 }
 
