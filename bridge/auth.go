@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -73,17 +74,31 @@ func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token 
 	who := Principal{Name: hello.RemoteAddr}
 	if s.cfg.Authenticate != nil {
 		var err error
-		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: hello.Request, Token: token, RemoteAddr: hello.RemoteAddr})
+		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: requestOf(ctx, &hello), Token: token, RemoteAddr: hello.RemoteAddr})
 		if err != nil {
 			return session.Principal{}, s.refusal(hello, err)
 		}
 		s.metrics.authenticated.WithLabelValues(authOK).Inc()
 	}
-	id, err := newIdentity(who, forwarded(hello.Request, s.cfg.ForwardHeaders))
+	id, err := newIdentity(who, forwarded(hello.Header, s.cfg.ForwardHeaders))
 	if err != nil {
 		return session.Principal{}, s.refusal(hello, err)
 	}
 	return session.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
+}
+
+// requestOf returns the request that a link came with, which need not have come
+// to this process.
+func requestOf(ctx context.Context, hello *transport.Hello) *http.Request {
+	target, err := url.ParseRequestURI(hello.URI)
+	if err != nil {
+		target = &url.URL{Path: hello.URI}
+	}
+	request := &http.Request{
+		Method: hello.Method, URL: target, RequestURI: hello.URI, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Host: hello.Host, Header: hello.Header, TLS: hello.TLS, RemoteAddr: hello.RemoteAddr, Body: http.NoBody,
+	}
+	return request.WithContext(ctx)
 }
 
 // refusal is what the client may know of a failed authentication.
@@ -100,15 +115,15 @@ func (s *Server) refusal(hello transport.Hello, err error) error {
 	return errUnauthenticated
 }
 
-// forwarded takes the named headers from a request; one that is absent has no
-// values. A value that gRPC forbids
-// is left out: it is the browser's, and must not fail every RPC.
-func forwarded(r *http.Request, names []string) metadata.MD {
+// forwarded returns a request's headers of the given names as metadata; one that
+// is absent has no values. A value that gRPC forbids is left out: it is the
+// browser's, and must not fail every RPC.
+func forwarded(header http.Header, names []string) metadata.MD {
 	md := metadata.MD{}
 	for _, name := range names {
 		key := forwardedKey(name)
 		md[key] = nil
-		for _, v := range r.Header.Values(name) {
+		for _, v := range header.Values(name) {
 			if printable(v) {
 				md[key] = append(md[key], v)
 			}

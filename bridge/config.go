@@ -176,12 +176,14 @@ type BackendTLS = backend.TLS
 
 // AuthInfo is what Authenticate decides on.
 type AuthInfo struct {
-	// Request is the HTTP request that began the session or brought the token.
-	// Its body has been read. It must not be kept.
+	// Request is the head of the HTTP request that began the session or brought
+	// the token, or of the handshake of the WebSocket that did: method, URL, host,
+	// header and TLS state. Its RemoteAddr is the one below, its body empty. It
+	// must be neither kept nor changed.
 	Request *http.Request
 	// Token is the credential that the client gave; empty when it gave none.
 	Token string
-	// RemoteAddr is the client's address, after trusted proxies.
+	// RemoteAddr is the client's IP address, after trusted proxies.
 	RemoteAddr string
 }
 

@@ -228,7 +228,7 @@ func TestAuthenticate(t *testing.T) {
 			Authenticate: func(_ context.Context, info bridge.AuthInfo) (bridge.Principal, error) {
 				asked++
 				switch {
-				case info.Request == nil || info.RemoteAddr == "":
+				case !strings.HasPrefix(info.Request.URL.Path, "/bridge/v1/") || info.Request.Host == "" || info.Request.Header.Get("User-Agent") == "" || info.RemoteAddr == "":
 					return bridge.Principal{}, errors.New("no request")
 				case info.Token == "":
 					return bridge.Principal{}, status.Error(codes.Unauthenticated, "a token is needed")

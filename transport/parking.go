@@ -15,7 +15,7 @@ type Parking interface {
 }
 
 // Place is where the connection of one exchange may be parked. Its Wake is the
-// link's Hello.Ready.
+// link's Hello.Wake.
 type Place interface {
 	// Wake says that Guest.Next is to be called again, or the handler to go on
 	// that waits. It may be called in any goroutine, and does not wait.
@@ -32,7 +32,7 @@ type Place interface {
 // Guest is what waits for a parked connection's answer.
 type Guest interface {
 	// Next is called after Wake, in some goroutine. It returns the answer's
-	// body, or ErrResting; any other error has the connection cut.
+	// body, or ErrIdle; any other error has the connection cut.
 	Next() ([]byte, error)
 	// Close is called once: after Next has returned what ends the wait, or when
 	// the peer is gone. It must not wait.

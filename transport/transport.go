@@ -5,21 +5,22 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 )
 
-// Kind names a kind of carriage.
+// Kind names what carries a link.
 type Kind uint8
 
-// Kinds of carriage.
+// Kinds of links.
 const (
 	Longpoll Kind = iota + 1
 	WS
 )
 
-// String gives the word used in configuration, logs and metrics.
+// String returns the word used in configuration, logs and metrics.
 func (k Kind) String() string {
 	switch k {
 	case Longpoll:
@@ -30,7 +31,8 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Hello is what a transport knows when a link begins.
+// Hello is what a transport knows when a link begins. There is no connection in
+// it, so that a link can come from another process.
 type Hello struct {
 	Kind Kind
 	// Session is the {sid} of the request's path, as it stands there.
@@ -39,18 +41,21 @@ type Hello struct {
 	// bytes from now on. It is empty where none could be had: TooLarge, or a
 	// text form that is not base64.
 	Batch []byte
-	// TooLarge, if not 0, says that the batch was longer than this many bytes
-	// and was not taken: the link's Next yields the refusal `too_large`.
+	// TooLarge, if not 0, is the limit in bytes that the batch was over, so that
+	// it was not read: the link's Next yields the refusal `too_large`.
 	TooLarge int
-	// Request is the HTTP request that the link came with. The engine hands it
-	// to Authenticate, and keeps it no longer than the link.
-	Request *http.Request
-	// Ready, if not nil, allows the link to rest: see ErrResting. It is called in
-	// any goroutine, and must not wait.
-	Ready func()
+	// Method, URI, Host, Header and TLS are those of the HTTP request that the
+	// link came with, for Authenticate. The engine keeps them no longer than the
+	// link, and changes nothing in them.
+	Method, URI, Host string
+	Header            http.Header
+	TLS               *tls.ConnectionState // nil: without TLS
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
 	RemoteAddr string
+	// Wake, if not nil, lets Next return ErrIdle. It is called in any goroutine,
+	// and must not wait.
+	Wake func()
 }
 
 // Acceptor opens and resumes sessions. The session engine implements it.
@@ -62,26 +67,28 @@ type Acceptor interface {
 	Accept(ctx context.Context, hello Hello) Link
 }
 
-// Link is one live carriage of a session: one exchange or one WebSocket.
+// Link is one live connection of a session: one exchange or one WebSocket.
 // Deliver and Next may be called at the same time by two goroutines, each of
 // them by one at a time.
 type Link interface {
 	// Deliver takes a further batch in. A WebSocket calls it for each message
-	// after the first. The engine owns the batch's bytes from now on. It never
-	// waits for anything but the session's lock, and, where the batch brings a
-	// new token, Authenticate (O5). After an error the link is of no more use;
-	// Next still yields what is to be said about it.
-	Deliver(batch []byte) error
+	// after the first. The engine owns the batch's bytes from now on. It may
+	// wait, until ctx ends: for Authenticate where the batch brings a new token
+	// (O5), or for a network where the session lives in another process. Its
+	// caller reads no further meanwhile, which slows the peer down. After an error
+	// the link is of no more use; Next still yields what is to be said about it.
+	Deliver(ctx context.Context, batch []byte) error
 
 	// Next waits until there is something to say, appends one encoded batch of
 	// at most max bytes to dst and returns the extended slice. An exchange
 	// takes one, a WebSocket writer calls it in a loop. It returns ErrLinkDone, or
 	// an error that wraps it, when nothing more will come; and the context's
-	// cause when ctx ends. An exchange whose ctx ends by ErrAnswerNow answers as
-	// if its hold had ended.
+	// cause when ctx ends. It looks for something to say before it looks at ctx:
+	// with a ctx that has ended it does not wait. An exchange whose ctx ends by
+	// ErrAnswerNow answers as if its hold had ended.
 	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
 
-	// Close says that the carriage is gone, for whatever reason. It is called
+	// Close says that the connection is gone, for whatever reason. It is called
 	// exactly once, after the last Deliver and Next. It never ends a session.
 	Close()
 }
@@ -89,21 +96,20 @@ type Link interface {
 // ErrAnswerNow is the cause by which a transport ends an exchange's hold.
 var ErrAnswerNow = errors.New("transport: to be answered now")
 
-// ErrResting is returned by Next when there was nothing to say for a while, so
-// that nobody need wait on a quiet link: Hello.Ready is then called, once, when
-// Next is to be called again, which may be before Next has returned. After Close
-// it may still be called, and means nothing.
-var ErrResting = errors.New("transport: link rests")
+// ErrIdle is returned by Next when the link has been quiet. Call Next again after
+// Wake fires. Wake may fire before Next returns, once for each ErrIdle; after
+// Close it may still fire, and means nothing.
+var ErrIdle = errors.New("transport: link is idle")
 
 // Why Link.Next ends. Each of the others wraps ErrLinkDone; a WebSocket tells
 // its peer by the close code.
 var (
-	// ErrLinkDone says that the link has nothing more to say.
+	// ErrLinkDone is returned when the link has nothing more to say.
 	ErrLinkDone = errors.New("transport: link is done")
-	// ErrReplaced says that a higher link took this one's place (L1).
+	// ErrReplaced is returned when a higher link took this one's place (L1).
 	ErrReplaced = fmt.Errorf("%w: replaced by a newer one", ErrLinkDone)
-	// ErrMute says that the peer answered no ping in time.
+	// ErrMute is returned when the peer answered no ping in time.
 	ErrMute = fmt.Errorf("%w: no pong in time", ErrLinkDone)
-	// ErrSessionOver says that the session is over, as the last batch said.
+	// ErrSessionOver is returned when the session is over, as the last batch said.
 	ErrSessionOver = fmt.Errorf("%w: its session is over", ErrLinkDone)
 )

@@ -41,7 +41,7 @@ func (g *guest) Next() ([]byte, error) {
 	case <-g.cut:
 		return nil, errors.New("cut")
 	default:
-		return nil, transport.ErrResting
+		return nil, transport.ErrIdle
 	}
 }
 

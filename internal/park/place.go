@@ -152,7 +152,7 @@ func (p *place) settle(otherwise state) bool {
 // answer asks the guest for the answer and writes it, or parks again.
 func (p *place) answer() {
 	body, err := p.guest.Next()
-	for errors.Is(err, transport.ErrResting) && !p.isClosing() {
+	for errors.Is(err, transport.ErrIdle) && !p.isClosing() {
 		if p.settle(answering) {
 			return
 		}

@@ -120,7 +120,7 @@ type refusedLink struct {
 	spent  bool
 }
 
-func (l *refusedLink) Deliver([]byte) error { return transport.ErrLinkDone }
+func (l *refusedLink) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
 
 func (l *refusedLink) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
 	if l.spent {

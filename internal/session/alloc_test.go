@@ -47,7 +47,7 @@ func (e *echoing) say(frames ...wire.Frame) {
 		e.seq++
 		frames[i].Seq = e.seq
 	}
-	if err := e.link.Deliver(wire.AppendBatch(make([]byte, 0, 512), &e.head)); err != nil {
+	if err := e.link.Deliver(context.Background(), wire.AppendBatch(make([]byte, 0, 512), &e.head)); err != nil {
 		e.tb.Fatal(err)
 	}
 }

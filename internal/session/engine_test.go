@@ -122,7 +122,7 @@ func (d *direct) serve(p *pipe, sid string) {
 	for {
 		select {
 		case b := <-p.up:
-			if link.Deliver(b) == nil {
+			if link.Deliver(ctx, b) == nil {
 				continue
 			}
 		case <-p.gone:

@@ -46,7 +46,7 @@ func TestFound_gapBehindFullSocket(t *testing.T) {
 		}
 		late := p.batch(preferred(4))
 		late.X = so.x
-		if err := so.link.Deliver(wire.AppendBatch(nil, late)); err != nil {
+		if err := so.link.Deliver(t.Context(), wire.AppendBatch(nil, late)); err != nil {
 			t.Fatal(err)
 		}
 		again := so.frames()

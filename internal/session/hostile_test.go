@@ -167,7 +167,7 @@ func (h *hostileClient) socket() {
 		if !h.one(8) {
 			b.X = first.X
 		}
-		if link.Deliver(wire.AppendBatch(nil, b)) != nil {
+		if link.Deliver(h.t.Context(), wire.AppendBatch(nil, b)) != nil {
 			break
 		}
 	}

@@ -55,7 +55,7 @@ func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transpor
 		}
 		p.copies++
 		br.takeIn(b)
-		return &visit{poll: p, rest: rest{ready: hello.Ready}}
+		return &visit{poll: p, rest: rest{ready: hello.Wake}}
 	}
 	now := s.now()
 	p := &poll{
@@ -75,7 +75,7 @@ func (br *bridgeSide) attachPoll(hello *transport.Hello, b *wire.Batch) transpor
 	}
 	br.state(b)
 	br.takeIn(b)
-	return &visit{poll: p, rest: rest{ready: hello.Ready}}
+	return &visit{poll: p, rest: rest{ready: hello.Wake}}
 }
 
 // replacePoll parks p; what was parked before is answered at once.
@@ -108,7 +108,7 @@ func (p *poll) wake() {
 }
 
 // Deliver is not for exchanges: one batch is all that they bring.
-func (v *visit) Deliver([]byte) error { return transport.ErrLinkDone }
+func (v *visit) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
 
 // Next waits for the exchange's answer.
 func (v *visit) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {

@@ -21,10 +21,8 @@ const maxIdleWorkers = 64
 // Registry holds a bridge's sessions. It is the transport.Acceptor.
 type Registry struct {
 	cfg      Config
-	epoch    time.Time // zero of the sessions' clocks, give or take whole pingGrids
-	instance uint64    // upper half of every incarnation, not 0 (O2)
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
+	epoch    time.Time        // zero of the sessions' clocks, give or take whole pingGrids
+	instance uint64           // upper half of every incarnation, not 0 (O2)
 	workers  workers[*Stream] // that run Handles
 	serving  sync.WaitGroup   // Handles
 	large    *budget          // for messages larger than a window (D4)
@@ -61,7 +59,6 @@ func NewRegistry(cfg Config) *Registry {
 		refusals:   make(map[string]uint64),
 	}
 	r.workers.work, r.workers.wait = r.handle, maxIdleWorkers
-	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	for r.instance == 0 {
 		r.instance = randomUint64() &^ livesMask
 	}
@@ -268,7 +265,6 @@ func (r *Registry) close(why *Error) {
 		s.over(why)
 		s.unlock()
 	})
-	r.cancel(why)
 	r.serving.Wait()
 	r.workers.close()
 }

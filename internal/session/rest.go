@@ -23,7 +23,7 @@ type rest struct {
 type rester interface{ look() }
 
 // patience is how long Next may wait that would wait for the given time: not at
-// all, and ErrResting, when it has waited long enough. since is when it began,
+// all, and ErrIdle, when it has waited long enough. since is when it began,
 // negative at first.
 func (r *rest) patience(s *Session, l rester, since *time.Duration, wait time.Duration) (time.Duration, error) {
 	if r.ready == nil {
@@ -44,7 +44,7 @@ func (r *rest) patience(s *Session, l rester, since *time.Duration, wait time.Du
 			l.look()
 		}
 	})
-	return 0, transport.ErrResting
+	return 0, transport.ErrIdle
 }
 
 // rouse has Next called again, if the link rests.

@@ -22,7 +22,7 @@ func restingPollOf(t *testing.T, p *peer, reg *session.Registry, b *wire.Batch) 
 	ready := make(chan struct{}, 8)
 	return &restingPoll{reg.Accept(t.Context(), transport.Hello{
 		Kind: transport.Longpoll, Session: wire.EncodeSession(p.id), Batch: wire.AppendBatch(nil, b),
-		Ready: func() { ready <- struct{}{} },
+		Wake: func() { ready <- struct{}{} },
 	}), ready}
 }
 
@@ -30,7 +30,7 @@ func restingPollOf(t *testing.T, p *peer, reg *session.Registry, b *wire.Batch) 
 func (l *restingPoll) rests(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	if raw, err := l.Next(t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrResting) || len(raw) > 0 {
+	if raw, err := l.Next(t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
 		t.Fatalf("%d bytes, %v; want to rest", len(raw), err)
 	}
 	if took := time.Since(began); took != time.Second {

@@ -27,7 +27,7 @@ func newQuietLink(t *testing.T, reg *session.Registry) *quietLink {
 	b.Prefer = b.X
 	l.Link = reg.Accept(t.Context(), transport.Hello{
 		Kind: transport.WS, Session: wire.EncodeSession(l.p.id), Batch: wire.AppendBatch(nil, b),
-		Ready: func() { l.ready <- struct{}{} },
+		Wake: func() { l.ready <- struct{}{} },
 	})
 	l.p.incarnation = l.next().Incarnation
 	l.rests(time.Second)
@@ -48,7 +48,7 @@ func (l *quietLink) next() *wire.Batch {
 func (l *quietLink) rests(after time.Duration) {
 	l.t.Helper()
 	began := time.Now()
-	if raw, err := l.Next(l.t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrResting) || len(raw) > 0 {
+	if raw, err := l.Next(l.t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
 		l.t.Fatalf("%d bytes, %v; want to rest", len(raw), err)
 	}
 	if took := time.Since(began); took != after {
@@ -61,7 +61,7 @@ func (l *quietLink) sayAll() int {
 	l.t.Helper()
 	for frames := 0; ; {
 		raw, err := l.Next(l.t.Context(), nil, 1<<20)
-		if errors.Is(err, transport.ErrResting) {
+		if errors.Is(err, transport.ErrIdle) {
 			return frames
 		}
 		if err != nil {
@@ -76,7 +76,7 @@ func (l *quietLink) deliver(edit func(*wire.Batch), frames ...wire.Frame) {
 	l.t.Helper()
 	b := l.p.batch(edit, frames...)
 	b.X, b.Prefer = 1, 1
-	if err := l.Deliver(wire.AppendBatch(nil, b)); err != nil {
+	if err := l.Deliver(l.t.Context(), wire.AppendBatch(nil, b)); err != nil {
 		l.t.Fatal(err)
 	}
 }

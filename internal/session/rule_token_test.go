@@ -55,7 +55,7 @@ func TestRule_refreshedToken(t *testing.T) {
 		onSocket := func(token string) string {
 			b := p.batch(bearing(token), rpc()...)
 			b.X, b.Prefer = so.x, so.x
-			if err := so.link.Deliver(wire.AppendBatch(nil, b)); err != nil {
+			if err := so.link.Deliver(t.Context(), wire.AppendBatch(nil, b)); err != nil {
 				t.Fatal(err)
 			}
 			frames := so.frames()
@@ -87,5 +87,40 @@ func TestRule_refreshedToken(t *testing.T) {
 		want := []string{"0", expired, "0", "0", expired, "0", refused, refused, "0"}
 		equal(t, "ends", got, want)
 		equal(t, "asked", asked, []string{"first", "second", "third", "bad", "third"})
+	})
+}
+
+// O5: a link that its transport gives up while Authenticate runs says nothing of
+// the token, and its batch is not taken: the client sends both again.
+func TestRule_linkGoneWhileAsked(t *testing.T) {
+	auth := func(ctx context.Context, _ transport.Hello, token string) (session.Principal, error) {
+		if token == "slow" {
+			<-ctx.Done()
+			return session.Principal{}, context.Cause(ctx)
+		}
+		return session.Principal{Name: "ann"}, nil
+	}
+	bubble(t, session.Config{Authenticate: auth}, func(t *testing.T, reg *session.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		bearing := func(b *wire.Batch) { b.Token = "slow" }
+		so := p.socket(nil)
+		rpc := []wire.Frame{openFrame(1), frameOf(1, wire.TypeHalfClose)}
+		b := p.batch(bearing, rpc...)
+		b.X = so.x
+		ctx, cancel := context.WithCancelCause(t.Context())
+		errGone := errors.New("gone")
+		time.AfterFunc(time.Second, func() { cancel(errGone) })
+		if err := so.link.Deliver(ctx, wire.AppendBatch(nil, b)); !errors.Is(err, errGone) {
+			t.Errorf("Deliver: %v", err)
+		}
+		so.close()
+
+		again := p.batch(holding(time.Second))
+		again.Frames = b.Frames
+		frames := p.poll(again).Frames
+		if n := len(frames); n == 0 || frames[n-1].End == nil || frames[n-1].End.Status != 0 {
+			t.Errorf("frames %+v, want the RPC's end with status 0", frames)
+		}
 	})
 }

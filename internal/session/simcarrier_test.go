@@ -38,12 +38,12 @@ func (f *faulty) Exchange(ctx context.Context, sid string, batch []byte) ([]byte
 	a, err := f.net.Exchange(ctx, batch, func(ctx context.Context, request []byte) ([]byte, error) {
 		ready := make(chan struct{}, 1) // no more calls than rests
 		h := hello(transport.Longpoll, sid, request)
-		h.Ready = func() { ready <- struct{}{} }
+		h.Wake = func() { ready <- struct{}{} }
 		link := f.reg.Load().Accept(ctx, h)
 		defer link.Close()
 		for {
 			answer, err := link.Next(ctx, nil, 1<<20)
-			if !errors.Is(err, transport.ErrResting) {
+			if !errors.Is(err, transport.ErrIdle) {
 				return answer, err
 			}
 			select {
@@ -103,7 +103,7 @@ func (f *faulty) carry(far *simnet.End, sid string) {
 		if err != nil {
 			break
 		}
-		if link.Deliver(batch) != nil {
+		if link.Deliver(ctx, batch) != nil {
 			far.Drain()
 			break
 		}

@@ -48,10 +48,10 @@ type socketLink struct {
 
 // attachSocket takes a WebSocket in. Only a higher one replaces another (L1).
 func (br *bridgeSide) attachSocket(hello *transport.Hello, b *wire.Batch) transport.Link {
-	l := &socketLink{br: br, rest: rest{ready: hello.Ready}, heard: br.s.now()}
+	l := &socketLink{br: br, rest: rest{ready: hello.Wake}, heard: br.s.now()}
 	if br.reg.cfg.Authenticate != nil {
 		kept := *hello
-		kept.Batch, kept.Ready = nil, nil
+		kept.Batch, kept.Wake = nil, nil
 		l.hello = &kept
 	}
 	l.x = b.X
@@ -93,11 +93,14 @@ func (l *socketLink) take(b *wire.Batch) {
 }
 
 // Deliver takes a further batch in.
-func (l *socketLink) Deliver(batch []byte) error {
+func (l *socketLink) Deliver(ctx context.Context, batch []byte) error {
 	b := newBatch()
 	defer freeBatch(b)
-	broken := l.check(b, wire.ParseBatch(batch, b))
+	broken := l.check(ctx, b, wire.ParseBatch(batch, b))
 	s := l.br.s
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // not taken: its peer sends it again
+	}
 	s.mu.Lock()
 	defer s.unlock()
 	if broken != nil {
@@ -117,7 +120,7 @@ func (l *socketLink) Deliver(batch []byte) error {
 }
 
 // check gives the refusal of a further batch, nil if it may be taken.
-func (l *socketLink) check(b *wire.Batch, err error) *wire.Close {
+func (l *socketLink) check(ctx context.Context, b *wire.Batch, err error) *wire.Close {
 	switch {
 	case err != nil:
 		return refusalOf(err)
@@ -128,7 +131,7 @@ func (l *socketLink) check(b *wire.Batch, err error) *wire.Close {
 	case b.Hello != nil || l.hello == nil:
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(l.br.reg.ctx, refreshLimit)
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
 	defer cancel()
 	return l.br.refresh(ctx, l.hello, b)
 }

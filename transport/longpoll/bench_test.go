@@ -22,7 +22,7 @@ func (echo) Accept(_ context.Context, hello transport.Hello) transport.Link {
 
 type echoLink []byte
 
-func (echoLink) Deliver([]byte) error { return transport.ErrLinkDone }
+func (echoLink) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
 func (l echoLink) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
 	return append(dst, l...), nil
 }

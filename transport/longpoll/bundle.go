@@ -96,7 +96,8 @@ func (h *Bundles) ride(r *http.Request, b *bundle) {
 	for i := range b.passengers {
 		p := &b.passengers[i]
 		p.link = h.handler.cfg.Acceptor.Accept(r.Context(), transport.Hello{
-			Kind: transport.Longpoll, Session: p.session, Batch: p.batch, Request: r, RemoteAddr: address,
+			Kind: transport.Longpoll, Session: p.session, Batch: p.batch,
+			Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header, TLS: r.TLS, RemoteAddr: address,
 		})
 	}
 	defer b.close()

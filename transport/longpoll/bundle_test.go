@@ -110,7 +110,7 @@ func TestBundle_firstAnswer(t *testing.T) {
 		links := b.links(3)
 		for i, l := range links {
 			id := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{byte(i + 1)}, 16))
-			if h := l.Hello; h.Kind != transport.Longpoll || h.Session != id || string(h.Batch) != []string{"one", "two", "three"}[i] || h.Request == nil || h.RemoteAddr == "" {
+			if h := l.Hello; h.Kind != transport.Longpoll || h.Session != id || string(h.Batch) != []string{"one", "two", "three"}[i] || h.Header == nil || h.RemoteAddr == "" {
 				t.Errorf("hello %+v", h)
 			}
 		}

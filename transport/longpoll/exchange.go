@@ -28,7 +28,7 @@ func (e *exchange) run(ctx context.Context, place transport.Place, park func() b
 	}()
 	for {
 		body, err := e.next(ctx)
-		if !errors.Is(err, transport.ErrResting) {
+		if !errors.Is(err, transport.ErrIdle) {
 			return body, err
 		}
 		if park() {

@@ -89,7 +89,11 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	hello := transport.Hello{
 		Kind:       transport.Longpoll,
 		Session:    r.PathValue("sid"),
-		Request:    r,
+		Method:     r.Method,
+		URI:        r.RequestURI,
+		Host:       r.Host,
+		Header:     r.Header,
+		TLS:        r.TLS,
 		RemoteAddr: h.cfg.Access.ClientAddr(r),
 	}
 	if err := h.receive(w, r, form, &hello); err != nil {
@@ -97,7 +101,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	}
 	place := h.place(r)
 	if place != nil {
-		hello.Ready = place.Wake
+		hello.Wake = place.Wake
 	}
 	e := &exchange{link: h.cfg.Acceptor.Accept(r.Context(), hello), form: form, maxBatch: h.cfg.MaxBatch}
 	w.Header().Set("Content-Type", form.contentType)

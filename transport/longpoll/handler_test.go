@@ -128,8 +128,11 @@ func testExchange(t *testing.T, protocol string, text, sized bool) {
 	if !bytes.Equal(hello.Batch, batch) || hello.TooLarge != 0 {
 		t.Errorf("batch of %d bytes, limit %d; want the %d sent", len(hello.Batch), hello.TooLarge, len(batch))
 	}
-	if hello.Kind != transport.Longpoll || hello.Session != "c2lk" || hello.RemoteAddr != "127.0.0.1" || hello.Request == nil {
+	if hello.Kind != transport.Longpoll || hello.Session != "c2lk" || hello.RemoteAddr != "127.0.0.1" || hello.Header == nil {
 		t.Errorf("hello %v of session %s from %s", hello.Kind, hello.Session, hello.RemoteAddr)
+	}
+	if hello.Method != http.MethodPost || hello.URI != "/bridge/v1/c2lk/poll" || hello.Host == "" || (hello.TLS != nil) != (resp.ProtoMajor == 2) {
+		t.Errorf("hello of %s %s at %q, TLS %v", hello.Method, hello.URI, hello.Host, hello.TLS)
 	}
 }
 

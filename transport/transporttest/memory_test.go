@@ -78,7 +78,7 @@ func (s *memorySocket) serve(link transport.Link) {
 		for {
 			select {
 			case batch := <-s.up:
-				if link.Deliver(batch) != nil {
+				if link.Deliver(s.ctx, batch) != nil {
 					return
 				}
 			case <-s.ctx.Done():

@@ -14,6 +14,8 @@ import (
 const (
 	// CloseDone says that the link has nothing more to say.
 	CloseDone = websocket.StatusNormalClosure
+	// CloseGoingAway says that the handler was closed. The session lives.
+	CloseGoingAway = websocket.StatusGoingAway
 	// CloseText says that a text message came. The session lives.
 	CloseText websocket.StatusCode = 3400
 	// CloseMute says that no first batch, or no pong, came in time.

@@ -42,14 +42,16 @@ type Config struct {
 //
 // ServeHTTP returns once the first batch is accepted, so that net/http's part
 // of the memory is free; a goroutine goes on that reads, and while the link does
-// not rest one that writes. They end with the link. http.Server.Shutdown does
-// not know them: end the sessions, then call Close.
+// not idle one that writes. They end with the link. http.Server.Shutdown does
+// not know them: call Close.
 type Handler struct {
 	cfg Config
 
+	running sync.WaitGroup // sockets
+
 	mu      sync.Mutex
 	closed  bool
-	sockets sync.WaitGroup
+	sockets map[*socket]struct{}
 }
 
 // New returns a Handler. It panics without an Acceptor.
@@ -69,27 +71,37 @@ func New(cfg Config) *Handler {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = 60 * time.Second
 	}
-	return &Handler{cfg: cfg}
+	return &Handler{cfg: cfg, sockets: make(map[*socket]struct{})}
 }
 
-// Close refuses further WebSockets and waits until the present ones are closed,
-// which the ends of their sessions bring about: each has said its last words
-// then, or its peer did not take them within 5 s.
+// Close refuses further WebSockets, ends the present ones and waits until they
+// are closed. Each says what it has to say at once, and closes with
+// CloseGoingAway, or with CloseSession if its session is over; sessions that are
+// not live on. A peer that does not take this has 10 s.
 func (h *Handler) Close() {
 	h.mu.Lock()
 	h.closed = true
+	for s := range h.sockets {
+		s.goAway()
+	}
 	h.mu.Unlock()
-	h.sockets.Wait()
+	h.running.Wait()
 }
 
-// add counts one more socket with a link, unless the handler is closed.
-func (h *Handler) add() bool {
+// start runs a socket with a link, unless the handler is closed.
+func (h *Handler) start(s *socket) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return false
 	}
-	h.sockets.Add(1)
+	h.sockets[s] = struct{}{}
+	h.running.Go(func() {
+		s.run()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.sockets, s)
+	})
 	return true
 }
 
@@ -107,35 +119,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")))
 		return
 	}
-	s, link := h.open(w, r)
-	if link == nil {
-		return
-	}
-	if !h.add() {
-		link.Close()
-		_ = s.CloseNow()
-		return
-	}
-	go s.run(h.sockets.Done)
-}
-
-// open makes a socket of the request and opens its link. Without a link the
-// request is answered and the socket closed.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*socket, transport.Link) {
 	s, err := upgrade(w, r, h.cfg)
 	if err != nil {
-		return nil, nil
+		return // it has answered
 	}
-	link := s.open(r.Context(), h.cfg, transport.Hello{
+	opened := s.open(r.Context(), h.cfg, transport.Hello{
 		Kind:       transport.WS,
 		Session:    r.PathValue("sid"),
-		Request:    r,
+		Method:     r.Method,
+		URI:        r.RequestURI,
+		Host:       r.Host,
+		Header:     r.Header,
+		TLS:        r.TLS,
 		RemoteAddr: h.cfg.Access.ClientAddr(r),
 	})
-	if link == nil {
+	if !opened {
 		_ = s.CloseNow()
+		return
 	}
-	return s, link
+	if !h.start(s) {
+		s.link.Close()
+		s.close(CloseGoingAway, goingAway)
+	}
 }
 
 func offers(r *http.Request, subprotocol string) bool {

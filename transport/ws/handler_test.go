@@ -23,22 +23,26 @@ import (
 
 const maxBatch = 100 << 10
 
-// handler mounts a handler as a bridge does.
-func handler(t *testing.T, acceptor transport.Acceptor) http.Handler {
+func handler(t *testing.T, acceptor transport.Acceptor) *ws.Handler {
 	t.Helper()
 	policy, err := access.New(access.Config{AllowOrigins: []string{"https://app.example"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ws.New(ws.Config{Acceptor: acceptor, Access: policy, MaxBatch: maxBatch})
+}
+
+// mounted mounts a handler as a bridge does.
+func mounted(h *ws.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/bridge/v1/{sid}/ws", ws.New(ws.Config{Acceptor: acceptor, Access: policy, MaxBatch: maxBatch}))
+	mux.Handle("/bridge/v1/{sid}/ws", h)
 	return mux
 }
 
 // serve serves a handler over a real socket.
 func serve(t *testing.T, acceptor transport.Acceptor) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(handler(t, acceptor))
+	s := httptest.NewServer(mounted(handler(t, acceptor)))
 	t.Cleanup(s.Close)
 	return s
 }
@@ -101,6 +105,9 @@ func TestBatchesBothWays(t *testing.T) {
 	link := <-acceptor.Links
 	if got := link.Hello; got.Kind != transport.WS || got.Session != "c2lk" || got.RemoteAddr != "127.0.0.1" || got.TooLarge != 0 {
 		t.Errorf("hello %v of session %s from %s, limit %d", got.Kind, got.Session, got.RemoteAddr, got.TooLarge)
+	}
+	if got := link.Hello; got.Method != http.MethodGet || got.URI != "/bridge/v1/c2lk/ws" || got.Host == "" || got.TLS != nil || got.Header.Get("Upgrade") == "" {
+		t.Errorf("hello of %s %s at %q, TLS %v, header %v", got.Method, got.URI, got.Host, got.TLS, got.Header)
 	}
 	if !bytes.Equal(link.Hello.Batch, batches[0]) {
 		t.Errorf("first batch %q", link.Hello.Batch)
@@ -289,37 +296,6 @@ func TestPeerGone(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsForTheSessions(t *testing.T) {
-	acceptor := fake.New(1)
-	mux := http.NewServeMux()
-	h := ws.New(ws.Config{Acceptor: acceptor})
-	mux.Handle("/bridge/v1/{sid}/ws", h)
-	s := httptest.NewServer(mux)
-	defer s.Close()
-	c := dial(t, s)
-	write(t, c, []byte("first"))
-	link := <-acceptor.Links
-	link.Say <- []byte("running")
-	expect(t, c, []byte("running"))
-	closed := make(chan struct{})
-	go func() {
-		h.Close()
-		close(closed)
-	}()
-	link.Say <- []byte("drained")
-	link.End <- transport.ErrSessionOver
-	expect(t, c, []byte("drained"))
-	expectClose(t, c, ws.CloseSession, "")
-	<-closed
-	<-link.Closed
-	late := dial(t, s)
-	write(t, late, []byte("first"))
-	if _, _, err := late.Read(t.Context()); err == nil {
-		t.Error("a closed handler carries a link")
-	}
-	<-(<-acceptor.Links).Closed
-}
-
 // TestEarlyFirstMessage sends the first batch in one packet with the request.
 func TestEarlyFirstMessage(t *testing.T) {
 	for _, n := range []int{5, 125, 3000} {
@@ -368,10 +344,10 @@ func TestRest(t *testing.T) {
 	link.Say <- []byte("awake") // nobody rests before
 	expect(t, c, []byte("awake"))
 	for i := range 3 {
-		link.End <- transport.ErrResting
+		link.End <- transport.ErrIdle
 		said := fmt.Appendf(nil, "said %d", i)
 		link.Say <- said
-		link.Hello.Ready()
+		link.Hello.Wake()
 		expect(t, c, said)
 		heard := fmt.Appendf(nil, "heard %d", i)
 		write(t, c, heard)
@@ -379,10 +355,10 @@ func TestRest(t *testing.T) {
 			t.Fatalf("delivered %q, want %q", got, heard)
 		}
 	}
-	link.End <- transport.ErrResting
+	link.End <- transport.ErrIdle
 	c.CloseNow()
 	<-link.Closed
-	link.Hello.Ready() // too late, and harmless
+	link.Hello.Wake() // too late, and harmless
 }
 
 // TestClosedAfterRest holds that a link which has rested may end its socket.
@@ -393,8 +369,8 @@ func TestClosedAfterRest(t *testing.T) {
 	link := <-acceptor.Links
 	link.Say <- []byte("awake")
 	expect(t, c, []byte("awake"))
-	link.End <- transport.ErrResting
-	link.Hello.Ready()
+	link.End <- transport.ErrIdle
+	link.Hello.Wake()
 	link.End <- transport.ErrReplaced
 	expectClose(t, c, ws.CloseReplaced, "")
 	<-link.Closed

@@ -28,6 +28,8 @@ const (
 	keptScratch = 512 << 10
 	// lastWords is how long a broken link may take to say why.
 	lastWords = 10 * time.Second
+	// goingAway is the reason of CloseGoingAway.
+	goingAway = "the bridge ends its WebSockets"
 )
 
 // socket is one WebSocket.
@@ -40,43 +42,51 @@ type socket struct {
 	frames   *frameConn
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
-	link     transport.Link   // set before run
-	writers  sync.WaitGroup
 
-	mu    sync.Mutex
-	stop  *context.CancelFunc // of the latest writer; nil: it has ended
-	ended bool                // no writer is to start
+	// Set by open.
+	link transport.Link
+	ctx  context.Context // the link's: ends before the socket does
+	end  context.CancelCauseFunc
+
+	writers sync.WaitGroup
+
+	mu      sync.Mutex
+	writing int         // writers; two while one that found the link idle returns
+	limit   *time.Timer // closes a socket that goes away; nil: it does not
 }
 
 var (
 	errText     = errors.New("text message: batches are binary messages")
 	errTooLarge = errors.New("message over the limit")
+	// errGoingAway is why a context ends when the handler is closed.
+	errGoingAway = errors.New("ws: the handler was closed")
 )
 
-// open waits for the first batch and opens the link that it asks for. It
-// returns nil if there is none to run; the socket is then of no more use.
-func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) transport.Link {
+// open waits for the first batch and opens the link that it asks for. It reports
+// whether there is one to run; if not, the socket is of no more use.
+func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) bool {
 	_ = s.conn.SetReadDeadline(time.Now().Add(cfg.FirstBatchTimeout))
 	batch, err := s.read()
 	_ = s.conn.SetReadDeadline(time.Time{})
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.close(CloseMute, fmt.Sprintf("no batch within %s", cfg.FirstBatchTimeout))
-		return nil
+		return false
 	case errors.Is(err, errTooLarge):
 		hello.TooLarge = s.maxBatch
 	case err != nil:
 		s.closeFor(err)
-		return nil
+		return false
 	}
 	hello.Batch = batch
-	hello.Ready = s.startWriter
+	hello.Wake = s.startWriter
+	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.link = cfg.Acceptor.Accept(ctx, hello)
 	if err != nil {
 		s.refuse(ctx, s.link, err)
-		return nil
+		return false
 	}
-	return s.link
+	return true
 }
 
 // refuse passes on what the link says about a first batch that was not taken.
@@ -89,47 +99,71 @@ func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	s.closeFor(err)
 }
 
-// run carries the link until either is done. The WebSocket is closed when done
-// is called.
-func (s *socket) run(done func()) {
+// run carries the link until either is done, and closes both.
+func (s *socket) run() {
 	s.startWriter()
 	s.readLoop()
-	s.endWriters()
-	s.link.Close()
-	done()
-}
-
-// startWriter starts a writer unless the socket ends. It is the link's Ready.
-func (s *socket) startWriter() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	stop := &cancel
-	s.stop = stop
-	s.writers.Go(func() {
-		s.writeLoop(ctx)
-		cancel()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.stop == stop {
-			s.stop = nil
-		}
-	})
-}
-
-// endWriters returns when no writer is left.
-func (s *socket) endWriters() {
-	s.mu.Lock()
-	s.ended = true
-	if s.stop != nil {
-		(*s.stop)()
+	s.end(nil)
+	if s.limit != nil {
+		s.limit.Stop()
 	}
 	s.mu.Unlock()
 	_ = s.CloseNow() // frees a writer from a write
 	s.writers.Wait()
+	s.link.Close()
+}
+
+// startWriter starts a writer unless the socket ends. It is the link's Wake.
+func (s *socket) startWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() == nil {
+		s.writing++
+		s.writers.Go(s.write)
+	}
+}
+
+// write is a writer.
+func (s *socket) write() {
+	s.writeLoop()
+	s.mu.Lock()
+	s.writing--
+	last := s.writing == 0 && context.Cause(s.ctx) == errGoingAway
+	s.mu.Unlock()
+	if last {
+		s.leave()
+	}
+}
+
+// goAway has the socket closed, with CloseGoingAway unless its link is done.
+func (s *socket) goAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return // it ends already
+	}
+	s.end(errGoingAway)
+	s.limit = time.AfterFunc(lastWords, func() { _ = s.CloseNow() })
+	if s.writing == 0 {
+		s.writers.Go(s.leave)
+	}
+}
+
+// leave writes what the link has to say at once, and closes. One batch is
+// enough: the session goes on elsewhere, or the batch says why it is over.
+func (s *socket) leave() {
+	code, reason := CloseGoingAway, goingAway
+	for range 2 {
+		framed, err := s.link.Next(s.ctx, make([]byte, frameRoom), writeMax)
+		if errors.Is(err, transport.ErrLinkDone) {
+			code, reason = closeCode(err), ""
+		}
+		if err != nil || s.frames.writeFrame(framed) != nil {
+			break
+		}
+	}
+	s.close(code, reason)
 }
 
 // readLoop delivers what comes until the WebSocket ends.
@@ -140,7 +174,7 @@ func (s *socket) readLoop() {
 			s.closeFor(err)
 			return
 		}
-		if err := s.link.Deliver(batch); err != nil {
+		if err := s.link.Deliver(s.ctx, batch); err != nil {
 			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 			s.drain()
 			return
@@ -210,17 +244,18 @@ func (s *socket) read() ([]byte, error) {
 	return bytes.Clone(buf.Bytes()), nil
 }
 
-// writeLoop writes what the link has to say until there is no more, or no peer.
-// It also returns when the link rests.
-func (s *socket) writeLoop(ctx context.Context) {
+// writeLoop writes what the link has to say until it is idle, it is done, or the
+// socket ends.
+func (s *socket) writeLoop() {
 	buf := make([]byte, frameRoom)
 	var long time.Time // when the last long batch was written
-	for {
-		framed, err := s.link.Next(ctx, buf[:frameRoom], writeMax)
-		if errors.Is(err, transport.ErrResting) {
+	for s.ctx.Err() == nil {
+		framed, err := s.link.Next(s.ctx, buf[:frameRoom], writeMax)
+		if errors.Is(err, transport.ErrIdle) {
 			return
 		}
 		if errors.Is(err, transport.ErrLinkDone) {
+			s.end(err) // frees a Deliver
 			s.close(closeCode(err), "")
 			return
 		}
@@ -228,7 +263,9 @@ func (s *socket) writeLoop(ctx context.Context) {
 			err = s.frames.writeFrame(framed)
 		}
 		if err != nil {
-			_ = s.CloseNow() // frees the reader
+			if s.ctx.Err() == nil {
+				_ = s.CloseNow() // frees the reader
+			}
 			return
 		}
 		buf = framed

@@ -12,14 +12,16 @@ import (
 
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/internal/fake"
+	"github.com/pollbridge/pollbridge/transport/ws"
 )
 
 // inBubble serves a handler over pipes in a synctest bubble and hands the test
 // a peer that has the 101 and does nothing of its own.
-func inBubble(t *testing.T, test func(t *testing.T, acceptor *fake.Acceptor, peer net.Conn)) {
+func inBubble(t *testing.T, test func(t *testing.T, h *ws.Handler, acceptor *fake.Acceptor, peer net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		acceptor := fake.New(1)
-		server := &http.Server{Handler: handler(t, acceptor)}
+		h := handler(t, acceptor)
+		server := &http.Server{Handler: mounted(h)}
 		listener := fake.Listen()
 		served := make(chan struct{})
 		go func() {
@@ -37,7 +39,7 @@ func inBubble(t *testing.T, test func(t *testing.T, acceptor *fake.Acceptor, pee
 		if _, err := http.ReadResponse(bufio.NewReaderSize(peer, 16), nil); err != nil {
 			t.Fatal(err)
 		}
-		test(t, acceptor, peer)
+		test(t, h, acceptor, peer)
 		peer.Close()
 		server.Close()
 		<-served
@@ -59,7 +61,7 @@ func TestFirstBatchTimeout(t *testing.T) {
 		"half a batch": "\x82\x84\x00\x00\x00\x00xy",
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, acceptor *fake.Acceptor, peer net.Conn) {
+			inBubble(t, func(t *testing.T, _ *ws.Handler, acceptor *fake.Acceptor, peer net.Conn) {
 				send(t, peer, begin)
 				start := time.Now()
 				frame := make([]byte, 4)
@@ -85,41 +87,59 @@ func TestFirstBatchTimeout(t *testing.T) {
 func TestMutePeer(t *testing.T) {
 	tests := []struct {
 		name string
-		act  func(t *testing.T, link *fake.Link, peer net.Conn)
+		act  func(t *testing.T, h *ws.Handler, link *fake.Link, peer net.Conn)
 		want time.Duration // until the link is closed
 	}{
-		{"reads nothing", func(_ *testing.T, link *fake.Link, _ net.Conn) {
+		{"reads nothing", func(_ *testing.T, _ *ws.Handler, link *fake.Link, _ net.Conn) {
 			link.Say <- []byte("batch")
 		}, 60 * time.Second},
-		{"reads nothing, link done", func(_ *testing.T, link *fake.Link, _ net.Conn) {
+		{"reads nothing, link done", func(_ *testing.T, _ *ws.Handler, link *fake.Link, _ net.Conn) {
 			link.End <- transport.ErrReplaced
 		}, 5 * time.Second},
-		{"answers no close", func(_ *testing.T, link *fake.Link, peer net.Conn) {
+		{"answers no close", func(_ *testing.T, _ *ws.Handler, link *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			link.End <- transport.ErrReplaced
 		}, 5 * time.Second},
-		{"text, then nothing", func(t *testing.T, _ *fake.Link, peer net.Conn) {
+		{"text, then nothing", func(t *testing.T, _ *ws.Handler, _ *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			send(t, peer, "\x81\x81\x00\x00\x00\x00x")
 		}, 5 * time.Second},
-		{"text of 2^40 bytes", func(t *testing.T, _ *fake.Link, peer net.Conn) {
+		{"text of 2^40 bytes", func(t *testing.T, _ *ws.Handler, _ *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			send(t, peer, "\x81\xff\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00x")
 		}, 10 * time.Second},
-		{"breach, and the engine says nothing", func(t *testing.T, link *fake.Link, peer net.Conn) {
+		{"breach, and the engine says nothing", func(t *testing.T, _ *ws.Handler, link *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			breach := errors.New("breach")
 			link.Breach.Store(&breach)
 			send(t, peer, maskedFrame([]byte("second")))
 		}, 10 * time.Second},
+		{"reads nothing, handler closed", func(_ *testing.T, h *ws.Handler, link *fake.Link, _ net.Conn) {
+			link.Say <- []byte("batch")
+			synctest.Wait()
+			h.Close()
+		}, 10 * time.Second},
+		{"answers no close, handler closed", func(_ *testing.T, h *ws.Handler, link *fake.Link, peer net.Conn) {
+			go io.Copy(io.Discard, peer)
+			link.End <- transport.ErrIdle
+			synctest.Wait()
+			h.Close()
+		}, 5 * time.Second},
+		{"handler closed while Deliver waits", func(t *testing.T, h *ws.Handler, link *fake.Link, peer net.Conn) {
+			go io.Copy(io.Discard, peer)
+			link.Busy.Store(true)
+			send(t, peer, maskedFrame([]byte("second")))
+			<-link.Delivered
+			h.Close()
+		}, 5 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, acceptor *fake.Acceptor, peer net.Conn) {
+			inBubble(t, func(t *testing.T, h *ws.Handler, acceptor *fake.Acceptor, peer net.Conn) {
 				send(t, peer, maskedFrame([]byte("first")))
 				link := <-acceptor.Links
 				start := time.Now()
-				tt.act(t, link, peer)
+				tt.act(t, h, link, peer)
 				<-link.Closed
 				if got := time.Since(start); got != tt.want {
 					t.Errorf("link closed after %s, want %s", got, tt.want)
@@ -132,7 +152,7 @@ func TestMutePeer(t *testing.T) {
 // TestQuietSocketLives: no deadline of the first batch or of a write is left
 // behind.
 func TestQuietSocketLives(t *testing.T) {
-	inBubble(t, func(t *testing.T, acceptor *fake.Acceptor, peer net.Conn) {
+	inBubble(t, func(t *testing.T, _ *ws.Handler, acceptor *fake.Acceptor, peer net.Conn) {
 		send(t, peer, maskedFrame([]byte("first")))
 		link := <-acceptor.Links
 		for range 3 {

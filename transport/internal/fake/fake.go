@@ -3,6 +3,7 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/pollbridge/pollbridge/transport"
@@ -44,37 +45,46 @@ type Link struct {
 	Closed    chan struct{} // closed by Close; a second Close panics
 
 	Breach atomic.Pointer[error] // what Deliver returns
+	Busy   atomic.Bool           // Deliver waits for its context's end
 }
 
 // Deliver implements transport.Link.
-func (l *Link) Deliver(batch []byte) error {
+func (l *Link) Deliver(ctx context.Context, batch []byte) error {
 	l.Delivered <- batch
+	if l.Busy.Load() {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	if err := l.Breach.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// Next implements transport.Link. All that was said comes before the end.
+// Next implements transport.Link. All that was said comes before the end, and
+// that before the context's.
 func (l *Link) Next(ctx context.Context, dst []byte, max int) ([]byte, error) {
-	var end error
+	var batch []byte
+	var err error
 	select {
-	case batch := <-l.Say:
-		return append(dst, batch[:min(len(batch), max)]...), nil
-	case end = <-l.End:
-	case <-ctx.Done():
-		if cause := context.Cause(ctx); cause != transport.ErrAnswerNow {
-			return nil, cause
-		}
-		return append(dst, "now"...), nil
-	}
-	select {
-	case batch := <-l.Say:
-		l.End <- end
-		return append(dst, batch[:min(len(batch), max)]...), nil
+	case batch = <-l.Say:
+	case err = <-l.End:
 	default:
-		return nil, end
+		select {
+		case batch = <-l.Say:
+		case err = <-l.End:
+		case <-ctx.Done():
+			if err = context.Cause(ctx); errors.Is(err, transport.ErrAnswerNow) {
+				batch, err = []byte("now"), nil
+			}
+			return append(dst, batch...), err
+		}
 	}
+	if err != nil && len(l.Say) > 0 {
+		l.End <- err
+		batch, err = <-l.Say, nil
+	}
+	return append(dst, batch[:min(len(batch), max)]...), err
 }
 
 // Close implements transport.Link.
