@@ -8,8 +8,10 @@ SHELL := bash
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/bridge
-	go build -trimpath -o bin/bridge ./cmd/bridge
+BIN := bin/bridge
+
+build: ## build bin/bridge: static, for any image
+	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/bridge
 
 test: ## what every change must pass
 	./test.sh

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
@@ -26,4 +27,11 @@ func (b Backend) pool(c Config) backend.Config {
 	}
 }
 
-func fieldOf(backend int) string { return fmt.Sprintf("Backends[%d]", backend) }
+// problemOf is the ConfigError of a backend that could not be made.
+func problemOf(i int, err error) error {
+	field := fmt.Sprintf("Backends[%d]", i)
+	if at, ok := errors.AsType[*backend.FieldError](err); ok {
+		return &ConfigError{Field: field + "." + at.Field, Problem: at.Err.Error()}
+	}
+	return &ConfigError{Field: field, Problem: err.Error()}
+}

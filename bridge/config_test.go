@@ -161,7 +161,7 @@ func TestNew_refuses(t *testing.T) {
 	}}
 	_, err := bridge.New(cfg)
 	problem, ok := errors.AsType[*bridge.ConfigError](err)
-	if !ok || problem.Field != "Backends[1]" || !strings.Contains(problem.Problem, "/nowhere/ca.pem") {
+	if !ok || problem.Field != "Backends[1].TLS.CAFile" || !strings.Contains(problem.Problem, "/nowhere/ca.pem") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -77,7 +77,7 @@ func (s *Server) dial() error {
 	for i, b := range s.cfg.Backends {
 		pool, err := backend.New(b.pool(s.cfg))
 		if err != nil {
-			return errors.Join(&ConfigError{Field: fieldOf(i), Problem: err.Error()}, s.closePools())
+			return errors.Join(problemOf(i, err), s.closePools())
 		}
 		s.pools = append(s.pools, pool)
 	}

@@ -162,7 +162,7 @@ func (p *problems) duplicates(backends []Backend) {
 			services[s] = i
 		}
 		if first, ok := names[b.Name]; ok && b.Name != "" {
-			p.add(fmt.Sprintf("Backends[%d].Name", i), fmt.Sprintf("%q is already Backends[%d]", b.Name, first))
+			p.add(fmt.Sprintf("Backends[%d].Name", i), fmt.Sprintf("%q is the name of another backend already, of Backends[%d]", b.Name, first))
 		}
 		names[b.Name] = i
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -219,19 +217,6 @@ func TestJWT_rotation(t *testing.T) {
 	issuer.Down(true)
 	if err := call(issuer.Token("bob", time.Hour)); err != nil {
 		t.Errorf("while the issuer is down: %v", err)
-	}
-}
-
-// TestJWT_unusable holds that a file of keys that is none is wrong configuration.
-func TestJWT_unusable(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "jwks.json")
-	if err := os.WriteFile(name, []byte("{}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	stdout, stderr, code := runOnce(t, "", "serve", "--backend", nowhere, "--jwt-jwks", name)
-	want := "bridge serve: --jwt-jwks: keys of " + name + ": no key in it that can be used\n"
-	if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, want) {
-		t.Errorf("exit code %d, standard output %q, standard error %q, want %q", code, stdout, stderr, want)
 	}
 }
 

@@ -42,9 +42,10 @@ the file.`,
 		Args: cobra.NoArgs,
 	}
 	flags := config.NewFlags(command.Flags())
+	completeWords(command)
 	command.SetUsageFunc(groupedUsage)
 	command.RunE = func(command *cobra.Command, _ []string) error {
-		settings, err := flags.Load(os.LookupEnv)
+		settings, err := flags.Load(os.Environ())
 		if err != nil {
 			return &usageError{err}
 		}
@@ -65,7 +66,7 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 	cfg.Logger, cfg.Authenticate, cfg.Registry = logger, auth.authenticate, auth.registry
 	server, err := bridge.New(cfg)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{settings.Explain(err)}
 	}
 	h := &host{
 		bridge:       server,

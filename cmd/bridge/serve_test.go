@@ -2,12 +2,16 @@ package main
 
 import (
 	"crypto/tls"
+	"debug/elf"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,13 +149,64 @@ func TestUnusable(t *testing.T) {
 	if err := os.WriteFile(name, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for want, args := range map[string][]string{
-		name:    {"--backend-tls", "--backend-ca", name},
-		"retry": {"--backend-service-config", `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":1}}]}`},
-	} {
-		stdout, stderr, code := runOnce(t, "", append([]string{"serve", "--backend", nowhere}, args...)...)
-		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
-			t.Errorf("%v: exit code %d, standard output %q, standard error %q", args, code, stdout, stderr)
+	for _, command := range []string{"serve", "config validate"} {
+		for want, args := range map[string][]string{
+			"--backend-ca: no certificate in " + name + "\n": {"--backend", nowhere, "--backend-tls", "--backend-ca", name},
+			"--backend-service-config: grpc: the provided default service config is invalid: invalid retry policy": {
+				"--backend", nowhere, "--backend-service-config", `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":1}}]}`,
+			},
+			"--backend: ca: no certificate in " + name + "\n":          {"--backend", "{target: b:1, tls: true, ca: " + name + "}"},
+			"--jwt-jwks: keys of " + name + ": not a JSON Web Key Set": {"--backend", nowhere, "--jwt-jwks", name},
+		} {
+			stdout, stderr, code := runOnce(t, "", append(strings.Fields(command), args...)...)
+			if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "bridge "+command+": "+want) {
+				t.Errorf("%s %v: exit code %d, standard output %q, standard error %q, want %q", command, args, code, stdout, stderr, want)
+			}
+		}
+	}
+}
+
+// TestConfig holds what the commands print that look at settings without serving.
+func TestConfig(t *testing.T) {
+	if stdout, stderr, code := runOnce(t, "", "config", "validate", "--backend", nowhere); code != 0 || stdout != "the settings are good\n" || stderr != "" {
+		t.Errorf("validate: exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	if stdout, stderr, code := runOnce(t, "", "config", "print", "--backend", nowhere); code != 0 || !strings.Contains(stdout, "backend:\n  - "+nowhere+" ") || stderr != "" {
+		t.Errorf("print: exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	if stdout, stderr, code := runOnce(t, "", "config", "schema"); code != 0 || !json.Valid([]byte(stdout)) || stderr != "" {
+		t.Errorf("schema: exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	if stdout, stderr, code := runOnce(t, "", "config"); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "bridge config: want validate, print or schema\n") {
+		t.Errorf("alone: exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	if stdout, stderr, code := runOnce(t, "", "__complete", "serve", "--log-format", ""); code != 0 || !strings.HasPrefix(stdout, "text\njson\n") {
+		t.Errorf("completion: exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+}
+
+// TestStatic holds that what "make build" makes needs no library of the machine, so
+// that it starts in an empty image.
+func TestStatic(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a program for Linux is looked at")
+	}
+	name := filepath.Join(t.TempDir(), "bridge")
+	if out, err := exec.CommandContext(t.Context(), "make", "-C", "../..", "build", "BIN="+name).CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
+	program, err := elf.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	libraries, err := program.ImportedLibraries()
+	if err != nil || len(libraries) > 0 {
+		t.Errorf("needs %q, %v", libraries, err)
+	}
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP {
+			t.Error("needs a dynamic linker")
 		}
 	}
 }

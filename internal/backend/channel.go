@@ -70,7 +70,7 @@ func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 		}))
 	cc, err := grpc.NewClient(name, append(opts, cfg.DialOptions...)...)
 	if err != nil {
-		return nil, fmt.Errorf("backend %q: %w", cfg.Name, err)
+		return nil, &FieldError{"Target", err}
 	}
 	c.cc, c.own = cc, cc
 	c.watch(cc)

@@ -81,11 +81,11 @@ func TestPool_staticListSharesTheLoad(t *testing.T) {
 
 func TestPool_badConfig(t *testing.T) {
 	for want, cfg := range map[string]backend.Config{
-		"no target":      {},
-		"profile":        {Target: "x:1", Profile: "eager"},
-		"service config": {Target: "x:1", ServiceConfig: "{"},
-		"CA file":        {Target: "x:1", TLS: &backend.TLS{CAFile: "/nowhere"}},
-		"no such policy": {Target: "x:1", ServiceConfig: `{"loadBalancingConfig":[{"no such policy":{}}]}`},
+		"Target: none":    {},
+		"Profile: ":       {Target: "x:1", Profile: "eager"},
+		"ServiceConfig: ": {Target: "x:1", ServiceConfig: "{"},
+		"TLS.CAFile: ":    {Target: "x:1", TLS: &backend.TLS{CAFile: "/nowhere"}},
+		"no such policy":  {Target: "x:1", ServiceConfig: `{"loadBalancingConfig":[{"no such policy":{}}]}`},
 	} {
 		p, err := backend.New(filled(cfg))
 		if err == nil {

@@ -43,6 +43,15 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
+// FieldError says what of a Config cannot be used.
+type FieldError struct {
+	Field string // of the Config, as "TLS.CAFile"
+	Err   error
+}
+
+func (e *FieldError) Error() string { return "backend: " + e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
 // Profile says how eagerly a channel looks for a backend that went away.
 type Profile string
 
@@ -67,7 +76,7 @@ func (p Profile) keepalive() (keepalive.ClientParameters, error) {
 	case Fast:
 		return keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}, nil
 	}
-	return keepalive.ClientParameters{}, fmt.Errorf("backend: profile %q is none of safe, balanced, fast", p)
+	return keepalive.ClientParameters{}, &FieldError{"Profile", fmt.Errorf("%q is none of safe, balanced, fast", p)}
 }
 
 // tcpKeepalive finds a peer that is gone while nothing is being written. Linux

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net"
 	"strings"
@@ -84,7 +83,7 @@ func serviceConfig(user string) (string, error) {
 	fields := map[string]json.RawMessage{}
 	if user != "" {
 		if err := json.Unmarshal([]byte(user), &fields); err != nil {
-			return "", fmt.Errorf("backend: service config: %w", err)
+			return "", &FieldError{"ServiceConfig", err}
 		}
 	}
 	merged := map[string]json.RawMessage{"loadBalancingConfig": json.RawMessage(`[{"round_robin":{}}]`)}
@@ -94,6 +93,20 @@ func serviceConfig(user string) (string, error) {
 	maps.Copy(merged, fields)
 	out, err := json.Marshal(merged)
 	return string(out), err
+}
+
+// tryServiceConfig has gRPC look at a service config, which it does nowhere else
+// than in a new channel. This one never connects.
+func tryServiceConfig(user string) error {
+	text, err := serviceConfig(user)
+	if err != nil {
+		return err
+	}
+	cc, err := grpc.NewClient("passthrough:///", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(text))
+	if err != nil {
+		return &FieldError{"ServiceConfig", err}
+	}
+	return cc.Close()
 }
 
 // target is what grpc.NewClient takes, with a resolver where the list is

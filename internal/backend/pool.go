@@ -53,10 +53,13 @@ func New(cfg Config) (*Pool, error) {
 		p.dial = p.server.dial
 		p.cfg.Target, p.cfg.TLS = "passthrough:///in-process", nil
 	case cfg.Target == "":
-		return nil, errors.New("backend: no target")
+		return nil, &FieldError{"Target", errors.New("none given")}
 	}
-	var err error
-	if p.shared, err = p.newGroup(); err != nil {
+	err := tryServiceConfig(cfg.ServiceConfig)
+	if err == nil {
+		p.shared, err = p.newGroup()
+	}
+	if err != nil {
 		if p.server != nil {
 			p.server.close()
 		}

@@ -33,20 +33,20 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("backend: CA file: %w", err)
+			return nil, &FieldError{"TLS.CAFile", err}
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("backend: CA file %s: no certificate in it", t.CAFile)
+			return nil, &FieldError{"TLS.CAFile", fmt.Errorf("no certificate in %s", t.CAFile)}
 		}
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, errors.New("backend: certificate and key go together")
+		return nil, &FieldError{"TLS.KeyFile", errors.New("certificate and key go together")}
 	}
 	if t.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("backend: client certificate: %w", err)
+			return nil, &FieldError{"TLS.CertFile", err}
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}

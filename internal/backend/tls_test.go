@@ -164,7 +164,7 @@ func TestTLS_badFiles(t *testing.T) {
 		{backend.TLS{CAFile: cert + ".none"}, cert + ".none"},
 		{backend.TLS{CAFile: filepath.Join(a.dir, "client.key")}, "no certificate"},
 		{backend.TLS{CertFile: cert}, "go together"},
-		{backend.TLS{CertFile: cert, KeyFile: cert}, "client certificate"},
+		{backend.TLS{CertFile: cert, KeyFile: cert}, "TLS.CertFile: tls"},
 	} {
 		p, err := backend.New(filled(backend.Config{Target: "127.0.0.1:1", TLS: &tt.config}))
 		if err == nil {

@@ -33,7 +33,7 @@ func jwtOptions(d jwtauth.Config) []*Option {
 			Help: "what a token may be for: one of its aud must be one of these; without it anything",
 			set:  many(func(s *Settings) *[]string { return &s.JWT.Audiences }, plain),
 		}, {
-			Group: group, Name: "jwt-algorithm", Value: "NAME", Many: true, needs: "jwt-jwks",
+			Group: group, Name: "jwt-algorithm", Value: "NAME", Many: true, Words: jwtauth.Algorithms(), needs: "jwt-jwks",
 			Help: "algorithms by which a token may be signed; without it " + strings.Join(jwtauth.Algorithms(), ", "),
 			set:  many(func(s *Settings) *[]string { return &s.JWT.Algorithms }, oneOf(jwtauth.Algorithms()...)),
 		}, {

@@ -4,12 +4,14 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/internal/auth/forwardauth"
@@ -36,12 +38,9 @@ type Settings struct {
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"
 
-	given           map[string][]value // by setting: what won
+	origin          *merger
 	tlsCert, tlsKey string
-	targets         []target
-	backendTLS      bool
-	backend         bridge.Backend    // what all backends have in common
-	backendFiles    bridge.BackendTLS // used when backendTLS is set
+	common          backendDraft // what all backends have in common
 }
 
 // Flags is a set of command-line flags, one for each setting, and --config.
@@ -65,21 +64,22 @@ func NewFlags(set *pflag.FlagSet) *Flags {
 
 // Load merges the sources: a flag wins over the environment, that over the
 // file, and that over the default. A list given in one replaces the list of
-// another. It returns every mistake at once, as Errors. Lookup is
-// os.LookupEnv.
-func (f *Flags) Load(lookup func(string) (string, bool)) (*Settings, error) {
-	given := map[string][]value{}
-	m := merger{settings: &Settings{given: given}, given: given, bad: map[string]bool{}}
+// another. It returns every mistake at once, as Errors. Environ is os.Environ's.
+func (f *Flags) Load(environ []string) (*Settings, error) {
+	env := environment(environ)
+	m := &merger{settings: &Settings{}, given: map[string][]value{}, bad: map[string]bool{}, said: map[string]bool{}, claimed: map[string]string{}}
+	m.settings.origin = m
 	for _, o := range Options() {
 		if o.Default != "" {
 			m.apply(o, o.defaults())
 		}
 	}
-	if name := f.fileName(lookup); name != "" {
+	if name := cmp.Or(f.file, env[EnvName("config")]); name != "" {
 		m.file(name)
 	}
+	m.unknown(env)
 	for _, o := range Options() {
-		if text, ok := lookup(EnvName(o.Name)); ok && text != "" {
+		if text := env[EnvName(o.Name)]; text != "" {
 			m.apply(o, envValues(o, text))
 		}
 	}
@@ -99,24 +99,17 @@ func (f *Flags) Load(lookup func(string) (string, bool)) (*Settings, error) {
 // Error is err as a mistake in the setting called name, with where its value came
 // from.
 func (s *Settings) Error(name string, err error) error {
-	v := value{key: name}
-	if values := s.given[name]; len(values) > 0 && values[0].place != "" {
-		v = values[0]
-	}
-	return v.error(err.Error())
+	s.origin.errors = nil
+	s.origin.wrong(name, 0, err.Error())
+	return s.origin.errors
 }
 
-func (f *Flags) fileName(lookup func(string) (string, bool)) string {
-	if f.file != "" {
-		return f.file
-	}
-	name, _ := lookup(EnvName("config"))
-	return name
-}
-
-// EnvName is the environment variable of the setting called name.
-func EnvName(name string) string {
-	return "POLLBRIDGE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+// Explain says of what bridge.New found wrong with s.Bridge where it came from.
+func (s *Settings) Explain(err error) error {
+	s.origin.errors = nil
+	s.origin.explain(err)
+	s.origin.errors.sort()
+	return s.origin.errors
 }
 
 // defaults are the values that stand where none is given.
@@ -128,10 +121,18 @@ func (o *Option) defaults() []value {
 	return values
 }
 
-// split takes the values of a list apart.
+// split takes the values of a list apart. Mappings are a list in YAML, or one.
 func (o *Option) split(text string) []string {
-	if !o.Many {
+	var list []yaml.Node
+	switch {
+	case !o.Many, o.mapping && strings.HasPrefix(text, "{"):
 		return []string{text}
+	case o.mapping && strings.HasPrefix(text, "[") && yaml.Unmarshal([]byte(text), &list) == nil:
+		var texts []string
+		for _, node := range list {
+			texts = append(texts, itemText(&node))
+		}
+		return texts
 	}
 	return strings.Split(text, ",")
 }
@@ -149,8 +150,9 @@ func envValues(o *Option, text string) []value {
 type value struct {
 	text  string
 	place string
-	key   string // set where place does not name the setting
-	line  int    // in the file; 0: not from there
+	key   string     // set where place does not name the setting
+	line  int        // in the file; 0: not from there
+	node  *yaml.Node // a mapping in the file
 }
 
 func (v value) error(text string) *Error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/pemtest"
 )
@@ -33,10 +34,11 @@ func load(t *testing.T, file string, env map[string]string, args ...string) (*co
 	if err := set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return flags.Load(func(name string) (string, bool) {
-		text, ok := env[name]
-		return text, ok
-	})
+	environ := []string{"PATH=/bin"}
+	for name, text := range env {
+		environ = append(environ, name+"="+text)
+	}
+	return flags.Load(environ)
 }
 
 func writeFile(t *testing.T, name, content string) {
@@ -112,7 +114,7 @@ max-batch: {bytes: 1}
 			file: "backend: [a=localhost:1, b=localhost:1, a=localhost:2]\nprefix: bridge/\nhold: 1h\nallow-host: [ok.example, 'a:1']\n",
 			args: []string{"--deny-method", "a b", "--deny-method", "c d", "--backend-service-config", "{"},
 			want: []string{
-				`bridge.yaml:1: backend: "a" already goes to Backends[0]`,
+				`bridge.yaml:1: backend: services that begin with "a" go to localhost:1 already; want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between`,
 				`bridge.yaml:2: prefix: "bridge/" does not start with a slash`,
 				`bridge.yaml:3: hold: 1h0m0s is not within 1s and 10m0s`,
 				`bridge.yaml:4: allow-host: host "a:1": want a name or address without a port, or *.example.com for all names below a domain`,
@@ -141,6 +143,89 @@ max-batch: {bytes: 1}
 				"--backend-key: given without backend-cert, want both or neither",
 				"--backend-ca: given without backend-tls, which it needs",
 				"--backend-key: given without backend-tls, which it needs",
+			},
+		},
+		{
+			name: "unknown variables",
+			env: map[string]string{
+				"POLLBRIDGE_JWT_ISUER": "x", "POLLBRIDGE_BACKEND": "a:1", "POLLBRIDGES": "no concern of ours",
+				// of Services called pollbridge and pollbridge-admin
+				"POLLBRIDGE_SERVICE_HOST": "10.0.0.1", "POLLBRIDGE_SERVICE_PORT": "80", "POLLBRIDGE_SERVICE_PORT_HTTP": "80", "POLLBRIDGE_PORT": "tcp://10.0.0.1:80",
+				"POLLBRIDGE_PORT_80_TCP": "tcp://10.0.0.1:80", "POLLBRIDGE_PORT_80_TCP_PROTO": "tcp", "POLLBRIDGE_PORT_80_TCP_PORT": "80", "POLLBRIDGE_PORT_80_TCP_ADDR": "10.0.0.1",
+				"POLLBRIDGE_ADMIN_SERVICE_HOST": "10.0.0.2", "POLLBRIDGE_ADMIN_PORT": "tcp://10.0.0.2:9090", "POLLBRIDGE_ADMIN_PORT_9090_TCP_ADDR": "10.0.0.2",
+			},
+			want: []string{`unknown variable "POLLBRIDGE_JWT_ISUER", did you mean "POLLBRIDGE_JWT_ISSUER"?`},
+		},
+		{
+			name: "two backends for everything",
+			args: []string{"--backend", "a:1", "--backend", "b:1"},
+			want: []string{"--backend: every service goes to a:1 already; want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between"},
+		},
+		{
+			name: "backends as mappings",
+			file: `backend:
+  - {target: a:1, services: [a.]}
+  - target: b:1
+    services: b.
+    tls: yes
+    ca: missing.pem
+    profil: fast
+  - services: [c.]
+    profile: eager
+    ready-timeout: 1s
+    ready-timeout: 2s
+  - target: http://d:1
+    services: [d., 'd*']
+    key: key.pem
+    server-name: [x]
+  - - x
+`,
+			want: []string{
+				`bridge.yaml:5: backend: tls: "yes" is wrong, want true or false`,
+				`bridge.yaml:6: backend: ca: cannot read "missing.pem": no such file or directory; want a file in PEM`,
+				`bridge.yaml:7: backend: unknown key "profil", did you mean "profile"?`,
+				`bridge.yaml:8: backend: no target, want where the gRPC server is`,
+				`bridge.yaml:9: backend: profile: "eager" is wrong, want safe, balanced or fast`,
+				`bridge.yaml:11: backend: ready-timeout: given twice`,
+				`bridge.yaml:12: backend: target: "http://d:1" is wrong, want HOST:PORT, several of them with commas between, dns:///HOST:PORT or unix:PATH`,
+				`bridge.yaml:14: backend: key: given without cert, want both or neither`,
+				`bridge.yaml:15: backend: server-name: no plain value`,
+				`bridge.yaml:16: backend: no plain value, want an item`,
+			},
+		},
+		{
+			name: "backends out of range, by the bridge's own check",
+			file: `backend:
+  - {target: a:1, services: [a.], ready-timeout: 2h}
+  - target: b:1
+    services: [b., 'x*']
+    tls: true
+  - {target: e:1, services: [e.], cert: cert.pem, key: key.pem}
+  - {target: c:1, services: [c.], service-config: nonsense, name: twice}
+  - {target: d:1, services: [d.], name: twice}
+backend-ready-timeout: 3h
+`,
+			args: []string{"--backend-max-streams", "3000000000"},
+			want: []string{
+				`bridge.yaml:2: backend: ready-timeout: 2h0m0s is not within 1ms and 1h0m0s`,
+				`bridge.yaml:4: backend: services: "x*" is not a prefix of a service's name`,
+				`bridge.yaml:6: backend: cert: given without tls, which it needs`,
+				`bridge.yaml:6: backend: key: given without tls, which it needs`,
+				`bridge.yaml:7: backend: service-config: not valid JSON`,
+				`bridge.yaml:8: backend: name: "twice" is the name of another backend already, of Backends[3]`,
+				`bridge.yaml:9: backend-ready-timeout: 3h0m0s is not within 1ms and 1h0m0s`,
+				`--backend-max-streams: 3000000000 is not within 1 and 2147483647`,
+			},
+		},
+		{
+			name: "backends as mappings in flags and the environment",
+			env:  map[string]string{"POLLBRIDGE_BACKEND": "[{target: a:1, tls: maybe}, b]"},
+			args: []string{"--backend", "{target: c:1, profil: x}", "--backend", "{target: d:1"},
+			want: []string{
+				`POLLBRIDGE_BACKEND: tls: "maybe" is wrong, want true or false`,
+				`POLLBRIDGE_BACKEND: "b" is wrong, want HOST:PORT, or PREFIX=HOST:PORT for the services whose full name begins with PREFIX`,
+				`--backend: unknown key "profil", did you mean "profile"?`,
+				`--backend: "{target: d:1" is wrong, want a mapping in YAML such as {target: HOST:PORT, tls: true}`,
 			},
 		},
 		{
@@ -272,6 +357,58 @@ func TestBackends(t *testing.T) {
 	want := map[string][]string{"main:1": {""}, "chat:2": {"chat.", "shop.v1."}, "dns:///log:3": {"log."}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("backends %v, want %v", got, want)
+	}
+}
+
+// TestBackends_ownSettings: a backend given as a mapping has what it says itself
+// and, beside it, what all have in common, whatever source it is in.
+func TestBackends_ownSettings(t *testing.T) {
+	file := `backend:
+  - main:1,main:2
+  - &second
+    target: dns:///second:443
+    services: [b., c.]
+    name: second
+    tls: true
+    ca: cert.pem
+    server-name: second.example
+    profile: balanced
+    ready-timeout: 1s
+    service-config: '{"loadBalancingPolicy":"pick_first"}'
+    max-streams: 7
+    channel-per-session: true
+backend-profile: fast
+`
+	common := bridge.Backend{Target: "main:1,main:2", Services: []string{""}, Profile: "fast", ReadyTimeout: 10 * time.Second, MaxConcurrentStreams: 1000}
+	second := bridge.Backend{
+		Target: "dns:///second:443", Services: []string{"b.", "c."}, Name: "second", TLS: &bridge.BackendTLS{CAFile: "cert.pem", ServerName: "second.example"},
+		Profile: "balanced", ReadyTimeout: time.Second, ServiceConfig: `{"loadBalancingPolicy":"pick_first"}`, MaxConcurrentStreams: 7, ChannelPerSession: true,
+	}
+	third := bridge.Backend{Target: "c:1", Services: []string{"d."}, TLS: &bridge.BackendTLS{}, Profile: "fast", ReadyTimeout: 10 * time.Second, MaxConcurrentStreams: 1000}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		want []bridge.Backend
+	}{
+		"file":        {nil, nil, []bridge.Backend{common, second}},
+		"environment": {map[string]string{"POLLBRIDGE_BACKEND": `["main:1,main:2", {target: c:1, services: [d.], tls: true}]`}, nil, []bridge.Backend{common, third}},
+		"flags":       {nil, []string{"--backend", "main:1,main:2", "--backend", "{target: c:1, services: d., tls: true}"}, []bridge.Backend{common, third}},
+	} {
+		s, err := load(t, file, test.env, test.args...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !reflect.DeepEqual(s.Bridge.Backends, test.want) {
+			t.Errorf("%s: got\n%+v\nwant\n%+v", name, s.Bridge.Backends, test.want)
+		}
+	}
+	s, err := load(t, "", nil, "--backend-tls", "--backend", "{target: a:1, tls: false}")
+	if err != nil || s.Bridge.Backends[0].TLS != nil {
+		t.Errorf("a backend without TLS among those with: %+v, %v", s, err)
+	}
+	if _, err := load(t, "", nil, "--backend-ca", "cert.pem", "--backend", "{target: a:1, tls: true}"); err != nil {
+		t.Errorf("a CA for the backend that uses TLS: %v", err)
 	}
 }
 

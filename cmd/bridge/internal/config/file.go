@@ -171,7 +171,7 @@ func (p *fileParser) setting(key, node *yaml.Node) {
 	if node.Kind == yaml.SequenceNode && option.Many {
 		g := given{option: option, values: []value{}}
 		for _, item := range node.Content {
-			if v, ok := p.scalar(name, item, "an item"); ok {
+			if v, ok := p.item(option, item); ok {
 				g.values = append(g.values, v)
 			}
 		}
@@ -187,12 +187,26 @@ func (p *fileParser) setting(key, node *yaml.Node) {
 	}
 }
 
+// item reads one value of a list.
+func (p *fileParser) item(o *Option, node *yaml.Node) (value, bool) {
+	if mapping := resolved(node); o.mapping && mapping.Kind == yaml.MappingNode {
+		return value{text: flow(mapping), place: p.place(node.Line), key: o.Name, line: node.Line, node: mapping}, true
+	}
+	return p.scalar(o.Name, node, "an item")
+}
+
+// resolved follows an alias.
+func resolved(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
 // scalar reads one value; want says what else would do.
 func (p *fileParser) scalar(key string, node *yaml.Node, want string) (value, bool) {
 	line := node.Line
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
+	node = resolved(node)
 	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
 		p.wrong(line, key, "no plain value, want "+want)
 		return value{}, false

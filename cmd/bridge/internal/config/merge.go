@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,8 +17,11 @@ type merger struct {
 	settings *Settings
 	given    map[string][]value // by setting: what won
 	bad      map[string]bool    // what won is not even well-formed: checked no further
-	// entries gives, for each backend, which values of --backend made it.
-	entries [][]int
+	entries  []*entry
+	// made gives, for each backend, the entries that made it.
+	made    [][]*entry
+	claimed map[string]string // by service: the first target that it goes to
+	said    map[string]bool   // settings of all backends of which a problem was told
 	errors  Errors
 }
 
@@ -29,11 +33,26 @@ func (m *merger) apply(o *Option, values []value) {
 	}
 	m.given[o.Name] = values
 	m.bad[o.Name] = false
+	if o.mapping {
+		m.takeEntries(o, values)
+		return
+	}
 	for i, err := range o.set(m.settings, texts) {
 		if err != nil {
 			m.bad[o.Name] = true
 			m.errors = append(m.errors, values[i].error(err.Error()))
 		}
+	}
+}
+
+// takeEntries parses the values of --backend.
+func (m *merger) takeEntries(o *Option, values []value) {
+	m.entries = nil
+	for _, v := range values {
+		e, errs := parseEntry(v)
+		m.entries = append(m.entries, e)
+		m.errors = append(m.errors, errs...)
+		m.bad[o.Name] = m.bad[o.Name] || len(errs) > 0
 	}
 }
 
@@ -84,10 +103,19 @@ func (m *merger) pair(cert, key string) {
 // needs finds settings that are of no use without another.
 func (m *merger) needs() {
 	for _, o := range Options() {
-		if o.needs != "" && m.chosen(o.Name) && !m.on(o.needs) {
+		if o.needs != "" && m.chosen(o.Name) && !m.on(o.needs) && !m.someEntry(o.needs) {
 			m.wrong(o.Name, 0, "given without "+o.needs+", which it needs")
 		}
 	}
+	for _, e := range m.entries {
+		m.errors = append(m.errors, e.needs(m.settings.common.tls)...)
+	}
+}
+
+// someEntry says whether a setting of all backends is one of a backend's own.
+func (m *merger) someEntry(name string) bool {
+	key, of := strings.CutPrefix(name, "backend-")
+	return of && slices.ContainsFunc(m.entries, func(e *entry) bool { _, ok := e.at[key]; return ok })
 }
 
 func (m *merger) certificate() {
@@ -103,77 +131,127 @@ func (m *merger) certificate() {
 	s.Certificate = &certificate
 }
 
-// backends makes one backend of all entries with the same target.
+// backends makes a backend of each mapping, and one of all other entries with the
+// same target.
 func (m *merger) backends() {
 	s := m.settings
-	at := map[string]int{}
-	for entry, t := range s.targets {
-		i, ok := at[t.target]
-		if !ok {
-			i = len(s.Bridge.Backends)
-			at[t.target] = i
-			b := s.backend
-			b.Target = t.target
-			if s.backendTLS {
-				files := s.backendFiles
-				b.TLS = &files
-			}
-			s.Bridge.Backends = append(s.Bridge.Backends, b)
-			m.entries = append(m.entries, nil)
+	plain := map[string]int{}
+	for _, e := range m.entries {
+		b := e.backend(s.common)
+		if len(b.Services) == 0 {
+			b.Services = []string{""}
 		}
-		s.Bridge.Backends[i].Services = append(s.Bridge.Backends[i].Services, t.service)
-		m.entries[i] = append(m.entries[i], entry)
+		m.claim(e, b)
+		if i, ok := plain[b.Target]; ok && e.at == nil {
+			s.Bridge.Backends[i].Services = append(s.Bridge.Backends[i].Services, b.Services...)
+			m.made[i] = append(m.made[i], e)
+			continue
+		}
+		if e.at == nil {
+			plain[b.Target] = len(s.Bridge.Backends)
+		}
+		s.Bridge.Backends = append(s.Bridge.Backends, b)
+		m.made = append(m.made, []*entry{e})
 	}
 }
 
-// validate has the bridge check its part, and says of each problem where the
-// value came from.
-func (m *merger) validate() {
-	err := m.settings.Bridge.Validate()
+// claim finds services that go to another backend already.
+func (m *merger) claim(e *entry, b bridge.Backend) {
+	for _, service := range b.Services {
+		first, taken := m.claimed[service]
+		if !taken {
+			m.claimed[service] = b.Target
+		} else if !m.bad["backend"] {
+			e.disputed = true
+			m.errors = append(m.errors, e.value.error(goesTo(service, first)))
+		}
+	}
+}
+
+// goesTo tells that two backends have one service.
+func goesTo(service, first string) string {
+	const hint = "want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between"
+	if service == "" {
+		return fmt.Sprintf("every service goes to %s already; %s", first, hint)
+	}
+	return fmt.Sprintf("services that begin with %q go to %s already; %s", service, first, hint)
+}
+
+// validate has the bridge check its part.
+func (m *merger) validate() { m.explain(m.settings.Bridge.Validate()) }
+
+// explain says of each problem that the bridge has where the value came from.
+func (m *merger) explain(err error) {
 	if err == nil {
 		return
 	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		m.errors = append(m.errors, &Error{Text: err.Error()})
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			m.explain(err)
+		}
 		return
 	}
-	for _, err := range joined.Unwrap() {
-		problem, ok := errors.AsType[*bridge.ConfigError](err)
-		if !ok {
-			m.errors = append(m.errors, &Error{Text: err.Error()})
-			continue
-		}
+	if problem, ok := errors.AsType[*bridge.ConfigError](err); ok {
 		m.problem(problem)
+		return
 	}
+	m.errors = append(m.errors, &Error{Text: err.Error()})
 }
 
-var backendField = regexp.MustCompile(`^Backends\[(\d+)\]\.(\w+)(?:\[(\d+)\])?`)
+var (
+	backendField = regexp.MustCompile(`^Backends\[(\d+)\](?:\.([\w.]+))?(?:\[(\d+)\])?$`)
+	listField    = regexp.MustCompile(`^(\w+)\[(\d+)\]$`)
+)
 
 // problem finds the setting that a field of bridge.Config came from.
 func (m *merger) problem(problem *bridge.ConfigError) {
 	field, index := problem.Field, 0
 	if match := backendField.FindStringSubmatch(field); match != nil {
 		backend, _ := strconv.Atoi(match[1])
-		service, _ := strconv.Atoi(match[3])
-		switch field = match[2]; {
-		case field == "Services" || field == "Name" || field == "Target":
-			field, index = "Backends", m.entries[backend][service]
-		case backend > 0:
-			return // common to all backends: said once
-		}
-	} else if name, number, ok := strings.Cut(strings.TrimSuffix(field, "]"), "["); ok {
-		field = name
-		index, _ = strconv.Atoi(number)
-	}
-	for _, o := range Options() {
-		if o.field != field {
-			continue
-		}
-		if !m.bad[o.Name] {
-			m.wrong(o.Name, index, problem.Problem)
-		}
+		item, _ := strconv.Atoi(match[3])
+		m.backendProblem(m.made[backend], match[2], item, problem.Problem)
 		return
 	}
+	if match := listField.FindStringSubmatch(field); match != nil {
+		field = match[1]
+		index, _ = strconv.Atoi(match[2])
+	}
+	for _, o := range Options() {
+		if o.field == field {
+			if !m.bad[o.Name] {
+				m.wrong(o.Name, index, problem.Problem)
+			}
+			return
+		}
+	}
 	m.errors = append(m.errors, &Error{Key: problem.Field, Text: problem.Problem})
+}
+
+// backendProblem finds where a field of a bridge.Backend came from: a key of its
+// own, or a setting of all backends, of which it is said once.
+func (m *merger) backendProblem(made []*entry, field string, item int, text string) {
+	from := made[0]
+	if field == "Services" && item < len(made) {
+		from = made[item]
+	}
+	if m.bad["backend"] || from.disputed && field == "Services" {
+		return
+	}
+	for _, k := range backendKeys() {
+		if k.field != field {
+			continue
+		}
+		if at, ok := from.at[k.Name]; ok {
+			m.errors = append(m.errors, at.error(text))
+			return
+		}
+		if name := "backend-" + k.Name; m.chosen(name) {
+			if !m.bad[name] && !m.said[name] {
+				m.said[name] = true
+				m.wrong(name, 0, text)
+			}
+			return
+		}
+	}
+	m.errors = append(m.errors, from.value.error(text))
 }

@@ -22,8 +22,13 @@ type Option struct {
 	Many    bool // may be given several times; a list in the file
 	Switch  bool // true or false; the bare flag means true
 
+	// Words are all values that there are; nil: there is no such list.
+	Words []string
+
 	// needs names the setting without which this one is of no use.
 	needs string
+	// mapping says that a value may be a mapping of backendKeys: only --backend.
+	mapping bool
 	// field is where the value lands in bridge.Config, by the path that a
 	// bridge.ConfigError names.
 	field string
@@ -41,8 +46,8 @@ func (o *Option) usage() string {
 }
 
 // one stores a single value.
-func one[T any](at func(*Settings) *T, parse func(string) (T, error)) func(*Settings, []string) []error {
-	return func(s *Settings, texts []string) []error {
+func one[S, T any](at func(*S) *T, parse func(string) (T, error)) func(*S, []string) []error {
+	return func(s *S, texts []string) []error {
 		v, err := parse(texts[0])
 		if err == nil {
 			*at(s) = v
@@ -52,8 +57,8 @@ func one[T any](at func(*Settings) *T, parse func(string) (T, error)) func(*Sett
 }
 
 // many stores a list, replacing what was there.
-func many[T any](at func(*Settings) *[]T, parse func(string) (T, error)) func(*Settings, []string) []error {
-	return func(s *Settings, texts []string) []error {
+func many[S, T any](at func(*S) *[]T, parse func(string) (T, error)) func(*S, []string) []error {
+	return func(s *S, texts []string) []error {
 		list, errs := make([]T, len(texts)), make([]error, len(texts))
 		for i, text := range texts {
 			list[i], errs[i] = parse(text)
@@ -107,49 +112,16 @@ func listening(d bridge.Config) []*Option {
 
 func backends(d bridge.Backend, methods []string) []*Option {
 	const group = "Backends"
-	return []*Option{
+	list := []*Option{{
+		Group: group, Name: "backend", Value: "[PREFIX=]HOST:PORT", Many: true, mapping: true, field: "Backends",
+		Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so; several addresses of one server with commas between; " +
+			"or {target: HOST:PORT, KEY: VALUE, …} with what follows for this one alone, as {target: a:443, services: [chat.], tls: true}",
+	}}
+	for _, k := range sharedKeys(d) {
+		list = append(list, k.option(group))
+	}
+	return append(list, []*Option{
 		{
-			Group: group, Name: "backend", Value: "[PREFIX=]HOST:PORT", Many: true, field: "Backends",
-			Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so",
-			set:  many(func(s *Settings) *[]target { return &s.targets }, backendTarget),
-		}, {
-			Group: group, Name: "backend-tls", Switch: true,
-			Help: "use TLS towards backends",
-			set:  one(func(s *Settings) *bool { return &s.backendTLS }, boolean),
-		}, {
-			Group: group, Name: "backend-ca", Value: "FILE", needs: "backend-tls",
-			Help: "certificates in PEM that may sign a backend's, instead of the system's",
-			set:  one(func(s *Settings) *string { return &s.backendFiles.CAFile }, file),
-		}, {
-			Group: group, Name: "backend-cert", Value: "FILE", needs: "backend-tls",
-			Help: "the bridge's own certificate in PEM, for backends that ask for one",
-			set:  one(func(s *Settings) *string { return &s.backendFiles.CertFile }, file),
-		}, {
-			Group: group, Name: "backend-key", Value: "FILE", needs: "backend-tls",
-			Help: "private key of --backend-cert in PEM",
-			set:  one(func(s *Settings) *string { return &s.backendFiles.KeyFile }, file),
-		}, {
-			Group: group, Name: "backend-server-name", Value: "NAME", needs: "backend-tls",
-			Help: "name that a backend's certificate must bear, instead of its host",
-			set:  one(func(s *Settings) *string { return &s.backendFiles.ServerName }, plain),
-		}, {
-			Group: group, Name: "backend-profile", Value: "WORD", Default: d.Profile,
-			Help: "how eagerly a dead backend is looked for: safe, balanced or fast; " +
-				"the latter two need backends that permit a ping every 30s or 10s",
-			set: one(func(s *Settings) *string { return &s.backend.Profile }, oneOf("safe", "balanced", "fast")),
-		}, {
-			Group: group, Name: "backend-ready-timeout", Value: "DURATION", Default: durationText(d.ReadyTimeout), field: "ReadyTimeout",
-			Help: "how long an RPC waits for a backend that cannot be reached",
-			set:  one(func(s *Settings) *time.Duration { return &s.backend.ReadyTimeout }, duration),
-		}, {
-			Group: group, Name: "backend-service-config", Value: "JSON", field: "ServiceConfig",
-			Help: "gRPC service config: retry, load balancing, timeouts, health checking",
-			set:  one(func(s *Settings) *string { return &s.backend.ServiceConfig }, plain),
-		}, {
-			Group: group, Name: "backend-channel-per-session", Switch: true,
-			Help: "give each session a gRPC channel of its own, closed with it, instead of a place on a shared one",
-			set:  one(func(s *Settings) *bool { return &s.backend.ChannelPerSession }, boolean),
-		}, {
 			Group: group, Name: "allow-method", Value: "PATTERN", Default: strings.Join(methods, ","), Many: true, field: "AllowMethods",
 			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star as pkg.*",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowMethods }, plain),
@@ -159,7 +131,7 @@ func backends(d bridge.Backend, methods []string) []*Option {
 				strings.Join(bridge.DefaultDenyMethods(), ", ") + " are denied unless --allow-method names them",
 			set: many(func(s *Settings) *[]string { return &s.Bridge.DenyMethods }, plain),
 		},
-	}
+	}...)
 }
 
 func browsers() []*Option {
@@ -241,17 +213,22 @@ func limits(d bridge.Config) []*Option {
 	}
 }
 
+var (
+	levels  = []string{"debug", "info", "warn", "error"}
+	formats = []string{"text", "json"}
+)
+
 func logging() []*Option {
 	const group = "Log, on standard error"
 	return []*Option{
 		{
-			Group: group, Name: "log-level", Value: "LEVEL", Default: "info",
+			Group: group, Name: "log-level", Value: "LEVEL", Default: "info", Words: levels,
 			Help: "least level that is logged: debug, info, warn or error",
 			set:  one(func(s *Settings) *slog.Level { return &s.LogLevel }, level),
 		}, {
-			Group: group, Name: "log-format", Value: "FORMAT", Default: "text",
+			Group: group, Name: "log-format", Value: "FORMAT", Default: "text", Words: formats,
 			Help: "text or json",
-			set:  one(func(s *Settings) *string { return &s.LogFormat }, oneOf("text", "json")),
+			set:  one(func(s *Settings) *string { return &s.LogFormat }, oneOf(formats...)),
 		},
 	}
 }

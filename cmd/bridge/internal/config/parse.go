@@ -121,8 +121,7 @@ func boolean(text string) (bool, error) {
 }
 
 func level(text string) (slog.Level, error) {
-	words := []string{"debug", "info", "warn", "error"}
-	if _, err := oneOf(words...)(text); err != nil {
+	if _, err := oneOf(levels...)(text); err != nil {
 		return 0, err
 	}
 	var l slog.Level
@@ -178,24 +177,30 @@ func backendTarget(text string) (target, error) {
 		service, addr = "", text
 	}
 	const want = "HOST:PORT, or PREFIX=HOST:PORT for the services whose full name begins with PREFIX"
-	if addr == "" || found && service == "" || strings.Contains(addr, " ") {
+	if found && service == "" {
 		return target{}, wrong(text, want)
 	}
-	if strings.Contains(addr, "://") {
-		scheme, _, _ := strings.Cut(addr, "://")
-		if scheme == "http" || scheme == "https" {
-			return target{}, wrong(text, want)
-		}
-		return target{service, addr}, nil
+	if _, err := targetAddress(addr); err != nil {
+		return target{}, wrong(text, want)
 	}
-	if strings.HasPrefix(addr, "unix:") {
-		return target{service, addr}, nil
+	return target{service, addr}, nil
+}
+
+// targetAddress takes what stands for one backend.
+func targetAddress(addr string) (string, error) {
+	const want = "HOST:PORT, several of them with commas between, dns:///HOST:PORT or unix:PATH"
+	scheme, _, isURL := strings.Cut(addr, "://")
+	switch {
+	case addr == "" || strings.Contains(addr, " ") || isURL && (scheme == "http" || scheme == "https"):
+		return "", wrong(addr, want)
+	case isURL || strings.HasPrefix(addr, "unix:"):
+		return addr, nil
 	}
 	for one := range strings.SplitSeq(addr, ",") {
 		host, port, err := net.SplitHostPort(one)
 		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" || port == "0" {
-			return target{}, wrong(text, want)
+			return "", wrong(addr, want)
 		}
 	}
-	return target{service, addr}, nil
+	return addr, nil
 }
