@@ -9,10 +9,10 @@ import (
 	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
-// AdminHandler serves /healthz (200 while the process serves), /readyz (200
-// when a backend can be used; 503 when none can, with the state of each and its
-// last error, or when the bridge drains) and /metrics for Prometheus. It is meant for a listener that only operators
-// reach.
+// AdminHandler returns a handler of /healthz (200 while the process serves),
+// /readyz (200 if a backend is usable; 503 while draining, or if none is, with the
+// state and last error of each) and /metrics (Prometheus). It is for a listener
+// that only operators can reach.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

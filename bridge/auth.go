@@ -17,15 +17,16 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// identity is what a session keeps of the request that began it, or brought its latest token.
+// identity is what a session keeps of the request that began it or brought its
+// latest token.
 type identity struct {
 	principal Principal
 	metadata  metadata.MD // Config.ForwardHeaders and Principal.Metadata
 	methods   methodRules // Principal.AllowMethods; nil: no rule
 }
 
-// newIdentity returns the error of what Config.Authenticate gave and gRPC does
-// not take.
+// newIdentity returns the identity of who. The error is about what
+// Config.Authenticate returned.
 func newIdentity(who Principal, headers metadata.MD) (*identity, error) {
 	for key := range who.Metadata {
 		if !forwardable(key) || key != strings.ToLower(key) {
@@ -46,8 +47,8 @@ func newIdentity(who Principal, headers metadata.MD) (*identity, error) {
 	return id, nil
 }
 
-// forward puts what is known of the principal in place of what the client set,
-// also where nothing is: a client must not forge what others rely on.
+// forward replaces metadata set by the client with the identity's, even by no
+// values: a client must not forge what backends rely on.
 func (i *identity) forward(md metadata.MD) {
 	maps.Copy(md, i.metadata)
 }
@@ -59,8 +60,8 @@ func (i *identity) allows(method string) bool {
 
 type principalKey struct{}
 
-// PrincipalFrom tells who an RPC is for. It is meant for client interceptors
-// among a backend's DialOptions; ok is false outside of them, and where neither
+// PrincipalFrom returns the principal of an RPC, for client interceptors in a
+// backend's DialOptions. ok is false in any other context, and if neither
 // Config.Authenticate nor Config.ForwardHeaders is set.
 func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
 	p, ok = ctx.Value(principalKey{}).(Principal)
@@ -101,7 +102,7 @@ func requestOf(ctx context.Context, hello *transport.Hello) *http.Request {
 	return request.WithContext(ctx)
 }
 
-// refusal is what the client may know of a failed authentication.
+// refusal logs a failed authentication and returns the error for the client.
 func (s *Server) refusal(hello transport.Hello, err error) error {
 	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
 	result := authRefused
@@ -115,9 +116,9 @@ func (s *Server) refusal(hello transport.Hello, err error) error {
 	return errUnauthenticated
 }
 
-// forwarded returns a request's headers of the given names as metadata; one that
-// is absent has no values. A value that gRPC forbids is left out: it is the
-// browser's, and must not fail every RPC.
+// forwarded returns the named headers of a request as metadata; an absent one
+// has no values. A value that gRPC forbids is left out: it is the browser's, and
+// must not fail every RPC.
 func forwarded(header http.Header, names []string) metadata.MD {
 	md := metadata.MD{}
 	for _, name := range names {

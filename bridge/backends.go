@@ -7,7 +7,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/backend"
 )
 
-// pool is the Backend in the form that package backend takes.
+// pool returns the Backend as a backend.Config.
 func (b Backend) pool(c Config) backend.Config {
 	return backend.Config{
 		Name:          b.Name,

@@ -16,9 +16,9 @@ import (
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
-// check is the network check, with a gRPC server of its own, so that it works
-// the same in front of any backend. Its pool is none of Server.pools: it says
-// nothing about whether the bridge is of use.
+// check is the network check. It has a gRPC server of its own, so that it works
+// the same in front of any backend. Its pool is not in Server.pools: it does not
+// affect readiness.
 type check struct {
 	answers *answer.Handler
 	service *grpc.Server

@@ -15,94 +15,95 @@ import (
 	"github.com/pollbridge/pollbridge/internal/backend"
 )
 
-// Config configures a Server. The zero value of each field stands for the
-// default that its comment gives; only Backends is required. New copies it:
-// changes made later have no effect.
+// Config configures a Server. Only Backends is required: the zero value of any
+// other field means the default named in its comment. New copies the Config, so
+// later changes have no effect.
 type Config struct {
-	// Backends are the gRPC servers behind the bridge. At least one.
+	// Backends are the gRPC servers behind the bridge. At least one is required.
 	Backends []Backend
 
-	// Prefix is the path that every route of the bridge begins with. It starts
-	// with a slash and does not end with one. Default: "/bridge".
+	// Prefix is the path prefix of every route. It starts with a slash and does
+	// not end with one. Default: "/bridge".
 	Prefix string
-	// AllowOrigins lists the web origins, as "https://app.example" or
-	// "http://localhost:5173", whose pages may use the bridge beside those of
-	// the bridge's own origin. "https://*.app.example" stands for every name of
-	// one or more labels below app.example, not for app.example itself. "*"
-	// allows every origin, without credentials. Default: none.
+	// AllowOrigins lists the web origins whose pages may use the bridge, such as
+	// "https://app.example", in addition to the bridge's own origin.
+	// "https://*.app.example" matches every name of one or more labels below
+	// app.example, but not app.example itself. "*" allows every origin, without
+	// credentials. Default: none.
 	AllowOrigins []string
-	// AllowHosts lists the names and addresses, without port, that Host, or a
-	// trusted proxy's X-Forwarded-Host, may bear; "*.app.example" stands for
-	// all names below a domain. The hosts of AllowOrigins, and over a loopback
-	// connection loopback names, are always among them. It guards against DNS
-	// rebinding. Default: every host, but over a loopback connection none but
-	// loopback names and the hosts of AllowOrigins.
+	// AllowHosts lists the names and addresses, without port, that are accepted
+	// in Host, or in a trusted proxy's X-Forwarded-Host, as a guard against DNS
+	// rebinding. "*.app.example" matches all names below a domain. The hosts of
+	// AllowOrigins are always accepted, and so are loopback names over a loopback
+	// connection. Default: every host; over a loopback connection, loopback names
+	// and the hosts of AllowOrigins only.
 	AllowHosts []string
-	// AllowHeaders lists the request headers, beside Content-Type, that pages
-	// of other origins may send to the bridge, as "traceparent", which scripts
-	// that monitor pages add to every request. They become no metadata: see
-	// ForwardHeaders. Default: none.
+	// AllowHeaders lists the request headers, besides Content-Type, that pages
+	// of other origins may send, such as "traceparent", which monitoring scripts
+	// add to every request. They do not become metadata: see ForwardHeaders.
+	// Default: none.
 	AllowHeaders []string
-	// AllowPrivateNetwork answers the preflights by which browsers ask whether
+	// AllowPrivateNetwork answers the preflights with which browsers ask whether
 	// a public page may reach a private address. Default: false.
 	AllowPrivateNetwork bool
 	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Host
-	// and X-Forwarded-Proto are believed, as those of who comes by a Unix
-	// socket are. Default: none.
+	// and X-Forwarded-Proto are trusted. Peers on a Unix socket always are.
+	// Default: none.
 	TrustedProxies []netip.Prefix
 
-	// AllowMethods and DenyMethods say which methods clients may call. A
-	// pattern is a method ("pkg.Service/Method"), a service ("pkg.Service"),
-	// or a prefix that ends in a star ("pkg.*", "pkg.Service/Get*", "*"). The
-	// longest pattern that fits a method decides. Where both lists have it,
-	// DenyMethods wins over AllowMethods, which wins over DefaultDenyMethods.
+	// AllowMethods and DenyMethods list the methods that clients may and may not
+	// call. A pattern is a method ("pkg.Service/Method"), a service
+	// ("pkg.Service"), or a prefix that ends in a star ("pkg.*",
+	// "pkg.Service/Get*", "*"). The longest pattern that matches a method
+	// decides. If several lists have it, DenyMethods wins over AllowMethods,
+	// which wins over DefaultDenyMethods.
 	// Defaults: {"*"} and, when DenyMethods is nil, DefaultDenyMethods.
 	AllowMethods []string
 	DenyMethods  []string
 
-	// Authenticate, if not nil, admits a client and says who it is, when its
-	// session begins and for each token that it refreshes (rule O5); an error
-	// about a refreshed token ends new RPCs, not the session. A gRPC
-	// status error's message reaches the client; any other error's text is
-	// only logged. It may be called by several goroutines at once and must
-	// heed ctx. Default: everyone is admitted, and a session's principal is
-	// its client's address.
+	// Authenticate, if not nil, admits a client and returns its principal. It is
+	// called when a session begins, and again for each refreshed token (rule O5);
+	// an error about a refreshed token fails new RPCs but does not end the
+	// session. The message of a gRPC status error reaches the client; any other
+	// error is only logged. Authenticate may be called by several goroutines at
+	// once and must return when ctx ends. Default: everyone is admitted, and the
+	// principal is the client's address.
 	Authenticate func(ctx context.Context, info AuthInfo) (Principal, error)
-	// ForwardHeaders names the HTTP headers of the request that began a
-	// session, or brought its latest token, which every RPC of the session takes along as metadata, as
-	// "Cookie" or "X-Request-Id". They replace metadata of the same key that
-	// the client set, also where the request had no such header. "User-Agent"
-	// goes as x-user-agent. Default: none.
+	// ForwardHeaders lists HTTP headers, such as "Cookie" or "X-Request-Id", that
+	// every RPC carries to the backend as metadata. Their values are those of the
+	// request that began the session or brought its latest token. They replace
+	// metadata of the same key set by the client, even if the request has no such
+	// header. "User-Agent" is forwarded as x-user-agent. Default: none.
 	ForwardHeaders []string
 
-	// Check serves the network check: a page at {Prefix}/check, and what the
-	// check asks for under {Prefix}/v1/check/. It shows to anyone who may reach
-	// the bridge what a network does, and is bounded so that it cannot be used
-	// to flood others. Default: false.
+	// Check serves the network check: a page at {Prefix}/check and its endpoints
+	// under {Prefix}/v1/check/. Anyone who can reach the bridge may use it; its
+	// traffic is bounded, so that it cannot be used to flood others.
+	// Default: false.
 	Check bool
 
-	// DrainTimeout bounds how long Shutdown lets open RPCs go on when its
-	// context has no deadline of its own. Default: 20 s.
+	// DrainTimeout is how long Shutdown lets open RPCs continue if its context
+	// has no deadline. Default: 20 s.
 	DrainTimeout time.Duration
-	// Logger takes the bridge's log. Default: discard.
+	// Logger receives the bridge's log. Default: discard.
 	Logger *slog.Logger
-	// Registry takes the bridge's metrics, and AdminHandler serves all that is
-	// in it. Default: one of the bridge's own.
+	// Registry receives the bridge's metrics; AdminHandler serves everything in
+	// it. Default: a registry of the bridge's own.
 	Registry *prometheus.Registry
 
-	// Hold is the longest time that a poll is kept waiting. 1 s to 10 min.
-	// Default: 18 s, below what is the shortest timeout of a common proxy, 20 s.
+	// Hold is the longest time that a poll is held open. 1 s to 10 min.
+	// Default: 18 s, just below the shortest timeout of common proxies, 20 s.
 	Hold time.Duration
-	// ResumeWindow is how long a session with no link is kept (rule E1).
+	// ResumeWindow is how long a session without a link is kept (rule E1).
 	// Default: 120 s.
 	ResumeWindow time.Duration
-	// PauseMax is the longest resume window that a client may ask for, as a
-	// page does that goes into the background. At least ResumeWindow.
-	// Default: 30 min.
+	// PauseMax is the longest resume window that a client may request, as pages
+	// do when they go into the background. At least ResumeWindow.
+	// Default: 30 min, or ResumeWindow if that is longer.
 	PauseMax time.Duration
 
-	// MaxMessageBytes is the longest message, both ways (rule D4). At most
-	// 1 GiB. Default: 16 MiB.
+	// MaxMessageBytes is the longest message in either direction (rule D4). At
+	// most 1 GiB. Default: 16 MiB.
 	MaxMessageBytes int
 	// MaxMetadataBytes bounds an RPC's metadata: the request's, the response's
 	// headers and its trailers each. Keys, values and 32 bytes for each pair
@@ -111,61 +112,61 @@ type Config struct {
 	// MaxBatchBytes is the longest batch, envelope included. At least 64 KiB.
 	// Default: 1 MiB.
 	MaxBatchBytes int
-	// MaxStreams is how many RPCs a session may have open. Default: 4,096.
+	// MaxStreams is the most open RPCs of a session. Default: 4,096.
 	MaxStreams int
-	// MaxSessions is how many sessions the bridge keeps. Default: 100,000.
+	// MaxSessions is the most sessions of the bridge. Default: 100,000.
 	MaxSessions int
-	// MaxSessionsPerPrincipal is how many of them one principal may have.
+	// MaxSessionsPerPrincipal is the most sessions of one principal.
 	// Default: 10,000.
 	MaxSessionsPerPrincipal int
-	// MaxBufferedBytes is the budget for frames that wait for an ack, over all
-	// sessions (rule D8). At least MaxMessageBytes. Default: 1 GiB.
+	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
+	// over all sessions (rule D8). At least MaxMessageBytes. Default: 1 GiB.
 	MaxBufferedBytes int64
 }
 
 // Backend is one gRPC target. Exactly one of Target, ClientConn and GRPCServer
 // is set.
 type Backend struct {
-	// Name stands for the backend in logs and metrics. Default: Target, else
+	// Name is the backend's name in logs and metrics. Default: Target, or
 	// "clientconn" or "in-process".
 	Name string
-	// Target is where the backend is: "host:port", "dns:///host:port",
-	// "unix:path", or several "host:port" with commas between them, which
-	// share the load.
+	// Target is the backend's address: "host:port", "dns:///host:port",
+	// "unix:path", or several "host:port" separated by commas, which share the
+	// load.
 	Target string
-	// ClientConn is a gRPC channel of the application's own. The bridge does
-	// not close it. With it only Name, Services and ReadyTimeout count.
+	// ClientConn is a gRPC channel of the application. The bridge does not close
+	// it. Of the other fields, only Name, Services and ReadyTimeout apply to it.
 	ClientConn grpc.ClientConnInterface
-	// GRPCServer is a server in this process. The bridge serves it over memory
-	// and does not stop it. With it TLS is not used.
+	// GRPCServer is a server in this process. The bridge serves it in memory and
+	// does not stop it. TLS does not apply to it.
 	GRPCServer *grpc.Server
 
-	// Services are the services that go to this backend: each entry is a
-	// prefix of a service's full name, as "chat." or "shop.v1.Cart", and the
-	// longest over all backends wins. Default: {""}, every service.
+	// Services selects the services of this backend by prefixes of their full
+	// names, such as "chat." or "shop.v1.Cart". The longest matching prefix of
+	// all backends decides. Default: {""}, every service.
 	Services []string
 
 	// TLS, if not nil, is used towards the backend. Default: plain HTTP/2.
 	TLS *BackendTLS
-	// Profile says how eagerly a dead backend is looked for: "safe",
-	// "balanced" or "fast". The latter two need a backend whose keepalive
-	// policy permits a ping every 30 s or 10 s. Default: "safe".
+	// Profile selects how quickly a dead backend is detected: "safe", "balanced"
+	// or "fast". The latter two require a backend whose keepalive policy permits
+	// a ping every 30 s or 10 s. Default: "safe".
 	Profile string
 	// ServiceConfig is a gRPC service config in JSON: retry, load balancing,
-	// timeouts, health checking. Default: round_robin and nothing else.
+	// timeouts, health checking. Default: round_robin only.
 	ServiceConfig string
-	// ReadyTimeout is how long an RPC waits for a backend that cannot be
-	// reached, before it ends with UNAVAILABLE. One whose caller asked to wait
-	// for ready waits until its deadline. Default: 10 s.
+	// ReadyTimeout is how long an RPC waits for an unreachable backend before it
+	// ends with UNAVAILABLE. A wait-for-ready RPC waits until its deadline.
+	// Default: 10 s.
 	ReadyTimeout time.Duration
-	// MaxConcurrentStreams bounds the RPCs on one HTTP/2 connection, beside
-	// what the backend itself states. Another one is dialled at 80 % of it.
+	// MaxConcurrentStreams is the most RPCs on one HTTP/2 connection, unless the
+	// backend's own limit is lower. Another connection is dialled at 80 % of it.
 	// Default: 1,000.
 	MaxConcurrentStreams int
 	// ChannelPerSession gives each session a gRPC channel of its own, dialled
 	// with its first RPC and closed with the session, for backends that keep
-	// state by connection. Not with ClientConn. Default: sessions share
-	// channels, each pinned to one.
+	// state per connection. Not allowed with ClientConn. Default: sessions share
+	// channels, and each is pinned to one.
 	ChannelPerSession bool
 	// DialOptions are applied after the bridge's own.
 	DialOptions []grpc.DialOption
@@ -174,42 +175,41 @@ type Backend struct {
 // BackendTLS is TLS towards a backend.
 type BackendTLS = backend.TLS
 
-// AuthInfo is what Authenticate decides on.
+// AuthInfo is the input of Config.Authenticate.
 type AuthInfo struct {
 	// Request is the head of the HTTP request that began the session or brought
 	// the token, or of the handshake of the WebSocket that did: method, URL, host,
 	// header and TLS state. Its RemoteAddr is the one below, its body empty. It
 	// must be neither kept nor changed.
 	Request *http.Request
-	// Token is the credential that the client gave; empty when it gave none.
+	// Token is the client's credential; empty: none.
 	Token string
 	// RemoteAddr is the client's IP address, after trusted proxies.
 	RemoteAddr string
 }
 
-// Principal says who a session belongs to. Two with the same Name are the same
-// one: a session is only ever resumed by its own.
+// Principal is the owner of a session. Principals are equal if their Names are,
+// and a session is only ever resumed by its own principal.
 type Principal struct {
 	Name string
-	// Value is the application's own and is left alone.
+	// Value is the application's; the bridge does not use it.
 	Value any
-	// Metadata goes along with every RPC, in lower-case keys. It takes the place
-	// of what the client set under the same key, also where a key has no values
-	// here: a page cannot forge it.
+	// Metadata, with keys in lower case, is sent with every RPC. It replaces
+	// metadata of the same key set by the client, even if a key has no values
+	// here, so that a page cannot forge it.
 	Metadata metadata.MD
-	// AllowMethods are the methods that the principal may call, of those that
-	// Config allows, in patterns as Config.AllowMethods has them; others end
-	// with PERMISSION_DENIED. Nil: all of them.
+	// AllowMethods restricts the principal to some of the methods allowed by
+	// Config, with patterns as in Config.AllowMethods; other RPCs end with
+	// PERMISSION_DENIED. Nil: no restriction.
 	AllowMethods []string
-	// Expires is when the credential does. From then on new RPCs end with
-	// UNAUTHENTICATED while those that run go on; the client asks its
-	// application for another token and sends it over the same session. Zero:
-	// never.
+	// Expires is when the credential expires; zero: never. From then on new RPCs
+	// end with UNAUTHENTICATED and open ones continue; the client asks its
+	// application for a new token and sends it over the same session.
 	Expires time.Time
 }
 
-// DefaultDenyMethods are the methods that clients may not call unless allowed:
-// services by which a server tells about itself or is administered.
+// DefaultDenyMethods returns the patterns of the methods that clients may not
+// call unless allowed: services that describe or administer a server.
 func DefaultDenyMethods() []string {
 	return []string{"grpc.reflection.*", "grpc.channelz.*", "envoy.*"}
 }

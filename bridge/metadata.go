@@ -8,9 +8,9 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// hopKeys are HTTP's own headers. They describe one hop or what only a browser
-// may say, so they never become metadata: a content-length, for one, would
-// contradict the length of the request that the backend gets.
+// hopKeys are HTTP's own headers. They describe one hop, or are only a browser's
+// to set, so they never become metadata: a content-length, for example, would
+// contradict the length of the request to the backend.
 var hopKeys = map[string]bool{
 	"accept-encoding":   true,
 	"connection":        true,
@@ -27,12 +27,11 @@ var hopKeys = map[string]bool{
 	"upgrade":           true,
 }
 
-// userAgent is how the client's user-agent reaches the backend, as in gRPC-Web:
-// the header of that name is the channel's in gRPC, so it tells the bridge's.
+// userAgent is the key under which the client's user agent reaches the backend,
+// as in gRPC-Web. In gRPC user-agent is the channel's, here the bridge's.
 const userAgent = "x-user-agent"
 
-// forwardedKey is the key under which a header of the browser's request goes
-// to the backend.
+// forwardedKey returns the metadata key for a header of the browser's request.
 func forwardedKey(header string) string {
 	key := strings.ToLower(header)
 	if key == "user-agent" {
@@ -41,9 +40,9 @@ func forwardedKey(header string) string {
 	return key
 }
 
-// droppedKey tells whether metadata of this key is left out of what the
-// backend gets: hopKeys and their families, and gRPC's own headers, which a
-// client must not forge. The two tracing keys are gRPC's by name only.
+// droppedKey reports whether metadata of this key is not forwarded to the
+// backend: hopKeys and their families, and gRPC's own headers, which a client
+// must not forge. The two tracing keys are gRPC's by name only.
 func droppedKey(key string) bool {
 	switch {
 	case key == "grpc-trace-bin" || key == "grpc-tags-bin":
@@ -63,7 +62,7 @@ func forwardable(key string) bool {
 	return validKey(key) && (!droppedKey(key) || key == "cookie" || key == "origin")
 }
 
-// validKey tells whether gRPC allows the key.
+// validKey reports whether gRPC allows the key.
 func validKey(key string) bool {
 	for _, c := range []byte(key) {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
@@ -73,10 +72,10 @@ func validKey(key string) bool {
 	return key != ""
 }
 
-// requestMetadata turns what an Open frame carries into gRPC metadata. Keys
-// are taken in lower case, as gRPC does; one user agent goes, the caller's
-// x-user-agent before the client's own user-agent. What gRPC forbids is left
-// in: gRPC then refuses the RPC with an INTERNAL status that names the key.
+// requestMetadata returns an OPEN frame's metadata as gRPC metadata, with keys in
+// lower case. Only one user agent is forwarded: the caller's x-user-agent, else
+// the client's own user-agent. What gRPC forbids is kept: gRPC then fails the
+// RPC with an INTERNAL status that names the key.
 func requestMetadata(list []wire.Metadatum) metadata.MD {
 	md := make(metadata.MD, len(list))
 	for _, m := range list {
@@ -94,8 +93,8 @@ func requestMetadata(list []wire.Metadatum) metadata.MD {
 	return md
 }
 
-// wireMetadata turns gRPC metadata into the wire's form. Values of one key
-// keep their order.
+// wireMetadata returns gRPC metadata in the wire's form. The values of a key keep
+// their order.
 func wireMetadata(md metadata.MD) []wire.Metadatum {
 	n := 0
 	for _, values := range md {

@@ -14,15 +14,15 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// stream is what a proxy needs of a session.Stream.
+// stream is the part of session.Stream that a proxy uses.
 type stream interface {
 	Recv(context.Context) (session.Message, error)
 	Send(context.Context, session.Message) error
 	SendHeaders([]wire.Metadatum) error
 }
 
-// handle serves one RPC, in a goroutine of its own: it is session.Config's
-// Handle.
+// handle serves one RPC. It is session.Config's Handle, and runs in a goroutine
+// of its own.
 func (s *Server) handle(st *session.Stream) {
 	began := time.Now()
 	s.metrics.started.Inc()
@@ -33,7 +33,7 @@ func (s *Server) handle(st *session.Stream) {
 	st.End(end)
 }
 
-// rpc is what is known of an RPC when it begins.
+// rpc is what is known about an RPC when it begins.
 type rpc struct {
 	open        *wire.Open
 	session     string
@@ -42,7 +42,7 @@ type rpc struct {
 	cancel      context.CancelCauseFunc // of the RPC's context; nil: there is none
 }
 
-// serve runs one RPC to its end. It returns when both pumps have.
+// serve runs one RPC to its end. It returns after both pumps have.
 func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 	pool, refusal := s.route(r.open.Method, r.who)
 	if refusal != nil {
@@ -80,7 +80,7 @@ func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
 	return p.run(r.open.SingleRequest)
 }
 
-// answer gives the client all of an RPC of one message each way.
+// answer sends the client the whole response of a unary RPC.
 func (s *Server) answer(ctx context.Context, st stream, reply *backend.Reply, err error) wire.End {
 	if err := sendHeaders(st, reply.Header, s.cfg.MaxMetadataBytes); err != nil {
 		return callEnd(ctx, err, nil)
@@ -120,15 +120,15 @@ func lastEnd(ctx context.Context, err error, trailer metadata.MD, limit int) wir
 	return callEnd(ctx, err, list)
 }
 
-// proxy joins a stream and a call: pumpUp takes messages to the backend,
-// pumpDown takes what the backend says to the client.
+// proxy joins a stream and a call: pumpUp copies messages to the backend,
+// pumpDown copies the backend's response to the client.
 type proxy struct {
 	ctx         context.Context // the stream's
 	stream      stream
 	call        *backend.Call
 	maxMetadata int
 
-	upError error // why pumpUp gave the call up; to be read when it returned
+	upError error // why pumpUp closed the call; read only after it returned
 }
 
 func (p *proxy) run(singleRequest bool) wire.End {
@@ -150,9 +150,9 @@ func (p *proxy) run(singleRequest bool) wire.End {
 	return end
 }
 
-// pumpUp sends the client's messages and half-close. The credit for a message
-// goes back with the Recv after it, which is when gRPC has taken it; that is
-// why a single request is not the end of it.
+// pumpUp sends the client's messages and half-close. The next Recv returns the
+// credit of a message, once gRPC has taken it; that is why it goes on after a
+// single request.
 func (p *proxy) pumpUp(ctx context.Context) {
 	for {
 		m, err := p.stream.Recv(ctx)
@@ -162,7 +162,7 @@ func (p *proxy) pumpUp(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			return // the RPC is over, or ctx ended: the call ends with it
+			return // the RPC or ctx ended, and the call ends with it
 		}
 		if err := p.call.Send(m.Pieces); err != nil {
 			p.giveUp(err)
@@ -171,8 +171,8 @@ func (p *proxy) pumpUp(ctx context.Context) {
 	}
 }
 
-// giveUp ends a call that gRPC refuses to send more on. io.EOF says that the
-// backend has ended it: pumpDown learns how.
+// giveUp closes the call after a failed send. On io.EOF the backend has ended
+// the call itself, and pumpDown gets its status.
 func (p *proxy) giveUp(err error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		return
@@ -181,8 +181,8 @@ func (p *proxy) giveUp(err error) {
 	p.call.Close()
 }
 
-// pumpDown forwards headers as soon as they are there, then messages, and
-// returns how the RPC ended.
+// pumpDown forwards headers as soon as they arrive, then messages, and returns
+// the RPC's end.
 func (p *proxy) pumpDown() wire.End {
 	header, err := p.call.Header()
 	if err != nil {

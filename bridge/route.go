@@ -47,7 +47,7 @@ func (r rule) fits(method string) bool {
 	return method == r.pattern
 }
 
-// methodRules decides which methods may be called: the first rule that fits
+// methodRules decides which methods may be called: the first rule that matches
 // counts.
 type methodRules []rule
 
@@ -71,7 +71,7 @@ func newMethodRules(cfg Config) methodRules {
 	return all
 }
 
-// allows tells whether a well-formed method ("/pkg.Service/Method") may be
+// allows reports whether a well-formed method ("/pkg.Service/Method") may be
 // called.
 func (m methodRules) allows(method string) bool {
 	method = strings.TrimPrefix(method, "/")
@@ -83,13 +83,13 @@ func (m methodRules) allows(method string) bool {
 	return false
 }
 
-// backendRoute is a prefix of services and the backend that has them.
+// backendRoute maps a prefix of service names to a backend.
 type backendRoute struct {
 	prefix string
 	pool   *backend.Pool
 }
 
-// newRoutes sorts the longest prefix first.
+// newRoutes returns the routes, longest prefix first.
 func newRoutes(cfg Config, pools []*backend.Pool) []backendRoute {
 	var routes []backendRoute
 	for i, b := range cfg.Backends {
@@ -101,8 +101,8 @@ func newRoutes(cfg Config, pools []*backend.Pool) []backendRoute {
 	return routes
 }
 
-// route finds the backend of a method that who may call, or says why there is
-// none.
+// route returns the backend of a method, or the refusal of an RPC that who may
+// not make.
 func (s *Server) route(method string, who *identity) (*backend.Pool, *wire.End) {
 	service, _, ok := wire.SplitMethod(method)
 	if !ok {

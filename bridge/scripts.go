@@ -12,8 +12,8 @@ import (
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
-// handleScripts serves the browser client. It holds no secret, so that pages
-// of any origin may load it.
+// handleScripts serves the browser client. It has no secrets, so pages of any
+// origin may load it.
 func handleScripts(mux *http.ServeMux, prefix string) {
 	mux.Handle(prefix+"/client.js", script(jsclient.Module))
 	mux.Handle(prefix+"/later.js", script(jsclient.Later))
@@ -32,7 +32,7 @@ func script(text []byte) http.Handler {
 		h := w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
 		h.Set("ETag", tag)
-		h.Set("Cache-Control", "no-cache") // ask each time, mostly answered by 304
+		h.Set("Cache-Control", "no-cache") // revalidate each time, mostly with a 304
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")

@@ -35,7 +35,7 @@ type Server struct {
 
 // New returns a Server that is ready to serve. It dials its backends but does
 // not wait for them. The error is Config.Validate's, or names the file, target
-// or service config that cannot be used.
+// or service config that is unusable.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// dial makes the backends' pools: all of them, or none.
+// dial creates the backends' pools: all of them, or none.
 func (s *Server) dial() error {
 	for i, b := range s.cfg.Backends {
 		pool, err := backend.New(b.pool(s.cfg))
@@ -131,8 +131,8 @@ func (s *Server) newMux() *http.ServeMux {
 	return mux
 }
 
-// ServeHTTP serves every route under Config.Prefix, and 404 elsewhere. A
-// server in front of it must not buffer, compress or time out its answers.
+// ServeHTTP serves every route under Config.Prefix, and 404 elsewhere. Servers
+// and middleware in front of it must not buffer, compress or time out responses.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // ParkPolls lets polls that have been quiet for a second be parked: server then
@@ -148,13 +148,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // Linux; all else is as without.
 func (s *Server) ParkPolls(server *http.Server) { s.lot.Attach(server) }
 
-// Shutdown ends the bridge in order: /readyz turns false, clients are told to
-// open their next RPCs elsewhere, parked polls are answered, open RPCs go on
-// until ctx ends, or for Config.DrainTimeout when ctx has no deadline. Then
-// every session is closed, and the backends' channels with them. It returns
-// ctx's cause when RPCs had to be cut. Later calls wait for the first and
-// return what it did. Shut an http.Server down after its bridge: it would wait
-// for parked polls, and does not know WebSockets.
+// Shutdown drains the bridge: /readyz turns 503, clients are told to open new
+// RPCs elsewhere, parked polls are answered, and open RPCs continue until ctx
+// ends, or for Config.DrainTimeout if ctx has no deadline. Then it closes every
+// session and the backends' channels. It returns the cause of ctx if RPCs had to
+// be cut. Later calls wait for the first and return its result. Shut down an
+// http.Server after its bridge: it would wait for parked polls, and does not
+// know about WebSockets.
 func (s *Server) Shutdown(ctx context.Context) error { return s.shutdown(ctx) }
 
 func (s *Server) end(ctx context.Context) error {
@@ -165,15 +165,15 @@ func (s *Server) end(ctx context.Context) error {
 		defer cancel()
 	}
 	err := s.registry.Drain(ctx)
-	s.sockets.Close() // they still have to say that their sessions are over
-	s.lot.Close()     // as have polls
+	s.sockets.Close() // after Drain: they still had to report the ends of their sessions
+	s.lot.Close()     // and so had polls
 	if s.check != nil {
 		err = errors.Join(err, s.check.close())
 	}
 	return errors.Join(err, s.closePools())
 }
 
-// onceWith is sync.OnceValue for a function of a context: the first one's
+// onceWith is sync.OnceValue for a function of a context. The first context
 // counts.
 func onceWith(f func(context.Context) error) func(context.Context) error {
 	var once sync.Once

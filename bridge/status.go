@@ -16,14 +16,14 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// reasonMethod is the reason of an RPC whose method the bridge does not pass
-// on.
+// reasonMethod is the reason of an RPC whose method is not allowed or has no
+// backend.
 const reasonMethod = "method"
 
-// reasonBackend is the reason of an RPC that no backend took.
+// reasonBackend is the reason of an RPC that reached no backend.
 const reasonBackend = "backend"
 
-// bridgeEnd is a status that the bridge made.
+// bridgeEnd returns an end that originates at the bridge.
 func bridgeEnd(code codes.Code, reason, format string, args ...any) wire.End {
 	return wire.End{Status: uint32(code), Message: fmt.Sprintf(format, args...), Origin: wire.OriginBridge, Reason: reason}
 }
@@ -32,8 +32,8 @@ func tooMuchMetadata(what string, size, limit int) error {
 	return &session.Error{Reason: session.ReasonLimit, Message: fmt.Sprintf("%s of %d bytes are over the limit of %d", what, size, limit)}
 }
 
-// callEnd is how an RPC ended: with the backend's status, unless err only
-// echoes that the stream was over before.
+// callEnd returns the end of an RPC: the backend's status, unless err is only
+// the consequence of the stream's own end.
 func callEnd(ctx context.Context, err error, trailers []wire.Metadatum) wire.End {
 	if end, over := streamEnd(ctx, err); over {
 		return end
@@ -49,14 +49,14 @@ func callEnd(ctx context.Context, err error, trailers []wire.Metadatum) wire.End
 	end.Status = uint32(st.Code())
 	end.Message = strings.ToValidUTF8(st.Message(), "\ufffd")
 	if p := st.Proto(); len(p.GetDetails()) > 0 {
-		// It came off the wire, so it can be put back on it.
+		// It was unmarshalled from the wire, so marshalling cannot fail.
 		end.Details, _ = proto.Marshal(p)
 	}
 	return end
 }
 
-// streamEnd tells whether err comes of the stream's end: the client's cancel,
-// the deadline, the session's loss.
+// streamEnd reports whether err is the consequence of the stream's end (a cancel
+// by the client, the deadline, the session's loss), and returns that end.
 func streamEnd(ctx context.Context, err error) (wire.End, bool) {
 	why, ok := errors.AsType[*session.Error](err)
 	if !ok {

@@ -12,11 +12,11 @@ import (
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
-// ConfigError is one thing that is wrong with a Config.
+// ConfigError is one mistake in a Config.
 type ConfigError struct {
-	// Field is the field's path, e.g. "Backends[1].TLS.KeyFile".
+	// Field is the path of the field, such as "Backends[1].TLS.KeyFile".
 	Field string
-	// Problem says what is wrong, and what would be right.
+	// Problem is what is wrong and what is expected.
 	Problem string
 }
 
@@ -24,8 +24,8 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("bridge: config: %s: %s", e.Field, e.Problem)
 }
 
-// Validate reports everything that is wrong with the Config: errors.Join of a
-// *ConfigError for each. It opens no file and dials nothing.
+// Validate returns every mistake in the Config, as errors.Join of *ConfigErrors.
+// It neither opens files nor dials.
 func (c Config) Validate() error {
 	var p problems
 	d := c.WithDefaults()
@@ -134,7 +134,7 @@ func (p *problems) prefix(field, v string) {
 	}
 }
 
-// access has each value of a list judged by who will use it.
+// access validates each value of a list with the package that uses it.
 func (p *problems) access(field string, list []string, config func([]string) access.Config) {
 	for i, v := range list {
 		if _, err := access.New(config([]string{v})); err != nil {

@@ -4,8 +4,8 @@ import "runtime/debug"
 
 const module = "github.com/pollbridge/pollbridge"
 
-// Version is the release of this module that is linked in, without the leading
-// "v"; "devel" where the build does not say.
+// Version returns the version of this module in the running program, without the
+// leading "v", or "devel" if the build does not record it.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
