@@ -112,7 +112,7 @@ func (s *Server) route(method string, who *identity) (*backend.Pool, *wire.End) 
 	if s.check != nil && service == netcheck.Service {
 		return s.check.pool, nil // whatever the operator's rules for backends
 	}
-	if !s.rules.allows(method) {
+	if !s.rules.Load().allows(method) {
 		end := bridgeEnd(codes.Unimplemented, reasonMethod, "method %.256q is not allowed on this bridge", method)
 		return nil, &end
 	}

@@ -18,7 +18,7 @@ import (
 // Server is a bridge. It is an http.Handler.
 type Server struct {
 	cfg      Config
-	rules    methodRules
+	rules    atomic.Pointer[methodRules]
 	routes   []backendRoute
 	access   *access.Policy
 	pools    []*backend.Pool
@@ -41,17 +41,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg.WithDefaults(), lot: park.New()}
-	s.rules = newMethodRules(s.cfg)
+	rules := newMethodRules(s.cfg)
+	s.rules.Store(&rules)
 	var err error
-	s.access, err = access.New(access.Config{
-		AllowOrigins:   s.cfg.AllowOrigins,
-		AllowHosts:     s.cfg.AllowHosts,
-		AllowHeaders:   s.cfg.AllowHeaders,
-		TrustedProxies: s.cfg.TrustedProxies,
-		PrivateNetwork: s.cfg.AllowPrivateNetwork,
-		Logger:         s.cfg.Logger,
-	})
-	if err != nil {
+	if s.access, err = access.New(s.cfg.access()); err != nil {
 		return nil, err
 	}
 	if err := s.dial(); err != nil {
@@ -70,6 +63,32 @@ func New(cfg Config) (*Server, error) {
 	s.mux = s.newMux()
 	s.shutdown = onceWith(s.end)
 	return s, nil
+}
+
+// Reload takes from cfg who may use the bridge and call what: AllowOrigins,
+// AllowHosts, AllowHeaders, AllowPrivateNetwork, TrustedProxies, AllowMethods and
+// DenyMethods. They count for requests and RPCs that come from now on. The rest
+// of cfg has no effect, but must be valid: the error is Config.Validate's, and
+// nothing has changed then.
+func (s *Server) Reload(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.WithDefaults()
+	rules := newMethodRules(cfg)
+	s.rules.Store(&rules)
+	return s.access.Set(cfg.access())
+}
+
+func (c Config) access() access.Config {
+	return access.Config{
+		AllowOrigins:   c.AllowOrigins,
+		AllowHosts:     c.AllowHosts,
+		AllowHeaders:   c.AllowHeaders,
+		TrustedProxies: c.TrustedProxies,
+		PrivateNetwork: c.AllowPrivateNetwork,
+		Logger:         c.Logger,
+	}
 }
 
 // dial creates the backends' pools: all of them, or none.

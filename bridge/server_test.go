@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"google.golang.org/grpc/codes"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/jsclient"
@@ -103,6 +105,33 @@ func TestServer_originRefused(t *testing.T) {
 				t.Errorf("%s from %q: got %d", route, origin, got.StatusCode)
 			}
 		}
+	}
+}
+
+func TestServer_reload(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{AllowMethods: []string{"a.*"}, DenyMethods: []string{"a.B/Deny"}})
+	poll := func(origin string) int {
+		return get(srv, "POST", "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", "Content-Type", "application/octet-stream", "Origin", origin, "Sec-Fetch-Site", "cross-site").StatusCode
+	}
+	call := func(method string) codes.Code {
+		st := newStream(t, testsvc.Request(1, 1))
+		close(st.up)
+		return codes.Code(srv.Serve(t.Context(), st, &wire.Open{Method: method, SingleRequest: true}).Status)
+	}
+	cfg := good()
+	cfg.AllowOrigins, cfg.AllowMethods = []string{"https://good.example"}, []string{"bad/"}
+	if err := srv.Reload(cfg); err == nil || poll("https://good.example") != 403 {
+		t.Errorf("a bad Config was taken: %v", err)
+	}
+	if got := call(echopb.Echo_Unary_FullMethodName); got != codes.Unimplemented {
+		t.Errorf("before: %v", got)
+	}
+	cfg.AllowMethods = nil
+	if err := srv.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if status, code := poll("https://good.example"), call(echopb.Echo_Unary_FullMethodName); status != 200 || code != codes.OK {
+		t.Errorf("after: status %d, code %v", status, code)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
@@ -45,8 +46,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Policy is a checked Config. It may be used by any goroutine.
+// Policy is a checked Config, which may be replaced. It may be used by any
+// goroutine.
 type Policy struct {
+	rules    atomic.Pointer[rules]
+	refusals refusals
+}
+
+// rules is what a Config comes to.
+type rules struct {
 	origins   origins
 	hosts     hosts
 	onlyHosts bool            // AllowHosts is held on every listener
@@ -54,12 +62,31 @@ type Policy struct {
 	allow     string          // Access-Control-Allow-Headers
 	proxies   []netip.Prefix
 	private   bool
-	refusals  refusals
 }
 
 // New checks a Config. Its error, of errors.Join, has one for each bad value.
 func New(cfg Config) (*Policy, error) {
-	p := &Policy{
+	p := new(Policy)
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	p.refusals.init(logger)
+	return p, p.Set(cfg)
+}
+
+// Set replaces all of the Config but Logger, for requests that come from now on.
+// With an error, which is as New's, it changes nothing.
+func (p *Policy) Set(cfg Config) error {
+	r, err := newRules(cfg)
+	if err == nil {
+		p.rules.Store(r)
+	}
+	return err
+}
+
+func newRules(cfg Config) (*rules, error) {
+	p := &rules{
 		origins:   origins{named: make(map[string]bool)},
 		hosts:     hosts{named: make(map[string]bool)},
 		onlyHosts: len(cfg.AllowHosts) > 0,
@@ -68,11 +95,6 @@ func New(cfg Config) (*Policy, error) {
 		proxies:   cfg.TrustedProxies,
 		private:   cfg.PrivateNetwork,
 	}
-	logger := cfg.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	p.refusals.init(logger)
 	var errs []error
 	for _, s := range cfg.AllowOrigins {
 		host, err := p.origins.add(s)
@@ -90,7 +112,7 @@ func New(cfg Config) (*Policy, error) {
 	return p, errors.Join(errs...)
 }
 
-func (p *Policy) allowHeader(name string) error {
+func (p *rules) allowHeader(name string) error {
 	if !isToken(name) {
 		return fmt.Errorf("header %q: want the name of one, as traceparent", name)
 	}
@@ -119,17 +141,18 @@ func isToken(s string) bool {
 // a page of an allowed origin made it.
 func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) bool {
 	setCommon(w.Header())
-	if host, ok := p.hostAllowed(r); !ok {
+	rules := p.rules.Load()
+	if host, ok := rules.hostAllowed(r); !ok {
 		p.refuse(w, r, badHost, fmt.Sprintf("host %.256q is not one of this bridge", host),
 			fmt.Sprintf("if it should be, give the bridge --allow-host %.256s", cmp.Or(hostname(host), "NAME")))
 		return false
 	}
 	origin := r.Header.Get("Origin")
 	switch {
-	case p.originAllowed(r, origin, safelisted):
-		p.setCORS(w.Header(), origin)
+	case rules.originAllowed(r, origin, safelisted):
+		rules.setCORS(w.Header(), origin)
 		return true
-	case origin == "", origin == "null" && p.origins.any:
+	case origin == "", origin == "null" && rules.origins.any:
 		p.refuse(w, r, noOrigin, fmt.Sprintf("a request of type %.256q needs the Origin of a page", r.Header.Get("Content-Type")),
 			"send it as Content-Type: application/octet-stream")
 	case origin == "null":
@@ -145,33 +168,35 @@ func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) 
 // Preflight answers an OPTIONS request that Admit admitted: 204, and what a
 // page of that origin may send.
 func (p *Policy) Preflight(w http.ResponseWriter, r *http.Request, methods string) {
-	h := w.Header()
+	h, rules := w.Header(), p.rules.Load()
 	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", p.allow)
+	h.Set("Access-Control-Allow-Headers", rules.allow)
 	h.Set("Access-Control-Max-Age", "7200")
 	for _, network := range []string{"Private-Network", "Local-Network"} {
-		if p.private && r.Header.Get("Access-Control-Request-"+network) == "true" {
+		if rules.private && r.Header.Get("Access-Control-Request-"+network) == "true" {
 			h.Set("Access-Control-Allow-"+network, "true")
 		}
 	}
-	p.noteHeaders(r)
+	if name := rules.badHeader(r); name != "" {
+		p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
+			fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
+	}
 	_ = httpwrite.Begin(w, httpwrite.Timeout) // who asked may be gone
 	w.WriteHeader(http.StatusNoContent)
 	_ = httpwrite.End(w)
 }
 
-// noteHeaders says which headers the page may not send that it asks for: its
-// request is lost, and no page is told why.
-func (p *Policy) noteHeaders(r *http.Request) {
+// badHeader is the first header that a preflight asks for and may not have;
+// empty: there is none. Such a page's request is lost, and no page is told why.
+func (p *rules) badHeader(r *http.Request) string {
 	asked := strings.Join(r.Header.Values("Access-Control-Request-Headers"), ",")
 	for name := range strings.SplitSeq(asked, ",") {
 		name = strings.ToLower(strings.TrimSpace(name))
 		if name != "" && !p.headers[name] {
-			p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
-				fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
-			return
+			return name
 		}
 	}
+	return ""
 }
 
 // NotAllowed answers a request of another method than the given ones: 405.
@@ -198,7 +223,7 @@ func setCommon(h http.Header) {
 
 // setCORS lets a page of an allowed origin read the answer. The bridge's own
 // pages need no leave.
-func (p *Policy) setCORS(h http.Header, origin string) {
+func (p *rules) setCORS(h http.Header, origin string) {
 	switch {
 	case origin == "":
 		return
@@ -213,7 +238,7 @@ func (p *Policy) setCORS(h http.Header, origin string) {
 	h.Set("Access-Control-Expose-Headers", Marker)
 }
 
-func (p *Policy) originAllowed(r *http.Request, origin string, safelisted bool) bool {
+func (p *rules) originAllowed(r *http.Request, origin string, safelisted bool) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
 	case site == "same-origin", p.origins.has(origin):

@@ -340,6 +340,22 @@ func TestNew_names(t *testing.T) {
 	}
 }
 
+func TestSet(t *testing.T) {
+	p := policy(t, access.Config{AllowOrigins: []string{"https://old.example"}})
+	admitted := func(origin string) bool {
+		return p.Admit(httptest.NewRecorder(), request("Origin", origin, "Sec-Fetch-Site", "cross-site"), false)
+	}
+	if err := p.Set(access.Config{AllowOrigins: []string{"https://new.example", "https://*"}}); err == nil || !admitted("https://old.example") || admitted("https://new.example") {
+		t.Errorf("a bad Config: %v; old admitted: %v, new: %v", err, admitted("https://old.example"), admitted("https://new.example"))
+	}
+	if err := p.Set(access.Config{AllowOrigins: []string{"https://new.example"}}); err != nil || admitted("https://old.example") || !admitted("https://new.example") {
+		t.Errorf("a good one: %v; old admitted: %v, new: %v", err, admitted("https://old.example"), admitted("https://new.example"))
+	}
+	if got := p.Refused()["origin"]; got != 2 {
+		t.Errorf("%d refusals counted, want those before and after", got)
+	}
+}
+
 func TestClientAddr(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	tests := []struct{ name, remote, forwarded, want string }{

@@ -14,7 +14,9 @@ import (
 // that is not a trusted proxy's. It is the peer's address as net/http tells it
 // where that is no IP address. Who reaches the bridge by a Unix socket is a
 // trusted proxy.
-func (p *Policy) ClientAddr(r *http.Request) string {
+func (p *Policy) ClientAddr(r *http.Request) string { return p.rules.Load().clientAddr(r) }
+
+func (p *rules) clientAddr(r *http.Request) string {
 	peer := r.RemoteAddr
 	if addr, ok := parseAddr(peer); ok {
 		peer = addr.String()
@@ -37,7 +39,7 @@ func (p *Policy) ClientAddr(r *http.Request) string {
 }
 
 // fromProxy reports whether a trusted proxy passed the request on.
-func (p *Policy) fromProxy(r *http.Request) bool {
+func (p *rules) fromProxy(r *http.Request) bool {
 	if _, unix := localAddr(r).(*net.UnixAddr); unix {
 		return true
 	}
@@ -51,13 +53,13 @@ func localAddr(r *http.Request) net.Addr {
 	return addr
 }
 
-func (p *Policy) trusted(addr netip.Addr) bool {
+func (p *rules) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(p.proxies, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
 // forwarded is the first value of an X-Forwarded header that a trusted proxy
 // set; empty: there is none.
-func (p *Policy) forwarded(r *http.Request, name string) string {
+func (p *rules) forwarded(r *http.Request, name string) string {
 	value := r.Header.Get(name)
 	if value == "" || !p.fromProxy(r) {
 		return ""
@@ -67,13 +69,13 @@ func (p *Policy) forwarded(r *http.Request, name string) string {
 }
 
 // host is the host, and port, that the client asked for.
-func (p *Policy) host(r *http.Request) string {
+func (p *rules) host(r *http.Request) string {
 	return cmp.Or(p.forwarded(r, "X-Forwarded-Host"), r.Host)
 }
 
 // schemeIs reports whether the client asked with the given scheme. Of a trusted
 // proxy that does not say, anything is believed.
-func (p *Policy) schemeIs(r *http.Request, scheme string) bool {
+func (p *rules) schemeIs(r *http.Request, scheme string) bool {
 	switch asked := strings.ToLower(p.forwarded(r, "X-Forwarded-Proto")); {
 	case asked != "":
 		return asked == scheme || asked == "wss" && scheme == "https" || asked == "ws" && scheme == "http"
@@ -88,7 +90,7 @@ func (p *Policy) schemeIs(r *http.Request, scheme string) bool {
 //
 // Over a loopback connection Host itself must be right, whatever proxy is
 // trusted: a page in this machine's browser can send every header but Host.
-func (p *Policy) hostAllowed(r *http.Request) (host string, ok bool) {
+func (p *rules) hostAllowed(r *http.Request) (host string, ok bool) {
 	local, tcp := localAddr(r).(*net.TCPAddr)
 	loopback := tcp && local.IP.IsLoopback()
 	known := func(host string) bool {
