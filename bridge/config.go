@@ -82,6 +82,13 @@ type Config struct {
 	// Default: false.
 	Check bool
 
+	// RPC also serves clients without a session, at the path of each method, POST
+	// /{package.Service}/{Method}: Connect, gRPC-Web in binary and text, gRPC and
+	// JSON, with the same backends, rules and limits as sessions. Authenticate is
+	// called for each RPC. gRPC, and streams both ways at once, need HTTP/2: see
+	// Server.ServeHTTP. Default: false.
+	RPC bool
+
 	// DrainTimeout is how long Shutdown lets open RPCs continue if its context
 	// has no deadline. Default: 20 s.
 	DrainTimeout time.Duration

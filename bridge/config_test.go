@@ -40,6 +40,7 @@ var configFields = map[string]fieldCase{
 	"Authenticate":            {},
 	"ForwardHeaders":          {bad: func(c *bridge.Config) { c.ForwardHeaders = []string{"Content-Length"} }, field: "ForwardHeaders[0]"},
 	"Check":                   {},
+	"RPC":                     {},
 	"DrainTimeout":            {bad: func(c *bridge.Config) { c.DrainTimeout = -1 }, field: "DrainTimeout", defaulted: true},
 	"Logger":                  {defaulted: true},
 	"Registry":                {},

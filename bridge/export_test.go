@@ -11,7 +11,7 @@ type Stream = stream
 
 // Serve runs one RPC over a stream of the test's own.
 func (s *Server) Serve(ctx context.Context, st Stream, open *wire.Open) wire.End {
-	return s.serve(ctx, st, rpc{open: open, session: "test"})
+	return s.serve(ctx, st, call{open: open, session: "test"})
 }
 
 // Allows tells whether the Config admits a method.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/rpc"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -20,27 +21,34 @@ import (
 // everything else is read from the engine and the pools at each scrape.
 type metrics struct {
 	registry      *prometheus.Registry
-	started       prometheus.Counter
-	ended         *prometheus.CounterVec
-	duration      prometheus.Histogram
+	protocols     map[string]*rpcMetrics
 	authenticated *prometheus.CounterVec
+}
+
+// rpcMetrics are those of the RPCs of one protocol.
+type rpcMetrics struct {
+	started  prometheus.Counter
+	ended    []prometheus.Counter // by status code; the last one for others
+	duration prometheus.Observer
+}
+
+// sessionProtocol is the label of RPCs in sessions.
+const sessionProtocol = "session"
+
+// protocols are the values of the label "protocol".
+func protocols(cfg Config) []string {
+	if !cfg.RPC {
+		return []string{sessionProtocol}
+	}
+	return append([]string{sessionProtocol}, rpc.Protocols...)
 }
 
 // newMetrics returns an error where Config.Registry has metrics of the same
 // names.
 func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
-		registry: cmp.Or(s.cfg.Registry, prometheus.NewRegistry()),
-		started: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "pollbridge_rpcs_started_total", Help: "RPCs started by clients.",
-		}),
-		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pollbridge_rpcs_completed_total", Help: "RPCs completed, by gRPC status code.",
-		}, []string{"code"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end.",
-			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
-		}),
+		registry:  cmp.Or(s.cfg.Registry, prometheus.NewRegistry()),
+		protocols: make(map[string]*rpcMetrics),
 		authenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pollbridge_authentications_total", Help: "Clients and tokens authenticated, by result.",
 		}, []string{"result"}),
@@ -48,15 +56,29 @@ func newMetrics(s *Server) (*metrics, error) {
 	for _, result := range []string{authOK, authRefused, authUnavailable} {
 		m.authenticated.WithLabelValues(result)
 	}
-	for code := range otherCode + 1 {
-		m.ended.WithLabelValues(codeName(code)) // rate() misses the first event of a series that did not exist
+	started := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pollbridge_rpcs_started_total", Help: "RPCs started by clients, by protocol.",
+	}, []string{"protocol"})
+	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pollbridge_rpcs_completed_total", Help: "RPCs completed, by protocol and gRPC status code.",
+	}, []string{"protocol", "code"})
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end, by protocol.",
+		Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
+	}, []string{"protocol"})
+	for _, protocol := range protocols(s.cfg) {
+		p := &rpcMetrics{started: started.WithLabelValues(protocol), duration: duration.WithLabelValues(protocol)}
+		for code := range otherCode + 1 {
+			p.ended = append(p.ended, ended.WithLabelValues(protocol, codeName(code))) // rate() misses the first event of a series that did not exist
+		}
+		m.protocols[protocol] = p
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pollbridge_build_info", Help: "Always 1.",
 		ConstLabels: prometheus.Labels{"version": Version(), "go": runtime.Version()},
 	})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{m.started, m.ended, m.duration, m.authenticated, build, collector{s}} {
+	for _, c := range []prometheus.Collector{started, ended, duration, m.authenticated, build, collector{s}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, &ConfigError{Field: "Registry", Problem: err.Error()}
 		}
@@ -74,8 +96,11 @@ const (
 	authUnavailable = "unavailable" // whoever knows could not be asked
 )
 
-func (m *metrics) completed(status uint32, took time.Duration) {
-	m.ended.WithLabelValues(codeName(status)).Inc()
+// of returns the metrics of a protocol's RPCs.
+func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol] }
+
+func (m *rpcMetrics) completed(status uint32, took time.Duration) {
+	m.ended[min(status, otherCode)].Inc()
 	m.duration.Observe(took.Seconds())
 }
 
@@ -94,6 +119,7 @@ type figures struct {
 	session.Stats
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
+	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
 }
 
 // metric is one metric that is read at each scrape. read calls set once for each
@@ -125,8 +151,11 @@ var table = []metric{
 			set(float64(f.Links[kind]), kind.String())
 		}
 	}},
-	{desc("pollbridge_streams", "RPCs in flight."), gauge, func(f figures, set func(float64, ...string)) {
-		set(float64(f.Streams))
+	{desc("pollbridge_streams", "RPCs in flight, by protocol.", "protocol"), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.Streams), sessionProtocol)
+		for protocol, n := range f.calls {
+			set(float64(n), protocol)
+		}
 	}},
 	{desc("pollbridge_buffered_bytes", "Bytes of messages held by sessions."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.BufferedBytes))
@@ -192,7 +221,10 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	f := figures{c.s.registry.Stats(), c.s.pools, c.s.access.Refused()}
+	f := figures{Stats: c.s.registry.Stats(), pools: c.s.pools, refused: c.s.access.Refused()}
+	if c.s.rpc != nil {
+		f.calls = c.s.rpc.Active()
+	}
 	for _, m := range table {
 		m.read(f, func(value float64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)

@@ -25,16 +25,17 @@ type stream interface {
 // of its own.
 func (s *Server) handle(st *session.Stream) {
 	began := time.Now()
-	s.metrics.started.Inc()
+	m := s.metrics.of(sessionProtocol)
+	m.started.Inc()
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
-	end := s.serve(st.Context(), st, rpc{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
-	s.metrics.completed(end.Status, time.Since(began))
+	end := s.serve(st.Context(), st, call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
+	m.completed(end.Status, time.Since(began))
 	st.End(end)
 }
 
-// rpc is what is known about an RPC when it begins.
-type rpc struct {
+// call is what is known about an RPC when it begins.
+type call struct {
 	open        *wire.Open
 	session     string
 	sessionDone <-chan struct{}
@@ -43,7 +44,7 @@ type rpc struct {
 }
 
 // serve runs one RPC to its end. It returns after both pumps have.
-func (s *Server) serve(ctx context.Context, st stream, r rpc) wire.End {
+func (s *Server) serve(ctx context.Context, st stream, r call) wire.End {
 	pool, refusal := s.route(r.open.Method, r.who)
 	if refusal != nil {
 		return *refusal

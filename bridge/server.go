@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/park"
+	"github.com/pollbridge/pollbridge/internal/rpc"
 	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/transport/access"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
@@ -27,6 +29,7 @@ type Server struct {
 	lot      *park.Lot
 	check    *check // nil: switched off
 	metrics  *metrics
+	rpc      *rpc.Handler // nil: switched off
 	mux      *http.ServeMux
 
 	draining atomic.Bool
@@ -59,6 +62,9 @@ func New(cfg Config) (*Server, error) {
 		if s.check, err = newCheck(s.cfg, s.access); err != nil {
 			return nil, errors.Join(err, s.closePools())
 		}
+	}
+	if s.cfg.RPC {
+		s.rpc = s.newRPC()
 	}
 	s.mux = s.newMux()
 	s.shutdown = onceWith(s.end)
@@ -146,12 +152,21 @@ func (s *Server) newMux() *http.ServeMux {
 	if s.check != nil {
 		s.check.mount(mux, prefix)
 	}
+	if s.rpc != nil {
+		mux.Handle(rpcPattern, s.rpc)
+	}
 	mux.HandleFunc("/", s.access.NotFound)
 	return mux
 }
 
-// ServeHTTP serves every route under Config.Prefix, and 404 elsewhere. Servers
-// and middleware in front of it must not buffer, compress or time out responses.
+// ServeHTTP serves every route under Config.Prefix, with Config.RPC also
+// /{package.Service}/{Method}, and 404 elsewhere. Servers and middleware in
+// front of it must not buffer, compress or time out responses.
+//
+// With Config.RPC, a router in front of it passes on POST and OPTIONS for paths
+// of two segments, unchanged, and the http.Server has HTTP/2 switched on: for
+// gRPC, and for streams both ways at once. Without TLS that is
+// http.Protocols.SetUnencryptedHTTP2.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // ParkPolls lets polls that have been quiet for a second be parked: server then
@@ -183,13 +198,28 @@ func (s *Server) end(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.DrainTimeout)
 		defer cancel()
 	}
-	err := s.registry.Drain(ctx)
+	err := s.drain(ctx)
 	s.sockets.Close() // after Drain: they still had to report the ends of their sessions
 	s.lot.Close()     // and so had polls
 	if s.check != nil {
 		err = errors.Join(err, s.check.close())
 	}
 	return errors.Join(err, s.closePools())
+}
+
+// drain waits for RPCs to end, and ends those that are open when ctx does.
+func (s *Server) drain(ctx context.Context) error {
+	if s.rpc == nil {
+		return s.registry.Drain(ctx)
+	}
+	var calls error
+	var done sync.WaitGroup
+	done.Go(func() {
+		calls = s.rpc.Drain(ctx, &session.Error{Reason: session.ReasonDrained, Message: "the bridge is shutting down"})
+	})
+	err := s.registry.Drain(ctx)
+	done.Wait()
+	return cmp.Or(err, calls)
 }
 
 // onceWith is sync.OnceValue for a function of a context. The first context

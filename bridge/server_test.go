@@ -152,11 +152,11 @@ func TestAdmin(t *testing.T) {
 		get(srv, "POST", "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", "Content-Type", "application/octet-stream")
 		text := body(t, get(admin, "GET", "/metrics"))
 		for _, line := range []string{
-			`pollbridge_sessions 0`, `pollbridge_links{transport="ws"} 0`, `pollbridge_streams 0`, `pollbridge_buffered_bytes 0`,
+			`pollbridge_sessions 0`, `pollbridge_links{transport="ws"} 0`, `pollbridge_streams{protocol="session"} 0`, `pollbridge_buffered_bytes 0`,
 			`pollbridge_backend_channels{backend="in-process",state="READY"} 1`, `pollbridge_backend_too_many_pings_total{backend="in-process"} 0`, `pollbridge_refusals_total{reason="garbled"} 1`,
 			`pollbridge_refusals_total{reason="busy"} 0`, `pollbridge_requests_refused_total{reason="origin"} 0`, `pollbridge_sessions_closed_total{reason="expired"} 0`,
-			`pollbridge_rpcs_completed_total{code="Unavailable"} 0`, `pollbridge_rpcs_completed_total{code="other"} 0`,
-			`pollbridge_rpcs_started_total 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count 0`,
+			`pollbridge_rpcs_completed_total{code="Unavailable",protocol="session"} 0`, `pollbridge_rpcs_completed_total{code="other",protocol="session"} 0`,
+			`pollbridge_rpcs_started_total{protocol="session"} 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count{protocol="session"} 0`,
 		} {
 			if !slices.Contains(strings.Split(text, "\n"), line) {
 				t.Errorf("metrics lack %s", line)

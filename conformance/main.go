@@ -28,9 +28,14 @@ func main() {
 	flag.StringVar(&cfg.transport, "transport", "auto", "ws, longpoll, or auto: the session chooses and switches")
 	flag.StringVar(&cfg.network, "network", "plain", "plain; buffered: a middlebox passes nothing on before it has all of it; "+
 		"cut: each connection is cut after 20 to 200 ms; switched: so is each WebSocket, and nothing else")
+	flag.StringVar(&cfg.backend, "serve", "", "be the server under test, a bridge in front of this `PROGRAM`, a server of the suite's")
 	flag.BoolVar(&cfg.fresh, "fresh", false, "a session for each RPC: with auto, it begins on longpoll")
 	flag.Parse()
-	if err := run(cfg, os.Stdin, os.Stdout); err != nil {
+	do := run
+	if cfg.backend != "" {
+		do = serveBridge
+	}
+	if err := do(cfg, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}

@@ -21,6 +21,7 @@ type config struct {
 	transport string
 	network   string
 	fresh     bool
+	backend   string
 }
 
 // routes are the ways to the suite's servers: one bridge for each.

@@ -111,7 +111,7 @@ func TestOutage_idle(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), reconnectLimit)
 	defer cancel()
 	until(t, ctx, "ready again", ready)
-	if !hasMetric(srv, "pollbridge_rpcs_started_total 0") {
+	if !hasMetric(srv, `pollbridge_rpcs_started_total{protocol="session"} 0`) {
 		t.Error("there was an RPC")
 	}
 	_, err := echopb.NewEchoClient(ch).Unary(t.Context(), testsvc.Request(1, 1))
@@ -161,7 +161,7 @@ func TestOutage_load(t *testing.T) {
 				})
 			}
 			until(t, t.Context(), "all RPCs wait", func() bool {
-				return hasMetric(srv, fmt.Sprintf("pollbridge_streams %d", load+waiting))
+				return hasMetric(srv, fmt.Sprintf(`pollbridge_streams{protocol="session"} %d`, load+waiting))
 			})
 			startBackend(t, p.addr)
 			back.Store(true)

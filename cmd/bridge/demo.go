@@ -81,6 +81,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		AllowMethods: []string{"*", "grpc.reflection.*"}, // for "bridge call"
 		AllowOrigins: origins,
 		Check:        true,
+		RPC:          true,
 		Logger:       logger,
 	})
 	if err != nil {
@@ -91,6 +92,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		handler:      addPage(compose(server)),
 		logger:       logger,
 		listen:       listen,
+		rpc:          true,
 		drainTimeout: demoDrainTimeout,
 	}
 	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url, url) })

@@ -28,6 +28,7 @@ type host struct {
 
 	listen       string
 	certificate  *tls.Certificate // nil: plain HTTP
+	rpc          bool             // clients without a session are served
 	admin        string           // empty: no admin listener
 	drainTimeout time.Duration
 }
@@ -80,6 +81,9 @@ func (h *host) open() ([]*server, error) {
 	public, err := newServer(h.listen, h.certificate, h.handler, h.logger)
 	if err != nil {
 		return nil, err
+	}
+	if h.rpc {
+		public.allowHTTP2()
 	}
 	h.bridge.ParkPolls(public.http)
 	servers := []*server{public}

@@ -167,7 +167,7 @@ func TestCallCancelled(t *testing.T) {
 	admin := adminURL(t, p)
 	for {
 		_, body := get(t, http.DefaultClient, admin+"/metrics")
-		if strings.Contains(body, "\npollbridge_streams 0\n") {
+		if strings.Contains(body, "\npollbridge_streams{protocol=\"session\"} 0\n") {
 			return
 		}
 		if t.Context().Err() != nil {

@@ -74,6 +74,7 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 		logger:       logger,
 		listen:       settings.Listen,
 		certificate:  settings.Certificate,
+		rpc:          settings.Bridge.RPC,
 		admin:        settings.Admin,
 		drainTimeout: settings.Bridge.DrainTimeout,
 	}

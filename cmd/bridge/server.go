@@ -57,6 +57,22 @@ func newServer(addr string, certificate *tls.Certificate, handler http.Handler, 
 	return s, nil
 }
 
+// pingAfter and pingTimeout find clients of HTTP/2 that are gone: their streams
+// may be quiet for as long as they like.
+const (
+	pingAfter   = time.Minute
+	pingTimeout = 20 * time.Second
+)
+
+// allowHTTP2 also serves HTTP/2 without TLS, to clients that begin with it.
+func (s *server) allowHTTP2() {
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
+	s.http.Protocols.SetUnencryptedHTTP2(true)
+	s.http.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+}
+
 // serve returns nil once the server was shut down or closed.
 func (s *server) serve() error {
 	var err error

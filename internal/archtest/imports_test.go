@@ -39,6 +39,7 @@ const (
 	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
 	socks     = "golang.org/x/net/proxy"
 	metrics   = "github.com/prometheus/client_golang"
+	connect   = "connectrpc.com/connect/v2"
 	jwt       = "github.com/golang-jwt/jwt/v5"
 	jwks      = "github.com/MicahParks"
 )
@@ -66,11 +67,12 @@ var rules = []rule{
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
+	{path: "internal/rpc", own: []string{"transport/access", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
 	{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/httpwrite", "internal/park", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/session", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},

@@ -168,18 +168,24 @@ func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) 
 // Preflight answers an OPTIONS request that Admit admitted: 204, and what a
 // page of that origin may send.
 func (p *Policy) Preflight(w http.ResponseWriter, r *http.Request, methods string) {
+	rules := p.rules.Load()
+	if name := rules.badHeader(r); name != "" {
+		p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
+			fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
+	}
+	p.PreflightWith(w, r, methods, rules.allow)
+}
+
+// PreflightWith is Preflight with a list of its own of headers that may be sent.
+func (p *Policy) PreflightWith(w http.ResponseWriter, r *http.Request, methods, headers string) {
 	h, rules := w.Header(), p.rules.Load()
 	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", rules.allow)
+	h.Set("Access-Control-Allow-Headers", headers)
 	h.Set("Access-Control-Max-Age", "7200")
 	for _, network := range []string{"Private-Network", "Local-Network"} {
 		if rules.private && r.Header.Get("Access-Control-Request-"+network) == "true" {
 			h.Set("Access-Control-Allow-"+network, "true")
 		}
-	}
-	if name := rules.badHeader(r); name != "" {
-		p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
-			fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
 	}
 	_ = httpwrite.Begin(w, httpwrite.Timeout) // who asked may be gone
 	w.WriteHeader(http.StatusNoContent)

@@ -7,7 +7,7 @@ tools=../../../tools/conformance/go.mod
 go mod download -modfile="$tools" "$suite"
 dir=connectrpc/conformance/v1
 files=()
-for name in client_compat config service; do
+for name in client_compat config server_compat service; do
   files+=("--go_opt=M$dir/$name.proto=github.com/pollbridge/pollbridge/conformance/gen/conformancepb" "$dir/$name.proto")
 done
 protoc -I "$(go list -modfile="$tools" -m -f '{{.Dir}}' "$suite")/proto" \

@@ -95,6 +95,11 @@ func listening(d bridge.Config) []*Option {
 			Help: "path under which the bridge's routes are",
 			set:  one(func(s *Settings) *string { return &s.Bridge.Prefix }, plain),
 		}, {
+			Group: group, Name: "rpc", Switch: true,
+			Help: "also serve clients without a session at /PACKAGE.SERVICE/METHOD: Connect, gRPC-Web, gRPC and JSON, " +
+				"over HTTP/1.1 and HTTP/2, without TLS too",
+			set: one(func(s *Settings) *bool { return &s.Bridge.RPC }, boolean),
+		}, {
 			Group: group, Name: "check", Switch: true,
 			Help: "serve the network check: a page at PREFIX/check, and what \"bridge check\" asks for",
 			set:  one(func(s *Settings) *bool { return &s.Bridge.Check }, boolean),

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/pollbridge/pollbridge/internal/rpc"
+	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// rpcPattern is the path of every method, at the root.
+const rpcPattern = "/{service}/{method}"
+
+func (s *Server) newRPC() *rpc.Handler {
+	return rpc.New(rpc.Config{
+		Access:      s.access,
+		Serve:       s.handleCall,
+		Draining:    s.draining.Load,
+		MaxMessage:  s.cfg.MaxMessageBytes,
+		MaxMetadata: s.cfg.MaxMetadataBytes,
+		MaxBuffered: s.cfg.MaxBufferedBytes,
+	})
+}
+
+// handleCall serves one RPC of a client without a session: it is rpc.Config's
+// Serve.
+func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
+	m := s.metrics.of(c.Protocol())
+	m.started.Inc()
+	end := s.serveCall(ctx, c)
+	m.completed(c.Code(end), time.Since(c.Began()))
+	return end
+}
+
+func (s *Server) serveCall(ctx context.Context, c *rpc.Call) wire.End {
+	open, err := c.Open()
+	if err != nil {
+		return wire.End{} // c tells the client
+	}
+	who, err := s.identify(ctx, c.Request())
+	if err != nil {
+		return bridgeEnd(codes.Unauthenticated, session.ReasonUnauthenticated, "%v", err)
+	}
+	return s.serve(ctx, callStream{c}, call{open: open, who: who, cancel: c.Cancel()})
+}
+
+// identify says who makes a request of its own, nil if nothing is asked of
+// clients.
+func (s *Server) identify(ctx context.Context, r *http.Request) (*identity, error) {
+	if s.cfg.Authenticate == nil && len(s.cfg.ForwardHeaders) == 0 {
+		return nil, nil
+	}
+	p, err := s.authenticate(ctx, transport.Hello{
+		Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header, TLS: r.TLS, RemoteAddr: s.access.ClientAddr(r),
+	}, bearerToken(r))
+	if err != nil {
+		return nil, err
+	}
+	who, _ := p.Value.(*identity)
+	return who, nil
+}
+
+// bearerToken is the token of a request's Authorization (RFC 6750 §2.1), or "".
+func bearerToken(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// callStream makes a stream of a rpc.Call.
+type callStream struct{ *rpc.Call }
+
+func (s callStream) Recv(ctx context.Context) (session.Message, error) {
+	pieces, err := s.Call.Recv(ctx)
+	return session.Message{Pieces: pieces}, err
+}
+
+func (s callStream) Send(ctx context.Context, m session.Message) error {
+	return s.Call.Send(ctx, m.Pieces, m.Free)
+}

@@ -1,0 +1,337 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// Call is one RPC as its client sees it. Recv may be called by one goroutine at
+// a time, Send and SendHeaders by another.
+type Call struct {
+	handler *Handler
+	request *http.Request
+	answer  *answer
+	form    form
+	source  *source
+	body    *body
+	control *http.ResponseController
+	began   time.Time
+	duplex  bool // HTTP/1.1, read and written at the same time
+
+	stream connect.ServerStream
+	info   *connect.CallInfo
+	cancel context.CancelCauseFunc
+
+	held    int     // bytes of the message that Recv gave last
+	replies []reply // Connect's unary form: what goes once the trailers are known
+	watched [2]watch
+
+	mu          sync.Mutex
+	reading     bool
+	writing     bool
+	interrupted bool
+	over        bool
+	failed      error // what is wrong with what the client sent, or could not be told it
+}
+
+// reply is a message to the client.
+type reply struct {
+	pieces [][]byte
+	free   func() // nil: nothing to free
+}
+
+// watch is a context whose end interrupts the call.
+type watch struct {
+	ctx  context.Context
+	stop func() bool
+}
+
+type callKey struct{}
+
+// linger is how long a client may go on sending that was answered before.
+const linger = 500 * time.Millisecond
+
+func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
+	c := &Call{handler: h, form: f, control: http.NewResponseController(w), began: time.Now()}
+	c.answer = &answer{ResponseWriter: w, call: c}
+	c.request = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	c.source = &source{ReadCloser: r.Body, length: r.ContentLength}
+	c.body = &body{ReadCloser: c.source, call: c, unary: f.unary}
+	if f.text {
+		c.body.ReadCloser = &textReader{ReadCloser: c.source}
+		c.answer.text = &textWriter{to: w}
+	}
+	c.request.Body = c.body
+	c.adaptHeaders()
+	return c
+}
+
+// adaptHeaders gives connect-go the form that it knows.
+func (c *Call) adaptHeaders() {
+	h := c.request.Header
+	if c.form.text {
+		subtype := ""
+		if c.form.json {
+			subtype = "+" + connect.CodecNameJSON
+		}
+		h.Set("Content-Type", "application/grpc-web"+subtype)
+	}
+	// In gRPC, who sends nothing compressed gets nothing compressed, though it
+	// could read it.
+	if sent := h.Get("Grpc-Encoding"); c.form.protocol != connect.ProtocolNameConnect && (sent == "" || sent == connect.CompressionNameIdentity) {
+		h.Del("Grpc-Accept-Encoding")
+	}
+}
+
+// handlerName names the connect-go handler for the call.
+func (c *Call) handlerName() string {
+	switch {
+	case c.form.unary:
+		return unaryHandler
+	case c.request.ProtoMajor >= 2:
+		return http2Handler
+	}
+	// A backend may answer before it has heard all. A server that cannot do that
+	// reads the request to its end first.
+	c.duplex = c.control.EnableFullDuplex() == nil
+	return http1Handler
+}
+
+// serve is what the handlers of connect-go run.
+func serve(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	c, ok := ctx.Value(callKey{}).(*Call)
+	if !ok {
+		return errors.New("rpc: not one of this package's requests")
+	}
+	c.stream = stream
+	c.info, _ = connect.CallInfoForServerContext(ctx)
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.cancel(nil)
+	if !c.handler.calls.add(c) {
+		return connect.NewError(connect.CodeUnavailable, "the bridge is shutting down")
+	}
+	defer c.handler.calls.remove(c)
+	end := c.handler.cfg.Serve(ctx, c)
+	defer c.dropReplies()
+	defer c.unwatch()
+	if err := c.failure(); err != nil {
+		return err
+	}
+	setMetadata(c.info.ResponseTrailer(), end.Trailers)
+	c.answer.notFound = end.Origin == wire.OriginBridge
+	if err := statusError(end, c.form.protocol); err != nil || !c.form.unary {
+		return err
+	}
+	return c.sendReply(ctx)
+}
+
+// finish ends what the call began.
+func (c *Call) finish() {
+	c.unwatch()
+	c.answer.end()
+	if c.duplex && !c.source.whole() {
+		// net/http reads on for a while, so that a client that is still sending
+		// gets to read the answer, and then closes the connection.
+		_ = c.control.SetReadDeadline(time.Now().Add(linger))
+	}
+	c.body.release()
+	c.release()
+}
+
+// Protocol is "connect", "grpcweb" or "grpc".
+func (c *Call) Protocol() string { return c.form.protocol }
+
+// Began is when the request came.
+func (c *Call) Began() time.Time { return c.began }
+
+// Request is the HTTP request. Its body is not to be read.
+func (c *Call) Request() *http.Request { return c.request }
+
+// Cancel ends the context that Serve got.
+func (c *Call) Cancel() context.CancelCauseFunc { return c.cancel }
+
+// Open is what the client asks for. After an error the client is told what is
+// wrong, whatever Serve returns.
+func (c *Call) Open() (*wire.Open, error) {
+	md, err := requestMetadata(c.request.Header, c.handler.cfg.MaxMetadata)
+	if err != nil {
+		c.fail(err)
+		return nil, err
+	}
+	open := &wire.Open{
+		Method:         c.request.URL.Path,
+		Metadata:       md,
+		SingleRequest:  c.form.unary,
+		SingleResponse: c.form.unary,
+	}
+	if c.info.RequestEncoding != connect.CompressionNameIdentity {
+		open.Compression = c.info.RequestEncoding
+	}
+	return open, nil
+}
+
+// Code is the status code that the client is told at an end of this kind.
+func (c *Call) Code(end wire.End) uint32 {
+	if err := c.failure(); err != nil {
+		return uint32(connect.CodeOf(err))
+	}
+	return end.Status
+}
+
+func (c *Call) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// fail has the RPC end with an error of connect's, whatever Serve returns.
+func (c *Call) fail(err error) {
+	c.mu.Lock()
+	if c.failed == nil {
+		c.failed = err
+	}
+	c.mu.Unlock()
+	c.cancel(err)
+}
+
+// Recv waits for the client's next message, which is the caller's for good;
+// io.EOF says that there is none. After any other error the context that Serve
+// got has ended.
+func (c *Call) Recv(ctx context.Context) ([][]byte, error) {
+	c.release()
+	if err := c.start(ctx, &c.reading); err != nil {
+		return nil, err
+	}
+	m := message{call: c}
+	err := c.stream.Receive(&m)
+	c.done(&c.reading)
+	c.body.release()
+	switch {
+	case err == nil:
+		return m.pieces, nil
+	case errors.Is(err, io.EOF):
+		return nil, io.EOF
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case m.err != nil:
+		err = m.err
+	}
+	c.fail(err)
+	return nil, err
+}
+
+// hold counts a message that is given to the caller.
+func (c *Call) hold(n int) error {
+	if err := c.handler.budget.take(n); err != nil {
+		return err
+	}
+	c.held += n
+	return nil
+}
+
+// release is hold's end.
+func (c *Call) release() {
+	c.handler.budget.give(c.held)
+	c.held = 0
+}
+
+// SendHeaders gives the client the backend's headers. In Connect's unary form
+// they go with what follows.
+func (c *Call) SendHeaders(md []wire.Metadatum) error {
+	setMetadata(c.info.ResponseHeader(), md)
+	return c.stream.SendHeaders()
+}
+
+// Send sends a message, and waits for a client that reads slowly. free, if not
+// nil, is called once the bytes are needed no more.
+func (c *Call) Send(ctx context.Context, pieces [][]byte, free func()) error {
+	if c.form.unary {
+		c.replies = append(c.replies, reply{pieces, free})
+		return nil
+	}
+	if free != nil {
+		defer free()
+	}
+	return c.send(ctx, pieces)
+}
+
+func (c *Call) send(ctx context.Context, pieces [][]byte) error {
+	m := message{call: c, pieces: pieces}
+	n := m.len()
+	if err := c.handler.budget.take(n); err != nil {
+		c.fail(err)
+		return err
+	}
+	defer c.handler.budget.give(n)
+	if err := c.start(ctx, &c.writing); err != nil {
+		return err
+	}
+	defer c.done(&c.writing)
+	if err := c.stream.Send(&m); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return nil
+}
+
+// sendReply sends the one message of Connect's unary form, with headers and
+// trailers before it.
+func (c *Call) sendReply(ctx context.Context) error {
+	if n := len(c.replies); n != 1 {
+		return connect.Errorf(connect.CodeUnimplemented, "the method answered with %d messages, a unary one has one", n)
+	}
+	return c.send(ctx, c.replies[0].pieces)
+}
+
+func (c *Call) dropReplies() {
+	for _, r := range c.replies {
+		if r.free != nil {
+			r.free()
+		}
+	}
+	c.replies = nil
+}
+
+// start says that the call reads or writes until done: should ctx end, it is
+// interrupted.
+func (c *Call) start(ctx context.Context, busy *bool) error {
+	c.watch(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	*busy = true
+	return nil
+}
+
+func (c *Call) done(busy *bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*busy = false
+}
+
+// details are those of a status in its binary form.
+func details(status []byte) []*anypb.Any {
+	if len(status) == 0 {
+		return nil
+	}
+	s := new(spb.Status)
+	if proto.Unmarshal(status, s) != nil {
+		return nil // the code and the message are known without
+	}
+	return s.GetDetails()
+}
