@@ -16,8 +16,6 @@ import (
 // origin may load it.
 func handleScripts(mux *http.ServeMux, prefix string) {
 	mux.Handle(prefix+"/client.js", script(jsclient.Module))
-	mux.Handle(prefix+"/later.js", script(jsclient.Later))
-	mux.Handle(prefix+"/causes.js", script(jsclient.Causes))
 	mux.Handle(prefix+"/client.global.js", script(jsclient.Global))
 }
 

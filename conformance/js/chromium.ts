@@ -16,7 +16,6 @@ export interface Page {
 /** Opens a page whose session uses the transport. */
 export async function openPage(executablePath: string, bundle: URL, transport: string): Promise<Page> {
   const scripts: Record<string, URL> = { "/client.js": bundle, "/page.js": new URL("page.js", import.meta.url) };
-  for (const beside of ["later.js", "causes.js"]) scripts[`/${beside}`] = new URL(beside, bundle);
   const server = createServer(async (request, response) => {
     const script = scripts[request.url ?? ""];
     response.setHeader("Content-Type", script ? "text/javascript" : "text/html");

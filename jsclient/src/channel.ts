@@ -3,7 +3,7 @@ import { type Backoff, type BackoffOptions, newRetry } from "./link/backoff.js";
 import { HttpCarrier, type Weather, type WebSocketConstructor } from "./link/carrier.js";
 import type { LinkConfig } from "./link/exchanges.js";
 import { Ladder, type Transport } from "./link/ladder.js";
-import { load } from "./load.js";
+import { followPage } from "./life.js";
 import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
 import type { Metadata } from "./metadata.js";
 import { bridgeEnd, lossEnd, SessionError } from "./session/errors.js";
@@ -251,18 +251,18 @@ export class Channel extends EventTarget {
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
-    this.#log("session", { "session": session.sid }); // quoted, as the bundles keep such names only
+    this.#log("session", { session: session.sid });
     this.#sessions.set(session, ladder);
+    this.#follow();
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
     else void this.#start(session, ladder);
     return session;
   }
 
-  /** Follows the life of the page while there are sessions, as soon as what does so is loaded. */
-  async #follow(): Promise<void> {
-    const loaded = await load();
-    if (!loaded || this.#unfollow || this.#sessions.size === 0) return;
-    this.#unfollow = loaded.followPage(this.#sessions, (reason) => {
+  /** Follows the life of the page while there are sessions. */
+  #follow(): void {
+    if (this.#unfollow || this.#sessions.size === 0) return;
+    this.#unfollow = followPage(this.#sessions, (reason) => {
       this.#log("page", { reason });
       this.#memory.save();
       if (reason === "left") this.#final ??= new SessionError("closed", "the page was left");
@@ -275,8 +275,8 @@ export class Channel extends EventTarget {
     const { auth } = this.#options;
     if (!auth || session.renewing) return;
     try {
-      await (await load())?.renewCredential(session, auth);
-      this.#log("auth", { "session": session.sid });
+      await session.renew(auth);
+      this.#log("auth", { session: session.sid });
     } catch (err) {
       session.note(noCredential(err));
     }
@@ -299,7 +299,7 @@ export class Channel extends EventTarget {
       this.#unfollow?.();
       this.#unfollow = undefined;
     }
-    this.#log("session", { "session": session.sid, ...told(why) });
+    this.#log("session", { session: session.sid, ...told(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
@@ -332,7 +332,6 @@ export class Channel extends EventTarget {
 
   #changed(): void {
     const session = this.#current;
-    void this.#follow();
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;

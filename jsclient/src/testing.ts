@@ -6,15 +6,12 @@ import type { Carrier, Socket, SocketEvents } from "./link/carrier.js";
 import { Weather } from "./link/carrier.js";
 import { Ladder, type Transport } from "./link/ladder.js";
 import { Memory, type Network } from "./link/network.js";
-import { load } from "./load.js";
 import { SessionError } from "./session/errors.js";
 import { Session } from "./session/session.js";
 import { Stream } from "./session/stream.js";
 import { base64, fromBase64 } from "./wire/base64.js";
 import { type Batch, type Frame, type Open, TYPE_CLOSE, TYPE_END, TYPE_MESSAGE, TYPE_OPEN, type Welcome } from "./wire/batch.js";
 import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
-
-await load(); // so that every test finds it there
 
 export const INCARNATION = 0x1234567890abcdefn;
 

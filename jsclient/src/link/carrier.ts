@@ -2,7 +2,10 @@
 // known here.
 
 import { base64, fromBase64 } from "../wire/base64.js";
-import { later, load } from "../load.js";
+import { findCause } from "./causes.js";
+import { MAX_RETRY_AFTER } from "./limits.js";
+
+const SUBPROTOCOL = "pollbridge.v1";
 
 /**
  * Why a link failed, for a program: "network": the browser does not say why;
@@ -64,7 +67,7 @@ export interface Carrier {
   exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array>;
   /** Sends one batch that outlives the page; nobody learns of its answer. */
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void;
-  /** Opens a WebSocket; called by what is loaded later only. */
+  /** Opens a WebSocket. */
   dial(sid: string, events: SocketEvents): Socket;
 }
 
@@ -96,13 +99,14 @@ export class HttpCarrier implements Carrier {
   readonly base: string;
   /** What dial opens; without it nothing can be dialled. */
   readonly WebSocket: WebSocketConstructor | undefined;
-  readonly config: CarrierConfig;
-  /** Told what the browser kept back when something could not be reached. */
-  readonly explained: (why: Weather) => void;
+  readonly #config: CarrierConfig;
+  readonly #explained: (why: Weather) => void;
   /** Any answer could be read. */
   #answered = false;
   /** Why the page may not reach the bridge, once that was found out. */
-  cause: Weather | undefined;
+  #cause: Weather | undefined;
+  /** URLs that nothing came from, of which the cause was looked for. */
+  readonly #examined = new Set<string>();
 
   /**
    * url is the bridge's; without a path the prefix /bridge is meant. explained
@@ -113,15 +117,15 @@ export class HttpCarrier implements Carrier {
     if (!/^https?:$/.test(protocol)) throw new TypeError(`bridge URL ${href}: must be http or https`);
     this.base = origin + (pathname.replace(/\/+$/, "") || "/bridge") + "/v1/";
     this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
-    this.config = config;
-    this.explained = explained;
+    this.#config = config;
+    this.#explained = explained;
   }
 
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {
     const response = await this.#post(sid, batch, text, { signal }).catch((cause) => this.#unreached(cause, signal));
     const { status } = response;
     this.#answered = true;
-    if (status !== 200) throw (await (await load())?.refusal(response, Weather, OriginError)) ?? new Weather("status", `HTTP status ${status}`, { status });
+    if (status !== 200) throw await refusal(response);
     try {
       return text ? bytesOf(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
@@ -131,13 +135,18 @@ export class HttpCarrier implements Carrier {
 
   /** Tells of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
-    if (!this.#answered && !signal.aborted) this.explain(this.base);
-    throw (!this.#answered && this.cause) || new Weather("network", (cause as Error).message, { cause });
+    if (!this.#answered && !signal.aborted) this.#explain(this.base);
+    throw (!this.#answered && this.#cause) || new Weather("network", (cause as Error).message, { cause });
   }
 
-  /** Looks for the cause why nothing ever came from url. */
-  explain(url: string): void {
-    if (globalThis.location) import("./causes.js").then(({ tellCause }) => tellCause(this, url, Weather)).catch(() => undefined); // that may not be reached either
+  /** Looks once for the cause why nothing ever came from url, an http or ws one. */
+  #explain(url: string): void {
+    if (!globalThis.location || this.#examined.has(url)) return;
+    this.#examined.add(url);
+    findCause(url, this.#config.fetch ?? fetch).then(
+      (found) => found && this.#explained((this.#cause = new Weather(...found))),
+      () => undefined, // looking is forbidden as well
+    );
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
@@ -147,20 +156,54 @@ export class HttpCarrier implements Carrier {
   }
 
   async #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
-    return (this.config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
+    return (this.#config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
       method: "POST",
       headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
       body: text ? base64(batch) : batch,
       cache: "no-store",
-      credentials: this.config.credentials ?? "same-origin",
+      credentials: this.#config.credentials ?? "same-origin",
       redirect: "error", // the body holds the session's key
       ...init,
     });
   }
 
   dial(sid: string, events: SocketEvents): Socket {
-    return later()!.dialWebSocket(this, sid, events);
+    const url = `ws${this.base.slice("http".length)}`;
+    const lost = (message: string): void => events.lost(`WebSocket: ${message}`);
+    let opened = false;
+    let socket: WebSocketLike;
+    try {
+      socket = new this.WebSocket!(`${url}${sid}/ws`, [SUBPROTOCOL]);
+    } catch (cause) { // e.g. by the page's content security policy
+      queueMicrotask(() => lost(String(cause)));
+      return { send: () => undefined, bufferedAmount: 0, close: () => undefined };
+    }
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      opened = true;
+      events.opened();
+    };
+    // A text message is not ours: it is received as nothing.
+    socket.onmessage = ({ data }: { data: unknown }) => events.received(new Uint8Array(data instanceof ArrayBuffer ? data : []));
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+      if (!opened) this.#explain(url);
+      lost(`closed: ${code} ${reason}`);
+    };
+    socket.onerror = () => undefined; // close follows and says as much
+    return socket;
   }
+}
+
+/** What an answer with another status than 200 means (W4). */
+async function refusal(response: Response): Promise<Weather | OriginError> {
+  const { status, headers } = response;
+  if (status === 403 && headers.get("Pollbridge")) {
+    const said = await response.text().catch(() => "");
+    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${said.trim()})`);
+  }
+  response.body?.cancel().catch(() => undefined);
+  const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
+  return new Weather("status", `HTTP status ${status}`, { status, retryAfterMillis });
 }
 
 /** The bytes that a body of text stands for: its own where it is no base64, and so not the bridge's. */

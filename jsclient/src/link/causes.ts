@@ -1,28 +1,15 @@
-// Why a bridge cannot be reached, as far as a browser lets a page find out. It
-// is loaded when one could not be.
+// Why a bridge cannot be reached, as far as a browser lets a page find out.
 
-import type { HttpCarrier, Weather, WeatherReason } from "./carrier.js";
+import type { WeatherReason } from "./carrier.js";
 
 /** Why, for a program, and what mends it, for a developer. */
-type Cause = [reason: WeatherReason, message: string];
+export type Cause = [reason: WeatherReason, message: string];
 
 /** How long a violation may be reported after what it forbade has failed, in milliseconds. */
 const REPORT = 100;
 
-/** What nothing came from, of which the cause was looked for. */
-const asked = new WeakMap<HttpCarrier, Set<string>>();
-
-/** Tells a carrier why nothing comes from url, an http or ws one, as an error of the class given; of each url once. */
-export async function tellCause(carrier: HttpCarrier, url: string, weather: typeof Weather): Promise<void> {
-  const urls = asked.get(carrier) ?? new Set();
-  if (urls.has(url)) return;
-  asked.set(carrier, urls.add(url));
-  const found = await findCause(url, carrier.config.fetch ?? fetch);
-  if (found) carrier.explained((carrier.cause = new weather(...found)));
-}
-
 /** Finds why nothing comes from url, an http or ws one; undefined: the browser does not say. */
-async function findCause(url: string, fetch: typeof globalThis.fetch): Promise<Cause | undefined> {
+export async function findCause(url: string, fetch: typeof globalThis.fetch): Promise<Cause | undefined> {
   const page = globalThis.location;
   const { origin, protocol } = new URL(url);
   if (page.protocol === "https:" && /^(http|ws):/.test(protocol) && !/\/\/(localhost|127\.|\[::1)/.test(url)) {

@@ -6,10 +6,9 @@ import { isRefusal, SessionError } from "../session/errors.js";
 import type { Session } from "../session/session.js";
 import { Backoff, type BackoffOptions, newRetry } from "./backoff.js";
 import { type Carrier, OriginError, Weather } from "./carrier.js";
-import { later, load } from "../load.js";
 import { AT_ONCE, HELLO_AGAIN, HOLD_FIRST, HOLD_WITH_FRAMES, LATE, MAX_IN_FLIGHT, OWED_ACK } from "./limits.js";
 import type { Network } from "./network.js";
-import type { Tried, Tuning } from "./tuning.js";
+import { type Tried, Tuning } from "./tuning.js";
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -45,7 +44,6 @@ export class Exchanges {
 
   readonly #session: Session;
   readonly #carrier: Carrier;
-  readonly #config: LinkConfig;
   readonly #network: Network;
   readonly #backoff: Backoff;
   readonly #empties = new Backoff(2, 0);
@@ -55,22 +53,16 @@ export class Exchanges {
   #wait: Timer | undefined;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #asked = false;
-  #learning: Tuning | undefined;
+  readonly #tuning: Tuning;
   /** Exchanges in a row that had no answer in time. */
   #late = 0;
 
   constructor(session: Session, carrier: Carrier, config: LinkConfig) {
     this.#session = session;
     this.#carrier = carrier;
-    this.#config = config;
     this.#network = config.network;
     this.#backoff = newRetry(config.backoff);
-  }
-
-  /** What learns from exchanges: from the first that is over, once it was loaded. */
-  get #tuning(): Tuning | undefined {
-    const loaded = later();
-    return (this.#learning ??= loaded && new loaded.Tuning(this.#network, this.#config.holdMs));
+    this.#tuning = new Tuning(config.network, config.holdMs);
   }
 
   /** Makes the exchanges that are needed now. */
@@ -121,10 +113,9 @@ export class Exchanges {
   #launch(): boolean {
     const s = this.#session;
     if (s.lapsed()) return false;
-    const tuning = this.#learning;
-    const trial = !!tuning?.trial;
+    const { trial } = this.#tuning;
     const sendable = s.out.sendable && s.prefer === 0;
-    const proof = !trial && sendable && !!tuning?.wantsProof;
+    const proof = !trial && sendable && this.#tuning.wantsProof;
     const asked = this.#asked || trial || proof;
     if (s.prefer > 0 && !asked) return false;
     const parks = asked || s.asks || this.#wantsPoll();
@@ -156,15 +147,15 @@ export class Exchanges {
     const s = this.#session;
     const laden = batch.frames.length > 0;
     const hello = !s.welcome && !laden;
-    this.#learning?.leaves(laden, s.welcome?.holdMillis);
-    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#learning?.calm ?? 0, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
+    this.#tuning.leaves(laden, s.welcome?.holdMillis);
+    batch.holdMillis = s.open > 0 && !asked && !hello ? Math.min(Math.max(this.#tuning.calm, Math.round(s.path.atLeast(HOLD_FIRST, 2))), this.#network.holdMs) : 0;
     batch.maxBytes = this.#network.downBytes;
     const bytes = encodeBatch(batch);
     const hold = laden ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis;
     const f: Flight = { x, sentAt: s.now(), token: batch.token, size: bytes.length, laden, hold, hello, asked, trial, proof, timers: [], controller: new AbortController() };
     const most = s.path.atLeast(10_000, 4);
     const least = s.welcome ? Math.min(s.path.atLeast(3_000, 4) * 2 ** this.#late, most) : most;
-    const limit = Math.max(least, hold + Math.min(hold, most)) + s.path.uploadTime(bytes.length, this.#learning?.rate ?? 0);
+    const limit = Math.max(least, hold + Math.min(hold, most)) + s.path.uploadTime(bytes.length, this.#tuning.rate);
     this.#after(f, limit, () => this.#timedOut(f, f.sentAt + limit + LATE));
     if (laden) this.#after(f, s.path.atLeast(500, 2), () => this.#makeRoom(f.x));
     if (!s.welcome) this.#after(f, HELLO_AGAIN, () => this.#helloAgain());
@@ -196,12 +187,11 @@ export class Exchanges {
     this.#lose(f);
   }
 
-  /** Asks for the Welcome once more, in the other form where that was loaded. */
-  async #helloAgain(): Promise<void> {
-    await load();
+  /** Asks for the Welcome once more, in the other form. */
+  #helloAgain(): void {
     const s = this.#session;
     if (!s.welcome && !s.error && this.#flights.length < MAX_IN_FLIGHT) {
-      this.#tuning?.changeForm();
+      this.#tuning.changeForm();
       this.ask();
     }
     s.wake();
@@ -241,7 +231,7 @@ export class Exchanges {
     if (f.trial) return s.wake();
     this.#asked ||= f.asked;
     const age = s.now() - f.sentAt;
-    this.#tuning?.failed(f, error, age);
+    this.#tuning.failed(f, error, age);
     s.trouble(error);
     this.#atOnce = age < AT_ONCE ? this.#atOnce + 1 : 0;
     const idle = this.#atOnce > 2 || (s.open === 0 && !!s.welcome);
@@ -270,7 +260,7 @@ export class Exchanges {
   /** Handles a refusal that touches no session (W6). */
   #refused(f: Flight, close: Close): void {
     this.#failed(f, new Weather("refused", `refused: ${close.message}`, { status: 200 }));
-    const wait = this.#tuning?.refused(f, close);
+    const wait = this.#tuning.refused(f, close);
     if (wait) this.#pause(wait);
   }
 
@@ -283,7 +273,7 @@ export class Exchanges {
     const rtt = elapsed - held;
     s.path.rtt(s.now(), rtt);
     const full = f.hold > 0 && held >= f.hold / 2;
-    if (this.#tuning?.answered(f, answer, rtt, full)) this.ask();
+    if (this.#tuning.answered(f, answer, rtt, full)) this.ask();
     const highest = f.x === s.nextX - 1;
     s.tokenTaken(f.token);
     const progress = s.receive(answer, f.sentAt, (on) => !on.ws && on.x <= f.x, held);

@@ -1,15 +1,14 @@
 // The choice of transport.
 
-import { later, load } from "../load.js";
 import type { Session } from "../session/session.js";
 import type { Batch } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
 import { type Backoff, newRetry } from "./backoff.js";
-import { type Carrier, Weather } from "./carrier.js";
+import type { Carrier } from "./carrier.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
 import { HELLO_ALONE } from "./limits.js";
 import type { Network } from "./network.js";
-import type { Sockets } from "./sockets.js";
+import { Sockets } from "./sockets.js";
 
 /** A kind of carriage. */
 export type Transport = "longpoll" | "ws";
@@ -17,8 +16,7 @@ export type Transport = "longpoll" | "ws";
 /**
  * Ladder gives a session its links. With both transports it begins with
  * exchanges, opens a WebSocket beside them after the Welcome, and goes over to
- * it once it has answered. A mute or lost one hands back to exchanges. What
- * knows of WebSockets is loaded when the first is to be opened.
+ * it once it has answered. A mute or lost one hands back to exchanges.
  */
 export class Ladder {
   /** There are no links: the session is over, or the page put aside. */
@@ -31,8 +29,7 @@ export class Ladder {
   readonly network: Network;
   /** Before another WebSocket is opened. */
   readonly backoff: Backoff;
-  readonly #wanted: boolean;
-  #sockets: Sockets | undefined;
+  readonly #sockets: Sockets | undefined;
   /** When links were first made, on the session's clock. */
   #since: number | undefined;
 
@@ -40,10 +37,10 @@ export class Ladder {
     this.session = session;
     this.carrier = carrier;
     this.polls = transports.includes("longpoll");
-    this.#wanted = transports.includes("ws");
     this.network = config.network;
     this.backoff = newRetry(config.backoff);
     this.exchanges = new Exchanges(session, carrier, config);
+    if (transports.includes("ws")) this.#sockets = new Sockets(this);
   }
 
   /** What carries new frames; undefined while nothing does. */
@@ -55,29 +52,21 @@ export class Ladder {
   /** Does what there is to do, on whatever link there is. */
   wake(): void {
     if (this.off) return;
-    if (this.#wanted && !this.#sockets) this.#climb();
-    this.#sockets?.dialWhenDue();
+    if (this.#mayDial()) this.#sockets?.dialWhenDue();
     if (this.off) return;
     if (this.polls) this.exchanges.wake();
     this.#sockets?.wake();
   }
 
   /**
-   * Loads what knows of WebSockets once one is to be opened: after the Welcome,
-   * or for it where exchanges have not brought it in time. Whatever fails by
-   * then wakes the ladder, as does a Hello that is asked for again.
+   * Reports whether a WebSocket may be opened: after the Welcome, or for it where
+   * exchanges have not brought it in time. Whatever fails by then wakes the
+   * ladder, as does a Hello that is asked for again.
    */
-  #climb(): void {
+  #mayDial(): boolean {
     const s = this.session;
     this.#since ??= s.now();
-    if (this.polls && !s.welcome && s.now() < this.#since + HELLO_ALONE) return;
-    const loaded = later();
-    if (loaded) this.#sockets = new loaded.Sockets(this, Weather);
-    else
-      void load().then((found) => {
-        if (found) s.wake();
-        else if (!this.polls) s.note(new Weather("network", "later.js could not be loaded"));
-      });
+    return !this.polls || !!s.welcome || s.now() >= this.#since + HELLO_ALONE;
   }
 
   /** Ends every link, and opens no more until it is to hurry. */

@@ -34,10 +34,6 @@ export const CLEAN = 20;
 export const HELLO_ALONE = 2_990;
 export const DEMOTED = 30_000;
 
-// load.ts
-/** After a load that failed the next one waits so long. */
-export const LOAD_AGAIN = 10_000;
-
 // network.ts
 /** How long what was learnt counts. */
 export const LIFE = 14_400_000;

@@ -1,6 +1,7 @@
 // A session's WebSocket (PROTOCOL.md, section 6, L3).
 
 import type { Batch } from "../wire/batch.js";
+import { encodeBatch, parseBatch } from "../wire/codec.js";
 import type { Session } from "../session/session.js";
 import type { Carrier, Socket, WeatherReason } from "./carrier.js";
 import type { Network } from "./network.js";
@@ -152,7 +153,7 @@ export class SocketLink {
     batch.pong = this.#pong;
     this.#pong = 0;
     this.#first = false;
-    this.#socket.send(this.#session.encodeBatch(batch));
+    this.#socket.send(encodeBatch(batch));
     if (!this.#watchTimer || this.#idle) this.#look();
   }
 
@@ -248,7 +249,7 @@ export class SocketLink {
     const s = this.#session;
     let batch: Batch;
     try {
-      batch = s.parseBatch(message);
+      batch = parseBatch(message);
     } catch {
       return this.#lose("foreign", "WebSocket: not the bridge's answer");
     }

@@ -1,5 +1,5 @@
 import type { Session } from "../session/session.js";
-import type { Weather } from "./carrier.js";
+import { Weather } from "./carrier.js";
 import type { Ladder } from "./ladder.js";
 import { DEMOTED, HELLO_ALONE, WS_PAUSE_MOST } from "./limits.js";
 import { SocketLink } from "./socketlink.js";
@@ -9,19 +9,16 @@ import { SocketPath } from "./socketpath.js";
 export class Sockets {
   readonly #ladder: Ladder;
   readonly #session: Session;
-  readonly #Weather: typeof Weather;
   readonly #path: SocketPath;
   #socket: SocketLink | undefined;
   /** Opens beside it, to take its place if it is in doubt still. */
   #spare: SocketLink | undefined;
   #redial: ReturnType<typeof setTimeout> | undefined;
 
-  /** The class Weather is given, as what is loaded later brings none of its own. */
-  constructor(ladder: Ladder, weather: typeof Weather) {
+  constructor(ladder: Ladder) {
     this.#ladder = ladder;
     this.#session = ladder.session;
     this.#path = new SocketPath(ladder.session.path);
-    this.#Weather = weather;
     ladder.session.sockets = this.#path;
     ladder.exchanges.answered = (sentAt) => this.#pollAnswered(sentAt);
     ladder.exchanges.overdue = () => this.#dialNow();
@@ -88,7 +85,7 @@ export class Sockets {
       opened: () => this.#opened(socket),
       proven: () => this.#proven(socket),
       doubted: () => this.#doubted(socket),
-      lost: (reason, message) => this.#lost(socket, new this.#Weather(reason, message)),
+      lost: (reason, message) => this.#lost(socket, new Weather(reason, message)),
     });
     if (this.#socket) this.#spare = socket;
     else this.#attach(socket);

@@ -3,7 +3,6 @@
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
 import { Writer } from "../wire/proto.js";
 import { bridgeEnd, SessionError } from "./errors.js";
-import { load } from "../load.js";
 import type { OutMessage, Unsent } from "./outbox.js";
 import type { Stream } from "./stream.js";
 import { QUEUE_BYTES, RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
@@ -189,9 +188,7 @@ export class Incoming {
     if (end <= this.#limit) return;
     if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
     const late = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
-    const { large } = stream.session!;
-    if (large) part.release = large.reserve(length, () => this.#grant(end), late);
-    else void load().then((loaded) => (loaded ? this.#extend() : late()));
+    part.release = stream.session!.large.reserve(length, () => this.#grant(end), late);
   }
 
   /** Takes nothing more. What is complete can still be taken. */

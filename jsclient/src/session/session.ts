@@ -15,13 +15,12 @@ import {
 import type { Weather } from "../link/carrier.js";
 import type { SocketPath } from "../link/socketpath.js";
 import { base64url } from "../wire/base64.js";
-import { encodeBatch, newBatch, parseBatch } from "../wire/codec.js";
+import { newBatch } from "../wire/codec.js";
 import { bridgeEnd, endOfSession, isRefusal, lossEnd, SessionError } from "./errors.js";
 import { Estimator } from "./estimator.js";
 import { Inbox } from "./inbox.js";
 import { type Carriage, Outbox, type Unsent } from "./outbox.js";
-import { later } from "../load.js";
-import type { Reassembly } from "./reassembly.js";
+import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
 import { ASK_AGAIN, CANCELLED, CLOSE_PATIENCE, CONNECT, HELLO_WINDOW, LAPSE, MOST_RESUME, RESUME, UNIMPLEMENTED } from "./limits.js";
 
@@ -64,13 +63,11 @@ export class Session {
   /** The ID as it stands in paths: safe to log. */
   readonly sid: string = base64url(this.id);
   readonly config: SessionConfig;
-  /** The codec, for links: what is loaded later brings none of its own. */
-  readonly encodeBatch: typeof encodeBatch = encodeBatch;
-  readonly parseBatch: typeof parseBatch = parseBatch;
   readonly out: Outbox = new Outbox((stream, open) => this.#number(stream, open));
   readonly inbox: Inbox = new Inbox();
   readonly path: Estimator = new Estimator();
-  #large: Reassembly | undefined;
+  /** The budget for messages larger than their stream's window (D4). */
+  readonly large: Reassembly;
   /** What the bridge's Welcome said; undefined before. */
   welcome: Welcome | undefined;
   /** The x that the next link will have (L1). */
@@ -123,6 +120,7 @@ export class Session {
   constructor(config: SessionConfig, events: SessionEvents) {
     this.config = config;
     this.#events = events;
+    this.large = new Reassembly(2 * config.maxMessageBytes);
   }
 
   /** Begins: from now on links are made. */
@@ -136,12 +134,6 @@ export class Session {
   /** Number of RPCs that are open; a cancelled one counts until its END. */
   get open(): number {
     return this.#streams.size + this.unsent.size;
-  }
-
-  /** The budget for messages larger than their stream's window, once it was loaded (D4). */
-  get large(): Reassembly | undefined {
-    const loaded = later();
-    return (this.#large ??= loaded && new loaded.Reassembly(2 * this.config.maxMessageBytes));
   }
 
   /** The session's clock, in milliseconds. */
@@ -232,6 +224,19 @@ export class Session {
     }
     if (!this.welcome || this.tokenDue) batch.token = this.config.token;
     return batch;
+  }
+
+  /** Goes on with another credential on the running session; RPCs opened meanwhile wait for it (O5). Rejects if there is none to be had. */
+  async renew(auth: () => string | Promise<string>): Promise<void> {
+    this.renewing = true;
+    try {
+      this.config.token = await auth();
+      this.tokenDue = this.restate = true;
+    } finally {
+      this.renewing = false;
+      for (const stream of this.unsent) stream.release();
+      this.wake();
+    }
   }
 
   /** Notes that a batch was answered which carried a token. */

@@ -16,7 +16,7 @@ before(async () => {
   // The other pages stand for sites on the same machine: else Chromium asks the user first.
   const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"];
   // One script, which is quickly copied.
-  const bundle = build({ entryPoints: { client: ".test/src/index.js" }, outdir: ".test/bundled/causes", bundle: true, splitting: true, format: "esm" });
+  const bundle = build({ entryPoints: { client: ".test/src/index.js" }, outdir: ".test/bundled/causes", bundle: true, format: "esm" });
   [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ args }), bundle]);
 });
 after(async () => {

@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
+import { untilGlobal } from "./until.js";
 
 let bridge: TestBridge;
 let browser: Browser;
@@ -51,8 +52,6 @@ async function visit(transport: string): Promise<Page> {
     }
     Object.assign(globalThis, { kept });
     await kept.say(1);
-    const { load } = await import("/static/src/load.js" as string);
-    await load(); // from now on the channel follows the page's life
   }, transport);
   return page;
 }
@@ -74,7 +73,7 @@ for (const transport of ["longpoll", "ws", "both"]) {
     const page = await visit(transport);
     await page.goto("about:blank");
     await page.goBack({ waitUntil: "commit" });
-    await page.waitForFunction(() => "kept" in globalThis);
+    await untilGlobal(page, "kept");
     const seen = await page.evaluate(async () => {
       const { kept } = globalThis as unknown as { kept: Kept };
       return [await kept.say(2), await kept.say(3), ...kept.events];

@@ -6,6 +6,7 @@ import { build } from "esbuild";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { startTestBridge, type Stats, type TestBridge } from "../testbridge.js";
 import { launchChromium } from "./chromium.js";
+import { untilGlobal } from "./until.js";
 
 type Script = typeof import("./sharedpage.js");
 
@@ -191,12 +192,12 @@ for (const way of ["a SharedWorker", "the leading tab", "each tab for itself"]) 
     const context = await contextFor(way);
     const tabs = await openAll(context, way, 3);
     const page = tabs.at(-1)!.page;
-    await page.evaluate(() => addEventListener("pageshow", ({ persisted }) => Object.assign(globalThis, { persisted })));
+    await page.evaluate(() => addEventListener("pageshow", ({ persisted }) => persisted && Object.assign(globalThis, { persisted })));
     for (let i = 0; i < 2; i++) {
       await page.goto("about:blank");
       await Promise.all(tabs.slice(0, -1).map((tab) => tab.talk(3)));
       await page.goBack({ waitUntil: "commit" });
-      await page.waitForFunction(() => (globalThis as { persisted?: boolean }).persisted);
+      await untilGlobal(page, "persisted");
       await Promise.all(tabs.map((tab) => tab.talk(3)));
     }
     await Promise.all(tabs.map((tab) => tab.finish()));

@@ -2,7 +2,6 @@
 // quiet for a while, because networks do their worst to what is quiet.
 
 import { type Call, Channel, type Metadata } from "../../src/index.js";
-import { load } from "../../src/load.js";
 import { decode, encode, type Pair, payload, same, type Script, SERVICE } from "../echo.js";
 
 /** What a caller sees of one RPC. */
@@ -60,7 +59,6 @@ export interface Play {
 
 /** Plays the waves, and tells what carries messages at the end: a slow machine may take a moment longer to find out. */
 export async function play({ url, step, waves: first, carried }: Play): Promise<{ carried: string; transcripts: Transcript[] }> {
-  await load(); // scripts are no part of what is tried
   const channel = new Channel(url);
   const transcripts: Transcript[] = [];
   for (const wave of waves(step).slice(0, first)) transcripts.push(...(await Promise.all(wave.map((rpc) => run(channel, rpc)))));

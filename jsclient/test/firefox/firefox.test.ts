@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { type Browser, launch, type Page } from "puppeteer-core";
 import type { Transport } from "../../src/index.js";
+import { untilGlobal } from "../browser/until.js";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
 
 let bridge: TestBridge;
@@ -61,7 +62,7 @@ test("an idle page comes back from the back/forward cache with its channel", { t
   await page.waitForNetworkIdle(); // the answer's ack among it
   await page.goto(`${bridge.url}/static/`);
   await page.evaluate(() => history.back());
-  await page.waitForFunction(() => "kept" in globalThis);
+  await untilGlobal(page, "kept");
   await call(page, "browser/kept", "again");
   deepEqual(await call(page, "browser/kept", "say", 1), [1, "pagehide true", "pageshow true"]);
   await page.close();

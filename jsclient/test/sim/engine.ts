@@ -6,7 +6,6 @@ import { readSync, writeSync } from "node:fs";
 import { type Carrier, type Socket, type SocketEvents, Weather } from "../../src/link/carrier.js";
 import { Ladder, type Transport } from "../../src/link/ladder.js";
 import { Memory } from "../../src/link/network.js";
-import { load } from "../../src/load.js";
 import { bridgeEnd, SessionError } from "../../src/session/errors.js";
 import { CANCELLED } from "../../src/session/limits.js";
 import { Session } from "../../src/session/session.js";
@@ -229,7 +228,6 @@ function start(event: Event, now: number): Simulated {
   return new Simulated(event);
 }
 
-await load();
 install();
 let simulated: Simulated | undefined;
 for (const line of lines()) {
