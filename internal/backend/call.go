@@ -16,32 +16,32 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// CallOptions are a call's own.
+// CallOptions configure one RPC.
 type CallOptions struct {
-	// Session pins the call's channel: calls of one session share it.
+	// Session is the ID of the RPC's session. RPCs of one session share a channel.
 	Session string
-	// SessionDone is closed when the session is over, and its own channels are
-	// closed with it. Only with Config.PerSession.
+	// SessionDone is closed when the session ends, and its own channels are closed
+	// then. Only used with Config.PerSession.
 	SessionDone <-chan struct{}
-	// Compression names the compressor of the messages sent, e.g. "gzip".
-	// Empty: none. Received ones may be in gzip either way: gRPC says so to
-	// the backend, as it does for each compressor that is linked in.
+	// Compression is the compressor of sent messages, such as "gzip"; empty: none.
+	// Received messages may be compressed regardless: gRPC announces every
+	// compressor that is linked in.
 	Compression string
-	// ContentSubtype is that of gRPC, e.g. "json". Empty: "proto".
+	// ContentSubtype is gRPC's content-subtype, such as "json"; empty: "proto".
 	ContentSubtype string
-	// WaitForReady waits for a ready channel until ctx ends. False: no longer
-	// than Config.ReadyTimeout.
+	// WaitForReady makes the RPC wait for a ready channel until ctx ends, instead
+	// of for Config.ReadyTimeout.
 	WaitForReady bool
-	// SingleRequest says that exactly one message will be sent: it then goes
-	// out together with the half-close.
+	// SingleRequest promises that exactly one message will be sent. It is then
+	// sent together with the half-close.
 	SingleRequest bool
-	// Cancel, if not nil, ends the context that Invoke is given, which then
-	// needs none of its own to give up an RPC that no channel takes in time.
+	// Cancel, if not nil, cancels the context passed to Invoke, which then need
+	// not derive its own to end an RPC that no channel takes in time.
 	Cancel context.CancelCauseFunc
 }
 
-// Call is one RPC at the backend. Send and CloseSend may be called by one
-// goroutine at a time, Header and Recv by another; Close by any.
+// Call is one RPC at the backend. One goroutine at a time may call Send and
+// CloseSend, another one Header and Recv, and any Close.
 type Call struct {
 	stream  grpc.ClientStream
 	turn    turn
@@ -50,8 +50,8 @@ type Call struct {
 	in      incoming
 }
 
-// Every call is opened for streams both ways: who called knows what kind it
-// is. Only the half-close of a single request is known beforehand.
+// Every Call is opened as bidirectional, because only the caller knows the kind
+// of its RPC. Only the half-close after a single request is known beforehand.
 var (
 	bidiStream    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	singleRequest = &grpc.StreamDesc{ServerStreams: true}
@@ -61,7 +61,7 @@ var errNotReady = errors.New("backend: not ready in time")
 
 func baseOptions(cfg Config) []grpc.CallOption {
 	return []grpc.CallOption{
-		grpc.WaitForReady(true), // for how long, take says
+		grpc.WaitForReady(true), // bounded by waiting
 		grpc.MaxCallRecvMsgSize(cfg.MaxMessage),
 		grpc.MaxCallSendMsgSize(cfg.MaxMessage),
 		grpc.MaxRetryRPCBufferSize(retryBuffer),
@@ -85,8 +85,8 @@ func (p *Pool) options(opts []grpc.CallOption, o CallOptions) []grpc.CallOption 
 	return opts
 }
 
-// turn is an RPC's place on a channel. gRPC may take ReadyTimeout to give the
-// RPC to the channel, and then all the time it needs.
+// turn is an RPC's place on a channel. Only the wait for the channel to take the
+// RPC is bounded by ReadyTimeout, not the RPC itself.
 type turn struct {
 	pool   *Pool
 	group  *group
@@ -94,7 +94,7 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	owns   bool // ctx is the turn's own
-	bound  bool // to take part in Pool.waiting
+	bound  bool // the wait is bounded: the turn is in Pool.waiting
 	left   atomic.Bool
 
 	// Guarded by waiting.mu.
@@ -103,7 +103,7 @@ type turn struct {
 	before, behind *turn
 }
 
-// take begins a turn, which is not to be moved from then on.
+// take begins a turn. t must not be moved afterwards.
 func (p *Pool) take(ctx context.Context, t *turn, md metadata.MD, o CallOptions) error {
 	group, ch, err := p.acquire(o)
 	if err != nil {
@@ -125,19 +125,20 @@ func (p *Pool) take(ctx context.Context, t *turn, md metadata.MD, o CallOptions)
 	return nil
 }
 
-// endWait says that the channel took the RPC, and tells whether that was in
-// time. Only the first call does.
+// endWait ends the wait for the channel to take the RPC. The first call reports
+// whether that was in time.
 func (t *turn) endWait() bool { return !t.bound || t.pool.waiting.remove(t) }
 
-// NotTakenError is the status of an RPC that no channel took: it did not run.
+// NotTakenError is the status of an RPC that no channel took, and that thus did
+// not run.
 type NotTakenError struct{ status *status.Status }
 
 func (e *NotTakenError) Error() string { return e.status.String() }
 
-// GRPCStatus makes it a gRPC status error.
+// GRPCStatus returns the status. It makes e a gRPC status error.
 func (e *NotTakenError) GRPCStatus() *status.Status { return e.status }
 
-// notTaken says why no channel took the RPC in time, nil if one did.
+// notTaken returns why no channel took the RPC in time, nil if one did.
 func (t *turn) notTaken(err error) error {
 	name, limit := t.pool.cfg.Name, t.pool.cfg.ReadyTimeout
 	switch {
@@ -149,7 +150,7 @@ func (t *turn) notTaken(err error) error {
 	return nil
 }
 
-// leave ends the RPC, if it is not over, and gives its place back.
+// leave ends the RPC, if it has not ended, and frees its place.
 func (t *turn) leave() {
 	if t.left.Swap(true) {
 		return
@@ -161,8 +162,8 @@ func (t *turn) leave() {
 	t.pool.release(t.group, t.ch)
 }
 
-// ended looks at how the RPC ended: was it the backend's annoyance at pings, it
-// is logged and counted.
+// ended logs and counts an RPC that ended because the backend received too many
+// pings.
 func (t *turn) ended(err error) {
 	if !t.ch.complaint(err) {
 		return
@@ -171,11 +172,11 @@ func (t *turn) ended(err error) {
 	t.ch.log.Warn("backend closed a connection: " + tooManyPings + "; choose the profile safe, or let the backend permit them")
 }
 
-// Start begins an RPC of the given method ("/pkg.Service/Method"). It waits
-// until a ready channel took it, no longer than Config.ReadyTimeout unless
-// CallOptions.WaitForReady: then the error is an UNAVAILABLE with the channel's
-// state and last error. All errors are gRPC status errors. ctx is the RPC's:
-// its deadline goes to the backend, and its end cancels the RPC.
+// Start begins an RPC of the given method ("/pkg.Service/Method"). It waits for a
+// ready channel, for Config.ReadyTimeout at most unless CallOptions.WaitForReady
+// is set. When that has passed, the error is an UNAVAILABLE with the channel's
+// state and last error. All errors are gRPC status errors. ctx is the RPC's: its
+// deadline is sent to the backend, and its end cancels the RPC.
 func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallOptions) (*Call, error) {
 	o.Cancel = nil // Close must not end the caller's context
 	c := &Call{subtype: o.ContentSubtype}
@@ -197,14 +198,14 @@ func (p *Pool) Start(ctx context.Context, method string, md metadata.MD, o CallO
 	return c, nil
 }
 
-// Reply is what a backend said in an RPC of one message each way.
+// Reply is the response of a unary RPC.
 type Reply struct {
-	Header   metadata.MD // nil: there was none
-	Messages []Message   // only without an error; one, unless the backend broke the rule
+	Header   metadata.MD // nil: none
+	Messages []Message   // nil if there was an error; one, unless the backend violated the protocol
 	Trailer  metadata.MD
 
 	in  incoming   // the first message
-	one [1]Message // the room for Messages, mostly
+	one [1]Message // backs Messages, mostly
 }
 
 func (r *Reply) take(data mem.BufferSlice) {
@@ -218,22 +219,23 @@ func (r *Reply) take(data mem.BufferSlice) {
 	r.Messages = append(r.Messages, in.Message)
 }
 
-// invocation is all that an Invoke needs, in one piece. It is gRPC's request,
-// which is marshalled once a channel took the RPC: that ends the wait for one.
+// invocation is everything that an Invoke needs, in one allocation. It is the
+// request passed to gRPC, which marshals it once a channel has taken the RPC:
+// that ends the wait.
 type invocation struct {
 	Reply
 	request Message
-	whole   mem.SliceBuffer // the marshalled request, mostly
-	buffer  [1]mem.Buffer   // the room for it
+	whole   mem.SliceBuffer // the marshalled request, if it is one piece
+	buffer  [1]mem.Buffer   // backs the BufferSlice of whole
 	turn    turn
 	taken   bool // in time
 	options [8]grpc.CallOption
 }
 
-// Invoke runs an RPC of one message each way. It is cheaper than Start: gRPC
-// keeps a goroutine for each stream. The error is nil for an OK status, else a
-// status error; Header and Trailer are what came of them either way. That the
-// messages are not one is for the user's side to judge, and no error here.
+// Invoke runs a unary RPC. It is cheaper than Start: gRPC keeps a goroutine for
+// each stream. The error is nil for an OK status, else a status error; Header and
+// Trailer are set in either case, as far as they came. A number of messages other
+// than one is not an error here: the user's side decides.
 func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o CallOptions, request [][]byte) (*Reply, error) {
 	in := &invocation{request: Message{Pieces: request}}
 	r, t := &in.Reply, &in.turn
@@ -254,9 +256,9 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	return r, status.Convert(err).Err()
 }
 
-// miscounted tells whether gRPC refused the reply for its number of messages
-// alone. It says so by this text only: a backend whose own status bears it is
-// taken for one that said OK and nothing else.
+// miscounted reports whether gRPC refused the reply only for its number of
+// messages. Nothing but the text says so: a backend whose own status has the same
+// text is mistaken for one that sent OK and no message.
 func (r *Reply) miscounted(err error) bool {
 	s := status.Convert(err)
 	return len(r.Messages) > 1 || len(r.Messages) == 0 && s.Code() == codes.Internal && s.Message() == noMessage
@@ -264,20 +266,20 @@ func (r *Reply) miscounted(err error) bool {
 
 const noMessage = "cardinality violation: received no response message from non-server-streaming RPC"
 
-// Send sends one message. It returns once gRPC took it, which waits for the
-// backend's HTTP/2 window; the bytes must stay as they are. io.EOF says that
-// the RPC is over: Recv tells how.
+// Send sends one message. It returns once gRPC has taken it, which waits for the
+// backend's HTTP/2 window. The bytes must not be changed afterwards. It returns
+// io.EOF if the RPC has ended; Recv then returns its status.
 func (c *Call) Send(pieces [][]byte) error {
 	c.out.Pieces = pieces
 	return c.stream.SendMsg(&c.out)
 }
 
-// CloseSend says that no more messages follow.
+// CloseSend half-closes the RPC: no more messages follow.
 func (c *Call) CloseSend() error { return c.stream.CloseSend() }
 
-// Header waits for the response headers; nil when the RPC ends without any.
-// Headers of another content-type than was asked for are an INTERNAL error:
-// what follows would be foreign bytes.
+// Header waits for the response headers. It returns nil if the RPC ends without
+// any. An unexpected content-type is an INTERNAL error: the bytes that follow
+// would be no messages.
 func (c *Call) Header() (metadata.MD, error) {
 	md, err := c.stream.Header()
 	if err != nil {
@@ -309,13 +311,13 @@ func sameType(got, subtype string) bool {
 }
 
 // Recv waits for the next message. After the last it returns io.EOF for an OK
-// status and a status error for any other; Trailer is then valid. The caller
-// owns the message's bytes and calls its Free; the slice of Pieces itself holds
+// status and a status error for any other, and Trailer is valid. The caller owns
+// the message's bytes and must call its Free; the slice Pieces itself is valid
 // until the next Recv.
 func (c *Call) Recv() (Message, error) {
 	if err := c.stream.RecvMsg(&c.in); err != nil {
 		c.turn.ended(err)
-		if err != io.EOF { //nolint:errorlint // gRPC wraps it too, after retries in vain, and then it is no OK
+		if err != io.EOF { //nolint:errorlint // gRPC also wraps it, after failed retries, and then it does not mean OK
 			err = status.Convert(err).Err()
 		}
 		return Message{}, err
@@ -323,11 +325,12 @@ func (c *Call) Recv() (Message, error) {
 	return c.in.Message, nil
 }
 
-// Trailer is the trailing metadata, after Recv returned an error.
+// Trailer returns the trailing metadata. It is valid once Recv has returned an
+// error.
 func (c *Call) Trailer() metadata.MD { return c.stream.Trailer() }
 
-// Close gives the RPC up, if it is not over, and its place in the channel. It
-// is to be called once the Call is done with, however it went.
+// Close cancels the RPC, if it has not ended, and frees its place in the channel.
+// It must be called for every Call, and may be called more than once.
 func (c *Call) Close() { c.turn.leave() }
 
 var errCallClosed = errors.New("backend: call closed")

@@ -15,12 +15,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// assumedLimit is how many streams a backend is taken to allow until its
-// SETTINGS came: the least that RFC 9113 §6.5.2 recommends.
+// assumedLimit is the limit of streams assumed until a backend's SETTINGS arrive:
+// the least that RFC 9113 section 6.5.2 recommends.
 const assumedLimit = 100
 
-// stateful is what a *grpc.ClientConn tells of itself. Other implementations
-// of grpc.ClientConnInterface count as ready.
+// stateful is the state of a *grpc.ClientConn. Other implementations of
+// grpc.ClientConnInterface count as ready.
 type stateful interface {
 	GetState() connectivity.State
 	WaitForStateChange(ctx context.Context, source connectivity.State) bool
@@ -40,13 +40,13 @@ type channel struct {
 	limit atomic.Uint32 // streams
 
 	mu        sync.Mutex
-	lastError error // of dialling or the handshake, since it was last ready
-	annoyed   bool  // the backend has complained of pings since then
+	lastError error // of a dial or handshake since the channel was last ready
+	pingError bool  // the backend has complained about pings since then
 
 	streams int // guarded by the Pool's mutex
 }
 
-// dialChannel makes a channel of its own to the Config's target.
+// dialChannel returns a new channel to the Config's target.
 func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 	c := newChannel(cfg, id)
 	creds, err := cfg.transportCredentials()
@@ -77,7 +77,7 @@ func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 	return c, nil
 }
 
-// wrapChannel makes a channel of one that someone else made.
+// wrapChannel returns a channel on the application's cc.
 func wrapChannel(cfg Config, cc grpc.ClientConnInterface) *channel {
 	c := newChannel(cfg, 0)
 	c.cc = cc
@@ -109,12 +109,12 @@ func (c *channel) current() connectivity.State { return connectivity.State(c.sta
 
 func (c *channel) ready() bool { return c.current() == connectivity.Ready }
 
-// hasRoom tells whether a channel is below 80 % of its limit.
+// hasRoom reports whether the channel is below 80 % of its limit.
 func (c *channel) hasRoom() bool {
 	return int64(c.streams)*10 < int64(c.limit.Load())*8
 }
 
-// live is the state at this moment, which watch may not have seen yet.
+// live returns the state at this moment, which watch may not have seen yet.
 func (c *channel) live() connectivity.State {
 	if s, ok := c.cc.(stateful); ok {
 		return s.GetState()
@@ -122,15 +122,15 @@ func (c *channel) live() connectivity.State {
 	return c.current()
 }
 
-// describe says, for people, why the channel took no RPC.
+// describe returns, for people, why the channel took no RPC.
 func (c *channel) describe() string {
 	if state := c.live(); state != connectivity.Ready {
 		return "channel is " + c.status(state)
 	}
-	return fmt.Sprintf("channel is READY, but its %d streams are taken", c.limit.Load())
+	return fmt.Sprintf("channel is READY, but all of its %d streams are in use", c.limit.Load())
 }
 
-// status is a state with the last error, for people.
+// status returns a state with the last error, for people.
 func (c *channel) status(state connectivity.State) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,25 +140,26 @@ func (c *channel) status(state connectivity.State) string {
 	return fmt.Sprintf("%v: %v", state, c.lastError)
 }
 
-// tooManyPings is what a server says that closes a connection because keepalive
-// pings came too often (gRFC A8). gRPC tells of it in the status of the RPCs
-// that were on the connection, and nowhere else.
+// tooManyPings is the debug data of the GOAWAY of a server that received keepalive
+// pings too often (gRFC A8). gRPC shows it only in the status of the RPCs on the
+// connection.
 const tooManyPings = "too_many_pings"
 
-// complaint tells whether err, an RPC's, is the first to say so of a connection.
+// complaint reports whether err, an RPC's, is the first one about too many pings
+// on the connection.
 func (c *channel) complaint(err error) bool {
 	if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), tooManyPings) {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first := !c.annoyed
-	c.annoyed = true
+	first := !c.pingError
+	c.pingError = true
 	return first
 }
 
-// watch follows the channel's state, logs each change once, and keeps the
-// channel from resting, until close.
+// watch follows the channel's state until close: it logs each change once, and
+// reconnects a channel that has become idle.
 func (c *channel) watch(cc stateful) {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
@@ -183,7 +184,7 @@ func (c *channel) changed(state connectivity.State) {
 	c.mu.Lock()
 	err := c.lastError
 	if state == connectivity.Ready {
-		c.lastError, c.annoyed = nil, false
+		c.lastError, c.pingError = nil, false
 	}
 	c.mu.Unlock()
 	switch state {

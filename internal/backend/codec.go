@@ -15,13 +15,14 @@ const smallMessage = 1 << 10
 // Message is one gRPC message: its bytes in order, in one or more pieces.
 type Message struct {
 	Pieces [][]byte
-	// Free, if not nil, gives the bytes back. Calls after the first do nothing.
+	// Free, if not nil, returns the bytes to their pool. Calls after the first do
+	// nothing.
 	Free func()
 }
 
-// rawCodec hands messages through as they are. Its value is the
-// content-subtype, so that the content-type is what a client with generated
-// code would have sent: "application/grpc" for the empty one.
+// rawCodec passes messages through unchanged. Its value is the content-subtype,
+// so that the content-type is that of a client with generated code:
+// "application/grpc" for the empty one.
 type rawCodec string
 
 func (c rawCodec) Name() string { return string(c) }
@@ -40,8 +41,8 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return nil, fmt.Errorf("backend: cannot send a %T", v)
 }
 
-// marshal gives the request. A message of one piece, as most are, takes no
-// memory but the invocation's.
+// marshal returns the request. A message of one piece, as most are, allocates
+// nothing.
 func (in *invocation) marshal() mem.BufferSlice {
 	out := mem.BufferSlice(in.buffer[:0])
 	if len(in.request.Pieces) != 1 {
@@ -59,7 +60,7 @@ func (m *Message) appendTo(out mem.BufferSlice) mem.BufferSlice {
 }
 
 // Unmarshal implements encoding.CodecV2 for *incoming, and for *Reply, which
-// takes every message that comes.
+// collects every message.
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch v := v.(type) {
 	case *incoming:
@@ -72,12 +73,12 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// incoming is the message that was received last. Its Pieces, though not the
-// bytes they point to, hold until the next.
+// incoming is the last message received. Its Pieces, though not the bytes that
+// they point to, are valid until the next.
 type incoming struct {
 	Message
-	first [1][]byte // the room for Pieces, mostly
-	chunk []byte    // what short messages are copied into, one behind the other
+	first [1][]byte // backs Pieces, mostly
+	chunk []byte    // short messages are copied here, one after the other
 }
 
 // maxChunk bounds what one short message can pin.
@@ -95,8 +96,8 @@ func (m *incoming) take(data mem.BufferSlice) {
 	}
 }
 
-// takeOnly is take for a message that others do not follow: one that is short
-// and whole in memory of the garbage collector's is all that is there.
+// takeOnly is take for an only message: if it is one piece of garbage-collected
+// memory, it pins nothing else and need not be copied.
 func (m *incoming) takeOnly(data mem.BufferSlice) {
 	if len(data) == 1 {
 		if whole, ok := data[0].(mem.SliceBuffer); ok && len(whole) > 0 {
@@ -119,7 +120,7 @@ func (m *incoming) copy(data mem.BufferSlice, n int) {
 	m.Message = Message{Pieces: m.first[:]}
 }
 
-// keep takes a reference of data, which gRPC frees when Unmarshal returns.
+// keep holds a reference to data, which gRPC frees when Unmarshal returns.
 func (m *incoming) keep(data mem.BufferSlice) {
 	data.Ref()
 	m.Pieces = m.first[:0]

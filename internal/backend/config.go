@@ -52,13 +52,13 @@ type FieldError struct {
 func (e *FieldError) Error() string { return "backend: " + e.Field + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Profile says how eagerly a channel looks for a backend that went away.
+// Profile is how quickly a channel detects a dead backend.
 type Profile string
 
-// Profiles. Safe sends no HTTP/2 ping that a default gRPC server could take
-// offence at: TCP keepalive and TCP_USER_TIMEOUT find a dead backend in 15 s.
-// Balanced and Fast ping every 30 s and 10 s, with or without RPCs, and need a
-// backend whose enforcement policy permits that.
+// Profiles. Safe sends fewer HTTP/2 pings than any gRPC server allows by default;
+// TCP keepalive and TCP_USER_TIMEOUT detect a dead backend within 15 s. Balanced
+// and Fast ping every 30 s and 10 s, with or without RPCs, and require a backend
+// whose enforcement policy permits that.
 const (
 	Safe     Profile = "safe"
 	Balanced Profile = "balanced"
@@ -68,8 +68,8 @@ const (
 func (p Profile) keepalive() (keepalive.ClientParameters, error) {
 	switch p {
 	case Safe:
-		// gRPC sets TCP_USER_TIMEOUT to Timeout as soon as keepalive is on:
-		// that is what finds a backend that no longer acks what was written.
+		// With keepalive on, gRPC sets TCP_USER_TIMEOUT to Timeout, which detects a
+		// backend that no longer acks what was written.
 		return keepalive.ClientParameters{Time: 310 * time.Second, Timeout: 10 * time.Second}, nil
 	case Balanced:
 		return keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}, nil
@@ -79,7 +79,7 @@ func (p Profile) keepalive() (keepalive.ClientParameters, error) {
 	return keepalive.ClientParameters{}, &FieldError{"Profile", fmt.Errorf("%q is none of safe, balanced, fast", p)}
 }
 
-// tcpKeepalive finds a peer that is gone while nothing is being written. Linux
-// heeds TCP_USER_TIMEOUT here too, but looks at it only when a probe is due: with
-// the second one, after 14 s, and its timers run up to half a second late.
+// tcpKeepalive detects a dead peer while nothing is being written. Linux applies
+// TCP_USER_TIMEOUT here too, but checks it only when a probe is due: with the
+// second one, after 14 s, and its timers run up to half a second late.
 var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 4 * time.Second, Count: 2}

@@ -23,19 +23,19 @@ import (
 const (
 	streamWindow = 256 << 10
 	connWindow   = 1 << 20
-	// retryBuffer is what an RPC keeps for gRPC's retries.
+	// retryBuffer is how many bytes of an RPC gRPC keeps for retries.
 	retryBuffer = 64 << 10
 )
 
 const minConnectTimeout = 5 * time.Second
 
-// gRPC's own backoff goes up to 120 s: too long for a person who waits.
+// gRPC's own backoff goes up to 120 s, which is too long for a waiting user.
 var reconnectBackoff = backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
 
 type dialer func(ctx context.Context, addr string) (net.Conn, error)
 
-// dialTCP dials what gRPC resolved: "host:port", or "unix:path" and
-// "unix:///path". HTTPS_PROXY does not count: a backend is a near thing.
+// dialTCP dials an address that gRPC resolved: "host:port", "unix:path" or
+// "unix:///path". It ignores HTTPS_PROXY: backends are near.
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -47,7 +47,7 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// transportCredentials are those of the Config, not yet tapped.
+// transportCredentials returns the Config's credentials, without a tap.
 func (c Config) transportCredentials() (credentials.TransportCredentials, error) {
 	if c.TLS == nil {
 		return insecure.NewCredentials(), nil
@@ -55,7 +55,7 @@ func (c Config) transportCredentials() (credentials.TransportCredentials, error)
 	return newFileCredentials(*c.TLS)
 }
 
-// dialOptions are what all channels of a backend have in common.
+// dialOptions returns the options that all channels of a backend share.
 func (c Config) dialOptions() ([]grpc.DialOption, error) {
 	keepalive, err := c.Profile.keepalive()
 	if err != nil {
@@ -77,8 +77,8 @@ func (c Config) dialOptions() ([]grpc.DialOption, error) {
 	}, nil
 }
 
-// serviceConfig adds round_robin where no policy is named: pick_first stays
-// idle after a loss until an RPC comes, round_robin reconnects by itself.
+// serviceConfig adds round_robin if user names no policy: after a loss pick_first
+// stays idle until the next RPC, round_robin reconnects by itself.
 func serviceConfig(user string) (string, error) {
 	fields := map[string]json.RawMessage{}
 	if user != "" {
@@ -109,8 +109,8 @@ func tryServiceConfig(user string) error {
 	return cc.Close()
 }
 
-// target is what grpc.NewClient takes, with a resolver where the list is
-// static. A resolver serves one channel only.
+// target returns the target for grpc.NewClient, with a resolver if t is a list of
+// addresses. A resolver serves one channel only.
 func target(t string) (string, []grpc.DialOption) {
 	if !strings.Contains(t, ",") || strings.Contains(t, "://") {
 		return t, nil

@@ -1,5 +1,5 @@
-// Package backend is the gRPC side of the bridge: for each backend a Pool of
-// channels that are dialled once, kept alive, watched and shared, and the Call,
-// one RPC on one of them. Messages cross it as bytes, without a copy of their
-// payload. It knows no HTTP and no session.
+// Package backend is the gRPC side of the bridge. A Pool has the channels to one
+// backend, which are dialled once, kept alive, watched and shared; a Call is one
+// RPC on one of them. Messages pass through as bytes, without a copy of their
+// payload. The package knows neither HTTP nor sessions.
 package backend

@@ -5,23 +5,23 @@ import (
 	"hash/maphash"
 )
 
-// group is the channels that some sessions share: all of them, or one. Each
-// session is pinned to one of them as long as it has room. A channel is full at
-// 80 % of the streams that the backend allows on a connection; when all are,
-// another is dialled, and the latest is given up when the others suffice at
-// half load.
+// group is the channels shared by all sessions, or those of one session. Each
+// session is pinned to one channel as long as that has room. A channel is full at
+// 80 % of the streams that the backend allows on a connection. When all are full
+// another is dialled; the newest is closed when the others are at most half full
+// without it.
 //
-// One channel has one HTTP/2 connection to each of the target's addresses, and
-// the limit is that of the address that last connected.
+// A channel has one HTTP/2 connection to each of the target's addresses, and its
+// limit is that of the address that connected last.
 //
-// The Pool's mutex guards it, and is held in its methods but close.
+// The Pool's mutex guards the group, and is held in all methods but close.
 type group struct {
 	pool     *Pool
 	channels []*channel // at least one, until close
 }
 
-// pick prefers, in this order, the session's own among the ready channels with
-// room, the least loaded ready one, and the least loaded one.
+// pick returns the session's own channel if one is ready and has room, else the
+// least loaded ready one, else the least loaded one.
 func (g *group) pick(session string) *channel {
 	if c := g.channels[0]; len(g.channels) == 1 && c.hasRoom() {
 		return c
@@ -34,9 +34,8 @@ func (g *group) pick(session string) *channel {
 	return own
 }
 
-// pinned is, of the ready channels with room, the one that the session hashes
-// highest with: a channel that comes or goes moves no other sessions than its
-// own.
+// pinned returns the session's channel among the ready ones with room, by
+// rendezvous hashing: a channel that comes or goes moves only its own sessions.
 func (g *group) pinned(session string) *channel {
 	var best *channel
 	var most uint64
@@ -66,7 +65,7 @@ func (g *group) leastLoaded() *channel {
 	return best
 }
 
-// grow dials another channel, when all are full but none is on its way.
+// grow dials another channel if all are full and none is being dialled.
 func (g *group) grow() {
 	p := g.pool
 	if p.cfg.ClientConn != nil {
@@ -86,8 +85,8 @@ func (g *group) grow() {
 	g.channels = append(g.channels, c)
 }
 
-// spare takes the latest channel out when it is idle and the others are at most
-// half full; nil otherwise.
+// spare removes and returns the newest channel if it has no streams and the
+// others are at most half full, else nil.
 func (g *group) spare() *channel {
 	last := len(g.channels) - 1
 	if last < 1 || g.channels[last].streams > 0 || !g.channels[last].ready() {

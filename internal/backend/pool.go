@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// inMemory is the size of the pipes to a server in this process.
+// inMemory is the size, in bytes, of the pipes to a server in this process.
 const inMemory = 256 << 10
 
 // Pool is a backend's channels. All sessions share them, or each has its own
@@ -36,12 +36,12 @@ type Pool struct {
 	own    map[string]*group // by session, with Config.PerSession
 	nextID uint64
 	closed bool
-	done   chan struct{} // closed with the Pool
-	guests sync.WaitGroup
+	done   chan struct{}  // closed with the Pool
+	owners sync.WaitGroup // goroutines that close a session's own group
 }
 
-// New makes a Pool with its first channel, which begins to connect. The error
-// names what of the Config cannot be used.
+// New returns a Pool with one channel, which begins to connect. The error names
+// the part of the Config that is unusable.
 func New(cfg Config) (*Pool, error) {
 	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}}
 	switch {
@@ -68,18 +68,18 @@ func New(cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// Name is the backend's name.
+// Name returns Config.Name.
 func (p *Pool) Name() string { return p.cfg.Name }
 
-// Ready tells whether an RPC would find a ready channel.
+// Ready reports whether an RPC would find a ready channel.
 func (p *Pool) Ready() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.shared.channels, (*channel).ready)
 }
 
-// Status is the state of the channel that was dialled first, with its last
-// error, for people.
+// Status returns the state of the channel dialled first, with its last error, for
+// people.
 func (p *Pool) Status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,11 +90,11 @@ func (p *Pool) Status() string {
 	return c.status(c.current())
 }
 
-// Complaints counts the connections that the backend closed because keepalive
-// pings came too often, so far as an RPC was on them.
+// Complaints returns the number of connections that the backend closed because of
+// too many keepalive pings, as far as an RPC was on them.
 func (p *Pool) Complaints() uint64 { return p.complaints.Load() }
 
-// States counts the channels by state.
+// States returns the number of channels in each state.
 func (p *Pool) States() map[connectivity.State]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,7 +117,7 @@ func (p *Pool) Close() error {
 	p.closed = true
 	close(p.done)
 	p.mu.Unlock()
-	p.guests.Wait()
+	p.owners.Wait()
 	err := p.shared.close()
 	if p.server != nil {
 		p.server.close()
@@ -127,7 +127,7 @@ func (p *Pool) Close() error {
 
 var errClosed = errors.New("backend: pool is closed")
 
-// acquire picks the channel for a new stream, and counts it.
+// acquire picks the channel for a new stream and counts the stream.
 func (p *Pool) acquire(o CallOptions) (*group, *channel, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,8 +146,8 @@ func (p *Pool) acquire(o CallOptions) (*group, *channel, error) {
 	return g, c, nil
 }
 
-// groupOf is a session's own group, which lives as long as the session. p.mu is
-// held.
+// groupOf returns a session's own group, which lives as long as the session. p.mu
+// is held.
 func (p *Pool) groupOf(o CallOptions) (*group, error) {
 	if g := p.own[o.Session]; g != nil {
 		return g, nil
@@ -157,7 +157,7 @@ func (p *Pool) groupOf(o CallOptions) (*group, error) {
 		return nil, err
 	}
 	p.own[o.Session] = g
-	p.guests.Go(func() {
+	p.owners.Go(func() {
 		select {
 		case <-o.SessionDone:
 		case <-p.done:
@@ -165,12 +165,12 @@ func (p *Pool) groupOf(o CallOptions) (*group, error) {
 		p.mu.Lock()
 		delete(p.own, o.Session)
 		p.mu.Unlock()
-		_ = g.close() // of channels that are ours: it does not fail
+		_ = g.close() // closing a channel of ours cannot fail
 	})
 	return g, nil
 }
 
-// release uncounts a stream.
+// release uncounts a stream, and closes a channel that is no longer needed.
 func (p *Pool) release(g *group, c *channel) {
 	p.mu.Lock()
 	c.streams--
@@ -181,7 +181,7 @@ func (p *Pool) release(g *group, c *channel) {
 	}
 }
 
-// groups are the shared one and those of sessions. p.mu is held.
+// groups returns the shared group and those of sessions. p.mu is held.
 func (p *Pool) groups() []*group {
 	return append(slices.Collect(maps.Values(p.own)), p.shared)
 }
@@ -204,7 +204,7 @@ type inProcess struct {
 
 func serveInProcess(s *grpc.Server) *inProcess {
 	p := &inProcess{listener: bufconn.Listen(inMemory)}
-	// Serve returns an error for every end of it; the listener's is ours.
+	// Serve always returns an error; here it is that of the closed listener.
 	p.done.Go(func() { _ = s.Serve(p.listener) })
 	return p
 }

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// tap wraps credentials to learn what gRPC does not tell: why a handshake
+// tap wraps credentials to learn what gRPC does not expose: why a handshake
 // failed, and how many streams the backend allows on the connection.
 type tap struct {
 	credentials.TransportCredentials
@@ -29,7 +29,7 @@ func (t tap) Clone() credentials.TransportCredentials {
 	return tap{t.TransportCredentials.Clone(), t.failed, t.limit}
 }
 
-// HTTP/2 as RFC 9113 gives it: §4.1 frame header, §6.5 SETTINGS.
+// HTTP/2 (RFC 9113): section 4.1 frame header, section 6.5 SETTINGS.
 const (
 	frameHeaderSize      = 9
 	maxFirstFrame        = 16 << 10
@@ -40,12 +40,12 @@ const (
 	typeIndex            = 3
 )
 
-// settingsConn looks at the first frame that is read, which is the backend's
-// SETTINGS. After that it is just a net.Conn.
+// settingsConn parses the first frame read, which is the backend's SETTINGS.
+// After that it is a plain net.Conn.
 type settingsConn struct {
 	net.Conn
-	first []byte       // what has been read of it
-	limit func(uint32) // nil once it was seen
+	first []byte       // the part of the frame read so far
+	limit func(uint32) // nil once the frame was parsed
 }
 
 func (c *settingsConn) Read(p []byte) (int, error) {

@@ -27,7 +27,7 @@ type TLS struct {
 	KeyFile  string
 }
 
-// config reads the files.
+// config reads the files and returns the configuration.
 func (t TLS) config() (*tls.Config, error) {
 	cfg := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CAFile != "" {
@@ -53,7 +53,7 @@ func (t TLS) config() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// fileCredentials are TLS credentials that are made anew for each handshake.
+// fileCredentials are TLS credentials that read their files for each handshake.
 type fileCredentials struct {
 	credentials.TransportCredentials
 	tls TLS

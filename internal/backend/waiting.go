@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// waiting are the RPCs that wait for a channel to take them. All may wait
-// equally long, so the first to come is the first to be overdue: one timer
-// serves them all.
+// waiting is the queue of RPCs that wait for a channel to take them. All have the
+// same limit, so they become overdue in order, and one timer serves them all.
 type waiting struct {
 	limit time.Duration // static
 
 	mu          sync.Mutex
 	first, last *turn
-	timer       *time.Timer // rings when the first is overdue; nil: none is set
+	timer       *time.Timer // fires when the first is overdue; nil: not set
 }
 
 // add begins a turn's wait.
@@ -28,11 +27,11 @@ func (w *waiting) add(t *turn) {
 	}
 	w.last = t
 	if w.timer == nil {
-		w.timer = time.AfterFunc(w.limit, w.ring)
+		w.timer = time.AfterFunc(w.limit, w.expire)
 	}
 }
 
-// remove ends a turn's wait, and tells whether that was in time.
+// remove ends a turn's wait. It reports whether that was in time.
 func (w *waiting) remove(t *turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,8 +56,8 @@ func (w *waiting) unlink(t *turn) {
 	t.waits, t.before, t.behind = false, nil, nil
 }
 
-// ring ends the waits that are overdue, and sets the timer for the next.
-func (w *waiting) ring() {
+// expire ends the overdue waits, and sets the timer for the next one.
+func (w *waiting) expire() {
 	w.mu.Lock()
 	var overdue []*turn
 	now := time.Now()
@@ -67,7 +66,7 @@ func (w *waiting) ring() {
 		w.unlink(w.first)
 	}
 	if w.timer = nil; w.first != nil {
-		w.timer = time.AfterFunc(w.first.due.Sub(now), w.ring)
+		w.timer = time.AfterFunc(w.first.due.Sub(now), w.expire)
 	}
 	w.mu.Unlock()
 	for _, t := range overdue {
