@@ -279,7 +279,7 @@ func TestDialWeather(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	for want, cfg := range map[string]client.Config{
 		`"h3" is none of "ws" and "longpoll"`: {Transports: []string{"ws", "h3"}},
-		`"ws" stands there twice`:             {Transports: []string{"ws", "ws"}},
+		`"ws" is listed twice`:                {Transports: []string{"ws", "ws"}},
 		"Hold is negative":                    {Hold: -1},
 		"MaxMessage is negative":              {MaxMessage: -1},
 		"HTTPClient excludes TLS":             {HTTPClient: &http.Client{}, Proxy: http.ProxyFromEnvironment},

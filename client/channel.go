@@ -21,24 +21,24 @@ import (
 )
 
 const (
-	// closeLimit bounds the orderly end of a session.
+	// closeLimit is how long the orderly close of a session may take.
 	closeLimit = 3 * time.Second
 
-	// A session that ended before shortLife delays the next one: 100 ms × 1.6
-	// for each in a row, 5 s at most, full jitter.
+	// A session that ended before shortLife delays the next one: by 100 ms × 1.6
+	// for each in a row, 5 s at most, with full jitter.
 	shortLife  = 10 * time.Second
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 5 * time.Second
 	delayRatio = 1.6
 
-	// maxMoves is how many sessions an RPC without WaitForReady outlives before
-	// any of it was sent.
+	// maxMoves is how often an RPC without WaitForReady, of which nothing was sent,
+	// moves to the next session.
 	maxMoves = 3
 )
 
-// Channel is a virtual connection to the gRPC services behind a bridge. It
-// holds a session, opens the next one when that is over or going away, and is
-// safe for concurrent use. Close it when done.
+// Channel is a virtual connection to the gRPC services behind a bridge. It has a
+// session, and opens the next one when that is lost or going away. It is safe for
+// concurrent use. Close it when done.
 type Channel struct {
 	target     httpclient.Target
 	userAgent  string
@@ -48,7 +48,7 @@ type Channel struct {
 	onState    func(State)
 	logger     *slog.Logger
 	idempotent idempotency
-	resend     bool // what is declared idempotent
+	resend     bool // RPCs of methods declared idempotent
 
 	closing chan struct{} // closed by Close
 	ending  sync.WaitGroup
@@ -56,12 +56,12 @@ type Channel struct {
 	mu        sync.Mutex
 	closed    bool
 	current   *held
-	live      map[*held]struct{} // not yet ended: current, and retired ones
-	shorts    int                // sessions in a row that were short-lived
+	live      map[*held]struct{} // not closed yet: current, and retired ones
+	shorts    int                // short-lived sessions in a row
 	notBefore time.Time          // when the next session may be opened
 }
 
-// held is a session with the RPCs that it carries.
+// held is a session and the number of its RPCs.
 type held struct {
 	*session.Session
 	born    time.Time
@@ -69,50 +69,51 @@ type held struct {
 	retired bool // no new RPCs; closed when the last one ends
 }
 
-// State is what can be seen of a Channel's session.
+// State is the state of a Channel's session.
 type State struct {
 	// Phase is "idle" (no session), "connecting", "open", "retrying" or
 	// "closed".
 	Phase string
-	// Transport is the preferred one, "ws" or "longpoll"; "" while unknown.
+	// Transport is the preferred transport, "ws" or "longpoll"; "" while unknown.
 	Transport string
-	// RTT is the session's latest measurement; 0 while there is none.
+	// RTT is the smoothed round-trip time; 0 until one was measured.
 	RTT time.Duration
-	// LastError is the latest trouble on the way. It ended nothing by itself.
+	// LastError is the latest error of a link; nil: none. It did not end the
+	// session.
 	LastError error
-	// Network is what the session has learnt of the network; zero when idle.
+	// Network is what the session has learnt about the network; zero when idle.
 	Network Network
 }
 
-// Network is what a Channel has learnt of the network between it and its
-// bridge. A session hands it to the next, but for what concerns WebSockets, and
-// it is forgotten after 4 hours.
+// Network is what a Channel has learnt about the network between it and its
+// bridge. Each session passes it on to the next one, except for the fields about
+// WebSockets. It is forgotten after 4 hours.
 type Network struct {
-	// Since is when it began to learn.
+	// Since is when the Channel began to learn.
 	Since time.Time
-	// Hold is how long a poll may be held: shorter after polls were cut.
+	// Hold is how long a poll may be held. It shrinks when polls are cut.
 	Hold time.Duration
-	// UpBytes and DownBytes are the most of a request's and an answer's body.
+	// UpBytes and DownBytes are the longest bodies of requests and responses.
 	UpBytes   int
 	DownBytes int
-	// SocketBytes are the most of a message on a WebSocket.
+	// SocketBytes is the longest message on a WebSocket.
 	SocketBytes int
-	// SocketQuiet is how long a WebSocket may be quiet until the client pings it:
-	// 20 s, and the bridge has pinged before; less after one died of silence.
+	// SocketQuiet is how long a WebSocket is idle before the client pings it: 20 s,
+	// by which time the bridge has pinged, and less after one died idle.
 	SocketQuiet time.Duration
-	// NoSocketBefore is until when no WebSocket is tried, because one failed,
-	// and SocketError how it did; zero and nil while one carries frames, or
-	// none has failed.
+	// NoSocketBefore is when the next WebSocket may be tried after one failed with
+	// SocketError. They are zero and nil while one carries frames, or if none has
+	// failed.
 	NoSocketBefore time.Time
 	SocketError    error
 }
 
 var _ grpc.ClientConnInterface = (*Channel)(nil)
 
-// New returns a Channel to the bridge at url: scheme http, https, ws or wss
-// (the schemes choose TLS, not the transport), and the bridge's prefix as path,
-// "/bridge" when there is none. It does no I/O before it returns; a URL or a
-// configuration that cannot work is an error.
+// New returns a Channel to the bridge at url: scheme http, https, ws or wss (which
+// selects TLS, not the transport), and the bridge's prefix as path, "/bridge" if
+// there is none. It returns without waiting for the network; the error is about
+// url or cfg.
 func New(url string, cfg Config) (*Channel, error) {
 	to, err := httpclient.ParseURL(url)
 	if err != nil {
@@ -172,8 +173,8 @@ func (c *Channel) Invoke(ctx context.Context, method string, args, reply any, op
 }
 
 // NewStream implements grpc.ClientConnInterface. As with grpc-go, a stream's
-// resources are given back when ctx ends, when RecvMsg returns an error, or
-// when the Channel is closed.
+// resources are released when ctx ends, when RecvMsg returns an error, or when
+// the Channel is closed.
 func (c *Channel) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := c.newStream(ctx, desc, method, opts)
 	if err != nil {
@@ -224,7 +225,7 @@ func (c *Channel) newStream(ctx context.Context, desc *grpc.StreamDesc, method s
 	return s, nil
 }
 
-// State reads the state.
+// State returns the current state.
 func (c *Channel) State() State {
 	c.mu.Lock()
 	h, closed := c.current, c.closed
@@ -241,7 +242,7 @@ func (c *Channel) State() State {
 func publicState(s session.State) State {
 	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError, Network: Network(s.Network)}
 	if s.Phase == session.Closed {
-		out.Phase = "idle" // the Channel goes on, with the next session
+		out.Phase = "idle" // the Channel itself continues with the next session
 	}
 	if s.Transport != 0 {
 		out.Transport = s.Transport.String()
@@ -249,9 +250,9 @@ func publicState(s session.State) State {
 	return out
 }
 
-// Close ends the Channel: RPCs in flight end CANCELLED, later ones fail so. It
-// waits up to 3 s for what was sent to be delivered. The error is always nil.
-// Closing twice is harmless.
+// Close closes the Channel: RPCs in flight and later ones end with CANCELLED. It
+// waits up to 3 s for what was sent to be delivered. The error is always nil. It
+// may be called more than once.
 func (c *Channel) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -274,21 +275,20 @@ func (c *Channel) Close() error {
 	return nil
 }
 
-// end closes a session in order, within closeLimit, without waiting for it.
-// c.mu is held.
+// end starts the orderly close of a session, within closeLimit. c.mu is held.
 func (c *Channel) end(h *held) {
 	delete(c.live, h)
 	c.ending.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 		defer cancel()
 		if err := h.Close(ctx); err != nil {
-			c.logger.Debug("session not closed in order", "session", h.ID(), "err", err)
+			c.logger.Debug("session close did not complete", "session", h.ID(), "err", err)
 		}
 	})
 }
 
-// call opens an RPC on the current session, or on the next one when that is
-// over or going away. release must be called when the RPC is over.
+// call opens an RPC on the current session, or on the next one if that is lost or
+// going away. The returned function must be called when the RPC ends.
 func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error) {
 	for moves := 0; ; moves++ {
 		h, err := c.hold(ctx)
@@ -312,7 +312,8 @@ func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error)
 	}
 }
 
-// hold returns the current session, or a new one when its time has come.
+// hold returns the current session, or a new one once notBefore has passed, and
+// counts an RPC on it.
 func (c *Channel) hold(ctx context.Context) (*held, error) {
 	for {
 		c.mu.Lock()
@@ -340,7 +341,7 @@ func (c *Channel) hold(ctx context.Context) (*held, error) {
 	}
 }
 
-// start returns the current session; it opens one if there is none. c.mu is
+// start returns the current session, and opens one if there is none. c.mu is
 // held.
 func (c *Channel) start() *held {
 	if c.current != nil {
@@ -364,7 +365,7 @@ func (c *Channel) start() *held {
 	return h
 }
 
-// retire gives a session no further RPCs.
+// retire opens no further RPCs on a session.
 func (c *Channel) retire(h *held, why *session.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -376,7 +377,7 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	c.sessions.Learnt = h.State().Network
 	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
 	if spread, ok := h.GoingAway(); ok {
-		// Clients that a bridge sends away do not all arrive elsewhere at once.
+		// The clients of a draining bridge must not all arrive elsewhere at once.
 		c.notBefore = time.Now().Add(rand.N(spread + 1)) //nolint:gosec // spreads load, hides nothing
 		return
 	}
@@ -384,8 +385,8 @@ func (c *Channel) retire(h *held, why *session.Error) {
 		c.shorts, c.notBefore = 0, time.Time{}
 		return
 	}
-	// The first replacement is not delayed: it is the usual end of a session
-	// that a restarted bridge does not know.
+	// The first replacement is not delayed: usually the bridge was restarted and
+	// does not know the session.
 	if c.shorts > 0 {
 		limit := float64(firstDelay) * math.Pow(delayRatio, float64(c.shorts-1))
 		c.notBefore = time.Now().Add(rand.N(time.Duration(min(limit, float64(lastDelay))))) //nolint:gosec // spreads load, hides nothing
@@ -393,7 +394,8 @@ func (c *Channel) retire(h *held, why *session.Error) {
 	c.shorts++
 }
 
-// release says that an RPC of the session is over.
+// release uncounts an RPC of the session, and closes a retired session after the
+// last one.
 func (c *Channel) release(h *held) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -409,7 +411,7 @@ func (c *Channel) isClosed() bool {
 	return c.closed
 }
 
-// lostError is the status of an RPC that ended for lack of a session.
+// lostError returns the status of an RPC that ended with its session.
 func lostError(reason, message string) error {
 	code := codes.Unavailable
 	if reason == session.ReasonUnauthenticated {
@@ -418,8 +420,9 @@ func lostError(reason, message string) error {
 	return madeHere(code, reason, "pollbridge: "+reason+": "+message, false)
 }
 
-// movable names the reasons for which another session may do better. A bridge
-// that never answered is worth another try only to an RPC that waits for ready.
+// movable reports whether another session may succeed after one was lost for the
+// given reason. A bridge that never answered is tried again only for RPCs that
+// wait for ready.
 func movable(reason string, waitForReady bool) bool {
 	switch reason {
 	case session.ReasonExpired, session.ReasonUnknown, session.ReasonRestarted, session.ReasonDrained:

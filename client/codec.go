@@ -11,7 +11,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/session"
 )
 
-// codec is encoding.CodecV2; codecV1 makes one of an older codec.
+// codec is encoding.CodecV2; codecV1 adapts an older codec.
 type codec = encoding.CodecV2
 
 type codecV1 struct{ encoding.Codec }
@@ -28,8 +28,8 @@ func (c codecV1) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.Codec.Unmarshal(data.Materialize(), v)
 }
 
-// encode marshals m; the caller owns one reference to the buffers. A nil m is
-// an empty message.
+// encode marshals m. The caller owns one reference to the buffers. A nil m is an
+// empty message.
 func encode(c codec, m any, limit int) (mem.BufferSlice, error) {
 	if m == nil {
 		return nil, nil
@@ -50,7 +50,8 @@ func encode(c codec, m any, limit int) (mem.BufferSlice, error) {
 	return data, nil
 }
 
-// toMessage hands one reference of data over to the session.
+// toMessage returns data as a message for the session, which takes over one
+// reference.
 func toMessage(data mem.BufferSlice) session.Message {
 	m := session.Message{Pieces: make([][]byte, 0, len(data))}
 	for _, b := range data {
@@ -62,13 +63,13 @@ func toMessage(data mem.BufferSlice) session.Message {
 	return m
 }
 
-// decode unmarshals m into v. The bytes are the caller's, so that a codec may
+// decode unmarshals m into v. The session has given up the bytes, so a codec may
 // keep them.
 func decode(c codec, m session.Message, v any, limit int) error {
 	if n := m.Len(); n > limit {
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, limit)
 	}
-	// In one piece: codecs want it so, and gRPC's way to make it one costs more.
+	// In one piece, as codecs need it; gRPC's own way to make it one costs more.
 	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(m.Bytes())}, v); err != nil {
 		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 	}

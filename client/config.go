@@ -29,81 +29,79 @@ import (
 // release is what the client calls itself in Hello and User-Agent.
 const release = "pollbridge-go/0.1.0"
 
-// Config configures a Channel. The zero value of each field stands for the
-// default that its comment gives. It is read once, by New.
+// Config configures a Channel. The zero value of each field means the default
+// named in its comment. New copies the Config.
 type Config struct {
-	// Transports is the choice of transports, "ws" and "longpoll". One alone
-	// is forced; both, the default, let the session choose and switch.
+	// Transports lists the transports to use, "ws" and "longpoll". A single one is
+	// forced; with both, the default, the session chooses and switches.
 	Transports []string
 
-	// Lazy leaves the session unopened until the first RPC. By default it is
-	// opened by New, because an RPC that is not idempotent waits for the
-	// session's first answer (rule O4).
+	// Lazy opens the session with the first RPC. By default New opens it, because
+	// an RPC that is not idempotent waits for the session's Welcome (rule O4).
 	Lazy bool
 
-	// CallOptions precede the options of every RPC, for example
+	// CallOptions precede the options of every RPC, such as
 	// grpc.WaitForReady(true) or grpc.MaxCallRecvMsgSize(16 << 20).
 	CallOptions []grpc.CallOption
 
-	// ResendIdempotent sends unary and server-streaming RPCs again whose method
-	// is declared NO_SIDE_EFFECTS or IDEMPOTENT (in a descriptor that is linked
-	// in), when their session was lost before anything of the answer came. They
-	// may then run twice. Default: they end UNAVAILABLE, as all others do; those
-	// with the call option Idempotent are sent again in any case (rule E2).
+	// ResendIdempotent retries unary and server-streaming RPCs whose method is
+	// declared NO_SIDE_EFFECTS or IDEMPOTENT, in a descriptor linked into the
+	// program, if their session is lost before any part of the response arrived.
+	// They may then run twice. Default: they end with UNAVAILABLE, as all others
+	// do; RPCs with the call option Idempotent are always retried (rule E2).
 	ResendIdempotent bool
 
-	// Token, if not nil, gives the credential that the bridge's Authenticate
-	// hook asks for (rule O5). It travels in a batch, never in a URL. It is
-	// called when a session opens, and again when the bridge refused an RPC,
-	// UNAUTHENTICATED, because the token had expired: the fresh one goes over
-	// the same session, and RPCs opened meanwhile wait for it.
+	// Token, if not nil, returns the credential for the bridge's Authenticate hook
+	// (rule O5). It is sent in a batch, never in a URL. It is called when a session
+	// opens, and again when the bridge refuses an RPC with UNAUTHENTICATED because
+	// the token has expired: the new token is sent over the same session, and RPCs
+	// opened meanwhile wait for it.
 	Token func(ctx context.Context) (string, error)
 
-	// UserAgent precedes the client's own words in its user agent, which the
-	// backend sees as the metadata x-user-agent, as with gRPC-Web: in gRPC the
-	// user-agent proper is the channel's, here the bridge's. An RPC that sets
-	// x-user-agent itself keeps its own.
+	// UserAgent is prepended to the client's user agent, which the backend sees as
+	// the metadata x-user-agent, as with gRPC-Web: user-agent itself is that of the
+	// gRPC channel, here the bridge's. An RPC may set x-user-agent itself.
 	UserAgent string
 
-	// Header is added to every HTTP request, WebSocket handshakes among them.
+	// Header is added to every HTTP request, including WebSocket handshakes.
 	Header http.Header
 
-	// TLS is used for https and wss URLs. Default: the system's roots.
+	// TLS is the configuration for https and wss URLs. Default: the system's roots.
 	TLS *tls.Config
 
-	// Proxy chooses the forward proxy for a request: http, https or socks5.
-	// WebSockets go through an HTTP proxy by CONNECT, as a browser's do, also
-	// to ws URLs. Default: http.ProxyFromEnvironment.
+	// Proxy returns the forward proxy for a request: http, https or socks5, nil for
+	// none. WebSockets go through an HTTP proxy by CONNECT, even to ws URLs, as a
+	// browser's do. Default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// Dial opens network connections, to the bridge or the proxy. Default: a
-	// net.Dialer that gives up after 10 s.
+	// Dial opens network connections to the bridge or the proxy. Default: that of a
+	// net.Dialer with a timeout of 10 s.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// HTTPClient, if not nil, makes all requests in place of the Channel's own
-	// clients; TLS, Proxy and Dial must then be nil. Its cookie jar, timeout and
-	// redirect policy are not used.
+	// HTTPClient, if not nil, makes all requests instead of the Channel's own
+	// clients; TLS, Proxy and Dial must then be nil. Only its Transport is used,
+	// not its cookie jar, timeout or redirect policy.
 	HTTPClient *http.Client
 
-	// Hold is the longest that a poll may be held. Default 25 s; the bridge's
-	// own limit applies if shorter.
+	// Hold is the longest time that a poll may be held. The bridge's own limit
+	// applies if it is shorter. Default: 25 s.
 	Hold time.Duration
 
-	// Pause asks the bridge to keep the session for longer than its resume
-	// window when every link is gone (rule E1), 30 min at most. Default: the
-	// bridge's window.
+	// Pause is how long the bridge is asked to keep a session without a link (rule
+	// E1), 30 min at most unless the bridge allows more. Default: the bridge's
+	// resume window.
 	Pause time.Duration
 
-	// MaxMessage is the longest message in bytes that a session takes,
-	// whatever an RPC's MaxCallRecvMsgSize allows (which is 4 MiB unless set,
-	// as in grpc-go). Default 16 MiB.
+	// MaxMessage is the longest message that a session receives, in bytes, even if
+	// an RPC's MaxCallRecvMsgSize (4 MiB by default, as in grpc-go) allows more.
+	// Default: 16 MiB.
 	MaxMessage int
 
-	// OnState, if not nil, is called after each change of the state. It must
-	// not block for long, and may call the Channel.
+	// OnState, if not nil, is called after each change of the State. It must not
+	// block for long, and may call the Channel.
 	OnState func(State)
 
-	// Logger gets what a person may want to know. Default: nothing is logged.
+	// Logger receives the Channel's log. Default: discard.
 	Logger *slog.Logger
 }
 
@@ -119,14 +117,14 @@ func parseTransports(names []string) ([]transport.Kind, error) {
 			return nil, fmt.Errorf("client: Config.Transports: %q is none of %q and %q", name, transport.WS, transport.Longpoll)
 		}
 		if slices.Contains(kinds, kind) {
-			return nil, fmt.Errorf("client: Config.Transports: %q stands there twice", name)
+			return nil, fmt.Errorf("client: Config.Transports: %q is listed twice", name)
 		}
 		kinds = append(kinds, kind)
 	}
 	return kinds, nil
 }
 
-// reach is the part of the Config that says how to reach the bridge.
+// reach returns the part of the Config about how to reach the bridge.
 func (c *Config) reach() httpclient.Config {
 	return httpclient.Config{TLS: c.TLS, Proxy: c.Proxy, Dial: c.Dial}
 }

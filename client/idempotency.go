@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// idempotency remembers which methods their descriptors declare harmless to
-// run twice: option idempotency_level, of the services linked into the program.
+// idempotency caches which methods are declared idempotent: by the option
+// idempotency_level in the descriptors linked into the program.
 type idempotency struct{ methods sync.Map }
 
 func (i *idempotency) declared(method string) bool {

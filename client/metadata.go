@@ -16,9 +16,9 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// outgoing collects an RPC's request metadata: user agent, credentials, and
-// what ctx carries, keys in order. What gRPC forbids is an error; what it keeps
-// for itself is left out, as grpc-go leaves it out.
+// outgoing returns an RPC's request metadata: the user agent, credentials, and
+// that of ctx, sorted by key. As in grpc-go, metadata that gRPC forbids is an
+// error, and reserved keys are left out.
 func (c *Channel) outgoing(ctx context.Context, method string, o *callOptions) ([]wire.Metadatum, error) {
 	md, _ := metadata.FromOutgoingContext(ctx)
 	for key, values := range md {
@@ -47,7 +47,7 @@ func (c *Channel) outgoing(ctx context.Context, method string, o *callOptions) (
 	return out, nil
 }
 
-// credentials asks an RPC's credentials for their metadata.
+// credentials returns the metadata of an RPC's credentials.
 func (c *Channel) credentials(ctx context.Context, method string, creds credentials.PerRPCCredentials) ([]wire.Metadatum, error) {
 	if creds == nil {
 		return nil, nil
@@ -72,7 +72,8 @@ func (c *Channel) credentials(ctx context.Context, method string, creds credenti
 	return out, nil
 }
 
-// credentialsError keeps to the codes that gRFC A54 leaves to a control plane.
+// credentialsError maps the error of credentials to a status, with the codes that
+// gRFC A54 allows.
 func credentialsError(err error) error {
 	st, ok := status.FromError(err)
 	if !ok {
@@ -86,7 +87,7 @@ func credentialsError(err error) error {
 	}
 }
 
-// authInfo is the security between client and bridge; nil when there is none.
+// authInfo returns the security between client and bridge; nil: none.
 func (c *Channel) authInfo() credentials.AuthInfo {
 	if !c.target.Secure {
 		return nil
@@ -94,7 +95,7 @@ func (c *Channel) authInfo() credentials.AuthInfo {
 	return credentials.TLSInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
 }
 
-// validate holds a metadata key and its values against gRPC's rules.
+// validate checks a metadata key and its values against gRPC's rules.
 // Pseudo-headers pass, since they are left out later.
 func validate(key string, values ...string) error {
 	if key == "" {
@@ -122,7 +123,7 @@ func validate(key string, values ...string) error {
 	return nil
 }
 
-// reserved names the keys that gRPC sets itself.
+// reserved reports whether only gRPC itself sets the key.
 func reserved(key string) bool {
 	switch key {
 	case "content-type", "user-agent", "te",
@@ -132,7 +133,7 @@ func reserved(key string) bool {
 	return strings.HasPrefix(key, ":")
 }
 
-// incoming makes metadata of what a bridge sent.
+// incoming returns metadata received from a bridge as grpc-go's.
 func incoming(list []wire.Metadatum) metadata.MD {
 	md := make(metadata.MD, len(list))
 	for _, m := range list {
@@ -141,13 +142,13 @@ func incoming(list []wire.Metadatum) metadata.MD {
 	return md
 }
 
-// bridgeAddr is the peer's address as grpc.Peer shows it.
+// bridgeAddr is the peer address in grpc.Peer.
 type bridgeAddr string
 
 func (bridgeAddr) Network() string  { return "pollbridge" }
 func (a bridgeAddr) String() string { return string(a) }
 
-// userAgent is what a backend may learn of the client's software.
+// userAgent returns the client's user agent.
 func userAgent(prefix string) string {
 	return strings.TrimSpace(prefix + " " + release + " grpc-go/" + grpc.Version)
 }

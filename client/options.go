@@ -20,13 +20,13 @@ const defaultMaxReceive = 4 << 20
 
 type idempotentOption struct{ grpc.EmptyCallOption }
 
-// Idempotent marks one unary or server-streaming RPC as harmless to run twice.
-// It is then sent before the session's first answer (rule O4), which saves a
-// round trip, and sent again when its session was lost before anything of the
-// answer came (rule E2). On an RPC that streams requests it is an error.
+// Idempotent marks a unary or server-streaming RPC as safe to run twice. It is
+// then sent before the session's Welcome (rule O4), which saves a round trip, and
+// retried if its session is lost before any part of the response arrived (rule
+// E2). On an RPC that streams requests it is an error.
 func Idempotent() grpc.CallOption { return idempotentOption{} }
 
-// callOptions is what an RPC's grpc.CallOptions say.
+// callOptions are an RPC's grpc.CallOptions.
 type callOptions struct {
 	codec          codec
 	contentSubtype string
@@ -42,9 +42,9 @@ type callOptions struct {
 	onFinish       []func(error)
 }
 
-// parseOptions reads the options in order; a later one wins. It returns an
-// error for one that cannot be honoured, and what was read besides, so that
-// OnFinish learns of it.
+// parseOptions applies the options in order; a later one wins. If one cannot be
+// honoured it returns the error with the other options, so that OnFinish is
+// called.
 func parseOptions(groups ...[]grpc.CallOption) (callOptions, error) {
 	o := callOptions{maxReceive: defaultMaxReceive, maxSend: math.MaxInt32}
 	var failed error
@@ -89,7 +89,7 @@ func (o *callOptions) apply(option grpc.CallOption) error {
 		o.codec = v.CodecV2
 	case grpc.EmptyCallOption, grpc.StaticMethodCallOption:
 	case grpc.MaxRetryRPCBufferSizeCallOption:
-		// Nothing is kept for retries but what a session has not sent yet.
+		// Ignored: what is kept for retries was not sent, and needs no bound.
 	case idempotentOption:
 		o.idempotent = true
 	default:
@@ -100,8 +100,8 @@ func (o *callOptions) apply(option grpc.CallOption) error {
 	return nil
 }
 
-// embedsEmpty tells an option that says nothing to gRPC, as interceptors define
-// them, from one that it would have obeyed.
+// embedsEmpty reports whether an option means nothing to gRPC itself, as those
+// that interceptors define.
 func embedsEmpty(option grpc.CallOption) bool {
 	t := reflect.TypeOf(option)
 	if t == nil {
@@ -117,8 +117,9 @@ func embedsEmpty(option grpc.CallOption) bool {
 	return ok && field.Anonymous && field.Type == reflect.TypeFor[grpc.EmptyCallOption]()
 }
 
-// chooseCodec follows grpc-go: a forced codec gives its name unless a
-// content-subtype is given too, which else finds a registered codec.
+// chooseCodec selects the codec as grpc-go does: a forced codec's name is the
+// default content-subtype; without one, the content-subtype selects a registered
+// codec.
 func (o *callOptions) chooseCodec() error {
 	if o.codec != nil {
 		if o.contentSubtype == "" {

@@ -18,14 +18,14 @@ import (
 const detailsKey = "grpc-status-details-bin"
 
 // Domain is the domain of the google.rpc.ErrorInfo detail of an UNAVAILABLE that
-// the backend did not make. Its reason says why, in capitals: EXPIRED,
+// did not come from the backend. Its reason is the cause, in capitals: EXPIRED,
 // UNKNOWN_SESSION, BRIDGE_RESTARTED, DRAINED, UNREACHABLE, OVERLOADED, BREACH,
-// or BACKEND where none could be reached (rule E2). Its metadata "started" is
-// "no" where no frame of the RPC was ever sent, so that it cannot have run, else
-// "maybe".
+// or BACKEND if none could be reached (rule E2). Its metadata "started" is "no"
+// if no frame of the RPC was ever sent, so that it cannot have run, else "maybe".
 const Domain = "pollbridge"
 
-// madeHere is the status of an RPC that the backend did not end.
+// madeHere returns the status of an RPC that the backend did not end. sent is
+// whether any frame of the RPC was sent.
 func madeHere(code codes.Code, reason, message string, sent bool) error {
 	s := status.New(code, message)
 	if reason == "" {
@@ -44,8 +44,8 @@ func madeHere(code codes.Code, reason, message string, sent bool) error {
 	return s.Err()
 }
 
-// endError is the error of an ended RPC, io.EOF for OK. sent tells whether any
-// frame of it was.
+// endError returns the error of an ended RPC, io.EOF for OK. sent is as for
+// madeHere.
 func endError(end *wire.End, sent bool) error {
 	if end.Origin == wire.OriginBridge && end.Status == uint32(codes.Unavailable) {
 		return madeHere(codes.Code(end.Status), end.Reason, end.Message, sent)
@@ -71,7 +71,8 @@ func statusError(s *spb.Status) error {
 	return io.EOF
 }
 
-// endTrailer is an ended RPC's trailer as grpc-go shows it: details among it.
+// endTrailer returns an ended RPC's trailer, with the status details in it as in
+// grpc-go.
 func endTrailer(end *wire.End) metadata.MD {
 	if len(end.Trailers) == 0 && len(end.Details) == 0 {
 		return nil
@@ -83,12 +84,12 @@ func endTrailer(end *wire.End) metadata.MD {
 	return md
 }
 
-// contextError is the status of an RPC whose context ended.
+// contextError returns the status of an RPC whose context ended.
 func contextError(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
-// errClosing is the status of RPCs that a closed Channel ends or refuses.
+// errClosing returns the status of RPCs that a closed Channel ends or refuses.
 func errClosing() error {
 	return status.Error(codes.Canceled, "grpc: the client connection is closing")
 }

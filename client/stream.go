@@ -18,7 +18,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// rpc is what a clientStream uses of a *session.Stream.
+// rpc is the part of a *session.Stream that a clientStream uses.
 type rpc interface {
 	Send(context.Context, session.Message) error
 	CloseSend() error
@@ -29,16 +29,16 @@ type rpc interface {
 	Cancel()
 }
 
-// caller opens RPCs. The Channel is one.
+// caller opens RPCs. A Channel is one.
 type caller interface {
 	call(ctx context.Context, open wire.Open) (r rpc, release func(), err error)
 	isClosed() bool
 	peer() peer.Peer
 }
 
-// attempt is an RPC on one session. A clientStream has one after the other,
-// each only while nothing of the one before can have reached the bridge (or,
-// for an idempotent RPC, nothing came back): rule E2.
+// attempt is an RPC on one session. A clientStream makes another attempt only if
+// nothing of the previous one can have reached the bridge or, for an idempotent
+// RPC, nothing came back (rule E2).
 type attempt struct {
 	rpc
 	release func()
@@ -52,21 +52,21 @@ type clientStream struct {
 	channel caller
 	open    wire.Open
 
-	shown   context.Context // what Context returns: ends with the RPC
+	shown   context.Context // returned by Context; ends with the RPC
 	hide    context.CancelFunc
 	unwatch func() bool
 
-	receiving sync.Mutex // held by who calls attempt.Recv
+	receiving sync.Mutex // held while attempt.Recv runs
 
 	mu       sync.Mutex
 	attempt  *attempt
 	moves    int
-	kept     []mem.BufferSlice // messages that a further attempt needs, in order
-	settled  bool              // no further attempt: kept is empty and stays so
+	kept     []mem.BufferSlice // messages that another attempt needs, in order
+	settled  bool              // no other attempt follows: kept stays empty
 	sentLast bool
 	finished bool
-	drained  bool  // RecvMsg has nothing more to return but result
-	result   error // how the RPC ended, io.EOF for OK; final once drained
+	drained  bool  // RecvMsg returns only result from now on
+	result   error // the RPC's status, io.EOF for OK; final once drained
 	header   metadata.MD
 	trailer  metadata.MD
 }
@@ -94,9 +94,9 @@ func (s *clientStream) newAttempt() (*attempt, error) {
 	return &attempt{rpc: r, release: release}, nil
 }
 
-// watch ends the RPC with its context, for streams that nobody may receive
-// from any more. As in grpc-go, what came before can still be received: if that
-// was all, also how the RPC ended.
+// watch ends the RPC with its context, even if nobody receives any more. As in
+// grpc-go, what arrived before can still be received, including the status if it
+// had arrived.
 func (s *clientStream) watch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,21 +134,21 @@ func (s *clientStream) SendMsg(m any) error {
 	return s.sendEnded()
 }
 
-// sendEnded is what SendMsg says when the RPC is over: the status is RecvMsg's
-// to tell. Who sends a single message need not know.
+// sendEnded returns SendMsg's error after the RPC ended: io.EOF, since RecvMsg
+// returns the status, and nil if there is only one message to send.
 func (s *clientStream) sendEnded() error {
 	if !s.desc.ClientStreams {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What was refused here would be missing from a further attempt.
+	// The message refused here would be missing from another attempt.
 	s.settle()
 	return io.EOF
 }
 
-// keep notes that data is to be sent and returns the attempt to send it on, nil
-// when the RPC is over.
+// keep keeps data for another attempt, if there may be one, and returns the
+// attempt to send it on, nil if the RPC has ended.
 func (s *clientStream) keep(data mem.BufferSlice) *attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *clientStream) keep(data mem.BufferSlice) *attempt {
 	return s.attempt
 }
 
-// settle rules further attempts out. s.mu is held.
+// settle rules out another attempt. s.mu is held.
 func (s *clientStream) settle() {
 	s.settled = true
 	for _, data := range s.kept {
@@ -185,7 +185,7 @@ func (s *clientStream) CloseSend() error {
 	s.sentLast = true
 	a := s.attempt
 	s.mu.Unlock()
-	// An RPC that is over has nothing to close; RecvMsg tells its status.
+	// An error means that the RPC has ended; RecvMsg returns its status.
 	_ = a.CloseSend()
 	return nil
 }
@@ -223,7 +223,7 @@ func errNoResponse() error {
 	return status.Error(codes.Unimplemented, "cardinality violation: received no response message from non-server-streaming RPC")
 }
 
-// receive returns the next message, or how the RPC ended: io.EOF for OK.
+// receive returns the next message, or the RPC's status, io.EOF for OK.
 // s.receiving is held.
 func (s *clientStream) receive() (session.Message, error) {
 	for {
@@ -246,9 +246,9 @@ func (s *clientStream) receive() (session.Message, error) {
 	}
 }
 
-// movedFrom looks at how a ended, and reports whether the RPC goes on
-// elsewhere. There is no message of a to miss: none was asked for, or the RPC
-// ended without headers.
+// movedFrom reports whether the RPC goes on with another attempt than a, which
+// ended. It cannot miss a message of a: none was asked for, or the RPC ended
+// without headers.
 func (s *clientStream) movedFrom(a *attempt) bool {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
@@ -262,8 +262,8 @@ func (s *clientStream) movedFrom(a *attempt) bool {
 	return err != nil && s.over(a, err) == nil
 }
 
-// over judges an attempt whose Recv failed with err. It returns nil when
-// another attempt has taken its place, else how the RPC ended.
+// over handles an attempt whose Recv failed with err. It returns nil if another
+// attempt has taken its place, else the RPC's status.
 func (s *clientStream) over(a *attempt, err error) error {
 	end := &wire.End{Status: uint32(codes.Unavailable), Message: err.Error(), Origin: wire.OriginBridge}
 	if lost, ok := errors.AsType[*session.Error](err); ok {
@@ -283,7 +283,7 @@ func (s *clientStream) over(a *attempt, err error) error {
 		case end.Status == uint32(codes.Unavailable) && s.channel.isClosed():
 			return errClosing()
 		case s.ctx.Err() != nil && !a.Sent() && movable(end.Reason, s.open.WaitForReady):
-			return contextError(s.ctx) // it was still to be sent, on another session
+			return contextError(s.ctx) // it would have moved to another session
 		case movable(end.Reason, s.open.WaitForReady):
 			if moved, err := s.move(a); moved || err != nil {
 				return err
@@ -296,7 +296,7 @@ func (s *clientStream) over(a *attempt, err error) error {
 	return endError(end, a.Sent())
 }
 
-// move opens another attempt and repeats on it what was said so far, if rule E2
+// move opens another attempt and repeats on it what was sent so far, if rule E2
 // allows.
 func (s *clientStream) move(a *attempt) (moved bool, err error) {
 	s.mu.Lock()
@@ -314,7 +314,7 @@ func (s *clientStream) move(a *attempt) (moved bool, err error) {
 	s.attempt = next
 	for _, data := range s.kept {
 		data.Ref()
-		// A failure shows again in Recv.
+		// Recv returns the error, too.
 		_ = next.Send(s.ctx, toMessage(data))
 	}
 	if s.sentLast {
@@ -335,15 +335,14 @@ func (s *clientStream) Header() (metadata.MD, error) {
 		if header := s.arrived(a); header != nil {
 			return header, nil
 		}
-		// It ended without headers. As in grpc-go the status is RecvMsg's to
-		// tell.
+		// It ended without headers. As in grpc-go, RecvMsg returns the status.
 		if finished || a.Sent() && !s.options.idempotent || !s.movedFrom(a) {
 			return nil, nil
 		}
 	}
 }
 
-// arrived waits for a's headers; nil when it ended without any.
+// arrived waits for the headers of a. It returns nil if a ended without any.
 func (s *clientStream) arrived(a *attempt) metadata.MD {
 	list, err := a.Headers(s.ctx)
 	if err != nil || list == nil {
@@ -363,24 +362,24 @@ func (s *clientStream) Trailer() metadata.MD {
 	return s.trailer.Copy()
 }
 
-// fail ends the RPC for a reason of the client's own.
+// fail ends the RPC with an error of the client's own, and returns it.
 func (s *clientStream) fail(err error) error {
 	s.finish(err)
 	return err
 }
 
-// outcome is how the RPC ended; it is finished.
+// outcome returns the status of the RPC, which is finished.
 func (s *clientStream) outcome() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.result
 }
 
-// finish ends the RPC: err is its status, io.EOF for OK. The first call counts;
-// it reports whether this was the one.
+// finish ends the RPC: err is its status, io.EOF for OK. Only the first call has
+// an effect; finish reports whether this was the first.
 func (s *clientStream) finish(err error) bool { return s.end(err, true) }
 
-// end is finish, with the word whether nothing is left to be received.
+// end is finish; drained is whether nothing is left to be received.
 func (s *clientStream) end(err error, drained bool) bool {
 	s.mu.Lock()
 	if !s.drained {
@@ -398,7 +397,7 @@ func (s *clientStream) end(err error, drained bool) bool {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
-	// After the END this says nothing more.
+	// No-op after an END.
 	a.Cancel()
 	s.report(a)
 	a.release()
@@ -412,7 +411,7 @@ func (s *clientStream) end(err error, drained bool) bool {
 	return true
 }
 
-// report hands over what the call options asked for.
+// report fills in the variables of the call options.
 func (s *clientStream) report(a *attempt) {
 	for _, to := range s.options.header {
 		*to = s.arrived(a)
