@@ -1,0 +1,229 @@
+package deploy_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+)
+
+// TestAlerts runs the alert rules' own tests.
+func TestAlerts(t *testing.T) {
+	if _, err := exec.LookPath("promtool"); err != nil {
+		t.Skip("no promtool")
+	}
+	run(t, "prometheus", "promtool", "check", "rules", "alerts.yaml")
+	run(t, "prometheus", "promtool", "test", "rules", "alerts_test.yaml")
+}
+
+type dashboard struct {
+	Panels []struct {
+		Title   string
+		Targets []struct{ Expr string }
+	}
+}
+
+// TestDashboard_queries has a real Prometheus scrape a bridge that carries RPCs,
+// and asks it every query of the dashboard: each must come to have data.
+func TestDashboard_queries(t *testing.T) {
+	if _, err := exec.LookPath("prometheus"); err != nil {
+		t.Skip("no prometheus")
+	}
+	content, err := os.ReadFile("grafana/pollbridge.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board dashboard
+	if err := json.Unmarshal(content, &board); err != nil {
+		t.Fatal(err)
+	}
+	public, admin := startBridge(t)
+	load(t, public)
+	prometheus := startPrometheus(t, admin)
+	queries := 0
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			queries++
+			if err := awaitData(t.Context(), prometheus, concrete(target.Expr)); err != nil {
+				t.Errorf("panel %q: %s: %v", panel.Title, target.Expr, err)
+			}
+		}
+	}
+	if queries == 0 {
+		t.Error("the dashboard has no query")
+	}
+}
+
+// concrete replaces the dashboard's variables as Grafana does.
+func concrete(expr string) string {
+	return strings.NewReplacer("$job", "pollbridge", "$instance", ".*", "$__rate_interval", "10s").Replace(expr)
+}
+
+// awaitData asks until the query has data, for a minute at most.
+func awaitData(ctx context.Context, prometheus, query string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		n, err := ask(ctx, prometheus, query)
+		if err != nil || n > 0 {
+			return err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("no data")
+		}
+	}
+}
+
+// ask returns how many series a query has.
+func ask(ctx context.Context, prometheus, query string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, prometheus+"/api/v1/query?query="+url.QueryEscape(query), nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil // it does not listen yet
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Error string
+		Data  struct{ Result []json.RawMessage }
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return 0, err
+	}
+	if answer.Error != "" {
+		return 0, errors.New(answer.Error)
+	}
+	return len(answer.Data.Result), nil
+}
+
+// startBridge runs the binary before a test server, and returns the URLs of its
+// two listeners.
+func startBridge(t *testing.T) (public, admin string) {
+	t.Helper()
+	backend, err := testsvc.Listen("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(backend.Stop)
+	binary := filepath.Join(t.TempDir(), "bridge")
+	run(t, "..", "go", "build", "-o", binary, "./cmd/bridge")
+	admin = freeAddr(t)
+	bridge := start(t, binary, "serve", "--listen", "127.0.0.1:0", "--admin", admin, "--backend", backend.Addr)
+	return listening(t, bridge.stdout), "http://" + admin
+}
+
+// load has a client make calls for as long as the test runs.
+func load(t *testing.T, url string) {
+	t.Helper()
+	channel, err := client.New(url, client.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		calls.Wait()
+		channel.Close()
+	})
+	echo := echopb.NewEchoClient(channel)
+	calls.Go(func() {
+		for n := uint64(1); ctx.Err() == nil; n++ {
+			if _, err := echo.Unary(ctx, testsvc.Request(n, 100)); err != nil && ctx.Err() == nil {
+				t.Errorf("call %d: %v", n, err)
+				return
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+}
+
+// startPrometheus scrapes the bridge every second.
+func startPrometheus(t *testing.T, admin string) string {
+	t.Helper()
+	folder, addr := t.TempDir(), freeAddr(t)
+	config := fmt.Sprintf("scrape_configs:\n- job_name: pollbridge\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%q]\n",
+		strings.TrimPrefix(admin, "http://"))
+	file := filepath.Join(folder, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "prometheus", "--config.file="+file, "--storage.tsdb.path="+folder, "--web.listen-address="+addr)
+	base := "http://" + addr
+	if err := awaitData(t.Context(), base, "vector(1)"); err != nil {
+		t.Fatal(err)
+	}
+	return base
+}
+
+// freeAddr is a loopback address that nobody listened on a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// process is a program that runs until the test ends.
+type process struct {
+	pid    int
+	stdout io.Reader
+}
+
+func start(t *testing.T, name string, args ...string) process {
+	t.Helper()
+	command := exec.Command(name, args...)
+	command.Stderr = t.Output()
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		command.Process.Kill() //nolint:errcheck // it may be over
+		command.Wait()         //nolint:errcheck // it was killed
+	})
+	return process{pid: command.Process.Pid, stdout: stdout}
+}
+
+// listening returns the URL in a bridge's first line.
+func listening(t *testing.T, stdout io.Reader) string {
+	t.Helper()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if !ok {
+		t.Fatalf("first line %q", line)
+	}
+	return url
+}
