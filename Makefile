@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,13 @@ BIN := bin/bridge
 
 build: ## build bin/bridge: static, for any image
 	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/bridge
+
+VERSION ?= 0.0.0
+DIST ?= dist
+deb: ## build a Debian package into dist/ (VERSION=1.2.3)
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/bridge ./cmd/bridge
+	mkdir -p $(DIST)
+	GOARCH=$$(go env GOARCH) VERSION=$(VERSION) go tool -modfile=tools/release/go.mod nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/pollbridge_$(VERSION)_$$(go env GOARCH).deb
 
 test: ## what every change must pass
 	./test.sh

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 PARTS=(check fresh go conformance js browser proxies lint)
-LONG_PARTS=(sim fuzz vulnerabilities) # in a full run, or when they are asked for
+LONG_PARTS=(sim fuzz vulnerabilities deploy) # in a full run, or when they are asked for
 FUZZ_TIME=${FUZZ_TIME:-20s}
 
 # A checkout owned by somebody else, or none at all, must not fail the build.
@@ -244,6 +244,21 @@ part_vulnerabilities() {
     { leave_out vulnerabilities 'the database of vulnerabilities, vuln.go.dev, cannot be reached'; return; }
   step govulncheck 60 tool govulncheck ./...
 }
+
+# ---- deploy: what operators install --------------------------------------------
+
+# A module of its own, whose checks of Kubernetes' schemas take some minutes to
+# build, once.
+part_deploy() {
+  local program missing=
+  for program in prometheus debootstrap systemd-analyze:systemd; do
+    need "${program%:*}" "${program#*:}" || missing+=" ${program#*:}"
+  done
+  [ -z "$missing" ] || { leave_out deploy "not installed, and not root on Debian to do it:$missing"; return; }
+  step deploy 180 test_deploy
+}
+
+test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format standard-quiet -- -count=1 -timeout=10m ./...; }
 
 # ---- lint ------------------------------------------------------------------------
 
