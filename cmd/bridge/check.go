@@ -19,7 +19,7 @@ var quickHolds = []time.Duration{2 * time.Second, 5 * time.Second}
 
 func newCheck() *cobra.Command {
 	var reach reach
-	var asJSON, quick bool
+	var asJSON, quick, justPing bool
 	var holds []time.Duration
 	command := &cobra.Command{
 		Use:   "check URL",
@@ -35,15 +35,22 @@ only sessions are opened. The page PREFIX/check of such a bridge looks at more:
 answers held back, replaced, late or cached, and requests repeated or reordered.
 
 The exit code is 0 if long-polling works, which carries every kind of RPC, and 1
-if not.`,
+if not.
+
+With --ping only one session is opened, within 5 seconds, on whatever transport
+works: for the health check of a container, whose image need not have curl.`,
 		Example: `  bridge check https://example.com
   bridge check http://localhost:8080/bridge --json
+  bridge check http://127.0.0.1:8080 --ping
   HTTPS_PROXY=http://proxy.example.com:3128 bridge check https://example.com`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			cfg, err := reach.config()
 			if err != nil {
 				return err
+			}
+			if justPing {
+				return ping(command.Context(), command.OutOrStdout(), args[0], cfg)
 			}
 			if quick {
 				holds = quickHolds
@@ -63,10 +70,12 @@ if not.`,
 	}
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print JSON, at the end")
+	flags.BoolVar(&justPing, "ping", false, "only see whether a session opens")
 	flags.BoolVar(&quick, "quick", false, "wait for 5 seconds at most")
 	flags.DurationSliceVar(&holds, "hold", nil, "waits to try, ascending, as `10s,25s` (default 10s,25s,40s,55s)")
 	flags.Lookup("hold").DefValue = "" // the help says what none means
-	command.MarkFlagsMutuallyExclusive("quick", "hold")
+	command.MarkFlagsMutuallyExclusive("quick", "hold", "ping")
+	command.MarkFlagsMutuallyExclusive("json", "ping")
 	reach.addFlags(flags)
 	return command
 }

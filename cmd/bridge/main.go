@@ -85,7 +85,7 @@ over plain long-polling where it does not.`,
 	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", usageWidth)))
-	root.AddCommand(newServe(), newConfig(), newDemo(), newCheck(), newCall(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newDemo(), newCheck(), newCall(), newVersion(), newMan())
 	plainSwitches(root)
 	return root
 }

@@ -112,3 +112,22 @@ func TestVersion(t *testing.T) {
 		t.Errorf("got %+v", read)
 	}
 }
+
+// TestMan holds that each command has a manual page, with its flags.
+func TestMan(t *testing.T) {
+	dir := t.TempDir()
+	if stdout, stderr, code := runOnce(t, "", "man", dir); code != 0 || stdout != "" || stderr != "" {
+		t.Fatalf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+	for name, want := range map[string]string{
+		"bridge.1": "bridge-serve(1)", "bridge-serve.1": "--drain-timeout", "bridge-check.1": "--ping", "bridge-config-validate.1": "--jwt-issuer", "bridge-call.1": ".TH",
+	} {
+		page, err := os.ReadFile(filepath.Join(dir, name))
+		if text := strings.ReplaceAll(string(page), `\-`, "-"); err != nil || !strings.Contains(text, want) {
+			t.Errorf("%s: lacks %q: %v", name, want, err)
+		}
+	}
+	if _, stderr, code := runOnce(t, "", "man", filepath.Join(dir, "missing")); code != exitUsage || !strings.Contains(stderr, "is no directory") {
+		t.Errorf("into nowhere: exit code %d, standard error %q", code, stderr)
+	}
+}
