@@ -51,7 +51,7 @@ fuzz: ## each fuzz target for a minute
 	FUZZ_TIME=60s ./test.sh fuzz
 
 soak: ## ten million messages through simulated bad networks, in tables
-	go test ./internal/session -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -vE '^=== |^ +--- PASS'
+	go test ./internal/enginetest -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -vE '^=== |^ +--- PASS'
 
 bench: ## Pollbridge beside gRPC, a transparent proxy and rivals, into docs/BENCHMARKS.md
 	go run ./bench -out docs/BENCHMARKS.md

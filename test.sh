@@ -105,7 +105,7 @@ gotest() {
 
 # part_go and part_js run a sample of these, with the race detector.
 part_sim() {
-  step simulation 120 simulate '^Test(Sim|Model$)' ./internal/session -sim.every=1 -sim.mixtures=1000 -sim.models=60
+  step simulation 120 simulate '^Test(Sim|Model$)' ./internal/enginetest -sim.every=1 -sim.mixtures=1000 -sim.models=60
   step 'every network' 60 simulate '^Test(Check$|Embedded|KillAfter$|Matrix$|Resume_inRow|Sim|Statuses)' ./e2e -every=1
   step chaos 80 simulate '^TestChaos' ./e2e -chaos=45s
   if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -chaos=15s; fi
@@ -156,7 +156,7 @@ part_js() {
   long step 'js test in Node 22' 120 test_in_node_22
 }
 
-simulate_js() { simulate '^TestSimJS' ./internal/session -sim.js="$PWD/jsclient/.test/test/sim/engine.js" "$@"; }
+simulate_js() { simulate '^TestSimJS' ./internal/enginetest -sim.js="$PWD/jsclient/.test/test/sim/engine.js" "$@"; }
 
 # test_in_node_22 runs what the steps before have compiled. The npm package node
 # fetches Node's binary in a script of its own.

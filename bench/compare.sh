@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 BASE=${1:?usage: bench/compare.sh BASE [PACKAGE...]}
 shift
-[ $# -gt 0 ] || set -- ./internal/wire ./internal/session ./internal/backend ./transport/... ./bridge
+[ $# -gt 0 ] || set -- ./internal/wire ./internal/registry ./internal/backend ./transport/... ./bridge
 COUNT=${COUNT:-6}
 
 work=$(mktemp -d)

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -70,22 +70,22 @@ func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
 
 var errUnauthenticated = errors.New("authentication failed")
 
-// authenticate is session.Config's Authenticate.
-func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token string) (session.Principal, error) {
+// authenticate is registry.Config's Authenticate.
+func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token string) (registry.Principal, error) {
 	who := Principal{Name: hello.RemoteAddr}
 	if s.cfg.Authenticate != nil {
 		var err error
 		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: requestOf(ctx, &hello), Token: token, RemoteAddr: hello.RemoteAddr})
 		if err != nil {
-			return session.Principal{}, s.refusal(hello, err)
+			return registry.Principal{}, s.refusal(hello, err)
 		}
 		s.metrics.authenticated.WithLabelValues(authOK).Inc()
 	}
 	id, err := newIdentity(who, forwarded(hello.Header, s.cfg.ForwardHeaders))
 	if err != nil {
-		return session.Principal{}, s.refusal(hello, err)
+		return registry.Principal{}, s.refusal(hello, err)
 	}
-	return session.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
+	return registry.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
 }
 
 // requestOf returns the request that a link came with, which need not have come

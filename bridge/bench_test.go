@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/bridge"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -20,15 +20,15 @@ type unaryStream struct {
 	sent    bool
 }
 
-func (s *unaryStream) Recv(context.Context) (session.Message, error) {
+func (s *unaryStream) Recv(context.Context) (engine.Message, error) {
 	if s.sent {
-		return session.Message{}, io.EOF
+		return engine.Message{}, io.EOF
 	}
 	s.sent = true
-	return session.Message{Pieces: [][]byte{s.request}}, nil
+	return engine.Message{Pieces: [][]byte{s.request}}, nil
 }
-func (s *unaryStream) Send(context.Context, session.Message) error { return nil }
-func (s *unaryStream) SendHeaders([]wire.Metadatum) error          { return nil }
+func (s *unaryStream) Send(context.Context, engine.Message) error { return nil }
+func (s *unaryStream) SendHeaders([]wire.Metadatum) error         { return nil }
 
 // BenchmarkProxy_unary is the bridge's part of a unary RPC and the backend,
 // without session and transport.

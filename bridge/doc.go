@@ -11,7 +11,7 @@
 //	defer srv.Shutdown(ctx)
 //	return http.ListenAndServe(":8080", srv)
 //
-// An RPC is a session.Stream on the page's side and a backend.Call on the
+// An RPC is a registry.Stream on the page's side and a backend.Call on the
 // backend's; proxy.go joins the two, and status.go and metadata.go define what
 // crosses.
 package bridge

@@ -6,7 +6,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// Stream is what a proxy needs of a session.Stream.
+// Stream is what a proxy needs of a registry.Stream.
 type Stream = stream
 
 // Serve runs one RPC over a stream of the test's own.

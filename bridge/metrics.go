@@ -12,8 +12,9 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -116,7 +117,7 @@ func codeName(status uint32) string {
 
 // figures are what a scrape reads.
 type figures struct {
-	session.Stats
+	registry.Stats
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
 	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
@@ -141,7 +142,7 @@ const (
 )
 
 // table holds every metric that is read at each scrape: a new one is a field of
-// session.Stats, a row here, and a row in docs/OPERATIONS.md.
+// registry.Stats, a row here, and a row in docs/OPERATIONS.md.
 var table = []metric{
 	{desc("pollbridge_sessions", "Open sessions."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.Sessions))
@@ -195,7 +196,7 @@ var table = []metric{
 
 // The values of the label "reason".
 var (
-	sessionEnds = []string{session.ReasonClosed, session.ReasonExpired, session.ReasonDrained, session.ReasonOverloaded, session.ReasonBreach}
+	sessionEnds = []string{engine.ReasonClosed, engine.ReasonExpired, engine.ReasonDrained, engine.ReasonOverloaded, engine.ReasonViolation}
 	refusals    = []string{"garbled", "version", "busy", "too_large", "unknown", "unauthenticated"}
 )
 

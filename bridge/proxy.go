@@ -10,20 +10,21 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// stream is the part of session.Stream that a proxy uses.
+// stream is the part of registry.Stream that a proxy uses.
 type stream interface {
-	Recv(context.Context) (session.Message, error)
-	Send(context.Context, session.Message) error
+	Recv(context.Context) (engine.Message, error)
+	Send(context.Context, engine.Message) error
 	SendHeaders([]wire.Metadatum) error
 }
 
-// handle serves one RPC. It is session.Config's Handle, and runs in a goroutine
+// handle serves one RPC. It is registry.Config's Handle, and runs in a goroutine
 // of its own.
-func (s *Server) handle(st *session.Stream) {
+func (s *Server) handle(st *registry.Stream) {
 	began := time.Now()
 	m := s.metrics.of(sessionProtocol)
 	m.started.Inc()
@@ -94,7 +95,7 @@ func (s *Server) answer(ctx context.Context, st stream, reply *backend.Reply, er
 
 func sendAll(ctx context.Context, st stream, messages []backend.Message) error {
 	for _, m := range messages {
-		if err := st.Send(ctx, session.Message(m)); err != nil {
+		if err := st.Send(ctx, engine.Message(m)); err != nil {
 			return err
 		}
 	}
@@ -197,7 +198,7 @@ func (p *proxy) pumpDown() wire.End {
 		if err != nil {
 			return lastEnd(p.ctx, err, p.call.Trailer(), p.maxMetadata)
 		}
-		if err := p.stream.Send(p.ctx, session.Message(m)); err != nil {
+		if err := p.stream.Send(p.ctx, engine.Message(m)); err != nil {
 			return callEnd(p.ctx, err, nil)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/bridge"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -41,23 +41,23 @@ func newStream(t *testing.T, requests ...*echopb.Request) *fakeStream {
 	return s
 }
 
-func (s *fakeStream) Recv(ctx context.Context) (session.Message, error) {
+func (s *fakeStream) Recv(ctx context.Context) (engine.Message, error) {
 	s.mu.Lock()
 	s.recvs++
 	s.mu.Unlock()
 	select {
 	case r, ok := <-s.up:
 		if !ok {
-			return session.Message{}, io.EOF
+			return engine.Message{}, io.EOF
 		}
 		b, err := proto.Marshal(r)
-		return session.Message{Pieces: [][]byte{b}}, err
+		return engine.Message{Pieces: [][]byte{b}}, err
 	case <-ctx.Done():
-		return session.Message{}, context.Cause(ctx)
+		return engine.Message{}, context.Cause(ctx)
 	}
 }
 
-func (s *fakeStream) Send(_ context.Context, m session.Message) error {
+func (s *fakeStream) Send(_ context.Context, m engine.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reply := new(echopb.Reply)
@@ -133,7 +133,7 @@ func TestProxy_headersFirst(t *testing.T) {
 			t.Errorf("headers %v", st.headers)
 		}
 		st.mu.Unlock()
-		cancel(&session.Error{Reason: session.ReasonCancelled})
+		cancel(&engine.Error{Reason: engine.ReasonCancelled})
 		if end := <-done; codes.Code(end.Status) != codes.Canceled {
 			t.Errorf("ended with %+v", end)
 		}
@@ -144,12 +144,12 @@ func TestProxy_headersFirst(t *testing.T) {
 // gives the status that names it.
 func TestProxy_streamEnds(t *testing.T) {
 	for reason, want := range map[string]codes.Code{
-		session.ReasonCancelled: codes.Canceled,
-		session.ReasonDeadline:  codes.DeadlineExceeded,
-		session.ReasonExpired:   codes.Unavailable,
-		session.ReasonDrained:   codes.Unavailable,
-		session.ReasonBreach:    codes.Unavailable,
-		session.ReasonLimit:     codes.ResourceExhausted,
+		engine.ReasonCancelled: codes.Canceled,
+		engine.ReasonDeadline:  codes.DeadlineExceeded,
+		engine.ReasonExpired:   codes.Unavailable,
+		engine.ReasonDrained:   codes.Unavailable,
+		engine.ReasonViolation: codes.Unavailable,
+		engine.ReasonLimit:     codes.ResourceExhausted,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			srv, svc := newServer(t, bridge.Config{})
@@ -161,7 +161,7 @@ func TestProxy_streamEnds(t *testing.T) {
 			if n := svc.Counts().Active; n != 1 {
 				t.Fatalf("%d RPCs at the backend, want 1", n)
 			}
-			cancel(&session.Error{Reason: reason, Message: "the test says so"})
+			cancel(&engine.Error{Reason: reason, Message: "the test says so"})
 			end := <-done
 			if codes.Code(end.Status) != want || end.Origin != wire.OriginBridge || end.Reason != reason {
 				t.Errorf("%s: ended with %+v", reason, end)
@@ -179,9 +179,9 @@ func TestProxy_sendFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, svc := newServer(t, bridge.Config{})
 		st := newStream(t, testsvc.Request(1, 1))
-		st.sendErr = &session.Error{Reason: session.ReasonOverloaded, Message: "full"}
+		st.sendErr = &engine.Error{Reason: engine.ReasonOverloaded, Message: "full"}
 		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
-		if codes.Code(end.Status) != codes.Unavailable || end.Reason != session.ReasonOverloaded {
+		if codes.Code(end.Status) != codes.Unavailable || end.Reason != engine.ReasonOverloaded {
 			t.Errorf("ended with %+v", end)
 		}
 		synctest.Wait()
@@ -212,7 +212,7 @@ func TestProxy_creditAfterSend(t *testing.T) {
 			t.Errorf("%d messages of 250,000 bytes were taken for a backend that reads none", st.recvs)
 		}
 		st.mu.Unlock()
-		cancel(&session.Error{Reason: session.ReasonCancelled})
+		cancel(&engine.Error{Reason: engine.ReasonCancelled})
 		<-done
 	})
 }
@@ -295,7 +295,7 @@ func TestProxy_refusals(t *testing.T) {
 
 func TestCallEnd(t *testing.T) {
 	ended, cancel := context.WithCancelCause(t.Context())
-	cancel(&session.Error{Reason: session.ReasonExpired})
+	cancel(&engine.Error{Reason: engine.ReasonExpired})
 	// The backend's own word counts, even when the stream is over by now.
 	if end := bridge.CallEnd(ended, io.EOF, nil); end.Status != 0 {
 		t.Errorf("got %+v", end)

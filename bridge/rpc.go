@@ -8,8 +8,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/rpc"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -45,7 +45,7 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call) wire.End {
 	}
 	who, err := s.identify(ctx, c.Request())
 	if err != nil {
-		return bridgeEnd(codes.Unauthenticated, session.ReasonUnauthenticated, "%v", err)
+		return bridgeEnd(codes.Unauthenticated, engine.ReasonUnauthenticated, "%v", err)
 	}
 	return s.serve(ctx, callStream{c}, call{open: open, who: who, cancel: c.Cancel()})
 }
@@ -78,11 +78,11 @@ func bearerToken(r *http.Request) string {
 // callStream makes a stream of a rpc.Call.
 type callStream struct{ *rpc.Call }
 
-func (s callStream) Recv(ctx context.Context) (session.Message, error) {
+func (s callStream) Recv(ctx context.Context) (engine.Message, error) {
 	pieces, err := s.Call.Recv(ctx)
-	return session.Message{Pieces: pieces}, err
+	return engine.Message{Pieces: pieces}, err
 }
 
-func (s callStream) Send(ctx context.Context, m session.Message) error {
+func (s callStream) Send(ctx context.Context, m engine.Message) error {
 	return s.Call.Send(ctx, m.Pieces, m.Free)
 }

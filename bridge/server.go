@@ -9,9 +9,10 @@ import (
 	"sync/atomic"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/park"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/transport/access"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 	"github.com/pollbridge/pollbridge/transport/ws"
@@ -24,7 +25,7 @@ type Server struct {
 	routes   []backendRoute
 	access   *access.Policy
 	pools    []*backend.Pool
-	registry *session.Registry
+	registry *registry.Registry
 	sockets  *ws.Handler
 	lot      *park.Lot
 	check    *check // nil: switched off
@@ -54,7 +55,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.routes = newRoutes(s.cfg, s.pools)
-	s.registry = session.NewRegistry(s.sessionConfig())
+	s.registry = registry.New(s.sessionConfig())
 	if s.metrics, err = newMetrics(s); err != nil {
 		return nil, errors.Join(err, s.closePools())
 	}
@@ -117,9 +118,9 @@ func (s *Server) closePools() error {
 	return errors.Join(errs...)
 }
 
-func (s *Server) sessionConfig() session.Config {
+func (s *Server) sessionConfig() registry.Config {
 	c := s.cfg
-	cfg := session.Config{
+	cfg := registry.Config{
 		Handle:           s.handle,
 		Logger:           c.Logger,
 		Release:          "pollbridge/" + Version(),
@@ -215,7 +216,7 @@ func (s *Server) drain(ctx context.Context) error {
 	var calls error
 	var done sync.WaitGroup
 	done.Go(func() {
-		calls = s.rpc.Drain(ctx, &session.Error{Reason: session.ReasonDrained, Message: "the bridge is shutting down"})
+		calls = s.rpc.Drain(ctx, &engine.Error{Reason: engine.ReasonDrained, Message: "the bridge is shutting down"})
 	})
 	err := s.registry.Drain(ctx)
 	done.Wait()

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -29,7 +29,7 @@ func bridgeEnd(code codes.Code, reason, format string, args ...any) wire.End {
 }
 
 func tooMuchMetadata(what string, size, limit int) error {
-	return &session.Error{Reason: session.ReasonLimit, Message: fmt.Sprintf("%s of %d bytes are over the limit of %d", what, size, limit)}
+	return &engine.Error{Reason: engine.ReasonLimit, Message: fmt.Sprintf("%s of %d bytes are over the limit of %d", what, size, limit)}
 }
 
 // callEnd returns the end of an RPC: the backend's status, unless err is only
@@ -58,22 +58,22 @@ func callEnd(ctx context.Context, err error, trailers []wire.Metadatum) wire.End
 // streamEnd reports whether err is the consequence of the stream's end (a cancel
 // by the client, the deadline, the session's loss), and returns that end.
 func streamEnd(ctx context.Context, err error) (wire.End, bool) {
-	why, ok := errors.AsType[*session.Error](err)
+	why, ok := errors.AsType[*engine.Error](err)
 	if !ok {
 		code := status.Code(err)
 		if ctx.Err() == nil || code != codes.Canceled && code != codes.DeadlineExceeded {
 			return wire.End{}, false
 		}
-		if why, ok = errors.AsType[*session.Error](context.Cause(ctx)); !ok {
+		if why, ok = errors.AsType[*engine.Error](context.Cause(ctx)); !ok {
 			return wire.End{}, false
 		}
 	}
 	switch why.Reason {
-	case session.ReasonDeadline:
+	case engine.ReasonDeadline:
 		return bridgeEnd(codes.DeadlineExceeded, why.Reason, "%v", context.DeadlineExceeded), true
-	case session.ReasonCancelled:
+	case engine.ReasonCancelled:
 		return bridgeEnd(codes.Canceled, why.Reason, "%v", context.Canceled), true
-	case session.ReasonLimit:
+	case engine.ReasonLimit:
 		return bridgeEnd(codes.ResourceExhausted, why.Reason, "%s", why.Message), true
 	}
 	return bridgeEnd(codes.Unavailable, why.Reason, "%s", why.Message), true

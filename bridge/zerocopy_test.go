@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/pollbridge/pollbridge/bridge"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -43,15 +43,15 @@ func (c *carriage) carry(ctx context.Context, srv *bridge.Server, unary bool) er
 
 // Recv, Send and SendHeaders are the stream's.
 
-func (c *carriage) Recv(context.Context) (session.Message, error) {
+func (c *carriage) Recv(context.Context) (engine.Message, error) {
 	if c.received == c.messages {
-		return session.Message{}, io.EOF
+		return engine.Message{}, io.EOF
 	}
 	c.received++
-	return session.Message{Pieces: c.up}, nil
+	return engine.Message{Pieces: c.up}, nil
 }
 
-func (c *carriage) Send(_ context.Context, m session.Message) error {
+func (c *carriage) Send(_ context.Context, m engine.Message) error {
 	if len(m.Pieces) != 1 || &m.Pieces[0][0] != &c.down[0] {
 		c.copiedDown++
 	}

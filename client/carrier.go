@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -30,7 +31,7 @@ type carrier struct {
 	socks  *http.Client // WebSocket handshakes
 }
 
-var _ session.Carrier = (*carrier)(nil)
+var _ dialer.Carrier = (*carrier)(nil)
 
 func newCarrier(base string, cfg *Config) *carrier {
 	c := &carrier{base: base, header: cfg.Header.Clone()}
@@ -62,7 +63,7 @@ func (c *carrier) url(session, route string) string {
 	return c.base + "/v1/" + session + "/" + route
 }
 
-// Exchange implements session.Carrier.
+// Exchange implements dialer.Carrier.
 func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url(session, "poll"), bytes.NewReader(batch))
 	if err != nil {
@@ -82,7 +83,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	if err != nil {
 		return nil, weather(ctx, fmt.Errorf("answer with status 200 cut after %d bytes: %w", len(body), err))
 	}
-	if _, ok := wire.BatchSize(body); !ok {
+	if !looksOurs(body) {
 		return nil, foreign(resp, body)
 	}
 	return body, nil
@@ -107,7 +108,7 @@ func broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil || answered || ok && dial.Op == "dial" {
 		return weather(ctx, err)
 	}
-	return fmt.Errorf("%w: %w", weather(ctx, err), session.ErrBroken)
+	return fmt.Errorf("%w: %w", weather(ctx, err), dialer.ErrBroken)
 }
 
 // AnswerError is an answer that did not come from the bridge, or not from one
@@ -128,15 +129,23 @@ func foreign(resp *http.Response, body []byte) error {
 // tooLong is an answer that calls the request too long.
 type tooLong struct{ error }
 
-// Is reports whether target is session.ErrTooLong.
-func (tooLong) Is(target error) bool { return target == session.ErrTooLong }
+// Is reports whether target is dialer.ErrTooLong.
+func (tooLong) Is(target error) bool { return target == dialer.ErrTooLong }
 
 func (e tooLong) Unwrap() error { return e.error }
+
+const headSize = 8 // of the envelope: magic, version, flags, body length
+
+// looksOurs tells whether b begins as an envelope does (rule W2). The engine
+// checks the rest.
+func looksOurs(b []byte) bool {
+	return len(b) >= headSize && b[0] == 0xB1 && b[1] == 0xD6
+}
 
 // readBatch reads r to its end, into memory of exactly the batch's size when it
 // is one. Over maxAnswer bytes it fails.
 func readBatch(r io.Reader) ([]byte, error) {
-	head := make([]byte, wire.HeadSize, 512)
+	head := make([]byte, headSize, 512)
 	n, err := io.ReadFull(r, head)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return head[:n], nil
@@ -144,10 +153,10 @@ func readBatch(r io.Reader) ([]byte, error) {
 	if err != nil {
 		return head[:n], err
 	}
-	size, ok := wire.BatchSize(head)
-	if !ok {
+	if !looksOurs(head) {
 		return readRest(r, head)
 	}
+	size := int64(binary.BigEndian.Uint32(head[4:])) + wire.EnvelopeSize
 	if size > maxAnswer {
 		return head, fmt.Errorf("batch of %d bytes is over the limit of %d", size, int64(maxAnswer))
 	}

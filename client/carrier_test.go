@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/pollbridge/pollbridge/client"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
 )
 
 // batch is an envelope around n bytes; its CRC is the engine's to check.
@@ -23,7 +23,7 @@ func batch(n int) []byte {
 	return append(b, bytes.Repeat([]byte{7}, n+4)...)
 }
 
-func newCarrier(t *testing.T, url string, cfg client.Config) session.Carrier {
+func newCarrier(t *testing.T, url string, cfg client.Config) dialer.Carrier {
 	t.Helper()
 	c, stop, err := client.NewCarrier(url, cfg)
 	if err != nil {

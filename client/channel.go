@@ -15,8 +15,9 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -44,7 +45,7 @@ type Channel struct {
 	userAgent  string
 	options    []grpc.CallOption
 	carrier    *carrier
-	sessions   session.ClientConfig
+	sessions   dialer.Config
 	onState    func(State)
 	logger     *slog.Logger
 	idempotent idempotency
@@ -63,7 +64,7 @@ type Channel struct {
 
 // held is a session and the number of its RPCs.
 type held struct {
-	*session.Session
+	*dialer.Session
 	born    time.Time
 	rpcs    int
 	retired bool // no new RPCs; closed when the last one ends
@@ -88,25 +89,7 @@ type State struct {
 // Network is what a Channel has learnt about the network between it and its
 // bridge. Each session passes it on to the next one, except for the fields about
 // WebSockets. It is forgotten after 4 hours.
-type Network struct {
-	// Since is when the Channel began to learn.
-	Since time.Time
-	// Hold is how long a poll may be held. It shrinks when polls are cut.
-	Hold time.Duration
-	// UpBytes and DownBytes are the longest bodies of requests and responses.
-	UpBytes   int
-	DownBytes int
-	// SocketBytes is the longest message on a WebSocket.
-	SocketBytes int
-	// SocketQuiet is how long a WebSocket is idle before the client pings it: 20 s,
-	// by which time the bridge has pinged, and less after one died idle.
-	SocketQuiet time.Duration
-	// NoSocketBefore is when the next WebSocket may be tried after one failed with
-	// SocketError. They are zero and nil while one carries frames, or if none has
-	// failed.
-	NoSocketBefore time.Time
-	SocketError    error
-}
+type Network = dialer.Network
 
 var _ grpc.ClientConnInterface = (*Channel)(nil)
 
@@ -141,7 +124,7 @@ func New(url string, cfg Config) (*Channel, error) {
 		logger:    logger,
 		closing:   make(chan struct{}),
 		live:      make(map[*held]struct{}),
-		sessions: session.ClientConfig{
+		sessions: dialer.Config{
 			Carrier:    carrier,
 			Transports: kinds,
 			Logger:     logger,
@@ -239,9 +222,9 @@ func (c *Channel) State() State {
 	return publicState(h.State())
 }
 
-func publicState(s session.State) State {
-	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError, Network: Network(s.Network)}
-	if s.Phase == session.Closed {
+func publicState(s dialer.State) State {
+	out := State{Phase: string(s.Phase), RTT: s.RTT, LastError: s.LastError, Network: s.Network}
+	if s.Phase == dialer.Closed {
 		out.Phase = "idle" // the Channel itself continues with the next session
 	}
 	if s.Transport != 0 {
@@ -299,7 +282,7 @@ func (c *Channel) call(ctx context.Context, open wire.Open) (rpc, func(), error)
 		if err == nil {
 			return stream, func() { c.release(h) }, nil
 		}
-		lost, ok := errors.AsType[*session.Error](err)
+		lost, ok := errors.AsType[*engine.Error](err)
 		if !ok {
 			c.release(h)
 			return nil, nil, status.Error(codes.Internal, err.Error())
@@ -350,7 +333,7 @@ func (c *Channel) start() *held {
 	h := &held{born: time.Now()}
 	cfg := c.sessions
 	if c.onState != nil {
-		cfg.OnState = func(s session.State) {
+		cfg.OnState = func(s dialer.State) {
 			c.mu.Lock()
 			shown := c.current == h
 			c.mu.Unlock()
@@ -359,14 +342,14 @@ func (c *Channel) start() *held {
 			}
 		}
 	}
-	h.Session = session.Start(cfg)
+	h.Session = dialer.Start(cfg)
 	c.current = h
 	c.live[h] = struct{}{}
 	return h
 }
 
 // retire opens no further RPCs on a session.
-func (c *Channel) retire(h *held, why *session.Error) {
+func (c *Channel) retire(h *held, why *engine.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != h {
@@ -414,7 +397,7 @@ func (c *Channel) isClosed() bool {
 // lostError returns the status of an RPC that ended with its session.
 func lostError(reason, message string) error {
 	code := codes.Unavailable
-	if reason == session.ReasonUnauthenticated {
+	if reason == engine.ReasonUnauthenticated {
 		code = codes.Unauthenticated
 	}
 	return madeHere(code, reason, "pollbridge: "+reason+": "+message, false)
@@ -425,9 +408,9 @@ func lostError(reason, message string) error {
 // wait for ready.
 func movable(reason string, waitForReady bool) bool {
 	switch reason {
-	case session.ReasonExpired, session.ReasonUnknown, session.ReasonRestarted, session.ReasonDrained:
+	case engine.ReasonExpired, engine.ReasonUnknown, engine.ReasonRestarted, engine.ReasonDrained:
 		return true
-	case session.ReasonUnreachable:
+	case engine.ReasonUnreachable:
 		return waitForReady
 	}
 	return false

@@ -19,7 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/client"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/enginetest"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
@@ -29,11 +30,11 @@ import (
 // echoes is a bridge without a backend: it echoes messages until half-close.
 type echoes struct {
 	http.Handler
-	registry *session.Registry
+	registry *registry.Registry
 }
 
-func newEchoes(cfg session.Config) *echoes {
-	cfg.Handle = func(s *session.Stream) {
+func newEchoes(cfg registry.Config) *echoes {
+	cfg.Handle = func(s *registry.Stream) {
 		var end wire.End
 		defer func() { s.End(end) }()
 		if s.SendHeaders([]wire.Metadatum{{Key: "echo", Value: "1"}}) != nil {
@@ -52,7 +53,7 @@ func newEchoes(cfg session.Config) *echoes {
 			}
 		}
 	}
-	registry := session.NewRegistry(cfg)
+	registry := enginetest.NewRegistry(cfg)
 	mux := http.NewServeMux()
 	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: registry}))
 	mux.Handle("/bridge/v1/{sid}/ws", ws.New(ws.Config{Acceptor: registry}))
@@ -95,7 +96,7 @@ func eachTransport(t *testing.T, test func(t *testing.T, c *client.Channel, f *f
 	for _, way := range []string{"ws", "longpoll", "ws longpoll"} {
 		t.Run(way, func(t *testing.T) {
 			before := runtime.NumGoroutine()
-			first, second := newEchoes(session.Config{}), newEchoes(session.Config{})
+			first, second := newEchoes(registry.Config{}), newEchoes(registry.Config{})
 			f := &front{latest: first, known: map[string]http.Handler{}}
 			server := httptest.NewServer(f)
 			c, err := client.New(server.URL, client.Config{Transports: strings.Fields(way)})
@@ -270,7 +271,7 @@ func TestAbandoned(t *testing.T) {
 }
 
 func TestLazy(t *testing.T) {
-	bridge := newEchoes(session.Config{})
+	bridge := newEchoes(registry.Config{})
 	defer bridge.registry.Close()
 	server := httptest.NewServer(bridge)
 	defer server.Close()
@@ -351,7 +352,7 @@ func within(h http.Handler) *http.Client {
 // another (rule E1).
 func TestIdleSessionLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bridge := newEchoes(session.Config{})
+		bridge := newEchoes(registry.Config{})
 		defer bridge.registry.Close()
 		c, err := client.New("http://bridge.test", client.Config{Transports: []string{"longpoll"}, HTTPClient: within(bridge)})
 		if err != nil {
@@ -372,11 +373,11 @@ func TestIdleSessionLapses(t *testing.T) {
 // UNAUTHENTICATED.
 func TestToken(t *testing.T) {
 	for _, way := range []string{"ws", "longpoll"} {
-		bridge := newEchoes(session.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (session.Principal, error) {
+		bridge := newEchoes(registry.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (registry.Principal, error) {
 			if token != "open sesame" {
-				return session.Principal{}, errors.New("nobody knows you")
+				return registry.Principal{}, errors.New("nobody knows you")
 			}
-			return session.Principal{Name: "ali"}, nil
+			return registry.Principal{Name: "ali"}, nil
 		}})
 		server := httptest.NewServer(bridge)
 		for token, want := range map[string]codes.Code{"open sesame": codes.OK, "open barley": codes.Unauthenticated, "": codes.Unauthenticated} {
@@ -407,8 +408,8 @@ func TestToken(t *testing.T) {
 // wait for a fresh one, on the same session (O5).
 func TestTokenIsRefreshed(t *testing.T) {
 	for _, way := range []string{"ws", "longpoll"} {
-		bridge := newEchoes(session.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (session.Principal, error) {
-			who := session.Principal{Name: "ali"}
+		bridge := newEchoes(registry.Config{Authenticate: func(_ context.Context, _ transport.Hello, token string) (registry.Principal, error) {
+			who := registry.Principal{Name: "ali"}
 			if token == "token 1" {
 				who.Expires = time.Now()
 			}

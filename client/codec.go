@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 )
 
 // codec is encoding.CodecV2; codecV1 adapts an older codec.
@@ -52,8 +52,8 @@ func encode(c codec, m any, limit int) (mem.BufferSlice, error) {
 
 // toMessage returns data as a message for the session, which takes over one
 // reference.
-func toMessage(data mem.BufferSlice) session.Message {
-	m := session.Message{Pieces: make([][]byte, 0, len(data))}
+func toMessage(data mem.BufferSlice) engine.Message {
+	m := engine.Message{Pieces: make([][]byte, 0, len(data))}
 	for _, b := range data {
 		m.Pieces = append(m.Pieces, b.ReadOnlyData())
 		if _, plain := b.(mem.SliceBuffer); !plain {
@@ -65,7 +65,7 @@ func toMessage(data mem.BufferSlice) session.Message {
 
 // decode unmarshals m into v. The session has given up the bytes, so a codec may
 // keep them.
-func decode(c codec, m session.Message, v any, limit int) error {
+func decode(c codec, m engine.Message, v any, limit int) error {
 	if n := m.Len(); n > limit {
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, limit)
 	}

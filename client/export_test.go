@@ -2,14 +2,15 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
-	"github.com/pollbridge/pollbridge/internal/session"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -24,7 +25,7 @@ var (
 )
 
 // NewCarrier returns the carrier that a Channel to url would use.
-func NewCarrier(url string, cfg Config) (session.Carrier, func(), error) {
+func NewCarrier(url string, cfg Config) (dialer.Carrier, func(), error) {
 	to, err := httpclient.ParseURL(url)
 	if err != nil {
 		return nil, nil, err
@@ -32,6 +33,11 @@ func NewCarrier(url string, cfg Config) (session.Carrier, func(), error) {
 	c := newCarrier(to.Base, &cfg)
 	return c, c.close, nil
 }
+
+// NewFrameConn returns the frameConn of a handshake that left open.
+func NewFrameConn(open io.ReadWriteCloser) *frameConn { return &frameConn{ReadWriteCloser: open} }
+
+func (c *frameConn) WriteFrame(message []byte) error { return c.writeFrame(message) }
 
 // ExchangeTransport is what exchanges of a Channel with cfg go through.
 func ExchangeTransport(cfg Config) *http.Transport {

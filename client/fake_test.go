@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/pollbridge/pollbridge/client"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -74,7 +74,7 @@ type fakeRPC struct {
 	cancelled int
 }
 
-func (f *fakeRPC) Send(ctx context.Context, m session.Message) error {
+func (f *fakeRPC) Send(ctx context.Context, m engine.Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m.Free != nil {
@@ -97,17 +97,17 @@ func (f *fakeRPC) CloseSend() error {
 	return nil
 }
 
-func (f *fakeRPC) Recv(ctx context.Context) (session.Message, error) {
+func (f *fakeRPC) Recv(ctx context.Context) (engine.Message, error) {
 	if f.silent {
 		<-ctx.Done()
-		return session.Message{}, context.Cause(ctx)
+		return engine.Message{}, context.Cause(ctx)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.replies) == 0 {
-		return session.Message{}, io.EOF
+		return engine.Message{}, io.EOF
 	}
-	m := session.Message{Pieces: [][]byte{f.replies[0]}}
+	m := engine.Message{Pieces: [][]byte{f.replies[0]}}
 	f.replies = f.replies[1:]
 	return m, nil
 }

@@ -4,16 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
-	"github.com/pollbridge/pollbridge/internal/session"
-	"github.com/pollbridge/pollbridge/internal/wsframe"
 )
 
 const (
@@ -30,7 +28,7 @@ const (
 // context closes the socket instead, as the library would.
 type socket struct {
 	conn   *websocket.Conn
-	frames *wsframe.MaskedWriter
+	frames *frameConn
 	stop   *time.Timer // closes the socket when a write is overdue
 
 	mu      sync.Mutex
@@ -38,10 +36,10 @@ type socket struct {
 	unwatch func() bool
 }
 
-var _ session.Socket = (*socket)(nil)
+var _ dialer.Conn = (*socket)(nil)
 
-// Dial implements session.Carrier.
-func (c *carrier) Dial(ctx context.Context, session string) (session.Socket, error) {
+// Dial implements dialer.Carrier.
+func (c *carrier) Dial(ctx context.Context, session string) (dialer.Conn, error) {
 	client := *c.socks
 	framing := &framing{handshakes: cmp.Or(client.Transport, http.DefaultTransport)}
 	client.Transport = framing
@@ -58,7 +56,7 @@ func (c *carrier) Dial(ctx context.Context, session string) (session.Socket, err
 		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is no bridge", subprotocol)
 	}
 	conn.SetReadLimit(maxAnswer)
-	s := &socket{conn: conn, frames: framing.frames}
+	s := &socket{conn: conn, frames: framing.conn}
 	s.stop = time.AfterFunc(writeLimit, s.Close)
 	s.stop.Stop()
 	return s, nil
@@ -74,7 +72,7 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	return foreign(resp, excerpt[:n])
 }
 
-// Read implements session.Socket.
+// Read implements dialer.Conn.
 func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	s.watch(ctx)
 	kind, r, err := s.conn.Reader(context.Background())
@@ -91,13 +89,13 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	return batch, nil
 }
 
-// Write implements session.Socket.
+// Write implements dialer.Conn.
 func (s *socket) Write(ctx context.Context, batch []byte) error {
 	if ctx.Err() != nil {
 		return weather(ctx, ctx.Err())
 	}
 	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
-	err := s.frames.WriteMessage(batch)
+	err := s.frames.writeFrame(batch)
 	if !s.stop.Stop() && err != nil {
 		return fmt.Errorf("client: WebSocket took no bytes in time: %w", err)
 	}
@@ -121,7 +119,7 @@ func (s *socket) watch(ctx context.Context) {
 	s.watched, s.unwatch = ctx, context.AfterFunc(ctx, s.Close)
 }
 
-// Close implements session.Socket.
+// Close implements dialer.Conn.
 func (s *socket) Close() {
 	s.conn.CloseNow()
 	s.mu.Lock()
@@ -129,33 +127,4 @@ func (s *socket) Close() {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
-}
-
-// framing is a RoundTripper for one handshake, which puts a MaskedWriter over the
-// connection that it leaves open.
-type framing struct {
-	handshakes http.RoundTripper
-	frames     *wsframe.MaskedWriter // nil: no handshake was successful
-}
-
-// framed is an open connection that is written to in whole frames.
-type framed struct {
-	io.ReadWriteCloser
-	frames *wsframe.MaskedWriter
-}
-
-// Write implements io.Writer for the library.
-func (f framed) Write(p []byte) (int, error) { return f.frames.Write(p) }
-
-// RoundTrip implements http.RoundTripper.
-func (f *framing) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := f.handshakes.RoundTrip(req)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		return resp, err
-	}
-	if open, ok := resp.Body.(io.ReadWriteCloser); ok {
-		f.frames = wsframe.NewMaskedWriter(open)
-		resp.Body = framed{open, f.frames}
-	}
-	return resp, nil
 }

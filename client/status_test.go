@@ -8,14 +8,14 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/pollbridge/pollbridge/client"
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
 // E2: a program can tell why an RPC ended with its session, and whether it may
 // have run.
 func TestStatus_reason(t *testing.T) {
-	end := wire.End{Status: 14, Message: "gone", Origin: wire.OriginBridge, Reason: session.ReasonRestarted}
+	end := wire.End{Status: 14, Message: "gone", Origin: wire.OriginBridge, Reason: engine.ReasonRestarted}
 	for sent, started := range map[bool]string{true: "maybe", false: "no"} {
 		st := status.Convert(client.EndError(&end, sent))
 		if st.Code() != codes.Unavailable || st.Message() != "gone" || len(st.Details()) != 1 {

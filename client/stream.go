@@ -14,15 +14,15 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// rpc is the part of a *session.Stream that a clientStream uses.
+// rpc is the part of a *registry.Stream that a clientStream uses.
 type rpc interface {
-	Send(context.Context, session.Message) error
+	Send(context.Context, engine.Message) error
 	CloseSend() error
-	Recv(context.Context) (session.Message, error)
+	Recv(context.Context) (engine.Message, error)
 	Headers(context.Context) ([]wire.Metadatum, error)
 	Status() *wire.End
 	Sent() bool
@@ -225,13 +225,13 @@ func errNoResponse() error {
 
 // receive returns the next message, or the RPC's status, io.EOF for OK.
 // s.receiving is held.
-func (s *clientStream) receive() (session.Message, error) {
+func (s *clientStream) receive() (engine.Message, error) {
 	for {
 		s.mu.Lock()
 		a, drained, result := s.attempt, s.drained, s.result
 		s.mu.Unlock()
 		if drained {
-			return session.Message{}, result
+			return engine.Message{}, result
 		}
 		message, err := a.Recv(s.ctx)
 		if err == nil {
@@ -241,7 +241,7 @@ func (s *clientStream) receive() (session.Message, error) {
 			return message, nil
 		}
 		if err := s.over(a, err); err != nil {
-			return session.Message{}, err
+			return engine.Message{}, err
 		}
 	}
 }
@@ -266,7 +266,7 @@ func (s *clientStream) movedFrom(a *attempt) bool {
 // attempt has taken its place, else the RPC's status.
 func (s *clientStream) over(a *attempt, err error) error {
 	end := &wire.End{Status: uint32(codes.Unavailable), Message: err.Error(), Origin: wire.OriginBridge}
-	if lost, ok := errors.AsType[*session.Error](err); ok {
+	if lost, ok := errors.AsType[*engine.Error](err); ok {
 		end.Message, end.Reason = lost.Message, lost.Reason
 	}
 	if errors.Is(err, io.EOF) {
@@ -274,11 +274,11 @@ func (s *clientStream) over(a *attempt, err error) error {
 	}
 	if end.Origin == wire.OriginBridge {
 		switch {
-		case s.ctx.Err() != nil && (end.Reason == "" || end.Reason == session.ReasonCancelled):
+		case s.ctx.Err() != nil && (end.Reason == "" || end.Reason == engine.ReasonCancelled):
 			return contextError(s.ctx)
-		case end.Reason == session.ReasonDeadline:
+		case end.Reason == engine.ReasonDeadline:
 			return status.FromContextError(context.DeadlineExceeded).Err()
-		case end.Reason == session.ReasonUnauthenticated:
+		case end.Reason == engine.ReasonUnauthenticated:
 			return lostError(end.Reason, end.Message)
 		case end.Status == uint32(codes.Unavailable) && s.channel.isClosed():
 			return errClosing()

@@ -223,7 +223,7 @@ func TestNoMove(t *testing.T) {
 	}{
 		{"sent", &fakeRPC{end: lost("expired"), sent: true}, nil, codes.Unavailable, "gone; it may have run"},
 		{"backend", &fakeRPC{end: &wire.End{Status: 14, Message: "down", Reason: "expired"}}, nil, codes.Unavailable, "down"},
-		{"breach", &fakeRPC{end: lost("breach")}, nil, codes.Unavailable, "gone; it may have run"},
+		{"breach", &fakeRPC{end: lost("protocol_violation")}, nil, codes.Unavailable, "gone; it may have run"},
 		{"unauthenticated", &fakeRPC{end: lost("unauthenticated")}, nil, codes.Unauthenticated, "pollbridge: unauthenticated: gone; it may have run"},
 		{"delivered", &fakeRPC{end: lost("expired"), sent: true, replies: [][]byte{{1}}}, []grpc.CallOption{client.Idempotent()}, codes.Unavailable, "gone; it may have run"},
 	} {
@@ -277,7 +277,7 @@ func TestMovesEnd(t *testing.T) {
 
 // A message that could not be queued must not be missing from a later attempt.
 func TestNoMoveAfterRefusedMessage(t *testing.T) {
-	first := &fakeRPC{end: lost("breach")}
+	first := &fakeRPC{end: lost("protocol_violation")}
 	s, held := open(t, inTurn(t, first), upload)
 	if err := s.SendMsg([]byte("a")); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want EOF", err)

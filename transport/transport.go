@@ -31,6 +31,10 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// Lasting reports whether a link of this kind carries many batches each way;
+// else it carries one.
+func (k Kind) Lasting() bool { return k == WS }
+
 // Hello is what a transport knows when a link begins. There is no connection in
 // it, so that a link can come from another process.
 type Hello struct {

@@ -51,7 +51,7 @@ var rules = []rule{
 	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
 	{path: "transport/internal", own: []string{"transport"}},
 	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite"}},
-	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/wsframe"}, others: []string{websocket, unix}},
+	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite"}, others: []string{websocket, unix}},
 	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{
 		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},
@@ -59,12 +59,14 @@ var rules = []rule{
 	},
 	{path: "internal/wire/wirepb", others: []string{protobuf}},
 	{path: "internal/tune", not: []string{"context", "log", "net", "os", "sync"}},
+	{path: "internal/engine", own: []string{"transport", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
+	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/wire"}, not: []string{"net/http", "os"}},
 	{
-		path: "internal/session", own: []string{"transport", "internal/tune", "internal/wire"},
+		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
+	{path: "internal/enginetest", own: []string{"internal/registry"}},
 	{path: "internal/httpwrite"},
-	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
@@ -73,13 +75,13 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/session", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},
 	{
 		path:   "client",
-		own:    []string{"transport", "internal/session", "internal/wire", "internal/wsframe", "internal/httpclient"},
+		own:    []string{"transport", "internal/dialer", "internal/engine", "internal/wire", "internal/httpclient"},
 		others: []string{websocket, grpc, protobuf, rpcstatus},
 	},
 	{path: "jsclient"},
@@ -118,7 +120,7 @@ var rules = []rule{
 }
 
 // testsOnly lists packages that only tests import.
-var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
+var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/enginetest", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
 
 // testCode lists packages that serve tests and measurements alone.
 var testCode = []string{"e2e", "bench", "conformance", "internal/cmd"}
@@ -145,9 +147,13 @@ func TestRules(t *testing.T) {
 		path, imported string
 		refused        bool
 	}{
-		{"internal/session", "net/http", true},
-		{"internal/session", grpc, true},
-		{"internal/session", module + "/internal/wire", false},
+		{"internal/engine", "net/http", true},
+		{"internal/engine", module + "/internal/wire", false},
+		{"internal/engine", module + "/internal/registry", true},
+		{"internal/registry", grpc, true},
+		{"internal/registry", module + "/internal/dialer", true},
+		{"internal/dialer", module + "/internal/registry", true},
+		{"internal/dialer", module + "/internal/engine", false},
 		{"internal/tune", "sync", true},
 		{"internal/tune", module + "/internal/wire", true},
 		{"internal/wire", "log/slog", true},
@@ -158,10 +164,10 @@ func TestRules(t *testing.T) {
 		{"transport/ws", module + "/transport", false},
 		{"transport/longpoll", module + "/transport/ws", true},
 		{"transport/longpoll", echo, true},
-		{"internal/backend", module + "/internal/session", true},
+		{"internal/backend", module + "/internal/engine", true},
 		{"bridge", echo + "/middleware", false},
 		{"bridge", module + "/client", true},
-		{"cmd/bridge", module + "/internal/session", true},
+		{"cmd/bridge", module + "/internal/engine", true},
 		{"cmd/bridge", module + "/internal/testsvc", true},
 		{"client", module + "/bridge", true},
 		{"e2e", module + "/internal/testsvc", false},

@@ -19,10 +19,8 @@ const (
 	// IDSize and KeySize are the lengths of a session's ID and key (O1).
 	IDSize  = 16
 	KeySize = 16
-	// HeadSize is the size of the envelope before a body (W2).
-	HeadSize = 8
-	// EnvelopeSize is what the envelope adds to a body, its CRC included (W2).
-	EnvelopeSize = HeadSize + crcSize
+	// EnvelopeSize is what the envelope adds to a body (W2).
+	EnvelopeSize = 8 + 4
 )
 
 // Versions of the protocol that this package speaks (W3).

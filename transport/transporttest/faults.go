@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -54,7 +54,7 @@ var errBroken = errors.New("the network broke the link")
 
 // faults is a Carrier over a network that follows a plan.
 type faults struct {
-	session.Carrier
+	dialer.Carrier
 
 	copies sync.WaitGroup // deliveries that nobody waits for
 
@@ -122,7 +122,7 @@ func (f *faults) flying(n int) {
 	f.most = max(f.most, f.inFlight)
 }
 
-// Exchange implements session.Carrier.
+// Exchange implements dialer.Carrier.
 func (f *faults) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
 	f.saw(sid, batch)
 	f.flying(1)
@@ -186,8 +186,8 @@ func flipped(p []byte) []byte {
 	return p
 }
 
-// Dial implements session.Carrier.
-func (f *faults) Dial(ctx context.Context, sid string) (session.Socket, error) {
+// Dial implements dialer.Carrier.
+func (f *faults) Dial(ctx context.Context, sid string) (dialer.Conn, error) {
 	switch f.next() {
 	case loseRequest, loseAnswer:
 		return nil, errBroken
@@ -199,12 +199,12 @@ func (f *faults) Dial(ctx context.Context, sid string) (session.Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultySocket{Socket: s, faults: f, sid: sid, dead: make(chan struct{})}, nil
+	return &faultySocket{Conn: s, faults: f, sid: sid, dead: make(chan struct{})}, nil
 }
 
 // faultySocket is a WebSocket over the faulty network.
 type faultySocket struct {
-	session.Socket
+	dialer.Conn
 	faults *faults
 	sid    string
 	once   sync.Once
@@ -218,7 +218,7 @@ func (s *faultySocket) broken() error {
 	return errBroken
 }
 
-// Write implements session.Socket.
+// Write implements dialer.Conn.
 func (s *faultySocket) Write(ctx context.Context, batch []byte) error {
 	s.faults.saw(s.sid, batch)
 	fault := s.faults.next()
@@ -231,7 +231,7 @@ func (s *faultySocket) Write(ctx context.Context, batch []byte) error {
 	case loseRequest:
 		return s.broken()
 	case loseAnswer:
-		if err := s.Socket.Write(ctx, batch); err != nil {
+		if err := s.Conn.Write(ctx, batch); err != nil {
 			return err
 		}
 		return s.broken()
@@ -239,7 +239,7 @@ func (s *faultySocket) Write(ctx context.Context, batch []byte) error {
 		s.die()
 		return nil
 	case duplicate:
-		if err := s.Socket.Write(ctx, bytes.Clone(batch)); err != nil {
+		if err := s.Conn.Write(ctx, bytes.Clone(batch)); err != nil {
 			return err
 		}
 	case delay, replay:
@@ -249,12 +249,12 @@ func (s *faultySocket) Write(ctx context.Context, batch []byte) error {
 	case flipRequest:
 		batch = flipped(batch)
 	}
-	return s.Socket.Write(ctx, batch)
+	return s.Conn.Write(ctx, batch)
 }
 
-// Read implements session.Socket.
+// Read implements dialer.Conn.
 func (s *faultySocket) Read(ctx context.Context) ([]byte, error) {
-	batch, err := s.Socket.Read(ctx)
+	batch, err := s.Conn.Read(ctx)
 	fault := s.faults.next()
 	select {
 	case <-s.dead:
@@ -266,9 +266,9 @@ func (s *faultySocket) Read(ctx context.Context) ([]byte, error) {
 		return nil, err
 	case fault == mute:
 		s.die()
-		_, err := s.Socket.Read(ctx) // nothing of it gets through; wait for the end
+		_, err := s.Conn.Read(ctx) // nothing of it gets through; wait for the end
 		for err == nil {
-			_, err = s.Socket.Read(ctx)
+			_, err = s.Conn.Read(ctx)
 		}
 		return nil, err
 	case fault == loseAnswer, fault == loseRequest:

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
@@ -17,7 +17,7 @@ import (
 func TestMemory(t *testing.T) {
 	for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
 		t.Run(kind.String(), func(t *testing.T) {
-			transporttest.Run(t, kind, func(t *testing.T, acceptor transport.Acceptor, _ transporttest.Network) session.Carrier {
+			transporttest.Run(t, kind, func(t *testing.T, acceptor transport.Acceptor, _ transporttest.Network) dialer.Carrier {
 				m := &memory{acceptor: acceptor}
 				t.Cleanup(m.links.Wait)
 				return m
@@ -48,7 +48,7 @@ func (m *memory) Exchange(ctx context.Context, sid string, batch []byte) ([]byte
 	return link.Next(ctx, nil, maxBatch)
 }
 
-func (m *memory) Dial(_ context.Context, sid string) (session.Socket, error) {
+func (m *memory) Dial(_ context.Context, sid string) (dialer.Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &memorySocket{ctx: ctx, cancel: cancel, up: make(chan []byte), down: make(chan []byte)}
 	m.links.Go(func() {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/transport/internal/fake"
 )
 
@@ -45,7 +45,7 @@ func TCP(t *testing.T) Network {
 // Serve serves a bridge's routes over HTTP and returns a carrier that uses
 // them: an exchange posts to /v1/{sid}/poll, a WebSocket is had from
 // /v1/{sid}/ws.
-func Serve(t *testing.T, network Network, handler http.Handler) session.Carrier {
+func Serve(t *testing.T, network Network, handler http.Handler) dialer.Carrier {
 	var served sync.WaitGroup
 	server := &http.Server{Handler: handler, ConnState: func(_ net.Conn, state http.ConnState) {
 		switch state {
@@ -68,7 +68,7 @@ func Serve(t *testing.T, network Network, handler http.Handler) session.Carrier 
 	return &carrier{http.Client{Transport: pool}}
 }
 
-// carrier is a plain session.Carrier over HTTP.
+// carrier is a plain dialer.Carrier over HTTP.
 type carrier struct{ http http.Client }
 
 func (c *carrier) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
@@ -88,7 +88,7 @@ func (c *carrier) Exchange(ctx context.Context, sid string, batch []byte) ([]byt
 	return io.ReadAll(resp.Body)
 }
 
-func (c *carrier) Dial(ctx context.Context, sid string) (session.Socket, error) {
+func (c *carrier) Dial(ctx context.Context, sid string) (dialer.Conn, error) {
 	conn, _, err := websocket.Dial(ctx, "ws://127.0.0.1/v1/"+sid+"/ws", &websocket.DialOptions{
 		HTTPClient:   &c.http,
 		Subprotocols: []string{"pollbridge.v1"},
@@ -100,7 +100,7 @@ func (c *carrier) Dial(ctx context.Context, sid string) (session.Socket, error) 
 	return &socket{conn}, nil
 }
 
-// socket is a plain session.Socket.
+// socket is a plain dialer.Conn.
 type socket struct{ conn *websocket.Conn }
 
 func (s *socket) Read(ctx context.Context) ([]byte, error) {

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -157,7 +157,7 @@ func stoppedBackend(t *testing.T, r *rig) {
 	sent, done := 0, make(chan error, 1)
 	go func() {
 		for i := range sourceCount {
-			if err := st.Send(t.Context(), session.Message{Pieces: [][]byte{payload("sink", i, sourceSize)}}); err != nil {
+			if err := st.Send(t.Context(), engine.Message{Pieces: [][]byte{payload("sink", i, sourceSize)}}); err != nil {
 				done <- err
 				return
 			}
@@ -220,7 +220,7 @@ func cancelledWhileParked(t *testing.T, r *rig) {
 	if st, err = r.open(t.Context(), methodSink, "sink"); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.Send(t.Context(), session.Message{Pieces: [][]byte{[]byte("hello")}}); err != nil {
+	if err := st.Send(t.Context(), engine.Message{Pieces: [][]byte{[]byte("hello")}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Headers(t.Context()); err != nil { // the sink has begun
@@ -263,7 +263,7 @@ func registryClosed(t *testing.T, r *rig) {
 		t.Fatalf("received %v, want EOF", err)
 	}
 	// An exchange on its way finds no session any more; both are true.
-	reasons := []string{session.ReasonDrained, session.ReasonUnknown}
+	reasons := []string{engine.ReasonDrained, engine.ReasonUnknown}
 	if end := st.Status(); end.Status != codeUnavailable || !slices.Contains(reasons, end.Reason) {
 		t.Errorf("status %+v, want UNAVAILABLE for one of %v", end, reasons)
 	}

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -49,8 +51,8 @@ func newService() *service {
 	return &service{release: make(chan struct{}), started: make(map[string]int), causes: make(map[string]error)}
 }
 
-// handle is session.Config.Handle.
-func (s *service) handle(st *session.Stream) {
+// handle is registry.Config.Handle.
+func (s *service) handle(st *registry.Stream) {
 	name := st.Request().Metadata[0].Value
 	s.count(func() {
 		s.started[name]++
@@ -75,7 +77,7 @@ func (s *service) handle(st *session.Stream) {
 	st.End(wire.End{Status: codeOK, Trailers: st.Request().Metadata})
 }
 
-func (s *service) echo(st *session.Stream) error {
+func (s *service) echo(st *registry.Stream) error {
 	if err := st.SendHeaders(st.Request().Metadata); err != nil {
 		return err
 	}
@@ -93,9 +95,9 @@ func (s *service) echo(st *session.Stream) error {
 	}
 }
 
-func (s *service) source(st *session.Stream, name string) error {
+func (s *service) source(st *registry.Stream, name string) error {
 	for i := range sourceCount {
-		m := session.Message{Pieces: [][]byte{payload(name, i, sourceSize)}}
+		m := engine.Message{Pieces: [][]byte{payload(name, i, sourceSize)}}
 		if err := st.Send(st.Context(), m); err != nil {
 			return err
 		}
@@ -104,7 +106,7 @@ func (s *service) source(st *session.Stream, name string) error {
 	return nil
 }
 
-func (s *service) sink(st *session.Stream) error {
+func (s *service) sink(st *registry.Stream) error {
 	if err := st.SendHeaders(nil); err != nil {
 		return err
 	}
@@ -142,7 +144,7 @@ func payload(name string, i, size int) []byte {
 }
 
 // open opens an RPC whose name the service can tell.
-func (r *rig) open(ctx context.Context, method, name string) (*session.Stream, error) {
+func (r *rig) open(ctx context.Context, method, name string) (*dialer.Stream, error) {
 	return r.client.Open(ctx, wire.Open{Method: method, Metadata: []wire.Metadatum{{Key: "name", Value: name}}})
 }
 
@@ -163,9 +165,9 @@ func (r *rig) echo(ctx context.Context, name string, sizes []int) error {
 	return nil
 }
 
-func sendAll(ctx context.Context, st *session.Stream, name string, sizes []int) error {
+func sendAll(ctx context.Context, st *dialer.Stream, name string, sizes []int) error {
 	for i, size := range sizes {
-		if err := st.Send(ctx, session.Message{Pieces: [][]byte{payload(name, i, size)}}); err != nil {
+		if err := st.Send(ctx, engine.Message{Pieces: [][]byte{payload(name, i, size)}}); err != nil {
 			return fmt.Errorf("send %d: %w", i, err)
 		}
 	}
@@ -173,7 +175,7 @@ func sendAll(ctx context.Context, st *session.Stream, name string, sizes []int) 
 }
 
 // recvAll expects the messages, and after them status OK with the trailers.
-func recvAll(ctx context.Context, st *session.Stream, name string, sizes []int) error {
+func recvAll(ctx context.Context, st *dialer.Stream, name string, sizes []int) error {
 	for i, size := range sizes {
 		m, err := st.Recv(ctx)
 		if err != nil {
@@ -196,7 +198,7 @@ func recvAll(ctx context.Context, st *session.Stream, name string, sizes []int) 
 	return nil
 }
 
-func join(m session.Message) []byte {
+func join(m engine.Message) []byte {
 	var p []byte
 	for _, piece := range m.Pieces {
 		p = append(p, piece...)

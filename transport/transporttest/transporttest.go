@@ -10,13 +10,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/enginetest"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
 // Start puts an acceptor behind the transport on the given network, until the
 // test's cleanup, and returns what reaches it.
-type Start func(t *testing.T, acceptor transport.Acceptor, network Network) session.Carrier
+type Start func(t *testing.T, acceptor transport.Acceptor, network Network) dialer.Carrier
 
 // Run runs the suite. Every scenario runs in a synctest bubble over pipes,
 // which also proves that no goroutine is left.
@@ -58,18 +60,18 @@ type scenario struct {
 // rig is a bridge and a client of it.
 type rig struct {
 	kind    transport.Kind
-	reg     *session.Registry
+	reg     *registry.Registry
 	service *service
 	network *faults
-	client  *session.Session
+	client  *dialer.Session
 }
 
 func newRig(t *testing.T, kind transport.Kind, start Start, network Network, s scenario) *rig {
 	t.Helper()
 	r := &rig{kind: kind, service: newService()}
-	r.reg = session.NewRegistry(session.Config{Handle: r.service.handle})
+	r.reg = enginetest.NewRegistry(registry.Config{Handle: r.service.handle})
 	r.network = &faults{Carrier: start(t, r.reg, network), plan: s.plan}
-	r.client = session.Start(session.ClientConfig{Carrier: r.network, Transports: []transport.Kind{kind}})
+	r.client = dialer.Start(dialer.Config{Carrier: r.network, Transports: []transport.Kind{kind}})
 	t.Cleanup(func() {
 		r.network.heal()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/pollbridge/pollbridge/internal/wsframe"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -40,7 +39,7 @@ const (
 type socket struct {
 	*websocket.Conn
 	conn     net.Conn
-	frames   *wsframe.Writer
+	frames   *frameConn
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
 
@@ -93,8 +92,8 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) bo
 // refuse passes on what the link says about a first batch that was not taken.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
-	framed, nextErr := link.Next(ctx, make([]byte, wsframe.Room), writeMax)
-	if nextErr != nil || s.frames.WriteMessage(framed) != nil {
+	framed, nextErr := link.Next(ctx, make([]byte, frameRoom), writeMax)
+	if nextErr != nil || s.frames.writeFrame(framed) != nil {
 		return
 	}
 	s.closeFor(err)
@@ -156,11 +155,11 @@ func (s *socket) goAway() {
 func (s *socket) leave() {
 	code, reason := CloseGoingAway, goingAway
 	for range 2 {
-		framed, err := s.link.Next(s.ctx, make([]byte, wsframe.Room), writeMax)
+		framed, err := s.link.Next(s.ctx, make([]byte, frameRoom), writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
 			code, reason = closeCode(err), ""
 		}
-		if err != nil || s.frames.WriteMessage(framed) != nil {
+		if err != nil || s.frames.writeFrame(framed) != nil {
 			break
 		}
 	}
@@ -248,10 +247,10 @@ func (s *socket) read() ([]byte, error) {
 // writeLoop writes what the link has to say until it is idle, it is done, or the
 // socket ends.
 func (s *socket) writeLoop() {
-	buf := make([]byte, wsframe.Room)
+	buf := make([]byte, frameRoom)
 	var long time.Time // when the last long batch was written
 	for s.ctx.Err() == nil {
-		framed, err := s.link.Next(s.ctx, buf[:wsframe.Room], writeMax)
+		framed, err := s.link.Next(s.ctx, buf[:frameRoom], writeMax)
 		if errors.Is(err, transport.ErrIdle) {
 			return
 		}
@@ -261,7 +260,7 @@ func (s *socket) writeLoop() {
 			return
 		}
 		if err == nil {
-			err = s.frames.WriteMessage(framed)
+			err = s.frames.writeFrame(framed)
 		}
 		if err != nil {
 			if s.ctx.Err() == nil {
@@ -274,7 +273,7 @@ func (s *socket) writeLoop() {
 		case len(buf) > keptBuffer:
 			long = now
 		case cap(buf) > keptBuffer && now.Sub(long) > busy:
-			buf = make([]byte, wsframe.Room)
+			buf = make([]byte, frameRoom)
 		}
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/pollbridge/pollbridge/internal/session"
+	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
 	"github.com/pollbridge/pollbridge/transport/ws"
@@ -13,7 +13,7 @@ import (
 func TestSuite(t *testing.T)        { transporttest.Run(t, transport.WS, start) }
 func TestSuiteOverTCP(t *testing.T) { transporttest.RunTCP(t, transport.WS, start) }
 
-func start(t *testing.T, acceptor transport.Acceptor, network transporttest.Network) session.Carrier {
+func start(t *testing.T, acceptor transport.Acceptor, network transporttest.Network) dialer.Carrier {
 	mux := http.NewServeMux()
 	h := ws.New(ws.Config{Acceptor: acceptor})
 	mux.Handle("/v1/{sid}/ws", h)

@@ -1,4 +1,4 @@
-// The engine as a part of the Go engine's simulation (internal/session,
+// The engine as a part of the Go engine's simulation (internal/enginetest,
 // TestSimJS): it gets what happens from stdin, a step a line, and answers each
 // with what it does and when it wants to be woken. Time stands still meanwhile.
 

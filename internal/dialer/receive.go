@@ -1,0 +1,82 @@
+package dialer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// header returns what every batch of the client carries.
+func (s *Session) header() wire.Batch {
+	s.lastMicros = max(s.lastMicros+1, uint64(s.ep.Now().Microseconds()))
+	h := wire.Batch{
+		Incarnation: s.incarnation, NowMicros: s.lastMicros, Awaiting: s.exchanges.awaiting(), Prefer: s.ep.Preferred(),
+		PauseMillis: millis(s.cfg.Pause),
+	}
+	if !s.welcomed() {
+		h.Hello = &wire.Hello{
+			Release: s.cfg.Release, StreamWindow: uint32(s.cfg.StreamWindow), MaxMessageBytes: uint64(s.cfg.MaxMessage),
+		}
+		h.Versions = &wire.Versions{Lowest: wire.LowestVersion, Highest: wire.HighestVersion}
+		h.Token = s.token.value
+	} else if s.token.due {
+		h.Token = s.token.value
+	}
+	return h
+}
+
+func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
+
+// take takes an answer's header and frames in. sent is when its link, or what
+// it answers, was begun.
+func (s *Session) take(b *wire.Batch, sent time.Duration) {
+	if b.Close != nil {
+		s.closed(b)
+		return
+	}
+	if s.incarnation != 0 && b.Incarnation != s.incarnation {
+		s.linkFailed(errors.New("an answer of another bridge instance"))
+		return
+	}
+	switch {
+	case b.Welcome != nil && !s.welcomed():
+		s.takeWelcome(b)
+	case s.welcomed() && sent >= s.welcomedAt:
+		s.confirmed = true
+	}
+	s.reached(sent)
+	if b.GoAway != nil && s.goingAway == nil {
+		s.goingAway = b.GoAway
+	}
+	if err := s.ep.Receive(b); err != nil {
+		s.ep.Over(err)
+	}
+}
+
+// takeWelcome takes the bridge's limits and lets waiting RPCs go (O2, O4).
+func (s *Session) takeWelcome(b *wire.Batch) {
+	w := *b.Welcome
+	s.welcome, s.incarnation, s.welcomedAt = &w, b.Incarnation, s.ep.Now()
+	s.ep.SetSessionWindow(int(w.SessionWindow))
+	s.ep.PeerStreamWindow = int(w.StreamWindow)
+	s.releaseUnsent()
+}
+
+// closed handles a refusal, or the session's end as the bridge states it.
+func (s *Session) closed(b *wire.Batch) {
+	why := engine.ErrorOf(b.Close)
+	switch b.Close.Code {
+	case wire.CodeGarbled, wire.CodeBusy, wire.CodeTooLarge:
+		s.linkFailed(fmt.Errorf("refused by the bridge: %s", b.Close.Message))
+		return
+	case wire.CodeUnknown:
+		if s.incarnation != 0 && b.Incarnation&^engine.LivesMask != s.incarnation&^engine.LivesMask {
+			why.Reason, why.Message = engine.ReasonRestarted, "the bridge was restarted"
+		}
+	default: // over, for the reason given
+	}
+	s.ep.Over(why)
+}

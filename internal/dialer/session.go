@@ -1,0 +1,368 @@
+package dialer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// Session is the client's end of a session: its links, and what it has learnt of
+// the way to the bridge.
+type Session struct {
+	// Static after construction.
+	ep     engine.Endpoint
+	id     [wire.IDSize]byte
+	key    [wire.KeySize]byte
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wakeup chan struct{} // capacity 1: run may look again
+	tasks  sync.WaitGroup
+
+	// Guarded by ep's lock.
+	welcome      *wire.Welcome
+	welcomedAt   time.Duration
+	confirmed    bool // a link begun after the Welcome was answered
+	incarnation  uint64
+	token        token
+	active       bool          // the first RPC came, or Lazy was not asked for
+	nextNumber   uint64        // of the next link
+	lastMicros   uint64        // the latest now_us
+	opened       uint64        // RPCs opened, to keep their order
+	closeSent    bool          // CLOSE was queued
+	goingAway    *wire.GoAway  // the bridge asked to move (E3)
+	reachedAt    time.Duration // when the bridge had a link, for all that was answered (E1)
+	reachedWall  time.Time     // the same on the wall clock, which runs during sleep
+	exchanges    exchanges
+	ladder       ladder
+	link         *lastingLink  // the attached lasting link
+	state        State         // but for what seen adds
+	learntSince  time.Time     // when it began to learn of the network
+	nextStep     time.Duration // when run looks again
+	lastReported State         // to OnState
+}
+
+// Start opens a session. It never waits: RPCs may be opened at once. Close, or the
+// end of the session, frees everything.
+func Start(cfg Config) *Session {
+	cfg = cfg.withDefaults()
+	s := &Session{cfg: cfg, wakeup: make(chan struct{}, 1), nextNumber: 1, active: !cfg.Lazy, reachedWall: wallNow()}
+	_, _ = rand.Read(s.id[:]) // never fails
+	_, _ = rand.Read(s.key[:])
+	s.ep.Init(engine.Config{
+		Role: (*role)(s), ID: s.id, Epoch: time.Now(),
+		StreamWindow:     cfg.StreamWindow,
+		PeerStreamWindow: firstStreamWindow,
+		SessionWindow:    defaultSessionWindow,
+		MaxMessage:       cfg.MaxMessage,
+	})
+	s.state = State{Phase: Connecting, Transport: cfg.Transports[0]}
+	s.exchanges.init(s)
+	s.ladder.init(s)
+	s.recall(cfg.Learnt)
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.tasks.Go(s.run)
+	return s
+}
+
+// firstStreamWindow is what a client assumes before the Welcome (O4).
+const firstStreamWindow = wire.MaxFragment
+
+// defaultSessionWindow holds until the Welcome states the bridge's.
+const defaultSessionWindow = 1 << 20
+
+func wallNow() time.Time { return time.Now().Round(0) }
+
+// signal has who waits on c look again.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// ID is the session's public ID as it stands in paths. Safe to log.
+func (s *Session) ID() string { return s.ep.ID() }
+
+// Done is closed when the session is over; Err then says why.
+func (s *Session) Done() <-chan struct{} { return s.ep.Done() }
+
+// Err returns nil while the session lives, then an *engine.Error.
+func (s *Session) Err() error { return s.ep.Err() }
+
+// role is what the endpoint asks of a Session.
+type role Session
+
+// soon is the time within which run looks again anyway.
+const soon = time.Second
+
+// Wake implements engine.Role.
+func (r *role) Wake() {
+	if !r.ep.Carries() || r.nextStep > r.ep.Now()+soon || r.ep.Ended() != nil {
+		signal(r.wakeup)
+	}
+	if r.link != nil {
+		r.link.Notify()
+	}
+}
+
+// Appetite implements engine.Role: what waits for a link is bounded by each
+// stream's queue.
+func (r *role) Appetite() int { return engine.Unlimited }
+
+// Over implements engine.Role.
+func (r *role) Over(why *engine.Error) {
+	s := (*Session)(r)
+	s.state.Phase = Closed
+	s.endStreams(why)
+	s.cancel(why)
+	if s.link != nil {
+		s.link.drop()
+	}
+}
+
+func (s *Session) welcomed() bool { return s.welcome != nil }
+
+// run schedules the session's links until the session is over.
+func (s *Session) run() {
+	if !s.fetchToken() {
+		return
+	}
+	defer s.exchanges.workers.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s.ep.Lock()
+		wait := s.step(s.ep.Now())
+		state := s.seen()
+		s.ep.Unlock()
+		s.report(state)
+		if s.ctx.Err() != nil {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.wakeup:
+		case <-timer.C:
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// report calls OnState after a change.
+func (s *Session) report(state State) {
+	seen := state
+	seen.RTT = 0
+	if seen == s.lastReported {
+		return
+	}
+	if seen.Network != s.lastReported.Network {
+		s.cfg.Logger.Debug("network learnt", "session", s.ID(), "network", seen.Network)
+	}
+	s.lastReported = seen
+	if s.cfg.OnState != nil {
+		s.cfg.OnState(state)
+	}
+}
+
+// longest is how long run sleeps when nothing is due.
+const longest = engine.LongestWait
+
+// step does what is due and returns how long until the next.
+func (s *Session) step(now time.Duration) time.Duration {
+	if s.ep.Ended() != nil || !s.active {
+		return longest
+	}
+	next := s.checkExpiry(now)
+	if s.ep.Ended() != nil {
+		return longest
+	}
+	next = min(next, s.ladder.step(now))
+	next = min(next, s.exchanges.step(now))
+	s.nextStep = next
+	return max(next-now, 0)
+}
+
+// connectTimeout bounds the wait for the first Welcome.
+const connectTimeout = 20 * time.Second
+
+// checkExpiry gives the session up when the bridge must have forgotten it (E1),
+// by the larger of two clocks. It returns when to look again.
+func (s *Session) checkExpiry(now time.Duration) time.Duration {
+	age, limit := s.unreached(now)
+	if age < limit {
+		return now + limit - age
+	}
+	reason, message := engine.ReasonUnreachable, "no answer from the bridge for %v"
+	if s.welcomed() {
+		reason, message = engine.ReasonExpired, "session expired: no connection for %v"
+	}
+	message = fmt.Sprintf(message, age.Round(time.Second))
+	if s.state.LastError != nil {
+		message += "; last seen: " + s.state.LastError.Error()
+	}
+	s.ep.Over(&engine.Error{Reason: reason, Message: message})
+	return longest
+}
+
+// unreached returns for how long the bridge was not reached, by the larger of two
+// clocks, and for how long that may be (E1).
+func (s *Session) unreached(now time.Duration) (age, limit time.Duration) {
+	limit = connectTimeout
+	if s.welcomed() {
+		limit = s.resumeWindow() * 8 / 10
+	}
+	return max(now-s.reachedAt, wallNow().Sub(s.reachedWall)), limit
+}
+
+// retryAt returns when to try again what should wait that long. No wait takes more
+// than half of what is left until the session is given up, so that a network
+// that comes back before is found in time.
+func (s *Session) retryAt(now, wait time.Duration) time.Duration {
+	age, limit := s.unreached(now)
+	return now + min(wait, max((limit-age)/2, firstRetry))
+}
+
+// A bridge's resume window, where its Welcome states none, and the longest that
+// is believed.
+const (
+	defaultResumeWindow = 120 * time.Second
+	longestResumeWindow = 24 * time.Hour
+)
+
+// helloWindow is how long a bridge keeps a session from which only Hellos came
+// (O4).
+const helloWindow = 30 * time.Second
+
+// resumeWindow is how long the bridge keeps the session without a link: not
+// long while it saw only Hellos of it (O4). RPCs that were sent may have been
+// seen, and are not given up before.
+func (s *Session) resumeWindow() time.Duration {
+	if !s.confirmed && s.ep.NumStreams() == 0 {
+		return helloWindow
+	}
+	w := time.Duration(s.welcome.ResumeMillis) * time.Millisecond
+	if w == 0 {
+		w = defaultResumeWindow
+	}
+	w = min(w, longestResumeWindow)
+	if s.cfg.Pause > 0 {
+		w = min(s.cfg.Pause, time.Duration(s.welcome.PauseMaxMillis)*time.Millisecond)
+	}
+	return w
+}
+
+// reached notes that the bridge had a link at that time or later (E1).
+func (s *Session) reached(at time.Duration) {
+	if at >= s.reachedAt {
+		s.reachedAt = at
+		s.reachedWall = wallNow().Add(at - s.ep.Now())
+	}
+	if s.welcomed() {
+		s.state.Phase = Open
+	}
+}
+
+// linkFailed notes that a link failed, and how.
+func (s *Session) linkFailed(err error) {
+	s.state.LastError = err
+	if s.state.Phase == Open {
+		s.state.Phase = Retrying
+	}
+	s.cfg.Logger.Debug("link failed", "session", s.ID(), "err", err)
+}
+
+// GoingAway reports whether the bridge asked for new RPCs to go to another
+// session, and over what time clients should spread that.
+func (s *Session) GoingAway() (time.Duration, bool) {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	if s.goingAway == nil {
+		return 0, false
+	}
+	return time.Duration(s.goingAway.SpreadMillis) * time.Millisecond, true
+}
+
+// State reads the state.
+func (s *Session) State() State {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	return s.seen()
+}
+
+// seen is the state as others see it.
+func (s *Session) seen() State {
+	state := s.state
+	state.RTT, state.Network = s.ep.Path.SmoothedRTT(), s.network()
+	return state
+}
+
+// Close ends the session in order: all that was sent is delivered first, until
+// ctx ends; then at once. Open RPCs end.
+func (s *Session) Close(ctx context.Context) error {
+	s.ep.Lock()
+	if s.nextNumber == 1 || !s.active {
+		s.ep.Over(&engine.Error{Reason: engine.ReasonClosed, Message: "closed before it was opened"})
+	}
+	if s.ep.Ended() == nil && !s.closeSent {
+		s.closeSent = true
+		s.ep.QueueClose(&wire.Close{Code: wire.CodeDone})
+	}
+	s.ep.Unlock()
+	var err error
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		s.ep.Lock()
+		s.ep.Over(&engine.Error{Reason: engine.ReasonClosed, Message: "closed"})
+		s.ep.Unlock()
+	}
+	s.tasks.Wait()
+	return err
+}
+
+// Kill drops every link at once, as a network would. For tests and
+// demonstrations.
+func (s *Session) Kill() {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	s.exchanges.abandon(errKilled)
+	if s.link != nil {
+		s.link.drop()
+	}
+	s.ep.Wake()
+}
+
+var errKilled = errors.New("dropped on purpose")
+
+// Retry tries a lasting link at once, as when the network has changed. For tests.
+func (s *Session) Retry() {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	s.ladder.retry.Reset()
+	s.ladder.nextDial = s.ep.Now()
+	s.ep.Wake()
+}
+
+// Switch moves new frames to the lasting link, or back to exchanges, with both
+// alive. It reports whether there is a lasting link. For tests.
+func (s *Session) Switch(lasting bool) bool {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	if s.link == nil || !s.link.open {
+		return false
+	}
+	if lasting {
+		s.ladder.choose(s.link)
+	} else {
+		s.ladder.leave()
+	}
+	return true
+}

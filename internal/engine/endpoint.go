@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"iter"
+	"maps"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/tune"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// Endpoint is one end of a session: what either side sends and receives, apart
+// from the links that carry it. Init prepares it.
+//
+// ID, Done, Err, Now, Lock and the methods of Stream that say so may be called at
+// any time. All else is for the endpoint's role, with the lock held.
+type Endpoint struct {
+	// Static after Init.
+	role         Role
+	sid          string
+	id           [wire.IDSize]byte
+	epoch        time.Time // zero of the endpoint's clock
+	streamWindow int       // first window of a stream towards here
+	maxMessage   int       // longest message taken
+	budget       *Budget   // nil: none
+	done         chan struct{}
+
+	mu sync.Mutex
+	// Guarded by mu.
+
+	// Path is what is learnt of the way to the peer.
+	Path tune.Path
+	// PeerStreamWindow is the first window of a stream towards the peer.
+	PeerStreamWindow int
+
+	err      *Error // why the session is over
+	out      outbox
+	filling  filler // of the batch that is being built
+	building wire.Builder
+	in       inbox
+	streams  map[uint64]*Stream   // numbered and not over for the peer
+	unsent   map[*Stream]struct{} // of which nothing was sent
+	highest  uint64               // highest stream number used
+	large    reassembly
+	attached *Lasting   // the lasting link on which frames may go
+	prefer   uint64     // number of the lasting link that gets new frames (L3)
+	batch    tune.Batch // of what is sent on a lasting link
+	received int        // message bytes received and not consumed
+	askedAt  time.Duration
+	kick     bool     // links are to be woken in Unlock
+	after    []func() // what Unlock runs without the lock
+
+	firstSent [4]*sentFrame // the room for out.sent, mostly
+	firstTurn [2]*Stream    // the room for out.turn, mostly
+}
+
+// Config configures an Endpoint. All fields but Budget are required.
+type Config struct {
+	Role             Role
+	ID               [wire.IDSize]byte
+	Epoch            time.Time // zero of the endpoint's clock
+	StreamWindow     int       // first window of a stream towards here, bytes
+	PeerStreamWindow int       // first window of a stream towards the peer, bytes
+	SessionWindow    int       // frames sent and not acked, bytes
+	MaxMessage       int       // longest message taken, bytes
+	Budget           *Budget   // nil: none
+}
+
+// Init prepares the endpoint.
+func (e *Endpoint) Init(cfg Config) {
+	*e = Endpoint{
+		role: cfg.Role, sid: wire.EncodeSession(cfg.ID[:]), id: cfg.ID, epoch: cfg.Epoch,
+		streamWindow: cfg.StreamWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
+		budget: cfg.Budget, done: make(chan struct{}),
+		batch: tune.Batch{Size: lastingBatch, Max: lastingBatch},
+		large: reassembly{size: 2 * cfg.MaxMessage},
+	}
+	e.out.window = cfg.SessionWindow
+	e.out.budget = cfg.Budget
+	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
+}
+
+// SetSessionWindow sets how many bytes may be sent and not acked (D2): two frames
+// at least.
+func (e *Endpoint) SetSessionWindow(n int) { e.out.window = max(n, 2*frameRoom) }
+
+// ID is the session's public ID as it stands in paths: 22 characters of
+// base64url. Safe to log.
+func (e *Endpoint) ID() string { return e.sid }
+
+// SessionID returns the session's ID as it stands in batches. Read-only.
+func (e *Endpoint) SessionID() []byte { return e.id[:] }
+
+// Done is closed when the session is over; Err then says why.
+func (e *Endpoint) Done() <-chan struct{} { return e.done }
+
+// Err returns nil while the session lives, then an *Error.
+func (e *Endpoint) Err() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		return nil
+	}
+	return e.err
+}
+
+// Now reads the endpoint's clock.
+func (e *Endpoint) Now() time.Duration { return time.Since(e.epoch) }
+
+// Time returns the time at which the endpoint's clock shows t.
+func (e *Endpoint) Time(t time.Duration) time.Time { return e.epoch.Add(t) }
+
+// Lock takes the endpoint's lock.
+func (e *Endpoint) Lock() { e.mu.Lock() }
+
+// Unlock releases the lock after a change: it wakes links, and runs what Later
+// put off.
+func (e *Endpoint) Unlock() {
+	if e.kick {
+		e.kick = false
+		e.role.Wake()
+	}
+	after := e.after
+	e.after = nil
+	e.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
+
+// Later runs f once the lock is free.
+func (e *Endpoint) Later(f func()) { e.after = append(e.after, f) }
+
+// Wake has Unlock wake the links that may have something to send.
+func (e *Endpoint) Wake() { e.kick = true }
+
+// wakeFor is Wake for what was queued on a stream. A corked one does not wake
+// links: it waits for more.
+func (e *Endpoint) wakeFor(st *Stream) {
+	if !st.corked {
+		e.Wake()
+	}
+}
+
+func (e *Endpoint) wakeIfGranting() {
+	if len(e.out.grants) > 0 {
+		e.Wake()
+	}
+}
+
+// letOthersQueue yields once, so that other goroutines can add to the batch that
+// is about to be built. It frees the lock meanwhile.
+func (e *Endpoint) letOthersQueue() {
+	if !e.expectsMore() {
+		return
+	}
+	e.mu.Unlock()
+	runtime.Gosched()
+	e.mu.Lock()
+}
+
+// expectsMore reports whether there is an RPC that may have more to send.
+func (e *Endpoint) expectsMore() bool {
+	if len(e.streams) > 1 {
+		return true
+	}
+	for _, st := range e.streams {
+		return !st.done && !st.send.closed
+	}
+	return false
+}
+
+// Ended returns why the session is over; nil while it lives.
+func (e *Endpoint) Ended() *Error { return e.err }
+
+// Over ends the session: its role ends the RPCs and says so to the peer, and what
+// is held for them is dropped. The first call counts.
+func (e *Endpoint) Over(why *Error) {
+	if e.err != nil {
+		return
+	}
+	e.err = why
+	close(e.done)
+	e.role.Over(why)
+	for _, st := range e.streams {
+		st.cancel(why)
+		signal(st.readable)
+		st.DropSend()
+		st.DropReceived()
+	}
+	e.out.drop()
+	e.in.ahead = nil
+	e.Wake()
+}
+
+// Streams ranges over the RPCs that have a number and are not over for the peer.
+func (e *Endpoint) Streams() iter.Seq[*Stream] { return maps.Values(e.streams) }
+
+// NumStreams is how many RPCs have a number and are not over for the peer.
+func (e *Endpoint) NumStreams() int { return len(e.streams) }
+
+// Unsent ranges over the RPCs of which nothing was sent, in no order.
+func (e *Endpoint) Unsent() iter.Seq[*Stream] { return maps.Keys(e.unsent) }
+
+// NumUnsent is how many RPCs there are of which nothing was sent.
+func (e *Endpoint) NumUnsent() int { return len(e.unsent) }
+
+// number gives a stream its number when its OPEN is first sent.
+func (e *Endpoint) number(st *Stream) {
+	e.highest++
+	delete(e.unsent, st)
+	e.add(st, e.highest)
+}
+
+func (e *Endpoint) add(st *Stream, id uint64) {
+	st.id = id
+	if e.streams == nil {
+		e.streams = make(map[uint64]*Stream)
+	}
+	e.streams[id] = st
+}
+
+// forget removes a stream that is over for the peer and for its owner (D5).
+func (e *Endpoint) forget(st *Stream) {
+	if !st.ended || st.kept {
+		return
+	}
+	delete(e.streams, st.id)
+	if len(e.streams) == 0 {
+		e.streams = nil
+	}
+}
+
+// hold accounts for received message bytes kept (n > 0) or consumed (n < 0).
+func (e *Endpoint) hold(n int) {
+	e.received += n
+	e.budget.add(n)
+}
+
+// BytesHeld is how many bytes of messages are held, sent or received.
+func (e *Endpoint) BytesHeld() int { return e.out.bytes + e.received }
+
+// scarce reports whether each stream is to go on message by message: much waits
+// in the outbox (D6) or in the whole bridge (D8).
+func (e *Endpoint) scarce() bool { return e.out.full() || e.budget.Tight() }
+
+// congested reports whether Stream.Send is to wait: nothing of what is ready can
+// be sent soon, or there is no room in the budget (D8).
+func (e *Endpoint) congested() bool {
+	return e.budget.Tight() && e.out.bytesInFlight > LinklessOutbox || e.out.ready > e.role.Appetite()
+}
+
+// LinklessOutbox is what a session without a link still takes (D8).
+const LinklessOutbox = 64 << 10
+
+// Unlimited is more than any limit of bytes, and keeps sums within an int64.
+const Unlimited = 1 << 40
+
+// WakeStalled lets Sends that wait for room in the outbox look again.
+func (e *Endpoint) WakeStalled() {
+	if e.congested() {
+		return
+	}
+	for e.out.stalled.len() > 0 {
+		signal(e.out.stalled.pop().writable)
+	}
+}
+
+// LivesMask covers the part of an incarnation that counts the sessions of a
+// bridge's instance: a session that is made again after it expired has another
+// (O3). The rest names the instance.
+const LivesMask = 1<<32 - 1

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"io"
+
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// sendSide is what a stream has to send. Guarded by the endpoint's lock.
+type sendSide struct {
+	queue   queue[outItem]
+	room    [3]outItem // of queue, mostly: headers, a message, the end
+	bytes   int        // message bytes in queue, not yet cut
+	limit   uint64     // the peer's WINDOW (D3)
+	used    uint64     // sum charged against it
+	inTurn  bool       // in outbox.turn
+	active  bool       // in outbox.turn, and may send
+	blocked bool       // waits for credit: its bytes are not in outbox.ready
+	stalled bool       // a Send waits for room in queue
+	closed  bool       // nothing more may be queued
+}
+
+// sendQueueBytes is what a stream queues before Send waits.
+const sendQueueBytes = 64 << 10
+
+// Send queues one message and waits until the stream's queue has room for the
+// next (back-pressure). The engine owns the bytes until it calls m.Free, which
+// it does also when Send fails. See CanSend for errors; it also returns the cause
+// of ctx.
+func (st *Stream) Send(ctx context.Context, m Message) error {
+	if err := st.queueMessage(m); err != nil {
+		return err
+	}
+	for {
+		if err, ok := st.hasRoom(); ok {
+			return err
+		}
+		select {
+		case <-st.writable:
+		case <-st.interrupt:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (st *Stream) queueMessage(m Message) error {
+	e := st.ep
+	e.mu.Lock()
+	defer e.Unlock()
+	if err := st.CanSend(); err != nil {
+		if m.Free != nil {
+			m.Free()
+		}
+		return err
+	}
+	msg := newOutMessage(m)
+	if msg.length > wire.MaxFragment || st.send.queue.len() > 2 {
+		st.Uncork()
+	}
+	st.enqueue(outItem{msg: msg})
+	e.wakeFor(st)
+	return nil
+}
+
+// CanSend returns why nothing more can be queued: io.EOF when the peer ended the
+// RPC, or this side gave it up; an *Error after this side's end; the cause of
+// Context when that has ended.
+func (st *Stream) CanSend() error {
+	switch {
+	case st.done && st.interrupt == nil:
+		return io.EOF
+	case st.done || st.send.closed:
+		return &Error{Reason: ReasonEnded, Message: "send after the end of the RPC"}
+	case st.ctx.Err() != nil:
+		return context.Cause(st.ctx)
+	}
+	return nil
+}
+
+// hasRoom reports whether Send may return, and with what.
+func (st *Stream) hasRoom() (error, bool) {
+	e := st.ep
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	st.send.stalled = false
+	switch {
+	case st.done && st.interrupt == nil:
+		// The message was taken before the end came: the next Send returns it.
+		return nil, true
+	case st.ctx.Err() != nil:
+		return context.Cause(st.ctx), true
+	case st.send.bytes > sendQueueBytes, st.send.bytes > 0 && !st.corked && e.scarce():
+		st.send.stalled = true
+	case e.congested():
+		e.out.stalled.push(st)
+	default:
+		return nil, true
+	}
+	if st.writable == nil {
+		st.writable = make(chan struct{}, 1)
+	}
+	return nil, false
+}
+
+// credit is how many bytes of the head message the peer's window still allows.
+// Negative: not even the message's start.
+func (st *Stream) credit() int {
+	free := st.send.limit - st.send.used
+	if st.send.used > st.send.limit {
+		return -1
+	}
+	if m := st.send.queue.at(0).msg; m == nil || m.started {
+		return int(min(free, uint64(Unlimited)))
+	}
+	return int(min(free, uint64(Unlimited))) - wire.FrameCost
+}
+
+// hasCredit reports whether the head of the queue may be sent.
+func (st *Stream) hasCredit() bool {
+	m := st.send.queue.at(0).msg
+	if m == nil {
+		return true
+	}
+	if m.length == 0 {
+		return st.credit() >= 0
+	}
+	return st.credit() > 0
+}
+
+// sendable reports whether the stream has something that it may send.
+func (st *Stream) sendable() bool {
+	return !st.corked && !st.waits && st.send.queue.len() > 0 && st.hasCredit()
+}
+
+// enqueue appends an item and puts the stream in turn.
+func (st *Stream) enqueue(item outItem) {
+	st.send.queue.push(item)
+	if item.msg != nil {
+		st.ep.out.hold(item.msg.length)
+		st.setBytes(st.send.bytes + item.msg.length)
+	}
+	st.update()
+}
+
+// update puts the stream in turn once it has something that it may send, and
+// notes when it has not. It is called after each change of that; the filler takes
+// it out of turn.
+func (st *Stream) update() {
+	if st.send.active == st.sendable() {
+		return
+	}
+	o := &st.ep.out
+	st.send.active = !st.send.active
+	if !st.send.active {
+		o.active--
+		st.setBlocked(st.send.queue.len() > 0)
+		return
+	}
+	o.active++
+	st.setBlocked(false)
+	if !st.send.inTurn {
+		st.send.inTurn = true
+		o.turn.push(st)
+	}
+}
+
+// setBlocked moves the stream's bytes out of, or back into, what counts as
+// ready to be sent.
+func (st *Stream) setBlocked(blocked bool) {
+	if st.send.blocked == blocked {
+		return
+	}
+	before := st.weight()
+	st.send.blocked = blocked
+	st.ep.out.ready += st.weight() - before
+	if blocked {
+		st.ep.WakeStalled()
+	}
+}
+
+// weight is what the stream counts in the outbox: what waits behind the head of
+// a long message is no reason to hold others up.
+func (st *Stream) weight() int {
+	if st.send.blocked {
+		return 0
+	}
+	return min(st.send.bytes, sendQueueBytes)
+}
+
+func (st *Stream) setBytes(n int) {
+	before := st.weight()
+	st.send.bytes = n
+	st.ep.out.ready += st.weight() - before
+}
+
+// sentBytes accounts for n bytes cut off the queue's head.
+func (st *Stream) sentBytes(n int) {
+	st.setBytes(st.send.bytes - n)
+	if st.send.stalled && st.send.bytes <= sendQueueBytes {
+		signal(st.writable)
+	}
+}
+
+// DropSend forgets what was not sent.
+func (st *Stream) DropSend() {
+	for st.send.queue.len() > 0 {
+		item := st.send.queue.pop()
+		if item.msg == nil {
+			continue
+		}
+		st.ep.out.hold(item.msg.cut - item.msg.length)
+		item.msg.dropped = true
+		item.msg.settle()
+	}
+	st.setBytes(0)
+	st.update()
+	signal(st.writable)
+	st.ep.WakeStalled()
+}

@@ -1,0 +1,113 @@
+package enginetest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/registry"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Section 7: the limits that hold unless others are set, as a Welcome states
+// them.
+func TestRule_defaultLimits(t *testing.T) {
+	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+		w := newPeer(t, reg).open()
+		equal(t, "message", w.MaxMessageBytes, uint64(16<<20))
+		equal(t, "metadata", w.MaxMetadataBytes, uint32(64<<10))
+		equal(t, "streams", w.MaxStreams, uint32(4096))
+		equal(t, "batch", w.MaxBatchBytes, uint32(1<<20))
+	})
+}
+
+// Section 7: each limit of sessions and batches has its own error, which names
+// it, and harms no session that is there.
+func TestRule_limitsOfSessions(t *testing.T) {
+	auth := func(_ context.Context, _ transport.Hello, token string) (registry.Principal, error) {
+		return registry.Principal{Name: token}, nil
+	}
+	bubble(t, registry.Config{Authenticate: auth, MaxSessions: 3, MaxPerPrincipal: 2}, func(t *testing.T, reg *registry.Registry) {
+		hello := func(p *peer, name string) *wire.Close {
+			return (<-p.park(p.batch(func(b *wire.Batch) {
+				withHello(b)
+				b.Token = name
+			}))).Close
+		}
+		first := newPeer(t, reg)
+		a := first.poll(first.batch(func(b *wire.Batch) {
+			withHello(b)
+			b.Token = "ann"
+		}))
+		first.incarnation = a.Incarnation
+		equal(t, "ann's second", hello(newPeer(t, reg), "ann"), (*wire.Close)(nil))
+		if c := hello(newPeer(t, reg), "ann"); c == nil || c.Code != wire.CodeBusy || c.Message != "this principal has 2 sessions, its limit" {
+			t.Errorf("ann's third: %+v", c)
+		}
+		equal(t, "bob's first", hello(newPeer(t, reg), "bob"), (*wire.Close)(nil))
+		if c := hello(newPeer(t, reg), "eve"); c == nil || c.Code != wire.CodeBusy || c.Message != "the bridge has 3 sessions, its limit" {
+			t.Errorf("eve's first: %+v", c)
+		}
+		large := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, Session: wire.EncodeSession(first.id), TooLarge: 5000})
+		raw, err := large.Next(t.Context(), nil, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		large.Close()
+		if c := first.parse(raw).Close; c == nil || c.Code != wire.CodeTooLarge || c.Limit != 5000 || c.Message != "batch exceeds the limit of 5000 bytes" {
+			t.Errorf("a batch over the limit: %+v", c)
+		}
+		equal(t, "refusals", reg.Stats().Refusals, map[string]uint64{"busy": 2, "too_large": 1})
+		if a := first.poll(first.batch(nil)); a.Close != nil {
+			t.Errorf("the first session: %+v", a.Close)
+		}
+	})
+}
+
+// Section 7: each limit of an RPC ends that RPC alone, naming the limit.
+func TestRule_limitsOfRPCs(t *testing.T) {
+	cfg := registry.Config{MaxMessage: 100_000, MaxMetadata: 2000, MaxStreams: 2}
+	for name, kinds := range transports() {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+				s := dialer.Start(dialer.Config{Carrier: &direct{reg: reg}, Transports: kinds})
+				open := func(md ...wire.Metadatum) *dialer.Stream {
+					st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo", Metadata: md})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return st
+				}
+				wantEnd := func(st *dialer.Stream, message string) {
+					t.Helper()
+					if _, err := st.Recv(t.Context()); !errors.Is(err, io.EOF) {
+						t.Fatal(err)
+					}
+					if end := st.Status(); end.Status != 8 || end.Reason != engine.ReasonLimit || end.Origin != wire.OriginBridge || end.Message != message {
+						t.Errorf("%+v", end)
+					}
+				}
+				lives := open()
+				one(t, lives, "before")
+				wantEnd(open(wire.Metadatum{Key: "k", Value: strings.Repeat("v", 2000)}), "metadata of 2033 bytes is over the limit of 2000")
+				long := open()
+				_ = long.Send(t.Context(), message(make([]byte, 100_001)))
+				wantEnd(long, "message of 100001 bytes is over the limit of 100000")
+				synctest.Wait() // its handler has returned: until then it counts
+				second := open()
+				one(t, second, "second")
+				wantEnd(open(), "the session has 2 RPCs open, its limit")
+				one(t, lives, "after")
+				second.Cancel()
+				lives.Cancel()
+				_ = s.Close(t.Context())
+			})
+		})
+	}
+}

@@ -1,0 +1,165 @@
+package enginetest_test
+
+import (
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/enginetest"
+	"github.com/pollbridge/pollbridge/internal/registry"
+	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// rateOf plays f with the TypeScript engine, over exchanges on a network of
+// 100 ms, and tells how many exchanges there were and how long it took.
+func rateOf(t *testing.T, n *node, f func(t *testing.T, c caller, net *simnet.Network)) (exchanges int, took time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		net := simnet.New(1, simnet.Profile{RTT: 100 * time.Millisecond})
+		reg := enginetest.NewRegistry(registry.Config{Handle: echo})
+		carrier := newFaulty(net, reg)
+		c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.Longpoll}})
+		start := time.Now()
+		f(t, c, net)
+		exchanges, took = net.Exchanges(), time.Since(start)
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		carrier.close()
+		reg.Close()
+	})
+	return exchanges, took
+}
+
+// TestSimJS_requestRate holds that the TypeScript engine makes at most 1.2
+// exchanges for each round trip and direction, at any rate of messages.
+func TestSimJS_requestRate(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	n := startNode(t, *simJS)
+	for _, pause := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 130 * time.Millisecond} {
+		exchanges, took := rateOf(t, n, func(t *testing.T, c caller, _ *simnet.Network) {
+			const messages = 300
+			st, err := c.Open(t.Context(), wire.Open{Method: "/test/Echo", Metadata: []wire.Metadatum{{Key: "test", Value: "rate"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sending sync.WaitGroup
+			sending.Go(func() {
+				for range messages {
+					if err := st.Send(t.Context(), message(make([]byte, 100))); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(pause)
+				}
+				_ = st.CloseSend()
+			})
+			replies := 0
+			for ; err == nil; replies++ {
+				_, err = st.Recv(t.Context())
+			}
+			sending.Wait()
+			if err != io.EOF || replies != messages+1 {
+				t.Errorf("%d replies, %v", replies-1, err)
+			}
+		})
+		trips := took.Seconds() / 0.1
+		t.Logf("a message each %v: %d exchanges in %.0f round trips", pause, exchanges, trips)
+		if float64(exchanges) > 2*1.2*trips+4 {
+			t.Errorf("a message each %v: %d exchanges in %.0f round trips", pause, exchanges, trips)
+		}
+	}
+}
+
+// TestSimJS_refused holds that the TypeScript engine, refused at once, backs off
+// though an RPC is open.
+func TestSimJS_refused(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	exchanges, _ := rateOf(t, startNode(t, *simJS), func(t *testing.T, c caller, net *simnet.Network) {
+		st, err := c.Open(t.Context(), wire.Open{Method: "/test/Echo", Metadata: []wire.Metadatum{{Key: "test", Value: "rate"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Headers(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		net.Down()
+		time.Sleep(80 * time.Second)
+		net.Up()
+		if err := st.Send(t.Context(), message([]byte("after"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Recv(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("%d exchanges", exchanges)
+	if exchanges > 30 {
+		t.Errorf("%d exchanges in 80 s of refusals", exchanges)
+	}
+}
+
+// TestSimJS_fills holds that a flood fills a path's rate over WebSockets, in
+// each direction between the two engines.
+func TestSimJS_fills(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	const piece, pieces = 10_000, 1_000
+	n := startNode(t, *simJS)
+	for _, up := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			net := simnet.New(1, simnet.Profile{RTT: shareRTT, Rate: shareRate})
+			reg := enginetest.NewRegistry(registry.Config{Handle: func(st *registry.Stream) {
+				_ = st.SendHeaders(nil)
+				if !up {
+					for range pieces {
+						_ = st.Send(st.Context(), message(make([]byte, piece)))
+					}
+				}
+				for err := error(nil); err == nil; {
+					_, err = st.Recv(st.Context())
+				}
+				st.End(wire.End{})
+			}})
+			carrier := newFaulty(net, reg)
+			c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.WS}})
+			st, err := c.Open(t.Context(), wire.Open{Method: "/test/Flood", Metadata: []wire.Metadatum{{Key: "test", Value: "fills"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := st.Headers(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if up {
+				for range pieces {
+					if err := st.Send(t.Context(), message(make([]byte, piece))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			_ = st.CloseSend()
+			for err == nil {
+				_, err = st.Recv(t.Context())
+			}
+			took, least := time.Since(start), pieces*piece*time.Second/shareRate
+			t.Logf("up %v: %v, %v at the path's rate", up, took, least)
+			if err != io.EOF || took > least*10/9 {
+				t.Errorf("up %v: %v, %v at the path's rate; %v", up, took, least, err)
+			}
+			if err := c.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			carrier.close()
+			reg.Close()
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Principal says who a session belongs to. Two with the same Name are the same
+// one: a session is only ever resumed by its own.
+type Principal struct {
+	Name string
+	// Value is the application's own and is left alone.
+	Value any
+	// Expires is when the credential does. From then on new RPCs end with
+	// UNAUTHENTICATED while those that run go on; the client asks its
+	// application for another token and sends it over the same session (O5). Zero:
+	// never.
+	Expires time.Time
+}
+
+// Config configures a Registry. bridge.Config has the defaults: here every field
+// must be set, but for Authenticate and those whose comment gives a default.
+type Config struct {
+	// Handle serves one RPC; each call has a goroutine of its own and must
+	// call Stream.End before it returns.
+	Handle func(*Stream)
+	// Authenticate runs at Hello and for each refreshed token (rule O5). Nil: the
+	// principal is the peer's address.
+	Authenticate func(ctx context.Context, hello transport.Hello, token string) (Principal, error)
+	// Logger gets one record for each session that is opened or ends (debug)
+	// and for each protocol violation (warn).
+	Logger *slog.Logger
+	// Release is sent in the Welcome, e.g. "pollbridge/0.1.0".
+	Release string
+
+	Hold         time.Duration // longest hold of an exchange
+	ResumeWindow time.Duration // life of a session with no link
+	PauseMax     time.Duration // longest resume window that a client gets
+	HelloWindow  time.Duration // life of a session from which only Hellos came (O4). Default: 30 s
+
+	StreamWindow     int   // first window of a stream, bytes. It grows to four times that. Default: 64 KiB
+	SessionWindow    int   // frames sent and not acked, bytes. Default: 1 MiB
+	MaxMessage       int   // bytes
+	MaxMetadata      int   // bytes per RPC and direction
+	MaxBatch         int   // bytes, envelope included
+	MaxStreams       int   // per session
+	MaxSessions      int   // in all
+	MaxPerPrincipal  int   // sessions
+	MaxBufferedBytes int64 // over all sessions
+}

@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// noRoom returns the refusal of a new session, nil if there is room. r.mu is
+// held.
+func (r *Registry) noRoom(who Principal) *wire.Close {
+	busy := func(format string, args ...any) *wire.Close {
+		return &wire.Close{Code: wire.CodeBusy, Message: fmt.Sprintf(format, args...), RetryAfterMillis: 5000}
+	}
+	switch {
+	case r.closed:
+		return busy("the bridge is shutting down")
+	case r.isDraining():
+		return busy("the bridge is draining")
+	case len(r.sessions) >= r.cfg.MaxSessions:
+		return busy("the bridge has %d sessions, its limit", r.cfg.MaxSessions)
+	case r.principals[who.Name] >= r.cfg.MaxPerPrincipal:
+		return busy("this principal has %d sessions, its limit", r.cfg.MaxPerPrincipal)
+	}
+	return nil
+}
+
+// refuseStream returns how an RPC ends that is over one of the limits of section
+// 7, nil if it may start.
+func (s *Session) refuseStream(o *wire.Open) *wire.End {
+	cfg := &s.reg.cfg
+	refuse := func(code uint32, reason, format string, args ...any) *wire.End {
+		end := engine.BridgeEnd(code, reason, format, args...)
+		return &end
+	}
+	switch size := wire.MetadataSize(o.Metadata); {
+	case s.credential.expired():
+		return refuse(engine.StatusUnauthenticated, engine.ReasonUnauthenticated, "%s", s.credential.why())
+	case s.ep.NumStreams() >= cfg.MaxStreams:
+		return refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "the session has %d RPCs open, its limit", cfg.MaxStreams)
+	case size > cfg.MaxMetadata:
+		return refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
+	case s.reg.budget.Tight():
+		return refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
+	}
+	return nil
+}
+
+// evict closes sessions that are away, those with most bytes first, until the
+// global budget holds again (D8).
+func (r *Registry) evict() {
+	type load struct {
+		s     *Session
+		bytes int
+	}
+	var away []load
+	r.each(func(s *Session) {
+		if n := s.ep.BytesHeld(); s.away() && n > 0 {
+			away = append(away, load{s, n})
+		}
+	})
+	slices.SortFunc(away, func(a, b load) int { return b.bytes - a.bytes })
+	for _, l := range away {
+		if !r.budget.Exceeded() {
+			return
+		}
+		l.s.ep.Lock()
+		if l.s.away() {
+			l.s.ep.Over(&engine.Error{Reason: engine.ReasonOverloaded, Message: "the bridge's buffers are full"})
+		}
+		l.s.unlock()
+	}
+}
+
+// betweenPolls is how long the gap between two exchanges may be.
+const betweenPolls = 2 * time.Second
+
+// away reports whether there is no link, for longer than between two exchanges.
+func (s *Session) away() bool {
+	return s.links == 0 && s.ep.Now()-s.linklessSince > s.ep.Path.AtLeast(betweenPolls, 4)
+}
+
+// appetite is what is worth having ready (D8). Between two exchanges it is twice
+// what the last answer took, so that the next one finds as much as the path
+// carries.
+func (s *Session) appetite() int {
+	switch {
+	case s.links > 0:
+		return engine.Unlimited
+	case s.away():
+		return engine.LinklessOutbox
+	}
+	return max(engine.LinklessOutbox, 2*s.lastAnswer)
+}

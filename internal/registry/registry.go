@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// maxIdleWorkers is how many goroutines wait for the next RPC.
+const maxIdleWorkers = 64
+
+// Registry holds a bridge's sessions. It is the transport.Acceptor.
+type Registry struct {
+	cfg      Config
+	epoch    time.Time               // zero of the sessions' clocks, give or take whole pingGrids
+	instance uint64                  // upper half of every incarnation, not 0 (O2)
+	workers  engine.Workers[*Stream] // that run Handles
+	serving  sync.WaitGroup          // Handles
+	budget   *engine.Budget
+
+	streams atomic.Int64 // Handles that run
+	resent  atomic.Uint64
+	resumes atomic.Uint64
+	opened  atomic.Uint64
+	links   [transport.WS + 1]atomic.Int64 // by kind
+
+	mu         sync.Mutex
+	sessions   map[[wire.IDSize]byte]*Session
+	principals map[string]int
+	lives      uint64 // sessions made
+	drain      atomic.Bool
+	closed     bool
+	idle       chan struct{} // closed when draining and no Handle runs
+	ends       map[string]uint64
+	refusals   map[string]uint64
+}
+
+// New returns a Registry that is a fresh instance of a bridge.
+func New(cfg Config) *Registry {
+	cfg.HelloWindow = cmp.Or(cfg.HelloWindow, 30*time.Second)
+	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 64<<10)
+	cfg.SessionWindow = cmp.Or(cfg.SessionWindow, 1<<20)
+	r := &Registry{
+		cfg:        cfg,
+		epoch:      time.Now(),
+		budget:     engine.NewBudget(cfg.MaxBufferedBytes),
+		sessions:   make(map[[wire.IDSize]byte]*Session),
+		principals: make(map[string]int),
+		ends:       make(map[string]uint64),
+		refusals:   make(map[string]uint64),
+	}
+	r.workers.Work, r.workers.Wait = r.handle, maxIdleWorkers
+	for r.instance == 0 {
+		r.instance = randomUint64() &^ engine.LivesMask
+	}
+	return r
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// lookup finds a session.
+func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[id]
+}
+
+// create adds a session for an ID that has none. If another request of the
+// same client was faster, its session is returned. A nil session comes with
+// what refuses it.
+func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close) {
+	s, refusal, added := r.add(id, key, hello, who)
+	if added {
+		r.cfg.Logger.Debug("session opened", "session", s.ID(), "principal", who.Name, "client", hello.Release)
+	}
+	return s, refusal
+}
+
+func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sessions[id]; s != nil {
+		return s, nil, false
+	}
+	if c := r.noRoom(who); c != nil {
+		return nil, c, false
+	}
+	s := newSession(r, id, key, hello, who)
+	r.lives++
+	s.incarnation = r.instance | r.lives&engine.LivesMask
+	r.sessions[id] = s
+	r.principals[who.Name]++
+	r.opened.Add(1)
+	return s, nil, true
+}
+
+// remove forgets a session that is over.
+func (r *Registry) remove(s *Session, why *engine.Error) {
+	r.cfg.Logger.Debug("session ended", "session", s.ID(), "reason", why.Reason, "message", why.Message)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, [wire.IDSize]byte(s.ep.SessionID()))
+	if r.principals[s.owner]--; r.principals[s.owner] == 0 {
+		delete(r.principals, s.owner)
+	}
+	r.ends[why.Reason]++
+}
+
+// serve runs Handle for a stream whose batch was processed whole (D5).
+func (r *Registry) serve(st *Stream) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		st.served()
+		return
+	}
+	r.serving.Add(1)
+	r.streams.Add(1)
+	r.mu.Unlock()
+	r.workers.Run(st)
+}
+
+// handle runs one Handle to its end.
+func (r *Registry) handle(st *Stream) {
+	defer r.serving.Done()
+	defer st.served()
+	defer r.streamDone()
+	r.cfg.Handle(st)
+}
+
+// streamDone counts a Handle out; Drain waits for the last one.
+func (r *Registry) streamDone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams.Add(-1) == 0 && r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
+}
+
+// each calls f for every session, without the registry's lock and with the
+// session's.
+func (r *Registry) each(f func(*Session)) {
+	r.mu.Lock()
+	all := make([]*Session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	for _, s := range all {
+		s.ep.Lock()
+		f(s)
+		s.unlock()
+	}
+}

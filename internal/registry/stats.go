@@ -1,0 +1,44 @@
+package registry
+
+import (
+	"maps"
+
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// Stats is a reading of a Registry's gauges and counters.
+type Stats struct {
+	Sessions      int
+	Links         map[transport.Kind]int
+	Streams       int   // RPCs that run
+	BufferedBytes int64 // of messages
+	ReservedBytes int   // for messages larger than a window that are being put together
+
+	SessionsOpened uint64
+	SessionsClosed map[string]uint64 // by engine.Error.Reason
+	Resumes        uint64            // links after a session's first
+	Refusals       map[string]uint64 // "garbled", "version", "busy", "too_large", "unknown", "unauthenticated"
+	FramesResent   uint64
+}
+
+// Stats reads the gauges and counters.
+func (r *Registry) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := Stats{
+		Sessions:       len(r.sessions),
+		Links:          make(map[transport.Kind]int),
+		Streams:        int(r.streams.Load()),
+		BufferedBytes:  r.budget.Held(),
+		ReservedBytes:  r.budget.Reserved(),
+		SessionsOpened: r.opened.Load(),
+		SessionsClosed: maps.Clone(r.ends),
+		Resumes:        r.resumes.Load(),
+		Refusals:       maps.Clone(r.refusals),
+		FramesResent:   r.resent.Load(),
+	}
+	for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
+		st.Links[kind] = int(r.links[kind].Load())
+	}
+	return st
+}
