@@ -35,11 +35,11 @@ func newCall() *cobra.Command {
 		Long: `Call a method of any kind through the bridge at URL, with messages in JSON. A URL
 without a path means the prefix /bridge.
 
-Types come from --descriptor-set, or else from the backend's server reflection,
-which a bridge passes on only where --allow-method says so.
+The types come from --descriptor-set, or else from the backend's server
+reflection, which a bridge forwards only if --allow-method allows it.
 
-Each response is printed as it comes. A status other than OK goes to standard
-error, with its details, and the exit code is 1. Ctrl-C cancels the RPC.`,
+Each response is printed as it arrives. A status other than OK is printed to
+standard error with its details, and the exit code is 1. Ctrl-C cancels the RPC.`,
 		Example: `  bridge call http://localhost:8080 pkg.Greeter/SayHello -d '{"name": "you"}'
   bridge call http://localhost:8080 pkg.Chat/Talk -d - < messages.ndjson
   bridge call http://localhost:8080 pkg.Upload/Send -d @part1.json -d @part2.json \
@@ -54,13 +54,13 @@ error, with its details, and the exit code is 1. Ctrl-C cancels the RPC.`,
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVarP(&o.data, "data", "d", nil,
-		"messages to send, as `JSON`, @FILE, or - for standard input; several may follow one another (repeatable; default one empty message, or none where the method takes a stream)")
+		"messages to send, as `JSON`, @FILE, or - for standard input; each may hold several (repeatable; default one empty message, or none if the method takes a stream)")
 	flags.StringArrayVarP(&o.metadata, "header", "H", nil, "metadata to send, as `'KEY: VALUE'`; base64 for a key in -bin (repeatable)")
 	flags.StringVar(&o.transport, "transport", "auto", "auto, ws or longpoll: the `TRANSPORT` to use")
-	flags.DurationVar(&o.maxTime, "max-time", 0, "deadline of the RPC, as a `DURATION` from its start, such as 10s (default none)")
-	flags.StringVar(&o.descriptorSet, "descriptor-set", "", "`FILE` with the types, as protoc --include_imports --descriptor_set_out=FILE writes it")
+	flags.DurationVar(&o.maxTime, "max-time", 0, "deadline of the RPC: a `DURATION` from its start, such as 10s (default none)")
+	flags.StringVar(&o.descriptorSet, "descriptor-set", "", "`FILE` with the types, as written by protoc --include_imports --descriptor_set_out=FILE")
 	flags.BoolVar(&o.compact, "compact", false, "print each response on one line")
-	flags.BoolVarP(&o.verbose, "verbose", "v", false, "print response headers and trailers, too, to standard error")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "also print response headers and trailers, to standard error")
 	o.reach.addFlags(flags)
 	return command
 }

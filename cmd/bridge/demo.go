@@ -20,7 +20,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/look"
 )
 
-// demoDrainTimeout is short: somebody waits at a terminal.
+// demoDrainTimeout is short because somebody waits at a terminal.
 const demoDrainTimeout = 2 * time.Second
 
 const demoGreeting = `
@@ -28,7 +28,7 @@ Open %s/ in a browser, and in a second tab to see the chat. Or call it from anot
 
   bridge call %s pollbridge.demo.v1.Demo/Count -d '{"to": 3}'
 
-What your network does on the way to it: %s/bridge/check
+See what your network does on the way to it: %s/bridge/check
 Ctrl-C ends the demo.
 `
 
@@ -52,12 +52,12 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 		},
 	}
 	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDR` to serve the page on; port 0 picks a free one")
-	command.Flags().StringArrayVar(&origins, "allow-origin", nil, "web `ORIGIN` such as http://localhost:3000 whose pages may call the demo too")
+	command.Flags().StringArrayVar(&origins, "allow-origin", nil, "web `ORIGIN`, such as http://localhost:3000, whose pages may also call the demo")
 	return command
 }
 
-// runDemo runs everything in this process, with a real gRPC channel over
-// loopback TCP between the bridge and the server behind it.
+// runDemo runs everything in this process. The bridge calls the service behind it
+// over loopback TCP.
 func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tuneMemory(logger)
@@ -85,7 +85,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		Logger:       logger,
 	})
 	if err != nil {
-		return &usageError{err} // nothing else in it could be wrong
+		return &usageError{err} // only the origins can be wrong
 	}
 	h := &host{
 		bridge:       server,
@@ -98,7 +98,7 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url, url) })
 }
 
-// addPage serves the demo's page beside the bridge.
+// addPage adds the demo's page to the bridge's routes.
 func addPage(e *echo.Echo) *echo.Echo {
 	page := http.FileServerFS(demo.Page())
 	e.GET("/*", func(c echo.Context) error {

@@ -16,14 +16,14 @@ import (
 	"github.com/pollbridge/pollbridge/bridge"
 )
 
-// closeTimeout bounds how long listeners wait for their last answers to be
-// written once every session has been closed.
+// closeTimeout is how long listeners wait for their last responses to be written
+// after every session was closed.
 const closeTimeout = 2 * time.Second
 
 // host runs a bridge on its listeners until a signal ends it.
 type host struct {
 	bridge  *bridge.Server
-	handler http.Handler // the bridge, and what is served beside it
+	handler http.Handler // the bridge and other routes
 	logger  *slog.Logger
 
 	listen       string
@@ -33,9 +33,9 @@ type host struct {
 	drainTimeout time.Duration
 }
 
-// run serves until SIGTERM or SIGINT, and then drains. The first line on out
-// is "listening on URL"; greet then prints what follows. The error is a
-// listener's, or says that a second signal cut the drain short.
+// run serves until SIGTERM or SIGINT, then drains. It prints "listening on URL" to
+// out and then calls greet. The error is a listener's, or reports that a second
+// signal cut the drain short.
 func (h *host) run(out io.Writer, greet func(url string)) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -71,12 +71,12 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 	select {
 	case <-drained:
 		return nil
-	case sig := <-signals: // the process ends: nobody waits for the drain
+	case sig := <-signals: // the process exits without waiting for the drain
 		return fmt.Errorf("%v while draining: open RPCs were cut", sig)
 	}
 }
 
-// open listens. The public server comes first.
+// open returns the servers, listening. The public one comes first.
 func (h *host) open() ([]*server, error) {
 	public, err := newServer(h.listen, h.certificate, h.handler, h.logger)
 	if err != nil {
@@ -99,12 +99,12 @@ func (h *host) open() ([]*server, error) {
 	return servers, nil
 }
 
-// drain ends the bridge while its listeners still answer, and then them.
+// drain shuts down the bridge, and then the listeners, which answer until then.
 func (h *host) drain(servers []*server) {
 	ctx, cancel := context.WithTimeout(context.Background(), h.drainTimeout)
 	defer cancel()
 	if err := h.bridge.Shutdown(ctx); err != nil {
-		h.logger.Warn("RPCs were ended by the drain timeout", "err", err)
+		h.logger.Warn("drain timed out: open RPCs were ended", "err", err)
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

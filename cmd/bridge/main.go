@@ -26,7 +26,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the process.
+// run is the whole program. It returns the exit code.
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -34,7 +34,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 
-	// What fails before a command runs is wrong usage.
+	// An error before a command runs is wrong usage.
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 
@@ -58,10 +58,10 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exitUsage
 }
 
-// errSaid is a failure of which the command has said everything itself.
+// errSaid is a failure that the command has already reported.
 var errSaid = errors.New("failed")
 
-// usageError is an error that exits with exitUsage.
+// usageError is an error that makes the program exit with exitUsage.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -76,7 +76,7 @@ network that lets an HTTP/1.1 request through: over WebSocket where that works,
 over plain long-polling where it does not.`,
 		Example: `  bridge demo                                  # see it work
   bridge serve --backend localhost:50051       # put it in front of a gRPC server
-  bridge check https://example.com             # ask what the network lets through
+  bridge check https://example.com             # find out what the network lets through
   bridge call https://example.com pkg.Greeter/SayHello -d '{"name": "you"}'`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -90,8 +90,7 @@ over plain long-polling where it does not.`,
 	return root
 }
 
-// flagError adds to pflag's words about an unknown flag the one that was
-// probably meant.
+// flagError adds a suggestion to pflag's error about an unknown flag.
 func flagError(command *cobra.Command, err error) error {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok || len(unknown.GetSpecifiedName()) < 2 {

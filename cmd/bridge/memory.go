@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// gcPercent lets the heap grow to five times what is live: a bridge's live
-	// heap is small, and collecting it less often is what costs least.
+	// gcPercent lets the heap grow to five times the live heap, which is small in
+	// a bridge: less frequent collections cost less.
 	gcPercent = 400
-	// memoryShare of the container's or machine's memory is where the
-	// collector works harder instead.
+	// memoryShare is the share of the container's or machine's memory at which
+	// the collector works harder instead.
 	memoryShare = 0.9
 )
 
-// tuneMemory sets the garbage collector for a bridge. The environment's GOGC
-// and GOMEMLIMIT win.
+// tuneMemory configures the garbage collector for a bridge. GOGC and GOMEMLIMIT in
+// the environment take precedence.
 func tuneMemory(logger *slog.Logger) {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
@@ -28,6 +28,6 @@ func tuneMemory(logger *slog.Logger) {
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
 	)
 	if err != nil {
-		logger.Warn("no memory limit was set; GOMEMLIMIT sets one", "err", err)
+		logger.Warn("memory limit unknown; set one with GOMEMLIMIT", "err", err)
 	}
 }

@@ -13,18 +13,18 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 )
 
-// reach is how "check" and "call" get to a bridge.
+// reach holds the flags of "check" and "call" about how to reach a bridge.
 type reach struct {
 	ca    string
 	proxy string
 }
 
 func (r *reach) addFlags(set *pflag.FlagSet) {
-	set.StringVar(&r.ca, "ca", "", "`FILE` of certificates in PEM that may sign the bridge's, instead of the system's")
-	set.StringVar(&r.proxy, "proxy", "", "forward proxy `URL`: http, https or socks5 (default what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say)")
+	set.StringVar(&r.ca, "ca", "", "`FILE` of CA certificates in PEM for the bridge's certificate, instead of the system's")
+	set.StringVar(&r.proxy, "proxy", "", "`URL` of a forward proxy: http, https or socks5 (default from HTTPS_PROXY, HTTP_PROXY and NO_PROXY)")
 }
 
-// config is the part of a client's configuration that the flags give.
+// config returns the client's configuration according to the flags.
 func (r *reach) config() (client.Config, error) {
 	cfg := client.Config{Proxy: http.ProxyFromEnvironment}
 	if r.ca != "" {

@@ -19,14 +19,14 @@ func newServe() *cobra.Command {
 		Long: `Put a bridge in front of gRPC servers. It needs no knowledge of their services.
 
 The first line on standard output is "listening on URL"; logs go to standard
-error. SIGTERM or SIGINT drain the bridge: /readyz turns false, clients are told
-to go elsewhere, open RPCs may go on for --drain-timeout. A second signal ends
-it at once.
+error. SIGTERM or SIGINT drains the bridge: /readyz turns 503, clients are told to
+open new RPCs elsewhere, and open RPCs may continue for --drain-timeout. A second
+signal ends the bridge at once.
 
-Each flag may also be set by an environment variable, POLLBRIDGE_ and its name
-(POLLBRIDGE_DRAIN_TIMEOUT for --drain-timeout; commas between several values),
-or by a key of the --config file. A flag wins over the environment, that over
-the file.`,
+Each flag can also be set by an environment variable, POLLBRIDGE_ and its name
+(POLLBRIDGE_DRAIN_TIMEOUT for --drain-timeout; several values are separated by
+commas), or by a key of the --config file. Flags override the environment, which
+overrides the file.`,
 		Example: `  bridge serve --backend localhost:50051
   bridge serve --listen :8443 --tls-cert cert.pem --tls-key key.pem \
     --backend localhost:50051 --allow-origin https://app.example.com
@@ -81,8 +81,8 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 	return h.run(out, func(string) {})
 }
 
-// compose mounts the bridge on an Echo. None of Echo's middleware is used: its
-// gzip and timeout break upgrades and held requests.
+// compose returns an Echo with the bridge on it, and without Echo's middleware:
+// its gzip and timeout break upgrades and held requests.
 func compose(server *bridge.Server) *echo.Echo {
 	e := echo.New()
 	e.HideBanner = true

@@ -14,26 +14,26 @@ import (
 )
 
 const (
-	// readHeaderTimeout bounds how long a client may take to send a request's
-	// header. Bodies and answers have no such limit: a poll is held for long,
-	// and a WebSocket stays open. The bridge bounds those itself.
+	// readHeaderTimeout is how long a client may take to send a request's header.
+	// Bodies and responses have no such limit: polls are held and WebSockets stay
+	// open, and the bridge bounds them itself.
 	readHeaderTimeout = 10 * time.Second
-	// idleTimeout is how long a connection is kept between two requests. Polls
-	// of an open stream follow one another; a session without one needs none.
+	// idleTimeout is how long a connection is kept between two requests. Polls of
+	// an open stream follow one another; a session without one needs no connection.
 	idleTimeout = time.Minute
-	// maxHeaderBytes is far above what browsers send.
+	// maxHeaderBytes is far more than browsers send.
 	maxHeaderBytes = 64 << 10
 )
 
-// server is a listener and what it serves.
+// server is a listener and its HTTP server.
 type server struct {
 	listener net.Listener
 	http     *http.Server
-	url      string // by which a client on this machine reaches it
+	url      string // for clients on this machine
 }
 
-// newServer listens on addr: with HTTPS, over HTTP/2 and HTTP/1.1, when there
-// is a certificate.
+// newServer listens on addr, with HTTPS over HTTP/2 and HTTP/1.1 if there is a
+// certificate.
 func newServer(addr string, certificate *tls.Certificate, handler http.Handler, logger *slog.Logger) (*server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *server) allowHTTP2() {
 	s.http.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 }
 
-// serve returns nil once the server was shut down or closed.
+// serve serves until the server is shut down or closed, and then returns nil.
 func (s *server) serve() error {
 	var err error
 	if s.http.TLSConfig != nil {
@@ -87,8 +87,8 @@ func (s *server) serve() error {
 	return fmt.Errorf("serving %s: %w", s.url, err)
 }
 
-// reachable is the host and port to reach a listener by: the host as it was
-// asked for, which a certificate may name, but 127.0.0.1 where it was every
+// reachable returns a listener's host and port for clients on this machine: the
+// host as configured, which a certificate may name, but 127.0.0.1 for every
 // interface.
 func reachable(asked string, bound net.Addr) string {
 	_, port, _ := net.SplitHostPort(bound.String())
@@ -99,7 +99,7 @@ func reachable(asked string, bound net.Addr) string {
 	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
 }
 
-// listenError says what to do where that is known.
+// listenError returns err with advice, if there is any.
 func listenError(addr string, err error) error {
 	cause := err
 	if call, ok := errors.AsType[*os.SyscallError](err); ok {

@@ -9,11 +9,11 @@ import (
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
 )
 
-// usageWidth is where flags' help wraps.
+// usageWidth is the column at which the help of flags wraps.
 const usageWidth = 100
 
-// groupedUsage is cobra's usage with the flags of config.Options under their
-// groups' headings.
+// groupedUsage prints cobra's usage, with the flags of config.Options under the
+// headings of their groups.
 func groupedUsage(command *cobra.Command) error {
 	out := command.OutOrStderr()
 	fmt.Fprintf(out, "Usage:\n  %s\n\nExamples:\n%s\n", command.UseLine(), command.Example)
@@ -41,8 +41,8 @@ func groupedUsage(command *cobra.Command) error {
 	return err
 }
 
-// plainSwitches has the help of a command, and of those below it, show switches
-// as "--json", not as "--json[=true|false]".
+// plainSwitches makes the help of a command and its subcommands show switches as
+// "--json", not as "--json[=true|false]".
 func plainSwitches(command *cobra.Command) {
 	command.InitDefaultHelpFlag()
 	command.InitDefaultVersionFlag()
@@ -56,5 +56,5 @@ func plainSwitches(command *cobra.Command) {
 	}
 }
 
-// plainSwitch hides the method by which pflag knows its own switches.
+// plainSwitch hides the method by which pflag recognizes its own switches.
 type plainSwitch struct{ pflag.Value }

@@ -17,8 +17,8 @@ func newVersion() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long: `Print the version of this binary, the revision and Go release that it was built
-from, and the protocol versions that it speaks.`,
+		Long: `Print the version of this binary, the revision and Go release it was built from,
+and the protocol versions it speaks.`,
 		Example: `  bridge version
   bridge version --json`,
 		Args: cobra.NoArgs,
@@ -30,7 +30,7 @@ from, and the protocol versions that it speaks.`,
 	return command
 }
 
-// versionInfo is what "bridge version --json" prints.
+// versionInfo is the output of "bridge version --json".
 type versionInfo struct {
 	Version  string   `json:"version"`
 	Revision string   `json:"revision,omitempty"`
@@ -47,13 +47,13 @@ type protocol struct {
 	Highest int `json:"highest"`
 }
 
-// currentVersion is this binary's.
+// currentVersion returns the version of this binary.
 func currentVersion() versionInfo {
 	info, _ := debug.ReadBuildInfo()
 	return newVersionInfo(info)
 }
 
-// newVersionInfo reads info, which may be nil.
+// newVersionInfo returns the version according to info, which may be nil.
 func newVersionInfo(info *debug.BuildInfo) versionInfo {
 	v := versionInfo{
 		Version:  "(devel)",
@@ -90,7 +90,7 @@ func (v versionInfo) print(out io.Writer, asJSON bool) error {
 	return err
 }
 
-// String is what "bridge version" and "bridge --version" print.
+// String returns the output of "bridge version" and "bridge --version".
 func (v versionInfo) String() string {
 	s := fmt.Sprintf("bridge %s\n", v.Version)
 	if v.Revision != "" {

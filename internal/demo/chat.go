@@ -15,22 +15,22 @@ import (
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
 )
 
-// Limits of the chat, as demo.proto states them.
+// Limits of the chat, as documented in demo.proto.
 const (
 	maxRoomName   = 40
 	maxMemberName = 40
 	maxSay        = 1_000
 	maxMembers    = 100
 	maxRooms      = 1_000
-	maxBehind     = 64 // events that wait for one member
+	maxBehind     = 64 // queued events of one member
 )
 
 type chatStream = grpc.BidiStreamingServer[demopb.ChatRequest, demopb.ChatEvent]
 
-// Chat runs one member's part. The goroutines that read and write the stream
-// end with it: gRPC fails their calls once Chat has returned. Chat itself does
-// not wait for them, since a member that reads nothing blocks the writer and has
-// to be dropped all the same.
+// Chat serves one member. The goroutines that read and write the stream end with
+// it: gRPC fails their calls once Chat has returned. Chat does not wait for them,
+// because a member that reads nothing blocks the writer and must be dropped
+// nevertheless.
 func (s *service) Chat(stream chatStream) error {
 	join, err := recvJoin(stream)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *service) Chat(stream chatStream) error {
 	}
 	defer s.chat.leave(m)
 
-	ended := make(chan error, 2) // one for each goroutine: neither ever waits
+	ended := make(chan error, 2) // one for each goroutine: neither ever blocks
 	go func() { ended <- s.chat.listen(m, stream) }()
 	go func() { ended <- m.write(stream) }()
 	select {
@@ -82,15 +82,15 @@ type chat struct {
 // member is one RPC in a room.
 type member struct {
 	room, name string
-	events     chan *demopb.ChatEvent // only chat.tell sends
-	dropped    chan struct{}          // closed by chat.tell when the member is too far behind
+	events     chan *demopb.ChatEvent // only chat.publish sends
+	dropped    chan struct{}          // closed by chat.publish when the member is too far behind
 }
 
 func newChat() *chat {
 	return &chat{rooms: make(map[string][]*member)}
 }
 
-// join adds a member to a room and tells everybody there.
+// join adds a member to a room and announces it there.
 func (c *chat) join(room, name string) (*member, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,45 +109,46 @@ func (c *chat) join(room, name string) (*member, error) {
 	}
 	c.rooms[room] = append(members, m)
 	names := c.names(room)
-	c.tell([]*member{m}, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_WELCOME, Name: m.name, Members: names})
-	c.tell(members, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_JOINED, Name: m.name, Members: names})
+	c.publish([]*member{m}, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_WELCOME, Name: m.name, Members: names})
+	c.publish(members, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_JOINED, Name: m.name, Members: names})
 	return m, nil
 }
 
-// leave takes a member out of its room, if it is there, and tells the others.
+// leave removes a member from its room, if it is there, and announces that.
 func (c *chat) leave(m *member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.remove(m)
 }
 
-// say tells what m said to its whole room, m included.
+// say publishes a message of m to its whole room, m included.
 func (c *chat) say(m *member, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tell(c.rooms[m.room], &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_SAID, Name: m.name, Text: text})
+	c.publish(c.rooms[m.room], &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_SAID, Name: m.name, Text: text})
 }
 
-// remove does leave's work and reports whether m was there; c.mu is held.
+// remove removes m and announces that. It reports whether m was there. c.mu is
+// held.
 func (c *chat) remove(m *member) bool {
 	i := slices.Index(c.rooms[m.room], m)
 	if i < 0 {
 		return false
 	}
-	// A copy: a tell further up may be walking through the old slice.
+	// A copy: a publish further up the stack may be iterating over the old slice.
 	rest := slices.Delete(slices.Clone(c.rooms[m.room]), i, i+1)
 	if len(rest) == 0 {
 		delete(c.rooms, m.room)
 		return true
 	}
 	c.rooms[m.room] = rest
-	c.tell(rest, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_LEFT, Name: m.name, Members: c.names(m.room)})
+	c.publish(rest, &demopb.ChatEvent{Kind: demopb.ChatEvent_KIND_LEFT, Name: m.name, Members: c.names(m.room)})
 	return true
 }
 
-// tell queues an event for members and drops those whose queue is full; c.mu is
+// publish queues an event for members and drops those whose queue is full. c.mu is
 // held.
-func (c *chat) tell(members []*member, event *demopb.ChatEvent) {
+func (c *chat) publish(members []*member, event *demopb.ChatEvent) {
 	event.TimeMs = time.Now().UnixMilli()
 	var slow []*member
 	for _, m := range members {
@@ -164,7 +165,7 @@ func (c *chat) tell(members []*member, event *demopb.ChatEvent) {
 	}
 }
 
-// names lists the members of a room; c.mu is held.
+// names returns the names of the members of a room. c.mu is held.
 func (c *chat) names(room string) []string {
 	names := make([]string, 0, len(c.rooms[room]))
 	for _, m := range c.rooms[room] {
@@ -173,7 +174,7 @@ func (c *chat) names(room string) []string {
 	return names
 }
 
-// listen passes on what the member says until it half-closes.
+// listen publishes the member's messages until it half-closes.
 func (c *chat) listen(m *member, stream chatStream) error {
 	for {
 		in, err := stream.Recv()
@@ -209,12 +210,12 @@ func (m *member) write(stream chatStream) error {
 	}
 }
 
-// behind is the status of a member that was dropped.
+// behind returns the status of a dropped member.
 func (m *member) behind() error {
 	return status.Errorf(codes.ResourceExhausted, "dropped from room %q: %d events behind, which is the limit", m.room, maxBehind)
 }
 
-// freeName is name, with a number behind it if a member has it already.
+// freeName returns name, with a number appended if a member has it already.
 func freeName(members []*member, name string) string {
 	taken := func(name string) bool {
 		return slices.ContainsFunc(members, func(m *member) bool { return m.name == name })

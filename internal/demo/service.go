@@ -16,7 +16,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
 )
 
-// Limits of the service, as demo.proto states them.
+// Limits of the service, as documented in demo.proto.
 const (
 	maxName     = 100
 	maxCount    = 10_000
@@ -102,7 +102,7 @@ func (*service) Echo(stream grpc.BidiStreamingServer[demopb.EchoRequest, demopb.
 	}
 }
 
-// sleep waits for d, or until ctx ends: then it returns that as a gRPC status.
+// sleep waits for d. If ctx ends before, it returns that as a gRPC status.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// tunnel dials the bridge for a WebSocket. Through an HTTP proxy it asks for a
-// tunnel by CONNECT, also to a ws URL: browsers do, and a proxy that is handed
-// the Upgrade itself drops it or, worse, passes the 101 and then no data.
+// tunnel dials the bridge for a WebSocket. Through an HTTP proxy it uses CONNECT,
+// even to a ws URL: browsers do, and a proxy that gets the Upgrade itself drops it
+// or, worse, passes the 101 and then no data.
 type tunnel struct {
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	proxy func(*http.Request) (*url.URL, error)
@@ -89,8 +89,8 @@ func (t tunnel) handshake(ctx context.Context, conn net.Conn, via *url.URL, addr
 	if err := req.Write(conn); err != nil {
 		return nil, err
 	}
-	// Nothing may follow the proxy's answer before we speak, so a buffer that
-	// read further would have read a violation.
+	// The server may send nothing before we do, so bytes buffered after the
+	// response are a violation.
 	br := bufio.NewReaderSize(conn, socketBuffer)
 	resp, err := http.ReadResponse(br, req)
 	if err != nil {
@@ -101,7 +101,7 @@ func (t tunnel) handshake(ctx context.Context, conn net.Conn, via *url.URL, addr
 		return nil, Foreign(resp, excerpt)
 	}
 	if br.Buffered() > 0 {
-		return nil, fmt.Errorf("%d bytes behind the proxy's answer", br.Buffered())
+		return nil, fmt.Errorf("got %d bytes after the proxy's response, want none", br.Buffered())
 	}
 	return conn, nil
 }
@@ -119,7 +119,7 @@ func (t tunnel) socks(ctx context.Context, via *url.URL, addr string) (net.Conn,
 	return dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 }
 
-// forward makes a dial function the dialer that the SOCKS package wants.
+// forward adapts a dial function to the SOCKS package's dialers.
 type forward func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func (f forward) Dial(network, addr string) (net.Conn, error) {

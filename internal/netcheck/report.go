@@ -10,7 +10,7 @@ import (
 type Report struct {
 	URL      string   `json:"url"`              // of the bridge, its prefix included
 	Proxy    string   `json:"proxy,omitempty"`  // without credentials
-	Bridge   string   `json:"bridge,omitempty"` // what it calls itself
+	Bridge   string   `json:"bridge,omitempty"` // its name and version
 	Works    bool     `json:"works"`            // over long-polling
 	Level    Level    `json:"level"`
 	Verdict  string   `json:"verdict"`  // one line, in plain words
@@ -30,7 +30,7 @@ type Row struct {
 	Facts   map[string]string `json:"facts,omitempty"`
 }
 
-// marks are the words for levels in text.
+// marks are the levels in plain text.
 var marks = map[Level]string{Good: "ok", Warn: "WARN", Bad: "BAD", None: "-"}
 
 // Mark returns the level as text tables show it.

@@ -40,20 +40,21 @@ type saying struct {
 	Says, Advice string
 }
 
-// outcomes names outcomes by check.
+// outcomes lists outcomes by check.
 type outcomes map[string][]string
 
 // profile is a kind of network.
 type profile struct {
 	ID, Says     string
 	When, Unless outcomes
-	Alone        bool // nothing else can be said
+	Alone        bool // excludes all further profiles
 }
 
-// verdict is a first line. {findings} stands for what the profiles say.
+// verdict is the first line of a report. {findings} is replaced by the profiles'
+// texts.
 type verdict struct {
 	When  outcomes
-	Clean bool // only where no profile fits
+	Clean bool // applies only if no profile does
 	Level Level
 	Says  string
 }
@@ -101,7 +102,7 @@ func fill(text string, facts map[string]string) string {
 }
 
 // Report returns the report on rows: whether RPCs work, over what, and which
-// kinds of network fit. Where it was made, by whom and when is left to fill in.
+// kinds of network fit. URL, Proxy, Bridge and Seconds are left to the caller.
 func (t *Table) Report(rows []Row) *Report {
 	profiles, v := t.judge(rows)
 	works := slices.ContainsFunc(rows, func(r Row) bool {
@@ -140,7 +141,7 @@ func (t *Table) judge(rows []Row) (profiles []string, v verdict) {
 	return profiles, verdict{}
 }
 
-// list is "a", "a and b", or "a, b and c".
+// list returns "a", "a and b" or "a, b and c".
 func list(parts []string) string {
 	if len(parts) == 1 {
 		return parts[0]

@@ -6,8 +6,8 @@ import (
 	"encoding/hex"
 )
 
-// Binding is a text that both ends of a TLS connection know and nobody else: if
-// they differ, somebody ends TLS between them. Empty: not to be had.
+// Binding returns a text that only the two ends of a TLS connection know, "" if
+// there is none. If theirs differ, somebody ends TLS between them.
 func Binding(state *tls.ConnectionState) string {
 	key, err := state.ExportKeyingMaterial("EXPORTER-pollbridge-check", nil, 32)
 	if err != nil {

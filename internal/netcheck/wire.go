@@ -2,29 +2,29 @@ package netcheck
 
 // A check's request is a POST to {prefix}/v1/check/echo whose body is an Ask as
 // one line of JSON and then any payload; its response is an Answer and then the
-// payload that was asked for, in the same form. WebSockets are had from
-// {prefix}/v1/check/ws?run=R&n=N; they echo binary messages. A GET of
-// {prefix}/v1/check/nonce gives a text that is never the same.
+// requested payload, in the same form. A WebSocket at
+// {prefix}/v1/check/ws?run=R&n=N echoes messages. A GET of
+// {prefix}/v1/check/nonce returns a text that is never the same.
 
-// Limits of a run, which the bridge holds.
+// Limits of a run, enforced by the bridge.
 const (
-	MaxPayload = 1 << 20  // of a request and of an answer, in bytes
-	MaxHold    = 60_000   // in milliseconds
-	MaxRun     = 24 << 20 // bytes of all payloads of a run, both ways
+	MaxPayload = 1 << 20  // bytes of a request and of a response
+	MaxHold    = 60_000   // milliseconds
+	MaxRun     = 24 << 20 // bytes of all payloads of a run, in both directions
 	MaxAsks    = 1000     // requests and WebSockets of a run
 )
 
-// FrameSize is the length of a frame of a streamed answer: the letters A, B and
-// C, each followed by the run's ID, cut or filled up with dots, and a newline.
+// FrameSize is the length of a frame of a streamed response: a letter, A, B or C,
+// the beginning of the run's ID, and a newline.
 const FrameSize = 16
 
-// PadSize is how much follows the first frame of an answer to StreamPadded.
+// PadSize is the bytes of padding after the first frame of StreamPadded.
 const PadSize = 64 << 10
 
 // FrameGap is the time between two frames, in milliseconds.
 const FrameGap = 700
 
-// Words of Ask.Stream.
+// Values of Ask.Stream.
 const (
 	StreamFrames = "frames" // three frames, FrameGap apart
 	StreamPadded = "padded" // the same, and much padding after the first
@@ -39,8 +39,8 @@ type Ask struct {
 	Down       int    `json:"down,omitempty"`   // length of the answer's payload
 	Status     int    `json:"status,omitempty"` // of the answer, not 200
 	Stream     string `json:"stream,omitempty"`
-	Seen       bool   `json:"seen,omitempty"`   // tell what the request looked like
-	Record     bool   `json:"record,omitempty"` // tell of the run so far
+	Seen       bool   `json:"seen,omitempty"`   // report what the request looked like
+	Record     bool   `json:"record,omitempty"` // report the run so far
 }
 
 // Answer answers an Ask.
@@ -66,23 +66,23 @@ type Seen struct {
 	Forwarded   int      `json:"forwarded,omitempty"` // entries of X-Forwarded-For
 }
 
-// Record is what the bridge has seen of a run.
+// Record is a run as seen by the bridge.
 type Record struct {
-	Copies       int       `json:"copies"`    // requests that came more than once
-	LatestMillis int       `json:"latest_ms"` // most between the first and the last coming of one
+	Copies       int       `json:"copies"`    // requests that arrived more than once
+	LatestMillis int       `json:"latest_ms"` // the most between the first and last arrival of one
 	Peak         int       `json:"peak"`      // requests at once
 	Arrivals     []Arrival `json:"arrivals"`  // in order
-	Gone         []int     `json:"gone"`      // requests whose client was seen to give up
+	Gone         []int     `json:"gone"`      // requests given up by their client
 	Sockets      []Socket  `json:"sockets"`
 }
 
-// Arrival is when a request first came.
+// Arrival is the first arrival of a request.
 type Arrival struct {
 	N      int `json:"n"`
 	Millis int `json:"ms"` // after the run's first
 }
 
-// Socket is a WebSocket handshake that came.
+// Socket is a WebSocket handshake that arrived.
 type Socket struct {
 	N       int  `json:"n"`
 	Upgrade bool `json:"upgrade"` // with its Upgrade header

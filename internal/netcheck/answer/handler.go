@@ -1,6 +1,6 @@
-// Package answer is the bridge's side of the network check: it echoes, holds,
-// streams and tells what came. What a client can make it do is bounded for
-// each run, each client and in all, so that it is of no use to flood others.
+// Package answer is the bridge's side of the network check: it echoes, holds and
+// streams, and reports what requests looked like. Its work is bounded for each
+// run, for each client and in total, so that it cannot be used to flood others.
 package answer
 
 import (
@@ -34,17 +34,17 @@ const (
 // Config configures a Handler. Both fields are required.
 type Config struct {
 	Access  *access.Policy
-	Release string // what the bridge calls itself
+	Release string // the bridge's name and version
 }
 
-// Handler serves what lies under {prefix}/v1/check/.
+// Handler serves the routes under {prefix}/v1/check/.
 type Handler struct {
 	cfg  Config
 	runs runs
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	mu      sync.Mutex // between Close and new WebSockets
+	mu      sync.Mutex // orders Close and new WebSockets
 	sockets sync.WaitGroup
 }
 
@@ -55,14 +55,14 @@ func New(cfg Config) *Handler {
 	return h
 }
 
-// Mount serves under a path that ends in a slash.
+// Mount serves the routes under path, which ends in a slash.
 func (h *Handler) Mount(mux *http.ServeMux, path string) {
 	mux.HandleFunc(path+"echo", h.echo)
 	mux.HandleFunc(path+"nonce", h.nonce)
 	mux.HandleFunc(path+"ws", h.socket)
 }
 
-// Close ends what is held and every WebSocket, and waits for those.
+// Close ends held requests and every WebSocket, and waits for the WebSockets.
 func (h *Handler) Close() {
 	h.mu.Lock()
 	h.cancel()
@@ -70,8 +70,8 @@ func (h *Handler) Close() {
 	h.sockets.Wait()
 }
 
-// exposed are the headers that a page elsewhere may read, to see which are
-// left of them.
+// exposed are the headers that pages of other origins may read, to see which of
+// them are stripped.
 const exposed = access.Marker + ", Cache-Control, Content-Encoding, X-Content-Type-Options"
 
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, method string) bool {
@@ -79,7 +79,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, method string) b
 		return false
 	}
 	w.Header().Set("Access-Control-Expose-Headers", exposed)
-	w.Header().Set("Timing-Allow-Origin", "*") // so that a page sees which HTTP it was
+	w.Header().Set("Timing-Allow-Origin", "*") // lets a page see the version of HTTP
 	switch r.Method {
 	case method:
 		return true
@@ -94,7 +94,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, method string) b
 func (h *Handler) nonce(w http.ResponseWriter, r *http.Request) {
 	if h.admit(w, r, http.MethodGet) {
 		w.Header().Set("Content-Type", "application/octet-stream")
-		_ = httpwrite.Body(w, http.StatusOK, []byte(rand.Text()), httpwrite.Timeout) // who asked may be gone
+		_ = httpwrite.Body(w, http.StatusOK, []byte(rand.Text()), httpwrite.Timeout) // the client may be gone
 	}
 }
 
@@ -156,31 +156,31 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func valid(ask netcheck.Ask) error {
 	switch {
 	case ask.N < 1:
-		return fmt.Errorf("n: %d is not 1 or more", ask.N)
+		return fmt.Errorf("n: got %d, want 1 or more", ask.N)
 	case ask.HoldMillis < 0 || ask.HoldMillis > netcheck.MaxHold:
-		return fmt.Errorf("hold_ms: %d is not in 0 to %d", ask.HoldMillis, netcheck.MaxHold)
+		return fmt.Errorf("hold_ms: got %d, want 0 to %d", ask.HoldMillis, netcheck.MaxHold)
 	case ask.Down < 0 || ask.Down > netcheck.MaxPayload:
-		return fmt.Errorf("down: %d is not in 0 to %d", ask.Down, netcheck.MaxPayload)
+		return fmt.Errorf("down: got %d, want 0 to %d", ask.Down, netcheck.MaxPayload)
 	case ask.Status != 0 && (ask.Status < 400 || ask.Status > 599):
-		return fmt.Errorf("status: %d is not in 400 to 599", ask.Status)
+		return fmt.Errorf("status: got %d, want 400 to 599", ask.Status)
 	case !slices.Contains([]string{"", netcheck.StreamFrames, netcheck.StreamPadded, netcheck.StreamDrip}, ask.Stream):
-		return fmt.Errorf("stream: %.64q is not known", ask.Stream)
+		return fmt.Errorf("stream: unknown form %.64q", ask.Stream)
 	}
 	return nil
 }
 
-// fail answers a request that is not done, with status 400 or 503.
+// fail refuses a request, with status 400 or 503.
 func (h *Handler) fail(w http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
 	if errors.Is(err, errBusy) || errors.Is(err, errSpent) {
 		status = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	body, _ := json.Marshal(netcheck.Answer{Error: err.Error()})         // it holds nothing that JSON cannot
-	_ = httpwrite.Body(w, status, append(body, '\n'), httpwrite.Timeout) // who asked may be gone
+	body, _ := json.Marshal(netcheck.Answer{Error: err.Error()})         // cannot fail
+	_ = httpwrite.Body(w, status, append(body, '\n'), httpwrite.Timeout) // the client may be gone
 }
 
-// reply writes an answer and the payload that was asked for.
+// reply writes an answer and the requested payload.
 func (h *Handler) reply(w http.ResponseWriter, r *http.Request, ask netcheck.Ask, answer netcheck.Answer) {
 	body, err := json.Marshal(answer)
 	if err != nil {
@@ -194,11 +194,10 @@ func (h *Handler) reply(w http.ResponseWriter, r *http.Request, ask netcheck.Ask
 		kind = "application/octet-stream"
 	}
 	w.Header().Set("Content-Type", kind)
-	_ = httpwrite.Body(w, max(ask.Status, http.StatusOK), body, httpwrite.Timeout) // who asked may be gone
+	_ = httpwrite.Body(w, max(ask.Status, http.StatusOK), body, httpwrite.Timeout) // the client may be gone
 }
 
-// filling is a payload that does not compress: a page of n bytes of a fixed
-// keystream.
+// filling returns an incompressible payload: n bytes of a fixed keystream.
 func filling(n int) []byte {
 	data := make([]byte, n)
 	state := uint32(0x9E3779B9)
@@ -246,8 +245,8 @@ func (h *Handler) stream(ctx context.Context, w http.ResponseWriter, ask netchec
 	}
 }
 
-// seen tells what a request looked like: no value of a header in which a
-// secret might be.
+// seen returns what a request looked like, without the values of headers that may
+// be secret.
 func (h *Handler) seen(r *http.Request) *netcheck.Seen {
 	s := &netcheck.Seen{
 		Release: h.cfg.Release, Proto: r.Proto, Headers: []string{},
@@ -269,7 +268,7 @@ func (h *Handler) seen(r *http.Request) *netcheck.Seen {
 
 func short(text string) string { return text[:min(len(text), 128)] }
 
-// sleep waits; it reports false when ctx ended before.
+// sleep waits. It reports whether it did so to the end: false if ctx ended before.
 func sleep(ctx context.Context, millis int) bool {
 	if millis == 0 {
 		return ctx.Err() == nil

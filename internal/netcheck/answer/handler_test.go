@@ -62,7 +62,7 @@ func ask(t *testing.T, server *httptest.Server, body string, header http.Header)
 	return resp.StatusCode, a, payload
 }
 
-// TestEcho holds what good asks get.
+// TestEcho: good requests are answered.
 func TestEcho(t *testing.T) {
 	server := serve(t)
 	code, a, payload := ask(t, server, `{"run":"`+run+`","n":1,"down":1000,"hold_ms":1}`+"\npayload", nil)
@@ -85,8 +85,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// TestSeen holds that an answer shows names of headers, and no value in which
-// a secret may be.
+// TestSeen: an answer has the names of headers, and no value that may be secret.
 func TestSeen(t *testing.T) {
 	server := serve(t)
 	header := http.Header{
@@ -108,7 +107,7 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// TestRefusals holds that each bad ask is named.
+// TestRefusals: the refusal of a bad request names the mistake.
 func TestRefusals(t *testing.T) {
 	server := serve(t)
 	for _, test := range []struct {
@@ -120,12 +119,12 @@ func TestRefusals(t *testing.T) {
 		{"{", 400, "first line"},
 		{`{"run":"short","n":1}`, 400, `run "short"`},
 		{`{"run":"` + strings.Repeat("/", 22) + `","n":1}`, 400, "letters and digits"},
-		{`{"run":"` + run + `"}`, 400, "n: 0"},
-		{`{"run":"` + run + `","n":1,"hold_ms":60001}`, 400, "hold_ms: 60001 is not in 0 to 60000"},
-		{`{"run":"` + run + `","n":1,"down":-1}`, 400, "down: -1"},
-		{`{"run":"` + run + `","n":1,"down":1048577}`, 400, "down: 1048577"},
-		{`{"run":"` + run + `","n":1,"status":200}`, 400, "status: 200"},
-		{`{"run":"` + run + `","n":1,"stream":"river"}`, 400, `stream: "river"`},
+		{`{"run":"` + run + `"}`, 400, "n: got 0"},
+		{`{"run":"` + run + `","n":1,"hold_ms":60001}`, 400, "hold_ms: got 60001, want 0 to 60000"},
+		{`{"run":"` + run + `","n":1,"down":-1}`, 400, "down: got -1"},
+		{`{"run":"` + run + `","n":1,"down":1048577}`, 400, "down: got 1048577"},
+		{`{"run":"` + run + `","n":1,"status":200}`, 400, "status: got 200"},
+		{`{"run":"` + run + `","n":1,"stream":"river"}`, 400, `stream: unknown form "river"`},
 		{`{"run":"` + run + `","n":1}` + "\n" + strings.Repeat("x", netcheck.MaxPayload+8192), 400, "too large"},
 	} {
 		if code, a, _ := ask(t, server, test.body, nil); code != test.status || !strings.Contains(a.Error, test.says) {
@@ -134,15 +133,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestBounds holds that a run ends when it has used up its share, and that one
-// address has so many runs.
+// TestBounds: a run and an address are limited.
 func TestBounds(t *testing.T) {
 	server := serve(t)
 	moved := 0
 	for n := 1; ; n++ {
 		code, a, payload := ask(t, server, fmt.Sprintf(`{"run":%q,"n":%d,"down":1048576}`, run, n), nil)
 		moved += len(payload)
-		if code == http.StatusServiceUnavailable && strings.Contains(a.Error, "used up") {
+		if code == http.StatusServiceUnavailable && strings.Contains(a.Error, "over its limit") {
 			break
 		}
 		if moved > netcheck.MaxRun {
@@ -159,7 +157,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestMethods holds what else is answered.
+// TestMethods: each method and route has its status.
 func TestMethods(t *testing.T) {
 	server := serve(t)
 	for _, test := range []struct {

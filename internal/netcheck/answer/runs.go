@@ -17,25 +17,25 @@ const (
 	runIDSize    = 22
 )
 
-// runs are the checks that are under way or were lately.
+// runs are the checks in progress, and recent ones.
 type runs struct {
 	mu   sync.Mutex
 	byID map[string]*run
 }
 
-// run is one check, as the bridge sees it.
+// run is one check as seen by the bridge.
 type run struct {
 	client string
 	born   time.Time
 
 	mu      sync.Mutex
 	visits  map[int]*visit
-	record  netcheck.Record // but for what visits tell
+	record  netcheck.Record // without the fields that report takes from visits
 	current int
 	bytes   int
 }
 
-// visit is the coming of a request, and of its copies.
+// visit records the arrivals of a request and its copies.
 type visit struct {
 	first, last time.Time
 	copies      int
@@ -44,10 +44,10 @@ type visit struct {
 
 var (
 	errBusy  = errors.New("too many network checks at once; try again in a few minutes")
-	errSpent = errors.New("this network check has used up what one may use")
+	errSpent = errors.New("this network check is over its limit of requests or bytes")
 )
 
-// find gives the run of that ID, a new one if there is room.
+// find returns the run with the given ID, a new one if there is room.
 func (r *runs) find(id, client string) (*run, error) {
 	if !validID(id) {
 		return nil, fmt.Errorf("run %.64q is not %d letters and digits", id, runIDSize)
@@ -77,7 +77,7 @@ func (r *runs) find(id, client string) (*run, error) {
 	return made, nil
 }
 
-// moved is a run whose client changed its address, as phones do.
+// moved returns a run whose client has changed its address, as phones do.
 func (r *runs) moved(known *run, client string) *run {
 	known.client = client
 	return known
@@ -95,8 +95,8 @@ func validID(id string) bool {
 	return true
 }
 
-// enter notes that request n came, which moves so many bytes. Without an error
-// leave must follow.
+// enter records the arrival of request n, which moves so many bytes. Unless it
+// returns an error, leave must be called later.
 func (r *run) enter(n, bytes int) error {
 	now := time.Now()
 	r.mu.Lock()
@@ -118,7 +118,7 @@ func (r *run) enter(n, bytes int) error {
 	return nil
 }
 
-// leave notes that a request is done with; gone: its client gave it up.
+// leave records the end of a request. gone is whether its client gave it up.
 func (r *run) leave(n int, gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,7 +126,7 @@ func (r *run) leave(n int, gone bool) {
 	r.visits[n].gone = r.visits[n].gone || gone
 }
 
-// spend takes bytes of the run's budget.
+// spend takes bytes from the run's budget.
 func (r *run) spend(bytes int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,7 +137,7 @@ func (r *run) spend(bytes int) error {
 	return nil
 }
 
-// socket notes a WebSocket handshake.
+// socket records a WebSocket handshake.
 func (r *run) socket(n int, upgrade bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +146,7 @@ func (r *run) socket(n int, upgrade bool) {
 	}
 }
 
-// report is the record so far.
+// report returns the record so far.
 func (r *run) report() *netcheck.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,14 +13,14 @@ import (
 	"github.com/pollbridge/pollbridge/internal/netcheck"
 )
 
-// maxAnswers is the most messages that Server answers with, and the most bytes
-// that Client gathers.
+// maxAnswers is the most messages of a response of Server, and the most bytes of a
+// response of Client.
 const maxAnswers = 64 << 10
 
-// message is what the service takes and gives.
+// message is the type of all requests and responses.
 type message = wrapperspb.BytesValue
 
-// Register registers the service that checks call (netcheck.Service).
+// Register registers the service netcheck.Service.
 func Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: netcheck.Service,
@@ -64,7 +64,7 @@ func clientStream(_ any, stream grpc.ServerStream) error {
 			return err
 		}
 		if len(all.GetValue())+len(m.GetValue()) > maxAnswers {
-			return status.Errorf(codes.ResourceExhausted, "more than %d bytes", maxAnswers)
+			return status.Errorf(codes.ResourceExhausted, "requests exceed the limit of %d bytes", maxAnswers)
 		}
 		all.Value = append(all.GetValue(), m.GetValue()...)
 	}

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	subprotocol = "pollbridge.v1" // as sessions have it: networks may look at it
+	subprotocol = "pollbridge.v1" // that of sessions, because networks may look at it
 	socketLife  = 3 * time.Minute
 	maxMessage  = 128 << 10
 )
 
-// socket echoes the binary messages of a WebSocket. It sends nothing of its
-// own: how long silence is allowed to last is what a check wants to know.
+// socket echoes the messages of a WebSocket. It sends nothing by itself, so that a
+// check can find out how long a silence may last.
 func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 	if !h.admit(w, r, http.MethodGet) {
 		return
@@ -57,13 +57,13 @@ func (h *Handler) socket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxMessage)
-	ctx, cancel := context.WithTimeout(h.ctx, socketLife) // a hijacked connection's request has no context of use
+	ctx, cancel := context.WithTimeout(h.ctx, socketLife) // the request's context ends with the hijack
 	defer cancel()
 	for echoOne(ctx, conn, run) == nil { //nolint:contextcheck // see above
 	}
 }
 
-// add counts one more WebSocket, unless the handler is closed.
+// add counts a WebSocket. It reports false if the handler is closed.
 func (h *Handler) add() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

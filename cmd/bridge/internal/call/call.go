@@ -1,6 +1,5 @@
-// Package call makes one RPC by name, with messages in JSON, whatever its
-// kind. It knows the types from a descriptor set or asks the server for them
-// by reflection.
+// Package call makes an RPC of any kind by its name, with messages in JSON. Types
+// come from a descriptor set, or from the server by reflection.
 package call
 
 import (
@@ -28,12 +27,12 @@ import (
 type Request struct {
 	// Method is "package.Service/Method".
 	Method string
-	// Messages are sent in order, each as it comes.
+	// Messages are sent in order, each as soon as it is read.
 	Messages Messages
-	// Metadata goes with the RPC.
+	// Metadata is the request's metadata.
 	Metadata metadata.MD
-	// Descriptors is a serialized FileDescriptorSet that knows the method; nil:
-	// the server is asked by reflection.
+	// Descriptors is a serialized FileDescriptorSet that has the method; nil: use
+	// the server's reflection.
 	Descriptors []byte
 	// Compact prints each response on one line.
 	Compact bool
@@ -42,8 +41,8 @@ type Request struct {
 	Notes   io.Writer
 }
 
-// InputError says that what was asked for cannot be: a method that does not
-// exist, or a message that is not of its type.
+// InputError is an error of the request: a method that does not exist, or a
+// message that is not of its type.
 type InputError struct{ err error }
 
 func (e *InputError) Error() string { return e.err.Error() }
@@ -53,8 +52,8 @@ func inputErrorf(format string, args ...any) error {
 	return &InputError{fmt.Errorf(format, args...)}
 }
 
-// Run makes the RPC and prints each response to out as it comes. An RPC that
-// ends with a status other than OK is a *StatusError.
+// Run makes the RPC and prints each response to out as it arrives. It returns a
+// *StatusError if the RPC ends with a status other than OK.
 func Run(ctx context.Context, conn grpc.ClientConnInterface, request Request, out io.Writer) error {
 	service, method, err := splitMethod(request.Method)
 	if err != nil {
@@ -83,7 +82,7 @@ func splitMethod(name string) (service protoreflect.FullName, method protoreflec
 	return service, method, nil
 }
 
-// rpc is one RPC of which the types are known.
+// rpc is an RPC whose types are known.
 type rpc struct {
 	request Request
 	types   resolver
@@ -110,11 +109,11 @@ func (r *rpc) run(ctx context.Context, cancel context.CancelFunc, conn grpc.Clie
 		err := r.send(stream, messages)
 		sent <- err
 		if err != nil {
-			cancel() // the server must not take the messages for complete
+			cancel() // the server must not treat the messages as complete
 		}
 	}()
 	received := r.receive(stream)
-	// The sender is not waited for: it may be reading input that never ends.
+	// Do not wait for the sender: it may be reading input that never ends.
 	select {
 	case err := <-sent:
 		return cmp.Or(err, received)
@@ -123,8 +122,9 @@ func (r *rpc) run(ctx context.Context, cancel context.CancelFunc, conn grpc.Clie
 	}
 }
 
-// messages checks what can be checked before the RPC starts: one that takes a
-// single message gets exactly one, empty if none was given.
+// messages returns the messages to send, checked as far as possible before the RPC
+// starts: if the method takes a single message there is exactly one, by default an
+// empty one.
 func (r *rpc) messages() (Messages, error) {
 	if r.method.IsStreamingClient() {
 		return r.request.Messages, nil
@@ -136,7 +136,7 @@ func (r *rpc) messages() (Messages, error) {
 			return nil, err
 		}
 		if count++; count > 1 {
-			return nil, inputErrorf("%s takes one message, but %s is another", r.method.FullName(), m.Source)
+			return nil, inputErrorf("%s takes one message, but %s is a second one", r.method.FullName(), m.Source)
 		}
 		first = m
 	}
@@ -157,8 +157,8 @@ func (r *rpc) parse(m Message) (proto.Message, error) {
 	return message, nil
 }
 
-// send sends all messages. It returns errors of input only: what the RPC ends
-// with is for receive to say.
+// send sends all messages. It returns errors of input only: receive returns the
+// RPC's status.
 func (r *rpc) send(stream grpc.ClientStream, messages Messages) error {
 	for m, err := range messages {
 		if err != nil {
@@ -212,8 +212,8 @@ func (r *rpc) print(stream grpc.ClientStream) error {
 	}
 }
 
-// json gives the message in a form that is the same each time, which that of
-// protojson deliberately is not.
+// json returns the message in a stable form, which that of protojson deliberately
+// is not.
 func (r *rpc) json(message proto.Message, compact bool) ([]byte, error) {
 	text, err := protojson.MarshalOptions{Resolver: r.types}.Marshal(message)
 	if err != nil {
@@ -244,19 +244,19 @@ func (r *rpc) note(what string, md metadata.MD) {
 	}
 }
 
-// plain drops the random space that protobuf's errors begin with.
+// plain returns err without the random space that protobuf's errors begin with.
 func plain(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
 	return strings.TrimPrefix(text, "proto: ")
 }
 
-// StatusError is an RPC's status that is not OK, with its details.
+// StatusError is an RPC's status other than OK, with its details.
 type StatusError struct {
 	Status  *status.Status
 	Details []string // in JSON
 }
 
-// Error has a line for the status and one for each detail.
+// Error returns a line for the status and one for each detail.
 func (e *StatusError) Error() string {
 	var text strings.Builder
 	text.WriteString(CodeName(e.Status.Code()))

@@ -189,13 +189,13 @@ func TestInput(t *testing.T) {
 		want         string
 	}{
 		{"no slash", "Greet", nil, conn, nil, `"Greet" is not a method, want package.Service/Method`},
-		{"no service", "a.B/C", nil, conn, nil, "the server knows no a.B"},
-		{"no service in set", "a.B/C", nil, bare, descriptorSet(t), "no service a.B, there is pollbridge.demo.v1.Demo"},
-		{"no method", demoService + "Great", nil, conn, nil, "no method Great in pollbridge.demo.v1.Demo, there is Greet, Count, Upload, Echo, Chat"},
+		{"no service", "a.B/C", nil, conn, nil, "the server does not know a.B"},
+		{"no service in set", "a.B/C", nil, bare, descriptorSet(t), "no service a.B, have pollbridge.demo.v1.Demo"},
+		{"no method", demoService + "Great", nil, conn, nil, "no method Great in pollbridge.demo.v1.Demo, have Greet, Count, Upload, Echo, Chat"},
 		{"no set", demoService + "Greet", nil, bare, []byte{1}, "not a descriptor set: "},
 		{"not JSON", demoService + "Greet", []string{"{"}, conn, nil, `-d "{" is not JSON: unexpected EOF`},
 		{"no file", demoService + "Greet", []string{"@missing.json"}, conn, nil, "open missing.json: no such file or directory"},
-		{"two for one", demoService + "Greet", []string{"{} {}"}, conn, nil, `pollbridge.demo.v1.Demo.Greet takes one message, but -d "{} {}", message 2 is another`},
+		{"two for one", demoService + "Greet", []string{"{} {}"}, conn, nil, `pollbridge.demo.v1.Demo.Greet takes one message, but -d "{} {}", message 2 is a second one`},
 		{"unknown field", demoService + "Greet", []string{`{"nam":"x"}`}, conn, nil, `-d "{\"nam\":\"x\"}" is not a pollbridge.demo.v1.GreetRequest: (line 1:2): unknown field "nam"`},
 		{"unknown field in a stream", demoService + "Echo", []string{`{}`, `{"a":1}`}, conn, nil, `-d "{\"a\":1}" is not a pollbridge.demo.v1.EchoRequest: (line 1:2): unknown field "a"`},
 	}

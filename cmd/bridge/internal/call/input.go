@@ -21,12 +21,12 @@ type Message struct {
 	JSON   json.RawMessage
 }
 
-// Messages yields messages as they come; after an error there is no other.
+// Messages yields messages as they are read. An error is the last element.
 type Messages = iter.Seq2[Message, error]
 
-// Read yields the messages that texts give, in order: each text is JSON, or
-// "@FILE" for a file of it, or "-" for standard input. A text, a file and the
-// standard input may hold several, one after the other.
+// Read yields the messages in texts, in order. Each text is JSON, "@FILE" or "-"
+// for standard input, and each source may hold several messages, one after the
+// other.
 func Read(texts []string, stdin io.Reader) Messages {
 	return func(yield func(Message, error) bool) {
 		for _, text := range texts {
@@ -86,7 +86,7 @@ func ParseMetadata(entries []string) (metadata.MD, error) {
 		if strings.HasSuffix(key, "-bin") {
 			raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
 			if err != nil {
-				return nil, inputErrorf("%q is not base64, which the value of a key in -bin is", entry)
+				return nil, inputErrorf("%q is not base64, want base64 as the value of a key in -bin", entry)
 			}
 			value = string(raw)
 		}
@@ -97,7 +97,7 @@ func ParseMetadata(entries []string) (metadata.MD, error) {
 
 func encodeBinary(value string) string { return base64.StdEncoding.EncodeToString([]byte(value)) }
 
-// CodeName is a status code's name as gRPC's specification spells it.
+// CodeName returns a status code's name as gRPC's specification spells it.
 func CodeName(c codes.Code) string {
 	if name, ok := code.Code_name[int32(c)]; ok {
 		return name

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// known is what is known of a server's types.
+// known holds the known types of a server.
 type known struct {
 	files *protoregistry.Files
 	types resolver
@@ -45,12 +45,12 @@ func lookUp(ctx context.Context, conn grpc.ClientConnInterface, service protoref
 	return &known{files: files, types: resolver{dynamicpb.NewTypes(files)}}, nil
 }
 
-// method finds a method, or names those that are there.
+// method returns a method. The error names those that exist.
 func (k *known) method(service protoreflect.FullName, method protoreflect.Name) (protoreflect.MethodDescriptor, error) {
 	descriptor, err := k.files.FindDescriptorByName(service)
 	found, ok := descriptor.(protoreflect.ServiceDescriptor)
 	if err != nil || !ok {
-		return nil, inputErrorf("no service %s, there is %s", service, list(k.services()))
+		return nil, inputErrorf("no service %s, have %s", service, list(k.services()))
 	}
 	if m := found.Methods().ByName(method); m != nil {
 		return m, nil
@@ -59,7 +59,7 @@ func (k *known) method(service protoreflect.FullName, method protoreflect.Name) 
 	for i := range found.Methods().Len() {
 		names = append(names, string(found.Methods().Get(i).Name()))
 	}
-	return nil, inputErrorf("no method %s in %s, there is %s", method, service, list(names))
+	return nil, inputErrorf("no method %s in %s, have %s", method, service, list(names))
 }
 
 func (k *known) services() []string {
@@ -81,7 +81,7 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// resolver looks types up among the server's, and then among this program's.
+// resolver looks up types among the server's, then among this program's.
 type resolver struct{ *dynamicpb.Types }
 
 func (r resolver) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
@@ -98,8 +98,8 @@ func (r resolver) FindMessageByURL(url string) (protoreflect.MessageType, error)
 	return protoregistry.GlobalTypes.FindMessageByURL(url)
 }
 
-// reflectOn asks the server for the file that defines the service, and for all
-// that it imports.
+// reflectOn gets the file that defines the service, and its imports, from the
+// server.
 func reflectOn(ctx context.Context, conn grpc.ClientConnInterface, service protoreflect.FullName) (*descriptorpb.FileDescriptorSet, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -125,7 +125,7 @@ func reflectOn(ctx context.Context, conn grpc.ClientConnInterface, service proto
 	return &descriptorpb.FileDescriptorSet{File: slices.Collect(maps.Values(files))}, nil
 }
 
-// fetch adds the files that the server answers with.
+// fetch adds the files of the server's answer.
 func fetch(stream reflection.ServerReflection_ServerReflectionInfoClient, ask *reflection.ServerReflectionRequest, files map[string]*descriptorpb.FileDescriptorProto) error {
 	if stream.Send(ask) != nil {
 		_, err := stream.Recv() // has the reason
@@ -137,7 +137,7 @@ func fetch(stream reflection.ServerReflection_ServerReflectionInfoClient, ask *r
 	}
 	if failure := answer.GetErrorResponse(); failure != nil {
 		if codes.Code(failure.GetErrorCode()) == codes.NotFound {
-			return inputErrorf("the server knows no %s%s", ask.GetFileContainingSymbol(), ask.GetFileByFilename())
+			return inputErrorf("the server does not know %s%s", ask.GetFileContainingSymbol(), ask.GetFileByFilename())
 		}
 		return fmt.Errorf("reflection: %s: %s", CodeName(codes.Code(failure.GetErrorCode())), failure.GetErrorMessage())
 	}
@@ -150,12 +150,12 @@ func fetch(stream reflection.ServerReflection_ServerReflectionInfoClient, ask *r
 		files[file.GetName()] = file
 	}
 	if len(files) == before {
-		return errors.New("reflection: the server answered without the file that was asked for")
+		return errors.New("reflection: the server's answer has no file")
 	}
 	return nil
 }
 
-// missing is an import that is not there yet, or "".
+// missing returns an import that is still missing, or "".
 func missing(files map[string]*descriptorpb.FileDescriptorProto) string {
 	for _, file := range files {
 		for _, name := range file.GetDependency() {
@@ -167,10 +167,11 @@ func missing(files map[string]*descriptorpb.FileDescriptorProto) string {
 	return ""
 }
 
-// reflectionError says what can be done where reflection is not to be had.
+// reflectionError returns an error of reflection, with advice if the server has
+// none.
 func reflectionError(err error) error {
 	if status.Code(err) == codes.Unimplemented {
-		return fmt.Errorf("the method's types are unknown, since server reflection is not to be had here (%s); "+
+		return fmt.Errorf("the method's types are unknown, because the server has no reflection (%s); "+
 			"give --descriptor-set FILE, or, if the backend has reflection, allow it: "+
 			"bridge serve --allow-method '*' --allow-method 'grpc.reflection.*'", status.Convert(err).Message())
 	}

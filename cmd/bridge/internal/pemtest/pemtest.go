@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Write writes cert.pem and key.pem to dir, for localhost and for one hour,
+// Write writes cert.pem and key.pem to dir, valid for localhost and for one hour,
 // and returns roots that trust them.
 func Write(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
