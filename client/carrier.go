@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +82,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	if err != nil {
 		return nil, weather(ctx, fmt.Errorf("answer with status 200 cut after %d bytes: %w", len(body), err))
 	}
-	if !looksOurs(body) {
+	if _, ok := wire.BatchSize(body); !ok {
 		return nil, foreign(resp, body)
 	}
 	return body, nil
@@ -134,18 +133,10 @@ func (tooLong) Is(target error) bool { return target == dialer.ErrTooLong }
 
 func (e tooLong) Unwrap() error { return e.error }
 
-const headSize = 8 // of the envelope: magic, version, flags, body length
-
-// looksOurs tells whether b begins as an envelope does (rule W2). The engine
-// checks the rest.
-func looksOurs(b []byte) bool {
-	return len(b) >= headSize && b[0] == 0xB1 && b[1] == 0xD6
-}
-
 // readBatch reads r to its end, into memory of exactly the batch's size when it
 // is one. Over maxAnswer bytes it fails.
 func readBatch(r io.Reader) ([]byte, error) {
-	head := make([]byte, headSize, 512)
+	head := make([]byte, wire.HeadSize, 512)
 	n, err := io.ReadFull(r, head)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return head[:n], nil
@@ -153,10 +144,10 @@ func readBatch(r io.Reader) ([]byte, error) {
 	if err != nil {
 		return head[:n], err
 	}
-	if !looksOurs(head) {
+	size, ok := wire.BatchSize(head)
+	if !ok {
 		return readRest(r, head)
 	}
-	size := int64(binary.BigEndian.Uint32(head[4:])) + wire.EnvelopeSize
 	if size > maxAnswer {
 		return head, fmt.Errorf("batch of %d bytes is over the limit of %d", size, int64(maxAnswer))
 	}

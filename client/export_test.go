@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"io"
 	"net/http"
 
 	"google.golang.org/grpc"
@@ -33,11 +32,6 @@ func NewCarrier(url string, cfg Config) (dialer.Carrier, func(), error) {
 	c := newCarrier(to.Base, &cfg)
 	return c, c.close, nil
 }
-
-// NewFrameConn returns the frameConn of a handshake that left open.
-func NewFrameConn(open io.ReadWriteCloser) *frameConn { return &frameConn{ReadWriteCloser: open} }
-
-func (c *frameConn) WriteFrame(message []byte) error { return c.writeFrame(message) }
 
 // ExchangeTransport is what exchanges of a Channel with cfg go through.
 func ExchangeTransport(cfg Config) *http.Transport {

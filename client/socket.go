@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
+	"github.com/pollbridge/pollbridge/internal/wsframe"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 // context closes the socket instead, as the library would.
 type socket struct {
 	conn   *websocket.Conn
-	frames *frameConn
+	frames *wsframe.MaskedWriter
 	stop   *time.Timer // closes the socket when a write is overdue
 
 	mu      sync.Mutex
@@ -56,7 +58,7 @@ func (c *carrier) Dial(ctx context.Context, session string) (dialer.Conn, error)
 		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is no bridge", subprotocol)
 	}
 	conn.SetReadLimit(maxAnswer)
-	s := &socket{conn: conn, frames: framing.conn}
+	s := &socket{conn: conn, frames: framing.frames}
 	s.stop = time.AfterFunc(writeLimit, s.Close)
 	s.stop.Stop()
 	return s, nil
@@ -95,7 +97,7 @@ func (s *socket) Write(ctx context.Context, batch []byte) error {
 		return weather(ctx, ctx.Err())
 	}
 	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
-	err := s.frames.writeFrame(batch)
+	err := s.frames.WriteMessage(batch)
 	if !s.stop.Stop() && err != nil {
 		return fmt.Errorf("client: WebSocket took no bytes in time: %w", err)
 	}
@@ -127,4 +129,33 @@ func (s *socket) Close() {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
+}
+
+// framing is a RoundTripper for one handshake, which puts a MaskedWriter over the
+// connection that it leaves open.
+type framing struct {
+	handshakes http.RoundTripper
+	frames     *wsframe.MaskedWriter // nil: no handshake was successful
+}
+
+// framed is an open connection that is written to in whole frames.
+type framed struct {
+	io.ReadWriteCloser
+	frames *wsframe.MaskedWriter
+}
+
+// Write implements io.Writer for the library.
+func (f framed) Write(p []byte) (int, error) { return f.frames.Write(p) }
+
+// RoundTrip implements http.RoundTripper.
+func (f *framing) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := f.handshakes.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return resp, err
+	}
+	if open, ok := resp.Body.(io.ReadWriteCloser); ok {
+		f.frames = wsframe.NewMaskedWriter(open)
+		resp.Body = framed{open, f.frames}
+	}
+	return resp, nil
 }

@@ -51,7 +51,7 @@ var rules = []rule{
 	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
 	{path: "transport/internal", own: []string{"transport"}},
 	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite"}},
-	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite"}, others: []string{websocket, unix}},
+	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/wsframe"}, others: []string{websocket, unix}},
 	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{
 		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},
@@ -67,6 +67,7 @@ var rules = []rule{
 	},
 	{path: "internal/enginetest", own: []string{"internal/registry"}},
 	{path: "internal/httpwrite"},
+	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
@@ -81,7 +82,7 @@ var rules = []rule{
 	},
 	{
 		path:   "client",
-		own:    []string{"transport", "internal/dialer", "internal/engine", "internal/wire", "internal/httpclient"},
+		own:    []string{"transport", "internal/dialer", "internal/engine", "internal/wire", "internal/wsframe", "internal/httpclient"},
 		others: []string{websocket, grpc, protobuf, rpcstatus},
 	},
 	{path: "jsclient"},

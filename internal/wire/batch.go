@@ -13,7 +13,6 @@ const MaxFrames = 4096
 const (
 	magic0, magic1  = 0xB1, 0xD6
 	envelopeVersion = 1
-	headSize        = 8 // of the envelope, before the body
 	crcSize         = 4 // of the envelope, after it
 )
 
@@ -76,12 +75,12 @@ func open(src []byte) ([]byte, error) {
 	if len(src) < EnvelopeSize {
 		return nil, fmt.Errorf("%w: truncated: %d of at least %d bytes", ErrGarbled, len(src), EnvelopeSize)
 	}
-	size := EnvelopeSize + uint64(binary.BigEndian.Uint32(src[4:]))
-	if uint64(len(src)) < size {
+	size := sizeOf(src)
+	if int64(len(src)) < size {
 		return nil, fmt.Errorf("%w: truncated: %d of %d bytes", ErrGarbled, len(src), size)
 	}
-	if uint64(len(src)) > size {
-		return nil, fmt.Errorf("%w: %d bytes after a batch of %d", ErrGarbled, uint64(len(src))-size, size)
+	if int64(len(src)) > size {
+		return nil, fmt.Errorf("%w: %d bytes after a batch of %d", ErrGarbled, int64(len(src))-size, size)
 	}
 	sealed := src[:len(src)-crcSize]
 	if binary.BigEndian.Uint32(src[len(sealed):]) != checksum(sealed) {
@@ -93,8 +92,20 @@ func open(src []byte) ([]byte, error) {
 	if flags := src[3]; flags != 0 {
 		return nil, fmt.Errorf("%w: unknown flags %#02x", ErrGarbled, flags)
 	}
-	return sealed[headSize:], nil
+	return sealed[HeadSize:], nil
 }
+
+// BatchSize returns how many bytes the batch has, envelope included, that begins
+// with head. It reports whether that begins as a batch does: by its first
+// HeadSize bytes, more of it is not looked at.
+func BatchSize(head []byte) (size int64, ok bool) {
+	if len(head) < HeadSize || head[0] != magic0 || head[1] != magic1 {
+		return 0, false
+	}
+	return sizeOf(head), true
+}
+
+func sizeOf(head []byte) int64 { return EnvelopeSize + int64(binary.BigEndian.Uint32(head[4:])) }
 
 func checksum(b []byte) uint32 {
 	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
@@ -140,7 +151,7 @@ func (w *Builder) Frames() int { return w.frames }
 // Finish ends the batch and returns the slice given to Begin with the batch
 // appended. The Builder keeps no reference to it.
 func (w *Builder) Finish() []byte {
-	body := w.buf[w.start+headSize:]
+	body := w.buf[w.start+HeadSize:]
 	binary.BigEndian.PutUint32(w.buf[w.start+4:], uint32(len(body)))
 	dst := binary.BigEndian.AppendUint32(w.buf, checksum(w.buf[w.start:]))
 	*w = Builder{}

@@ -19,8 +19,10 @@ const (
 	// IDSize and KeySize are the lengths of a session's ID and key (O1).
 	IDSize  = 16
 	KeySize = 16
-	// EnvelopeSize is what the envelope adds to a body (W2).
-	EnvelopeSize = 8 + 4
+	// HeadSize is the size of the envelope before a body (W2).
+	HeadSize = 8
+	// EnvelopeSize is what the envelope adds to a body, its CRC included (W2).
+	EnvelopeSize = HeadSize + crcSize
 )
 
 // Versions of the protocol that this package speaks (W3).

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/pollbridge/pollbridge/internal/wsframe"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -39,7 +40,7 @@ const (
 type socket struct {
 	*websocket.Conn
 	conn     net.Conn
-	frames   *frameConn
+	frames   *wsframe.Writer
 	maxBatch int
 	limited  io.LimitedReader // of the message being read
 
@@ -92,8 +93,8 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) bo
 // refuse passes on what the link says about a first batch that was not taken.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
-	framed, nextErr := link.Next(ctx, make([]byte, frameRoom), writeMax)
-	if nextErr != nil || s.frames.writeFrame(framed) != nil {
+	framed, nextErr := link.Next(ctx, make([]byte, wsframe.Room), writeMax)
+	if nextErr != nil || s.frames.WriteMessage(framed) != nil {
 		return
 	}
 	s.closeFor(err)
@@ -155,11 +156,11 @@ func (s *socket) goAway() {
 func (s *socket) leave() {
 	code, reason := CloseGoingAway, goingAway
 	for range 2 {
-		framed, err := s.link.Next(s.ctx, make([]byte, frameRoom), writeMax)
+		framed, err := s.link.Next(s.ctx, make([]byte, wsframe.Room), writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
 			code, reason = closeCode(err), ""
 		}
-		if err != nil || s.frames.writeFrame(framed) != nil {
+		if err != nil || s.frames.WriteMessage(framed) != nil {
 			break
 		}
 	}
@@ -247,10 +248,10 @@ func (s *socket) read() ([]byte, error) {
 // writeLoop writes what the link has to say until it is idle, it is done, or the
 // socket ends.
 func (s *socket) writeLoop() {
-	buf := make([]byte, frameRoom)
+	buf := make([]byte, wsframe.Room)
 	var long time.Time // when the last long batch was written
 	for s.ctx.Err() == nil {
-		framed, err := s.link.Next(s.ctx, buf[:frameRoom], writeMax)
+		framed, err := s.link.Next(s.ctx, buf[:wsframe.Room], writeMax)
 		if errors.Is(err, transport.ErrIdle) {
 			return
 		}
@@ -260,7 +261,7 @@ func (s *socket) writeLoop() {
 			return
 		}
 		if err == nil {
-			err = s.frames.writeFrame(framed)
+			err = s.frames.WriteMessage(framed)
 		}
 		if err != nil {
 			if s.ctx.Err() == nil {
@@ -273,7 +274,7 @@ func (s *socket) writeLoop() {
 		case len(buf) > keptBuffer:
 			long = now
 		case cap(buf) > keptBuffer && now.Sub(long) > busy:
-			buf = make([]byte, frameRoom)
+			buf = make([]byte, wsframe.Room)
 		}
 	}
 }

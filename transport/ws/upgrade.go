@@ -41,8 +41,8 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 		return nil, errors.Join(err, httpwrite.End(w))
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
-	setNotSentLowAt(h.conn, notSentLowAt)
-	return &socket{Conn: c, conn: h.conn, frames: h.frames, maxBatch: cfg.MaxBatch}, nil
+	setNotSentLowAt(h.conn.Conn, notSentLowAt)
+	return &socket{Conn: c, conn: h.conn.Conn, frames: h.conn.frames, maxBatch: cfg.MaxBatch}, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
@@ -50,27 +50,25 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 type hijacker struct {
 	http.ResponseWriter
 	writeTimeout time.Duration
-	conn         net.Conn
-	frames       *frameConn
+	conn         *conn
 }
 
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, old, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	hijacked, old, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	h.conn = conn
-	h.frames = &frameConn{Conn: conn, timeout: h.writeTimeout}
+	h.conn = newConn(hijacked, h.writeTimeout)
 	// A client need not wait for the 101 before it sends its first message.
 	// websocket.Accept looks for such bytes in the new reader's buffer only.
 	early, _ := old.Reader.Peek(old.Reader.Buffered())
-	br := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(readBuffer, len(early)))
+	br := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), hijacked), max(readBuffer, len(early)))
 	if _, err := br.Peek(len(early)); err != nil {
-		conn.Close()
+		hijacked.Close()
 		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
 	}
-	return h.frames, bufio.NewReadWriter(br, bufio.NewWriterSize(h.frames, writeBuffer)), nil
+	return h.conn, bufio.NewReadWriter(br, bufio.NewWriterSize(h.conn, writeBuffer)), nil
 }
 
 // tcpConn finds the TCP connection under a net.Conn, nil if there is none.
