@@ -2,6 +2,9 @@ package bridge_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +18,11 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/internal/httpwrite"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
 
 // ask is a request whose answer nobody reads.
@@ -57,9 +62,30 @@ var asks = map[string]ask{
 	"healthz":          {admin: true, method: "GET", path: "/healthz"},
 	"readyz":           {admin: true, method: "GET", path: "/readyz"},
 	"admin's 404":      {admin: true, method: "GET", path: "/"},
+	"connect":          {method: "POST", path: echopb.Echo_Unary_FullMethodName, headers: []string{"content-type", "application/proto"}, body: script(nil, &echopb.Script{ReplyBytes: 1 << 20})},
+	"connect, stream":  {method: "POST", path: echopb.Echo_ServerStream_FullMethodName, headers: []string{"content-type", "application/connect+proto"}, body: script(envelope, &echopb.Script{Replies: 100, ReplyBytes: 1 << 18})},
+	"grpc-web, stream": {method: "POST", path: echopb.Echo_ServerStream_FullMethodName, headers: []string{"content-type", "application/grpc-web-text"}, body: base64.StdEncoding.EncodeToString([]byte(script(envelope, &echopb.Script{Replies: 100, ReplyBytes: 1 << 18})))},
+	"rpc, 415":         {method: "POST", path: echopb.Echo_Unary_FullMethodName, headers: []string{"content-type", "text/html"}, body: "x"},
 	"socket, open":     {method: "GET", path: "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/ws", headers: upgradeHeaders, onlyHTTP1: true},
 	"check's, open":    {method: "GET", path: "/bridge/v1/check/ws?run=AAAAAAAAAAAAAAAAAAAAAA&n=2", headers: upgradeHeaders, onlyHTTP1: true},
 	"poll, in a crowd": {method: "POST", path: "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", headers: []string{"content-type", "application/octet-stream"}, body: strings.Repeat("x", 2<<20)},
+}
+
+// script is a request of the echo service's, after what wrap puts before it.
+func script(wrap func([]byte) []byte, s *echopb.Script) string {
+	b, err := proto.Marshal(&echopb.Request{Number: 1, Script: s})
+	if err != nil {
+		panic(err)
+	}
+	if wrap != nil {
+		b = wrap(b)
+	}
+	return string(b)
+}
+
+// envelope is a message of a stream.
+func envelope(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...)
 }
 
 var upgradeHeaders = []string{
@@ -83,41 +109,77 @@ func TestDeadline_everyAnswer(t *testing.T) {
 // conn, and returns a function that fails unless the server gave up.
 func deadlineTest(t *testing.T, a ask, unread func(*testing.T, net.Conn, ask) (over func() error)) {
 	synctest.Test(t, func(t *testing.T) {
-		srv, _ := newServer(t, bridge.Config{AllowOrigins: []string{"https://good.example"}, Check: true})
-		handler := http.Handler(srv)
-		if a.admin {
-			handler = srv.AdminHandler()
-		}
-		var running, ran atomic.Int64
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			running.Add(1)
-			ran.Add(1)
-			defer running.Add(-1)
-			handler.ServeHTTP(w, r)
-		}), Protocols: new(http.Protocols)}
-		server.Protocols.SetHTTP1(true)
-		server.Protocols.SetUnencryptedHTTP2(true)
-		here, there := net.Pipe()
-		listener := &oneConn{conn: there, done: make(chan struct{})}
-		go func() { _ = server.Serve(listener) }() // until Close
-		defer server.Close()
-		defer here.Close()
-
-		over := unread(t, here, a)
+		conn, handlers := serveOne(t, a.admin, 0)
+		over := unread(t, conn, a)
 		synctest.Wait()
-		if ran.Load() == 0 {
+		if handlers.began.Load() == 0 {
 			t.Fatal("the request did not come")
 		}
 		// A piece may take as long as the timeout, and these have few.
 		time.Sleep(4 * httpwrite.Timeout)
 		synctest.Wait()
-		if n := running.Load(); n != 0 {
+		if n := handlers.began.Load() - handlers.ended.Load(); n != 0 {
 			t.Errorf("%d handlers run", n)
 		}
 		if err := over(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// counts counts handlers.
+type counts struct{ began, ended atomic.Int64 }
+
+// serveOne serves a bridge, or its admin handler, on one connection, and counts
+// handlers.
+func serveOne(t *testing.T, admin bool, writeTimeout time.Duration) (net.Conn, *counts) {
+	srv, _ := newServer(t, bridge.Config{AllowOrigins: []string{"https://good.example"}, Check: true, RPC: true})
+	handler := http.Handler(srv)
+	if admin {
+		handler = srv.AdminHandler()
+	}
+	n := new(counts)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.began.Add(1)
+		defer n.ended.Add(1)
+		handler.ServeHTTP(w, r)
+	}), Protocols: new(http.Protocols), WriteTimeout: writeTimeout}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	here, there := net.Pipe()
+	listener := &oneConn{conn: there, done: make(chan struct{})}
+	go func() { _ = server.Serve(listener) }() // until Close
+	t.Cleanup(func() {
+		server.Close()
+		here.Close()
+	})
+	return here, n
+}
+
+// TestDeadline_quietStream: an answer that is a stream may be quiet for longer
+// than any deadline, the server's own among them.
+func TestDeadline_quietStream(t *testing.T) {
+	for _, name := range []string{"HTTP1", "HTTP2"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, _ := serveOne(t, false, time.Minute)
+				transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+				transport.Protocols.SetHTTP1(name == "HTTP1")
+				transport.Protocols.SetUnencryptedHTTP2(name == "HTTP2")
+				body := script(envelope, &echopb.Script{Replies: 3, ReplyBytes: 1 << 20, DelayMs: 600_000, HeadersFirst: true})
+				resp, err := (&http.Client{Transport: transport}).Post("http://bridge.example"+echopb.Echo_ServerStream_FullMethodName, "application/connect+proto", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				got, err := io.ReadAll(resp.Body)
+				if err != nil || len(got) < 3<<20 || !strings.HasSuffix(string(got), "{}") {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				transport.CloseIdleConnections()
+			})
+		})
+	}
 }
 
 // unreadHTTP1 reads nothing, so that not a byte of an answer leaves.

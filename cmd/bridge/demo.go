@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
@@ -93,7 +94,9 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		logger:       logger,
 		listen:       listen,
 		rpc:          true,
+		hold:         bridge.Config{}.WithDefaults().Hold,
 		drainTimeout: demoDrainTimeout,
+		registry:     prometheus.NewRegistry(),
 	}
 	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url, url) })
 }

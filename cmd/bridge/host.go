@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pollbridge/pollbridge/bridge"
 )
@@ -27,10 +28,12 @@ type host struct {
 	logger  *slog.Logger
 
 	listen       string
-	certificate  *tls.Certificate // nil: plain HTTP
-	rpc          bool             // clients without a session are served
-	admin        string           // empty: no admin listener
+	certificate  *certificate // nil: plain HTTP
+	rpc          bool         // clients without a session are served
+	admin        string       // empty: no admin listener
+	hold         time.Duration
 	drainTimeout time.Duration
+	registry     *prometheus.Registry
 }
 
 // run serves until SIGTERM or SIGINT, then drains. It prints "listening on URL" to
@@ -78,17 +81,18 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 
 // open returns the servers, listening. The public one comes first.
 func (h *host) open() ([]*server, error) {
-	public, err := newServer(h.listen, h.certificate, h.handler, h.logger)
+	public, err := newServer(serverConfig{addr: h.listen, certificate: h.certificate, handler: h.handler, logger: h.logger, hold: h.hold})
 	if err != nil {
 		return nil, err
 	}
 	if h.rpc {
 		public.allowHTTP2()
 	}
+	public.listener = newSparingListener(public.listener, h.registry, h.logger)
 	h.bridge.ParkPolls(public.http)
 	servers := []*server{public}
 	if h.admin != "" {
-		admin, err := newServer(h.admin, nil, h.bridge.AdminHandler(), h.logger)
+		admin, err := newServer(serverConfig{addr: h.admin, handler: h.bridge.AdminHandler(), logger: h.logger})
 		if err != nil {
 			closeAll(servers)
 			return nil, err

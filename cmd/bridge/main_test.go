@@ -60,7 +60,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"serve", "localhost:1"}, "bridge serve: unknown command \"localhost:1\" for \"bridge serve\"\nSee \"bridge serve --help\".\n"},
 		{
 			[]string{"serve", "--backend", "a:1", "--listen", "x", "--hold", "y"},
-			"bridge serve: --listen: \"x\" is wrong, want HOST:PORT or :PORT\n" +
+			"bridge serve: --listen: \"x\" is wrong, want HOST:PORT, :PORT or unix:PATH\n" +
 				"bridge serve: --hold: \"y\" is wrong, want a duration such as 500ms, 20s or 1m30s\nSee \"bridge serve --help\".\n",
 		},
 		{[]string{"demo", "--listen", "x"}, "bridge demo: --listen: \"x\" is wrong, want HOST:PORT or :PORT\nSee \"bridge demo --help\".\n"},

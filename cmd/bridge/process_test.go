@@ -84,6 +84,14 @@ func (o *output) String() string {
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: program(t, args...), err: newOutput()}
+	p.run()
+	return p
+}
+
+// run starts the command and waits for its first line.
+func (p *process) run() {
+	t := p.t
+	t.Helper()
 	p.cmd.Stderr = p.err
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -98,7 +106,7 @@ func start(t *testing.T, args ...string) *process {
 			p.cmd.Wait()
 		}
 		if t.Failed() {
-			t.Logf("standard error of %v:\n%s", args, p.err)
+			t.Logf("standard error of %v:\n%s", p.cmd.Args[1:], p.err)
 		}
 	})
 	p.out = bufio.NewReader(pipe)
@@ -107,7 +115,6 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatalf("no first line: %v; standard error:\n%s", err, p.err)
 	}
 	p.url = strings.TrimSuffix(strings.TrimPrefix(p.first, "listening on "), "\n")
-	return p
 }
 
 // program is the command without anything of the tester's own settings.

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 
 	"github.com/labstack/echo/v4"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 func newServe() *cobra.Command {
@@ -70,13 +72,19 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 	}
 	h := &host{
 		bridge:       server,
-		handler:      compose(server),
+		handler:      addHealth(compose(server), settings.HealthPath),
 		logger:       logger,
 		listen:       settings.Listen,
-		certificate:  settings.Certificate,
 		rpc:          settings.Bridge.RPC,
 		admin:        settings.Admin,
+		hold:         settings.Bridge.Hold,
 		drainTimeout: settings.Bridge.DrainTimeout,
+		registry:     auth.registry,
+	}
+	if settings.TLSCert != "" {
+		if h.certificate, err = newCertificate(settings.TLSCert, settings.TLSKey, logger); err != nil {
+			return &usageError{settings.Error("tls-cert", err)}
+		}
 	}
 	return h.run(out, func(string) {})
 }
@@ -88,6 +96,19 @@ func compose(server *bridge.Server) *echo.Echo {
 	e.HideBanner = true
 	e.HidePort = true
 	server.Mount(e)
+	return e
+}
+
+// addHealth serves what says that the process serves, for who asks on the public
+// listener; nowhere if path is empty.
+func addHealth(e *echo.Echo, path string) *echo.Echo {
+	if path != "" {
+		healthy := echo.WrapHandler(httpwrite.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "no-store")
+			httpwrite.Text(w, http.StatusOK, "ok")
+		})))
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, healthy)
+	}
 	return e
 }
 

@@ -1,22 +1,20 @@
 package main
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"syscall"
 	"time"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 const (
-	// readHeaderTimeout is how long a client may take to send a request's header.
-	// Bodies and responses have no such limit: polls are held and WebSockets stay
-	// open, and the bridge bounds them itself.
+	// readHeaderTimeout bounds how long a client may take to send a request's
+	// header. The bridge bounds bodies itself.
 	readHeaderTimeout = 10 * time.Second
 	// idleTimeout is how long a connection is kept between two requests. Polls of
 	// an open stream follow one another; a session without one needs no connection.
@@ -32,27 +30,41 @@ type server struct {
 	url      string // for clients on this machine
 }
 
-// newServer listens on addr, with HTTPS over HTTP/2 and HTTP/1.1 if there is a
+// serverConfig is what makes a server.
+type serverConfig struct {
+	addr        string
+	certificate *certificate // nil: plain HTTP
+	handler     http.Handler
+	logger      *slog.Logger
+	// hold is the longest time that an answer is waited for.
+	hold time.Duration
+}
+
+// newServer listens: with HTTPS, over HTTP/2 and HTTP/1.1, when there is a
 // certificate.
-func newServer(addr string, certificate *tls.Certificate, handler http.Handler, logger *slog.Logger) (*server, error) {
-	listener, err := net.Listen("tcp", addr)
+func newServer(cfg serverConfig) (*server, error) {
+	listener, err := listen(cfg.addr)
 	if err != nil {
-		return nil, listenError(addr, err)
+		return nil, err
 	}
 	s := &server{
 		listener: listener,
 		http: &http.Server{
-			Handler:           handler,
+			Handler:           cfg.handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+			// Of answers that the bridge does not write itself. Its own have a
+			// deadline of their own, and WebSockets none.
+			WriteTimeout: cfg.hold + httpwrite.Timeout,
+			HTTP2:        &http.HTTP2Config{WriteByteTimeout: httpwrite.Timeout},
+			ErrorLog:     slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
 		},
-		url: "http://" + reachable(addr, listener.Addr()),
+		url: urlOf("http", cfg.addr, listener),
 	}
-	if certificate != nil {
-		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}}
-		s.url = "https://" + reachable(addr, listener.Addr())
+	if cfg.certificate != nil {
+		s.http.TLSConfig = &tls.Config{GetCertificate: cfg.certificate.get}
+		s.url = urlOf("https", cfg.addr, listener)
 	}
 	return s, nil
 }
@@ -70,7 +82,7 @@ func (s *server) allowHTTP2() {
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
-	s.http.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	s.http.HTTP2.SendPingTimeout, s.http.HTTP2.PingTimeout = pingAfter, pingTimeout
 }
 
 // serve serves until the server is shut down or closed, and then returns nil.
@@ -85,28 +97,4 @@ func (s *server) serve() error {
 		return nil
 	}
 	return fmt.Errorf("serving %s: %w", s.url, err)
-}
-
-// reachable returns a listener's host and port for clients on this machine: the
-// host as configured, which a certificate may name, but 127.0.0.1 for every
-// interface.
-func reachable(asked string, bound net.Addr) string {
-	_, port, _ := net.SplitHostPort(bound.String())
-	host, _, _ := net.SplitHostPort(asked)
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = ""
-	}
-	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
-}
-
-// listenError returns err with advice, if there is any.
-func listenError(addr string, err error) error {
-	cause := err
-	if call, ok := errors.AsType[*os.SyscallError](err); ok {
-		cause = call.Err
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("cannot listen on %s: another program does; choose another address, or port 0 for a free one", addr)
-	}
-	return fmt.Errorf("cannot listen on %s: %w", addr, cause)
 }

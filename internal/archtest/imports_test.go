@@ -71,7 +71,7 @@ var rules = []rule{
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
-	{path: "internal/rpc", own: []string{"transport/access", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
+	{path: "internal/rpc", own: []string{"transport/access", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
 	{
 		path: "bridge",
 		own: []string{
@@ -88,7 +88,7 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/look", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/httpwrite", "internal/ratelog", "internal/look", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

@@ -9,17 +9,13 @@ import (
 // lets a page of another origin read all of it, and gives gRPC-Web's text form
 // its name.
 type answer struct {
-	http.ResponseWriter
-	call *Call
+	pacedWriter
 	text *textWriter // nil: not that form
 	// notFound says that no backend was asked: a method that the bridge does not
 	// serve is 404 in Connect's unary form, as where a router knows no such path.
 	notFound bool
 	began    bool
 }
-
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(code int) {
@@ -36,7 +32,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	if a.text != nil {
 		return a.text.Write(p)
 	}
-	return a.ResponseWriter.Write(p)
+	return a.pacedWriter.Write(p)
 }
 
 // Flush implements http.Flusher. A failure shows with the next Write.
@@ -45,7 +41,9 @@ func (a *answer) Flush() {
 	if a.text != nil && a.text.pad() != nil {
 		return
 	}
-	_ = http.NewResponseController(a.ResponseWriter).Flush()
+	a.call.extendWrites()
+	_ = a.call.control.Flush()
+	a.call.liftWrites() // a stream may be quiet for as long as it likes
 }
 
 // end completes the answer, once nothing more is written.
@@ -53,6 +51,38 @@ func (a *answer) end() {
 	a.begin()
 	if a.text != nil {
 		_ = a.text.pad() // fails only with the connection
+	}
+	a.call.extendWrites()
+	if server, _ := a.call.request.Context().Value(http.ServerContextKey).(*http.Server); server != nil && server.WriteTimeout > 0 {
+		return // it bounds the connection's next answer anew
+	}
+	_ = a.call.control.Flush()
+	a.call.liftWrites()
+}
+
+// pacedWriter has each piece of an answer leave in time.
+type pacedWriter struct {
+	http.ResponseWriter
+	call *Call
+}
+
+// Unwrap is for http.ResponseController.
+func (w pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// pieceSize is the most that has to leave within httpwrite.Timeout.
+const pieceSize = 64 << 10
+
+// Write implements io.Writer.
+func (w pacedWriter) Write(p []byte) (n int, err error) {
+	for {
+		w.call.extendWrites()
+		piece := p[:min(len(p), pieceSize)]
+		p = p[len(piece):]
+		written, err := w.ResponseWriter.Write(piece)
+		n += written
+		if err != nil || len(p) == 0 {
+			return n, err
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type Call struct {
 	reading     bool
 	writing     bool
 	interrupted bool
+	cut         bool // writes were interrupted
 	over        bool
 	failed      error // what is wrong with what the client sent, or could not be told it
 }
@@ -64,13 +65,14 @@ const linger = 500 * time.Millisecond
 
 func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
 	c := &Call{handler: h, form: f, control: http.NewResponseController(w), began: time.Now()}
-	c.answer = &answer{ResponseWriter: w, call: c}
+	c.answer = &answer{pacedWriter: pacedWriter{w, c}}
+	c.liftWrites()
 	c.request = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	c.source = &source{ReadCloser: r.Body, length: r.ContentLength}
 	c.body = &body{ReadCloser: c.source, call: c, unary: f.unary}
 	if f.text {
 		c.body.ReadCloser = &textReader{ReadCloser: c.source}
-		c.answer.text = &textWriter{to: w}
+		c.answer.text = &textWriter{to: c.answer.pacedWriter}
 	}
 	c.request.Body = c.body
 	c.adaptHeaders()

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2/connectgzip"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
@@ -114,7 +115,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	form, ok := formOf(r.Header.Get("Content-Type"))
 	if !ok {
 		w.Header().Set("Accept-Post", acceptPost)
-		http.Error(w, fmt.Sprintf("content-type %.256q is none of %s", r.Header.Get("Content-Type"), acceptPost), http.StatusUnsupportedMediaType)
+		httpwrite.Text(w, http.StatusUnsupportedMediaType, fmt.Sprintf("content-type %.256q is none of %s", r.Header.Get("Content-Type"), acceptPost))
 		return
 	}
 	if h.cfg.Draining() {

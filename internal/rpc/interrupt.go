@@ -3,6 +3,8 @@ package rpc
 import (
 	"context"
 	"time"
+
+	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
 // net/http's reads and writes know no context: a deadline that has passed
@@ -39,7 +41,23 @@ func (c *Call) interrupt() {
 		_ = c.control.SetReadDeadline(passed)
 	}
 	if c.writing {
+		c.cut = true
 		_ = c.control.SetWriteDeadline(passed)
+	}
+}
+
+// extendWrites bounds the writes that follow: a client that does not read must
+// not hold the call for ever.
+func (c *Call) extendWrites() { c.setWriteDeadline(time.Now().Add(httpwrite.Timeout)) }
+
+// liftWrites takes the bound back.
+func (c *Call) liftWrites() { c.setWriteDeadline(time.Time{}) }
+
+func (c *Call) setWriteDeadline(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.cut {
+		_ = c.control.SetWriteDeadline(at) // where there is none, the client's end is all
 	}
 }
 

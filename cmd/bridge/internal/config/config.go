@@ -5,7 +5,6 @@ package config
 
 import (
 	"cmp"
-	"crypto/tls"
 	"log/slog"
 	"slices"
 	"strings"
@@ -23,12 +22,16 @@ type Settings struct {
 	// Bridge is the bridge's part, validated; Logger is left for the caller.
 	Bridge bridge.Config
 
-	// Listen is the address of the public listener.
+	// Listen is the address of the public listener, HOST:PORT or unix:PATH.
 	Listen string
 	// Admin is the address of the admin listener; empty: none.
 	Admin string
-	// Certificate is the public listener's; nil: plain HTTP.
-	Certificate *tls.Certificate
+	// TLSCert and TLSKey are the files of the public listener's certificate,
+	// which are good; empty: plain HTTP.
+	TLSCert, TLSKey string
+	// HealthPath is where the public listener says that the process serves;
+	// empty: nowhere.
+	HealthPath string
 
 	// JWT admits clients by token if it has a JWKS, ForwardAuth by asking if it
 	// has a URL. Not both.
@@ -38,9 +41,8 @@ type Settings struct {
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"
 
-	origin          *merger
-	tlsCert, tlsKey string
-	common          backendDraft // what all backends have in common
+	origin *merger
+	common backendDraft // what all backends have in common
 }
 
 // Flags is a set of command-line flags, one for each setting, and --config.

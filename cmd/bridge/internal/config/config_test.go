@@ -88,7 +88,7 @@ max-batch: {bytes: 1}
 : x
 `,
 			want: []string{
-				`bridge.yaml:2: listen: "8080" is wrong, want HOST:PORT or :PORT`,
+				`bridge.yaml:2: listen: "8080" is wrong, want HOST:PORT, :PORT or unix:PATH`,
 				`bridge.yaml:5: backend: "localhost" is wrong, want HOST:PORT, or PREFIX=HOST:PORT for the services whose full name begins with PREFIX`,
 				`bridge.yaml:6: unknown key "bakend", did you mean "backend"?`,
 				`bridge.yaml:7: allow-origin: origin "https://app.example.com/path": has more than scheme, host and port`,
@@ -129,10 +129,21 @@ max-batch: {bytes: 1}
 			env:  map[string]string{"POLLBRIDGE_LISTEN": "y", "POLLBRIDGE_TRUSTED_PROXY": "10.0.0.0/8, nobody"},
 			args: []string{"--listen", "z"},
 			want: []string{
-				`bridge.yaml:2: listen: "x" is wrong, want HOST:PORT or :PORT`,
-				`POLLBRIDGE_LISTEN: "y" is wrong, want HOST:PORT or :PORT`,
+				`bridge.yaml:2: listen: "x" is wrong, want HOST:PORT, :PORT or unix:PATH`,
+				`POLLBRIDGE_LISTEN: "y" is wrong, want HOST:PORT, :PORT or unix:PATH`,
 				`POLLBRIDGE_TRUSTED_PROXY: "nobody" is wrong, want a network such as 10.0.0.0/8, or an address`,
-				`--listen: "z" is wrong, want HOST:PORT or :PORT`,
+				`--listen: "z" is wrong, want HOST:PORT, :PORT or unix:PATH`,
+			},
+		},
+		{
+			name: "places to listen and paths",
+			file: "backend: a:1\nlisten: 'unix:'\nadmin: unix:///run/bridge.sock\nhealth-path: healthz\n",
+			args: []string{"--health-path", "/a/../b"},
+			want: []string{
+				`bridge.yaml:2: listen: "unix:" is wrong, want unix:PATH, with a path of at most 103 bytes`,
+				`bridge.yaml:3: admin: "unix:///run/bridge.sock" is wrong, want unix:PATH, with a path of at most 103 bytes`,
+				`bridge.yaml:4: health-path: "healthz" is wrong, want a plain path such as /healthz`,
+				`--health-path: "/a/../b" is wrong, want a plain path such as /healthz`,
 			},
 		},
 		{
@@ -344,7 +355,7 @@ func TestBackends(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Certificate == nil {
+	if s.TLSCert != "cert.pem" || s.TLSKey != "key.pem" {
 		t.Error("no certificate")
 	}
 	got := map[string][]string{}

@@ -120,15 +120,12 @@ func (m *merger) someEntry(name string) bool {
 
 func (m *merger) certificate() {
 	s := m.settings
-	if s.tlsCert == "" || s.tlsKey == "" {
+	if s.TLSCert == "" || s.TLSKey == "" {
 		return
 	}
-	certificate, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey)
-	if err != nil {
+	if _, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey); err != nil {
 		m.wrong("tls-cert", 0, fmt.Sprintf("no use with tls-key: %v; want a certificate and its key in PEM", err))
-		return
 	}
-	s.Certificate = &certificate
 }
 
 // backends makes a backend of each mapping, and one of all other entries with the

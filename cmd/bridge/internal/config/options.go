@@ -80,16 +80,16 @@ func listening(d bridge.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "listen", Value: "ADDR", Default: "127.0.0.1:8080",
-			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface",
-			set:  one(func(s *Settings) *string { return &s.Listen }, Address),
+			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface, unix:PATH a Unix socket",
+			set:  one(func(s *Settings) *string { return &s.Listen }, listenAddress),
 		}, {
 			Group: group, Name: "tls-cert", Value: "FILE",
 			Help: "certificate chain in PEM: serve HTTPS and WSS, over HTTP/2 and HTTP/1.1",
-			set:  one(func(s *Settings) *string { return &s.tlsCert }, file),
+			set:  one(func(s *Settings) *string { return &s.TLSCert }, file),
 		}, {
 			Group: group, Name: "tls-key", Value: "FILE",
 			Help: "private key of --tls-cert in PEM",
-			set:  one(func(s *Settings) *string { return &s.tlsKey }, file),
+			set:  one(func(s *Settings) *string { return &s.TLSKey }, file),
 		}, {
 			Group: group, Name: "prefix", Value: "PATH", Default: d.Prefix, field: "Prefix",
 			Help: "path under which the bridge's routes are",
@@ -106,7 +106,11 @@ func listening(d bridge.Config) []*Option {
 		}, {
 			Group: group, Name: "admin", Value: "ADDR",
 			Help: "address for /healthz, /readyz and /metrics; none without it",
-			set:  one(func(s *Settings) *string { return &s.Admin }, Address),
+			set:  one(func(s *Settings) *string { return &s.Admin }, listenAddress),
+		}, {
+			Group: group, Name: "health-path", Value: "PATH",
+			Help: "path at which the address for clients says, too, that the process serves, as /healthz; none without it",
+			set:  one(func(s *Settings) *string { return &s.HealthPath }, healthPath),
 		}, {
 			Group: group, Name: "drain-timeout", Value: "DURATION", Default: durationText(d.DrainTimeout), field: "DrainTimeout",
 			Help: "how long open RPCs may go on after SIGTERM or SIGINT",

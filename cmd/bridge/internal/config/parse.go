@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,13 +26,38 @@ func wrong(text, want string) error {
 func plain(text string) (string, error) { return text, nil }
 
 // Address takes HOST:PORT, with or without the host.
-func Address(text string) (string, error) {
+func Address(text string) (string, error) { return address(text, "HOST:PORT or :PORT") }
+
+func address(text, want string) (string, error) {
 	_, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return "", wrong(text, "HOST:PORT or :PORT")
+		return "", wrong(text, want)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", wrong(text, "a port from 0 to 65535")
+	}
+	return text, nil
+}
+
+// longestSocket is the longest path of a Unix socket that every system takes.
+const longestSocket = 103
+
+// listenAddress takes what Address does, or unix:PATH.
+func listenAddress(text string) (string, error) {
+	path, unix := strings.CutPrefix(text, "unix:")
+	if !unix {
+		return address(text, "HOST:PORT, :PORT or unix:PATH")
+	}
+	if path == "" || len(path) > longestSocket || strings.HasPrefix(path, "//") {
+		return "", wrong(text, fmt.Sprintf("unix:PATH, with a path of at most %d bytes", longestSocket))
+	}
+	return text, nil
+}
+
+// healthPath takes a plain path.
+func healthPath(text string) (string, error) {
+	if !strings.HasPrefix(text, "/") || text == "/" || path.Clean(text) != text || strings.ContainsAny(text, "?#%*: ") {
+		return "", wrong(text, "a plain path such as /healthz")
 	}
 	return text, nil
 }

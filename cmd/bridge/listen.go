@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pollbridge/pollbridge/internal/ratelog"
+)
+
+// unixPrefix begins the address of a Unix socket.
+const unixPrefix = "unix:"
+
+// listen listens on addr, HOST:PORT or unix:PATH.
+func listen(addr string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(addr, unixPrefix)
+	if !unix {
+		listener, err := net.Listen("tcp", addr)
+		return listener, listenError(addr, err)
+	}
+	listener, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) && isAbandoned(path) {
+		if err := os.Remove(path); err != nil {
+			return nil, listenError(addr, err)
+		}
+		listener, err = net.Listen("unix", path)
+	}
+	return listener, listenError(addr, err)
+}
+
+// isAbandoned reports whether a Unix socket is what a process left that is gone.
+func isAbandoned(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// urlOf is by what a client on this machine reaches a listener.
+func urlOf(scheme, addr string, listener net.Listener) string {
+	if strings.HasPrefix(addr, unixPrefix) {
+		return addr
+	}
+	return scheme + "://" + reachable(addr, listener.Addr())
+}
+
+// reachable is the host and port to reach a listener by: the host as it was
+// asked for, which a certificate may name, but 127.0.0.1 where it was every
+// interface.
+func reachable(asked string, bound net.Addr) string {
+	_, port, _ := net.SplitHostPort(bound.String())
+	host, _, _ := net.SplitHostPort(asked)
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = ""
+	}
+	return net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
+}
+
+// listenError says what to do where that is known.
+func listenError(addr string, err error) error {
+	if err == nil {
+		return nil
+	}
+	cause := err
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		cause = call.Err
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: another program does; choose another address, or port 0 for a free one", addr)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", addr, cause)
+}
+
+// sparingListener leaves the process some file descriptors: for the admin
+// listener, backends and files. A connection that would take one of them is
+// closed at once, so that its client tries again, here or elsewhere.
+type sparingListener struct {
+	net.Listener
+	limit   uintptr // descriptors from it on are spared; 0: unknown
+	refused prometheus.Counter
+	line    *ratelog.Line
+}
+
+// sparedDescriptors is how many are left, where that is no more than a quarter of
+// all.
+const sparedDescriptors = 32
+
+func newSparingListener(l net.Listener, registry *prometheus.Registry, logger *slog.Logger) *sparingListener {
+	s := &sparingListener{
+		Listener: l,
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pollbridge_connections_refused_total", Help: "Connections closed at once for want of file descriptors.",
+		}),
+		line: ratelog.New(logger, slog.LevelError, "file descriptors are used up: connections are refused; raise the limit (ulimit -n, LimitNOFILE)"),
+	}
+	registry.MustRegister(s.refused)
+	if all := maxDescriptors(); all > 0 {
+		s.limit = uintptr(all - min(sparedDescriptors, all/4))
+	}
+	return s
+}
+
+// Accept implements net.Listener.
+func (l *sparingListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+				l.refuse("err", err)
+			}
+			return nil, err
+		}
+		if l.limit == 0 || descriptor(conn) < l.limit {
+			return conn, nil
+		}
+		l.refuse("remote", conn.RemoteAddr().String())
+		conn.Close()
+	}
+}
+
+func (l *sparingListener) refuse(key string, value any) {
+	l.refused.Inc()
+	l.line.Add(key, value, "limit", l.limit)
+}
+
+// descriptor is that of a connection: the lowest that was free (POSIX).
+func descriptor(conn net.Conn) uintptr {
+	var number uintptr
+	under, ok := conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	if raw, err := under.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { number = fd }) // it fails for one that is closed
+	}
+	return number
+}
