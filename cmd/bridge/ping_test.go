@@ -26,7 +26,7 @@ func TestPing(t *testing.T) {
 		{locked.url, `^ok, \d+m?s; it asks for a credential\n$`, `^$`, 0},
 		{plain.url + "/elsewhere", `^$`, `^bridge check: no session within 5s: .*404`, exitFailed},
 		{"http://" + closed.Addr().String(), `^$`, `^bridge check: no session within 5s: .*connection refused`, exitFailed},
-		{"ftp://x", `^$`, `^bridge check: client: `, exitUsage},
+		{"ftp://x", `^$`, `^bridge check: URL "ftp://x": scheme "ftp" is none of`, exitUsage},
 	} {
 		t.Run(test.url, func(t *testing.T) {
 			t.Parallel() // two of them wait

@@ -88,7 +88,7 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/httpwrite", "internal/ratelog", "internal/look", "internal/netcheck/...", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

@@ -176,7 +176,7 @@ func (r *runner) sessions(ctx context.Context) {
 		switch {
 		case err == nil:
 			r.say(transport, good, map[string]string{"took": inTime(took)})
-		case errors.Is(err, errUnauthenticated):
+		case errors.Is(err, ErrUnauthenticated):
 			r.say(transport, "unauthenticated", map[string]string{"problem": problem(err)})
 		default:
 			r.say(transport, "fails", map[string]string{"problem": problem(err)})

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,74 +22,68 @@ import (
 )
 
 const (
-	openLimit  = 15 * time.Second
-	afterError = 3 * time.Second // how long a session may still open; the client itself goes on trying
-	rpcsLimit  = time.Minute
-	messages   = 8    // of each streaming RPC
-	size       = 2000 // bytes of each message
-	gap        = 100 * time.Millisecond
-	cutAfter   = messages / 2
-	service    = "/" + netcheck.Service + "/"
+	openLimit = 10 * time.Second
+	rpcsLimit = time.Minute
+	messages  = 8    // of each streaming RPC
+	size      = 2000 // bytes of each message
+	gap       = 100 * time.Millisecond
+	cutAfter  = messages / 2
+	service   = "/" + netcheck.Service + "/"
 )
 
-// errUnauthenticated is wrapped by the error of a session that the bridge did
-// not admit.
-var errUnauthenticated = errors.New("the bridge wants a credential")
+// ErrUnauthenticated is wrapped by the error of a session that the bridge did not
+// admit.
+var ErrUnauthenticated = errors.New("the bridge wants a credential")
 
-// open opens a session over one transport. It returns how long that took.
-func (r *runner) open(ctx context.Context, transport string) (time.Duration, error) {
-	cfg, o := r.cfg.Client, opening{result: make(chan error, 1)}
-	cfg.OnState = o.onState
-	return r.channel(ctx, transport, openLimit, cfg, func(ctx context.Context, ch *client.Channel) error {
+// Open opens a session to the bridge at url, which is as in client.New, and closes
+// it again. It returns how long the opening took. The bridge need not have its
+// network check switched on, and its backends need not be reachable.
+func Open(ctx context.Context, url string, cfg client.Config, limit time.Duration) (time.Duration, error) {
+	phases := make(chan string, 1)
+	cfg.OnState = func(s client.State) {
+		if s.Phase != "open" && s.Phase != "idle" {
+			return
+		}
 		select {
-		case err := <-o.result:
-			if !errors.Is(err, errOver) {
-				return err
+		case phases <- s.Phase:
+		default: // only the first counts
+		}
+	}
+	return onChannel(ctx, url, cfg, limit, func(ctx context.Context, ch *client.Channel) error {
+		select {
+		case phase := <-phases:
+			if phase == "open" {
+				return nil
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("no session within %v", openLimit)
+			return fmt.Errorf("no session within %v: %w", limit, cmp.Or(ch.State().LastError, ctx.Err()))
 		}
-		// An RPC on a session that is over ends with the reason.
+		// The session is over before it opened; an RPC on it ends with the reason.
 		return ch.Invoke(ctx, service+"Unary", &wrapperspb.BytesValue{}, &wrapperspb.BytesValue{})
 	})
 }
 
-// opening watches a session open.
-type opening struct {
-	failed bool
-	result chan error // nil: it is open; errOver; or the first error on the way
-}
-
-var errOver = errors.New("the session is over")
-
-func (o *opening) onState(s client.State) {
-	switch {
-	case s.Phase == "open":
-		o.say(nil)
-	case s.Phase == "idle":
-		o.say(errOver)
-	case s.LastError != nil && !o.failed:
-		o.failed = true
-		time.AfterFunc(afterError, func() { o.say(s.LastError) })
+// client returns the configuration of a Channel over one transport.
+func (r *runner) client(transport string) client.Config {
+	cfg := r.cfg.Client
+	return client.Config{
+		Transports: []string{transport}, TLS: cfg.TLS, Proxy: cfg.Proxy, Dial: cfg.Dial, Header: cfg.Header, Token: cfg.Token,
 	}
 }
 
-// say makes err the result, if there is none yet.
-func (o *opening) say(err error) {
-	select {
-	case o.result <- err:
-	default:
-	}
+// open opens a session over one transport. It returns how long that took.
+func (r *runner) open(ctx context.Context, transport string) (time.Duration, error) {
+	return Open(ctx, r.base, r.client(transport), openLimit)
 }
 
 // rpcs makes RPCs of all four kinds at once, on a session of their own over one
 // transport, and cuts every connection in the middle of them. It returns how
 // long they took.
 func (r *runner) rpcs(ctx context.Context, transport string) (time.Duration, error) {
-	cfg := r.cfg.Client
+	cfg := r.client(transport)
 	lines := &wires{dial: cfg.Dial, open: make(map[net.Conn]struct{})}
 	cfg.Dial = lines.dialContext
-	return r.channel(ctx, transport, rpcsLimit, cfg, func(ctx context.Context, ch *client.Channel) error {
+	return onChannel(ctx, r.base, cfg, rpcsLimit, func(ctx context.Context, ch *client.Channel) error {
 		kinds := []func(context.Context, *client.Channel, *wires) error{unary, serverStream, clientStream, bidi}
 		errs := make([]error, len(kinds))
 		var all sync.WaitGroup
@@ -105,16 +100,13 @@ func (r *runner) rpcs(ctx context.Context, transport string) (time.Duration, err
 	})
 }
 
-// channel runs use on a Channel over one transport. The error says what last
-// failed on the way, too.
-func (r *runner) channel(ctx context.Context, transport string, limit time.Duration, cfg client.Config, use func(context.Context, *client.Channel) error) (time.Duration, error) {
+// onChannel runs use on a Channel, for limit at most. It returns how long that
+// took; the error includes the last one on the way.
+func onChannel(ctx context.Context, url string, cfg client.Config, limit time.Duration, use func(context.Context, *client.Channel) error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	start := time.Now()
-	ch, err := client.New(r.base, client.Config{
-		Transports: []string{transport}, TLS: cfg.TLS, Proxy: cfg.Proxy, Dial: cfg.Dial,
-		Header: cfg.Header, Token: cfg.Token, OnState: cfg.OnState,
-	})
+	ch, err := client.New(url, cfg)
 	if err != nil {
 		return 0, err
 	}
@@ -127,7 +119,7 @@ func (r *runner) channel(ctx context.Context, transport string, limit time.Durat
 	case err == nil, !ok:
 		return took, err
 	case st.Code() == codes.Unauthenticated:
-		return took, fmt.Errorf("%w: %s", errUnauthenticated, st.Message())
+		return took, fmt.Errorf("%w: %s", ErrUnauthenticated, st.Message())
 	case last != nil:
 		return took, fmt.Errorf("%s; last error on the way: %w", st.Message(), last)
 	}
