@@ -53,13 +53,13 @@ fuzz: ## each fuzz target for a minute
 soak: ## ten million messages through simulated bad networks, in tables
 	go test ./internal/enginetest -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -vE '^=== |^ +--- PASS'
 
-bench: ## Pollbridge beside gRPC, a transparent proxy and rivals, into docs/BENCHMARKS.md
-	go run ./bench -out docs/BENCHMARKS.md
+bench: ## Pollbridge beside what else there is, into docs/BENCHMARKS.md
+	go -C bench run . -out ../docs/BENCHMARKS.md
 
-bench-quick: ## the same in two minutes, on stdout
-	go run ./bench -quick
+bench-quick: ## RPCs alone, in a minute, on standard output
+	go -C bench run . -only rpc -rounds 2
 
-bench-compare: ## microbenchmarks of this tree against BASE=rev, with benchstat
+bench-compare: ## this tree beside revision BASE, in one run, with benchstat
 	bench/compare.sh $(BASE)
 
 bench-networks: ## time to the first result on each bad network, into docs/NETWORKS.md
@@ -67,7 +67,7 @@ bench-networks: ## time to the first result on each bad network, into docs/NETWO
 
 fmt: ## format Go code
 	go fix ./...
-	gofmt -w $$(go list -f '{{.Dir}}' ./...)
+	gofmt -w $$(go list -f '{{.Dir}}' ./...) bench
 
 generate: ## regenerate committed code and the JavaScript bundle
 	tools/generate.sh

@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(check fresh go conformance js browser proxies lint)
+PARTS=(check fresh go bench conformance js browser proxies lint)
 LONG_PARTS=(sim fuzz vulnerabilities deploy) # in a full run, or when they are asked for
 FUZZ_TIME=${FUZZ_TIME:-20s}
 
@@ -32,8 +32,8 @@ tool() { go tool -modfile=tools/go.mod "$@"; }
 
 part_check() {
   step gofmt 5 check_gofmt
-  step 'go mod tidy' 10 go mod tidy -diff
-  step 'go vet' 60 go vet ./...
+  step 'go mod tidy' 10 each_module go mod tidy -diff
+  step 'go vet' 60 each_module go vet ./...
   step 'go fix' 30 check_fix
 }
 
@@ -48,7 +48,10 @@ check_gofmt() {
     xargs -0 gofmt -l | empty 'not formatted: make fmt'
 }
 
-check_fix() { go fix -diff ./... | empty 'older idioms: go fix ./...'; }
+check_fix() { each_module go fix -diff ./... | empty 'older idioms: go fix ./...'; }
+
+# each_module COMMAND... runs it in the project's module and in the benchmark's.
+each_module() { "$@" && (cd bench && "$@"); }
 
 # ---- fresh: what is generated and committed is up to date ----------------------
 
@@ -99,6 +102,15 @@ gotest() {
   [[ " $* " != *" -race "* ]] || { cgo=1 on=(-exec 'env GOMAXPROCS=1'); }
   CGO_ENABLED=$cgo \
     tool gotestsum --format standard-quiet --packages "$packages" -- ${on[@]+"${on[@]}"} "${@:1:$#-1}"
+}
+
+# ---- bench: the benchmark measures all that needs nothing from outside -----------
+
+part_bench() { step 'test of the benchmark' 60 test_bench; }
+
+test_bench() {
+  local tools=$PWD/tools/go.mod
+  cd bench && go tool -modfile="$tools" gotestsum --format standard-quiet -- -count=1 -timeout=5m ./...
 }
 
 # ---- sim: hours of bad networks in virtual time, cut connections in real time --
@@ -263,7 +275,7 @@ test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format
 # ---- lint ------------------------------------------------------------------------
 
 # The linter is built from source: some four minutes, once.
-part_lint() { step golangci-lint 60 go tool -modfile=tools/lint/go.mod golangci-lint run ./...; }
+part_lint() { step golangci-lint 90 each_module go tool -modfile="$PWD/tools/lint/go.mod" golangci-lint run ./...; }
 
 # ---- main ------------------------------------------------------------------------
 

@@ -4,81 +4,83 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
 
-// Scenarios of rows 17 and 18.
+// Scenarios in a browser.
 const (
-	browserStream = "server stream in Chromium, messages received"
-	firstAnswer   = "first answer in Chromium, a page's first call, 50 ms"
+	browserStream = "server stream in Chromium, messages of 100 bytes"
+	firstAnswer   = "first answer of a page's first call, 50 ms away"
 )
 
-// Names of ways in a browser.
+// Names of ways in a browser; ws and longpoll are the others.
 const (
-	webWS            = "Pollbridge ws"
-	webLongpoll      = "Pollbridge longpoll"
-	connectWeb       = "connect-web by connect-go"
-	grpcWeb          = "grpc-web by grpcwebproxy"
-	grpcWebConnect   = "grpc-web by connect-go"
-	connectWebServer = "connect-web by connect-go without a hop"
-	barePage         = "bare fetch POST (no gRPC)"
+	connectWeb = "connect-web by connect-go"
+	grpcWeb    = "connect-web's gRPC-Web by grpcwebproxy"
+	barePost   = "bare fetch POST, no gRPC"
 )
 
-// browserDir has what runs in the browser and what drives it, with the rivals
-// that it needs.
-const browserDir = "bench/rivals/browser"
+const connectWebVersion = "2.2.0" // as in browser/package.json
 
-// A browserWay is one way from a page to the backend.
-type browserWay struct {
-	name string
-	kind string // as browserDir's page.js calls it
-	hop  *process
-}
-
-// browserLab is a browser, and a page's origin with the bridge.
+// browserLab is a browser, and a page's origin with a bridge.
 type browserLab struct {
 	*lab
-	site   *process // as bridge, with pages
+	site   *process
 	driver *process
 }
 
-// newBrowserLab starts what rows 17 and 18 need; with rivals where they are wanted.
-func newBrowserLab(ctx context.Context, cfg config) (_ *browserLab, err error) {
-	b := &browserLab{lab: &lab{}}
-	defer func() {
-		if err != nil {
-			b.close()
-		}
-	}()
-	if err := npmInstall(ctx, browserDir); err != nil {
-		return nil, err
+func newBrowserLab(ctx context.Context, cfg config) (*browserLab, error) {
+	l, err := newLab(ctx, cfg)
+	b := &browserLab{lab: l}
+	if err != nil {
+		return b, err
 	}
-	scripts := filepath.Join(cfg.cache, "page")
-	if err := os.RemoveAll(scripts); err != nil {
-		return nil, err
+	scripts, err := cfg.bundle(ctx)
+	if err != nil {
+		return b, err
 	}
-	if err := runIn(ctx, ".", nil, "go", "tool", "-modfile=tools/go.mod", "esbuild", browserDir+"/page.js", "--bundle", "--minify", "--banner:js=//# allFunctionsCalledOnLoad",
-		"--splitting", "--format=esm", "--target=es2022", "--preserve-symlinks", "--log-level=warning", "--outdir="+scripts); err != nil {
-		return nil, err
+	if b.site, err = l.role(ctx, "site", l.backend.addr, scripts); err != nil {
+		return b, err
 	}
-	if b.backend, err = b.role(ctx, nil, "backend", "-"); err != nil {
-		return nil, err
-	}
-	if b.site, err = b.role(ctx, nil, "site", b.backend.addr, scripts); err != nil {
-		return nil, err
-	}
-	if b.driver, err = startAsked(ctx, "browser", nil, "node", browserDir+"/driver.js"); err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, b.driver.close)
-	return b, nil
+	b.driver, err = l.start(ctx, "browser", nil, "node", "browser/driver.js")
+	return b, err
 }
 
-// ask is what the browser's driver is to do: see browserDir's driver.js.
+// bundle builds the page's script, with the tree's JavaScript client, and
+// returns the folder that it is in.
+func (c config) bundle(ctx context.Context) (string, error) {
+	if _, err := os.Stat("browser/node_modules"); err != nil {
+		if err := command(ctx, "browser", nil, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
+			return "", err
+		}
+	}
+	own, err := filepath.Abs("browser")
+	if err != nil {
+		return "", err
+	}
+	// All in one folder, so that the client finds the same packages as the page.
+	source, scripts := filepath.Join(c.dir, "browser"), filepath.Join(c.dir, "scripts")
+	errs := []error{os.MkdirAll(source, 0o755)}
+	for name, target := range map[string]string{
+		"page.js": own, "bench_pb.js": own, "node_modules": own, "src": filepath.Join(c.tree, "jsclient"),
+	} {
+		link := filepath.Join(source, name)
+		_ = os.Remove(link) // of a measurement before
+		errs = append(errs, os.Symlink(filepath.Join(target, name), link))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	return scripts, command(ctx, c.tree, nil, "go", "tool", "-modfile=tools/go.mod", "esbuild", filepath.Join(source, "page.js"),
+		"--bundle", "--minify", "--banner:js=//# allFunctionsCalledOnLoad", "--splitting", "--format=esm", "--target=es2022",
+		"--preserve-symlinks", "--log-level=warning", "--outdir="+scripts)
+}
+
+// ask is what the browser's driver is to do: see browser/driver.js.
 type ask struct {
 	What   string `json:"what"`
 	Way    string `json:"way,omitempty"`
@@ -109,36 +111,36 @@ func (b *browserLab) do(what ask) (a answered, err error) {
 	return a, err
 }
 
-// measureBrowser fills row 17.
-func measureBrowser(ctx context.Context, cfg config) (*found, error) {
+// measureBrowser measures what a page receives.
+func measureBrowser(ctx context.Context, cfg config) (*section, error) {
+	s := &section{title: "In the browser"}
 	b, err := newBrowserLab(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
 	defer b.close()
-	if !cfg.ownOnly {
-		b.addRivals(ctx, cfg, map[string]adder{"grpcwebproxy": b.addGRPCWebProxy, "connect-go": b.addConnect})
+	if err != nil {
+		return s, err
 	}
-	var keys []key
-	ways := map[string]browserWay{}
-	for _, w := range []browserWay{
-		{webWS, "ws", b.site},
-		{webLongpoll, "longpoll", b.site},
-		{connectWeb, "connect", b.connect},
-		{grpcWeb, "grpcweb", b.grpcwebproxy},
-		{grpcWebConnect, "grpcweb", b.connect},
-		{connectWebServer, "connect", b.connectServer},
-	} {
-		if w.hop != nil {
-			keys, ways[w.name] = append(keys, key{browserStream, w.name}), w
+	kinds, hops := map[string]string{ws: "ws", longpoll: "longpoll", connectWeb: "connect", grpcWeb: "grpcweb"}, map[string]*process{ws: b.site, longpoll: b.site}
+	if !cfg.ownOnly {
+		if hops[connectWeb], err = b.role(ctx, "connect", b.backend.addr); err != nil {
+			s.note("connect-go: %v", err)
+		}
+		if hops[grpcWeb], err = b.grpcwebproxy(ctx); err != nil {
+			s.note("grpcwebproxy: %v", err)
 		}
 	}
-	r := alternate(ctx, cfg, keys, func(k key) (sample, error) { return b.receive(cfg, ways[k.way]) })
-	return &found{
-		claims: browserClaims(r),
-		tables: []string{browserTable(r, keys)},
-		notes:  append(b.missing, r.notes()...),
-	}, nil
+	var keys []key
+	for _, name := range []string{ws, longpoll, connectWeb, grpcWeb} {
+		if hops[name] != nil {
+			keys = append(keys, key{browserStream, name})
+		}
+	}
+	r := alternate(ctx, cfg, s, keys, func(k key) (sample, error) { return b.receive(k.way, kinds[k.way], hops[k.way]) })
+	s.table(browserStream, "messages/s", "× connect-web", "main thread for each", "× connect-web")
+	for _, k := range keys {
+		s.row(k.way, figure(r.median(k, rate)), figure(r.ratio(k, connectWeb, rate)),
+			micros(r.median(k, loadCPU)), figure(r.ratio(k, connectWeb, loadCPU)))
+	}
+	return s, nil
 }
 
 // leastWindow is how long a browser is measured at the least: its clocks and
@@ -146,51 +148,59 @@ func measureBrowser(ctx context.Context, cfg config) (*found, error) {
 const leastWindow = 400 * time.Millisecond
 
 // receive takes one sample of a stream in the browser.
-func (b *browserLab) receive(cfg config, w browserWay) (sample, error) {
+func (b *browserLab) receive(way, kind string, hop *process) (sample, error) {
 	what := ask{
-		What: "stream", Way: w.name, Page: "http://" + b.site.addr, Kind: w.kind, URL: "http://" + w.hop.addr,
-		Bytes: 100, Millis: max(cfg.window, leastWindow).Milliseconds(),
+		What: "stream", Way: way, Page: "http://" + b.site.addr, Kind: kind, URL: "http://" + hop.addr,
+		Bytes: 100, Millis: max(b.cfg.window, leastWindow).Milliseconds(),
 	}
-	if cfg.profile != "" {
-		what.File = filepath.Join(cfg.profile, strings.ReplaceAll(w.name, " ", "-")+".cpuprofile")
+	if b.cfg.profiles != "" {
+		what.File = filepath.Join(b.cfg.profiles, strings.ReplaceAll(way, " ", "-")+".cpuprofile")
 	}
 	got, err := b.do(what)
 	if err == nil && got.Messages == 0 {
-		err = errNothing
+		err = errors.New("no message came")
 	}
+	task := time.Duration(got.Task / math.Max(got.Messages, 1) * 1e9)
+	return sample{rate: got.Messages / got.Seconds, load: task}, err
+}
+
+// A firstCall is a page's first call: how, and of which method.
+type firstCall struct{ way, kind, method string }
+
+var firstCalls = []firstCall{
+	{barePost, "post", ""},
+	{"Pollbridge, idempotent", "automatic", "read"},
+	{"Pollbridge, other", "automatic", "unary"},
+	{"Pollbridge longpoll, idempotent", "longpoll", "read"},
+	{"Pollbridge longpoll, other", "longpoll", "unary"},
+}
+
+// measureFirst measures how soon a page has its first answer.
+func measureFirst(ctx context.Context, cfg config) (*section, error) {
+	s := &section{title: "First answer"}
+	b, err := newBrowserLab(ctx, cfg)
+	defer b.close()
 	if err != nil {
-		return sample{}, err
+		return s, err
 	}
-	task := time.Duration(got.Task / got.Messages * 1e9)
-	return sample{rate: got.Messages / got.Seconds, client: perOperation{cpu: task}}, nil
-}
-
-func browserClaims(r *results) []claim {
-	var claims []claim
-	for _, rival := range []string{connectWeb, grpcWeb, grpcWebConnect} {
-		claims = append(claims,
-			atLeast(17, "ws: messages/s ÷ "+rival, r.ratio(browserStream, webWS, rival, rate), " ×", 1.5, 3),
-			atMost(17, "ws: main-thread time per message ÷ "+rival, r.ratio(browserStream, webWS, rival, clientCPU), " ×", 1, none))
+	far, err := b.middlebox(ctx, "127.0.0.1:0", b.site.addr, "25ms")
+	if err != nil {
+		return s, err
 	}
-	return append(claims,
-		seen(17, "longpoll: messages/s ÷ "+connectWeb, r.ratio(browserStream, webLongpoll, connectWeb, rate), " ×"),
-		seen(17, "longpoll: main-thread time per message ÷ "+connectWeb, r.ratio(browserStream, webLongpoll, connectWeb, clientCPU), " ×"),
-		seen(17, "ws: messages/s ÷ "+connectWebServer, r.ratio(browserStream, webWS, connectWebServer, rate), " ×"))
-}
-
-// browserTable has all that was measured of row 17.
-func browserTable(r *results, keys []key) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "| %s | messages/s | × connect-web | main thread per message | × connect-web |\n", browserStream)
-	fmt.Fprintln(&b, "|---|--:|--:|--:|--:|")
+	var keys []key
+	calls := map[string]firstCall{}
+	for _, c := range firstCalls {
+		keys, calls[c.way] = append(keys, key{firstAnswer, c.way}), c
+	}
+	r := alternate(ctx, cfg, s, keys, func(k key) (sample, error) {
+		c := calls[k.way]
+		got, err := b.do(ask{What: "first", Page: "http://" + far.addr, Kind: c.kind, Method: c.method, Bytes: 100})
+		return sample{p50: time.Duration(got.Millis * 1e6)}, err
+	})
+	s.table(firstAnswer, "time", "× bare fetch POST")
 	for _, k := range keys {
-		if len(r.samples[k]) == 0 {
-			fmt.Fprintf(&b, "| %s | not measured | | | |\n", k.way)
-			continue
-		}
-		fmt.Fprintf(&b, "| %s | %.0f | %s | %s | %s |\n", k.way,
-			r.median(k.scenario, k.way, rate), figure(r.ratio(k.scenario, k.way, connectWeb, rate)),
-			micros(r.median(k.scenario, k.way, clientCPU)), figure(r.ratio(k.scenario, k.way, connectWeb, clientCPU)))
+		s.row(k.way, millis(r.median(k, p50)), figure(r.ratio(k, barePost, p50)))
+		s.bench("first answer/"+k.way, r.median(k, p50)/1e6, "ms", r.ratio(k, barePost, p50), "x-POST")
 	}
-	return b.String()
+	return s, nil
 }

@@ -34,7 +34,7 @@ func newBackend() *grpc.Server {
 		ServiceName: "bench.Echo",
 		Methods: []grpc.MethodDesc{
 			unaryHandler("Unary", func(m *message) {}),
-			unaryHandler("Read", func(m *message) {}), // declared to be without side effects
+			unaryHandler("Read", func(m *message) {}), // declared to have no side effects
 			unaryHandler("Sink", func(m *message) { m.Value = nil }),
 			unaryHandler("Source", func(m *message) {
 				n, _ := strconv.Atoi(string(m.Value)) // 0 shows at the other end
@@ -112,8 +112,7 @@ func serveProxy(lis net.Listener, backend string) error {
 		in.SetTrailer(out.Trailer())
 		return err
 	}
-	go grpc.NewServer(grpc.UnknownServiceHandler(forward), grpc.ForceServerCodecV2(raw{})).Serve(lis)
-	return nil
+	return grpc.NewServer(grpc.UnknownServiceHandler(forward), grpc.ForceServerCodecV2(raw{})).Serve(lis)
 }
 
 func dialGRPC(addr string) (*grpc.ClientConn, error) {

@@ -2,92 +2,112 @@ package main
 
 import (
 	"context"
+	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// lab is everything that is measured, up and running. A rival that could not
-// be had is nil, and missing says why.
+// lab is a backend and what stands before it, until it is closed.
 type lab struct {
-	backend, proxy, proxy400, bridge, bare *process
-	grpcwebproxy, connect, socketio        *process
-	connectServer                          *process // connect-go that answers by itself
-	missing                                []string
-
-	wrap    []string // command that roles are started by
+	cfg     config
+	backend *process
+	wrap    []string // command by which processes are started
 	closers []func() error
 }
 
-// newLab starts our own processes.
-func newLab(ctx context.Context) (_ *lab, err error) {
-	l := &lab{}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
-	if l.backend, err = l.role(ctx, nil, "backend", "-"); err != nil {
-		return nil, err
-	}
-	for _, p := range []struct {
-		to   **process
-		env  []string
-		role string
-	}{
-		{&l.proxy, nil, "proxy"},
-		{&l.proxy400, []string{"GOGC=400"}, "proxy"},
-		{&l.bridge, nil, "bridge"},
-		{&l.bare, nil, "bare"},
-	} {
-		if *p.to, err = l.role(ctx, p.env, p.role, l.backend.addr); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
+// newLab starts a backend, by a command that starts another, if one is given.
+func newLab(ctx context.Context, cfg config, wrap ...string) (_ *lab, err error) {
+	l := &lab{cfg: cfg, wrap: wrap}
+	l.backend, err = l.role(ctx, "backend")
+	return l, err
 }
 
-func (l *lab) role(ctx context.Context, env []string, role string, args ...string) (*process, error) {
-	p, err := startRole(ctx, l.wrap, env, role, args...)
+// close ends everything, the youngest first.
+func (l *lab) close() {
+	for _, f := range slices.Backward(l.closers) {
+		if err := f(); err != nil {
+			l.cfg.log("closing: %v", err)
+		}
+	}
+}
+
+// role starts this program in a role.
+func (l *lab) role(ctx context.Context, role string, args ...string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return l.own(ctx, role, append([]string{self, roleArg, role}, args...)...)
+}
+
+// bridge starts the bridge as `bridge serve` does, with further flags.
+func (l *lab) bridge(ctx context.Context, flags ...string) (*process, error) {
+	return l.own(ctx, "bridge", append([]string{filepath.Join(l.cfg.dir, "bridge"), "serve", "--listen", "127.0.0.1:0", "--backend", l.backend.addr}, flags...)...)
+}
+
+// own starts a program with a hook.
+func (l *lab) own(ctx context.Context, name string, command ...string) (*process, error) {
+	socket := filepath.Join(l.cfg.dir, fmt.Sprintf("%s-%d", name, len(l.closers)))
+	_ = os.Remove(socket) // of a lab before
+	p, err := l.start(ctx, name, []string{"BENCH_SOCKET=" + socket}, command...)
+	if err == nil {
+		p.hook = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
+	}
+	return p, err
+}
+
+// start starts a program that prints its address.
+func (l *lab) start(ctx context.Context, name string, env []string, command ...string) (*process, error) {
+	p, err := start(ctx, name, env, slices.Concat(l.wrap, command)...)
 	if err == nil {
 		l.closers = append(l.closers, p.close)
 	}
 	return p, err
 }
 
-// Rivals' versions. That of connect-go stands in rivals/go.mod, that of
-// Socket.IO in rivals/socketio/package.json.
+// foreign starts somebody else's program, which is to listen on an address.
+func (l *lab) foreign(ctx context.Context, name string, command func(host, port string) []string) (*process, error) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := lis.Addr().String()
+	host, port, _ := net.SplitHostPort(addr)
+	if err := lis.Close(); err != nil {
+		return nil, err
+	}
+	p, err := startForeign(ctx, name, addr, command(host, port)...)
+	if err == nil {
+		l.closers = append(l.closers, p.close)
+	}
+	return p, err
+}
+
 const (
 	grpcwebproxyPackage = "github.com/improbable-eng/grpc-web/go/grpcwebproxy"
 	grpcwebproxyVersion = "v0.15.0"
 )
 
-// adder installs and starts a rival.
-type adder func(context.Context, config) error
-
-// addRivals installs and starts what we are compared with.
-func (l *lab) addRivals(ctx context.Context, cfg config, rivals map[string]adder) {
-	for name, add := range rivals {
-		if err := add(ctx, cfg); err != nil {
-			l.missing = append(l.missing, fmt.Sprintf("%s: %v", name, err))
-			cfg.log("LEFT OUT  %s: %v", name, err)
+// grpcwebproxy installs and starts it.
+func (l *lab) grpcwebproxy(ctx context.Context) (*process, error) {
+	program := filepath.Join(l.cfg.cache, "grpcwebproxy")
+	if _, err := os.Stat(program); err != nil {
+		env := []string{"GOBIN=" + l.cfg.cache, "GOFLAGS=-mod=mod"}
+		if err := command(ctx, l.cfg.cache, env, "go", "install", grpcwebproxyPackage+"@"+grpcwebproxyVersion); err != nil {
+			return nil, err
 		}
 	}
-}
-
-func (l *lab) addGRPCWebProxy(ctx context.Context, cfg config) error {
-	program := filepath.Join(cfg.cache, "grpcwebproxy")
-	if !exists(program) {
-		if err := runIn(ctx, ".", []string{"GOBIN=" + cfg.cache, "GOFLAGS=-mod=mod"}, "go", "install", grpcwebproxyPackage+"@"+grpcwebproxyVersion); err != nil {
-			return err
-		}
-	}
-	return l.foreign(ctx, &l.grpcwebproxy, "grpcwebproxy", func(addr string) []string {
-		host, port, _ := net.SplitHostPort(addr)
+	return l.foreign(ctx, "grpcwebproxy", func(host, port string) []string {
 		return []string{
 			program, "--server_bind_address=" + host, "--server_http_debug_port=" + port, "--run_tls_server=false",
 			"--backend_addr=" + l.backend.addr, "--backend_tls=false", "--use_websockets", "--allow_all_origins",
@@ -96,79 +116,47 @@ func (l *lab) addGRPCWebProxy(ctx context.Context, cfg config) error {
 	})
 }
 
-func (l *lab) addConnect(ctx context.Context, cfg config) error {
-	program := filepath.Join(cfg.cache, "connect")
-	if err := runIn(ctx, "bench/rivals", nil, "go", "build", "-o", program, "./connect"); err != nil {
-		return err
+// middlebox starts what delays all that passes it, each way.
+func (l *lab) middlebox(ctx context.Context, listen, upstream, delay string) (*process, error) {
+	program := filepath.Join(l.cfg.dir, "middlebox")
+	if err := command(ctx, l.cfg.tree, nil, "go", "build", "-o", program, "./internal/cmd/middlebox"); err != nil {
+		return nil, err
 	}
-	if err := l.foreign(ctx, &l.connectServer, "connect-go", func(addr string) []string {
-		return []string{program, addr, "-"}
-	}); err != nil {
-		return err
-	}
-	return l.foreign(ctx, &l.connect, "connect-go", func(addr string) []string {
-		return []string{program, addr, l.backend.addr}
-	})
+	return l.start(ctx, "middlebox", nil, program, "--listen", listen, "--upstream", "http://"+upstream, "--delay", delay)
 }
 
-func (l *lab) addSocketIO(ctx context.Context, cfg config) error {
-	if err := npmInstall(ctx, "bench/rivals/socketio"); err != nil {
+//go:embed hook.go
+var hook []byte
+
+// buildBridge builds the bridge of the tree with hook.go in it.
+func (c config) buildBridge(ctx context.Context) error {
+	file := filepath.Join(c.dir, "hook.go")
+	if err := os.WriteFile(file, hook, 0o644); err != nil {
 		return err
 	}
-	return l.foreign(ctx, &l.socketio, "Socket.IO", func(addr string) []string {
-		_, port, _ := net.SplitHostPort(addr)
-		return []string{"node", "bench/rivals/socketio/server.js", port}
-	})
-}
-
-// npmInstall installs what a folder's lock file names, if it is not there.
-func npmInstall(ctx context.Context, dir string) error {
-	if exists(filepath.Join(dir, "node_modules")) {
-		return nil
-	}
-	return runIn(ctx, dir, nil, "npm", "ci", "--no-audit", "--no-fund")
-}
-
-func (l *lab) foreign(ctx context.Context, to **process, name string, command func(addr string) []string) error {
-	addr, err := freeAddr()
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
+		filepath.Join(c.tree, "cmd", "bridge", "bench_hook.go"): file,
+	}})
 	if err != nil {
 		return err
 	}
-	p, err := startForeign(ctx, name, addr, command(addr)...)
-	if err != nil {
+	file = filepath.Join(c.dir, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o644); err != nil {
 		return err
 	}
-	*to = p
-	l.closers = append(l.closers, p.close)
-	return nil
+	return command(ctx, c.tree, nil, "go", "build", "-overlay", file, "-o", filepath.Join(c.dir, "bridge"), "./cmd/bridge")
 }
 
-func (l *lab) close() {
-	for i := len(l.closers) - 1; i >= 0; i-- {
-		if err := l.closers[i](); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: closing:", err)
-		}
-	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// runIn runs a command to its end; its output comes with its error.
-func runIn(ctx context.Context, dir string, env []string, command ...string) error {
+// command runs a command to its end; the last line of its output comes with its
+// error.
+func command(ctx context.Context, dir string, env []string, command ...string) error {
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), env...)
 	out, err := c.CombinedOutput()
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", strings.Join(command, " "), err), errors.New(lastLine(string(out))))
+	if err == nil {
+		return nil
 	}
-	return nil
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return errors.Join(fmt.Errorf("%s: %w", strings.Join(command, " "), err), errors.New(lines[len(lines)-1]))
 }

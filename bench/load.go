@@ -5,9 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // kind is what an RPC does.
@@ -28,170 +33,216 @@ type scenario struct {
 	ways           []string
 }
 
-func (s scenario) value() []byte { return bytes.Repeat([]byte{'x'}, s.size) }
+var errEcho = errors.New("the echo differs")
 
-// A driver makes operations until a time, and reports how long each took.
-type driver func(until time.Time, done func(time.Duration)) error
-
-// A way is one way from here to the backend, or to what stands for one.
-type way struct {
-	name string
-	hop  *process // what is measured; nil: nothing stands between
-	open func(ctx context.Context, s scenario) ([]driver, func(), error)
-}
-
-// calling makes a driver of a function that makes one operation.
-func calling(call func() error) driver {
-	return func(until time.Time, done func(time.Duration)) error {
-		for now := time.Now(); ; {
-			if err := call(); err != nil {
+// caller begins what is called again and again on a connection.
+func (s scenario) caller(ctx context.Context, conn grpc.ClientConnInterface) (func() error, error) {
+	m := &message{Value: bytes.Repeat([]byte{'x'}, s.size)}
+	check := func(reply *message) error {
+		if len(reply.Value) != s.size {
+			return errEcho
+		}
+		return nil
+	}
+	if s.kind == unary {
+		return func() error {
+			reply := new(message)
+			if err := conn.Invoke(ctx, unaryMethod, m, reply); err != nil {
 				return err
 			}
-			before := now
-			now = time.Now()
-			done(now.Sub(before))
-			if !now.Before(until) {
-				return nil
-			}
+			return check(reply)
+		}, nil
+	}
+	desc, method := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pingPongMethod
+	if s.kind == stream {
+		desc, method = &grpc.StreamDesc{ServerStreams: true}, streamMethod
+	}
+	st, err := conn.NewStream(ctx, desc, method)
+	if err != nil {
+		return nil, err
+	}
+	if s.kind == stream {
+		if err := errors.Join(st.SendMsg(m), st.CloseSend()); err != nil {
+			return nil, err
 		}
 	}
-}
-
-// sample is what one window showed. Times are per operation.
-type sample struct {
-	rate     float64 // operations a second
-	p50, p99 time.Duration
-	hop      perOperation
-	client   perOperation // this process's, or a page's main thread's
-}
-
-type perOperation struct {
-	cpu      time.Duration
-	mallocs  float64
-	requests float64
-}
-
-// take takes one sample of a scenario on a way.
-func (s scenario) take(ctx context.Context, cfg config, w *way) (_ sample, err error) {
-	ctx, cancel := context.WithCancel(ctx) // without a deadline, which RPCs would have to carry
-	defer cancel()
-	drivers, end, err := w.open(ctx, s)
-	if err != nil {
-		return sample{}, err
-	}
-	defer end()
-	limit := time.AfterFunc(20*time.Second+10*cfg.window, func() { // frees drivers that hang
-		cancel()
-		end()
-	})
-	defer limit.Stop()
-	if _, _, err := runAll(drivers, cfg.warmup); err != nil {
-		return sample{}, fmt.Errorf("warming up: %w", err)
-	}
-	if err := cfg.startProfile(s, w); err != nil {
-		return sample{}, err
-	}
-	hop, err := w.hop.usage()
-	if err != nil {
-		return sample{}, err
-	}
-	own := ownUsage()
-	latencies, took, err := runAll(drivers, cfg.window)
-	ownAfter := ownUsage()
-	if err != nil {
-		return sample{}, err
-	}
-	after, err := w.hop.usage()
-	if err == nil {
-		err = cfg.endProfile(s, w)
-	}
-	if err != nil {
-		return sample{}, err
-	}
-	slices.Sort(latencies)
-	n := len(latencies)
-	return sample{
-		rate: float64(n) / took.Seconds(),
-		p50:  latencies[n/2], p99: latencies[n*99/100],
-		hop: per(n, hop, after), client: per(n, own, ownAfter),
+	return func() error {
+		if s.kind == pingPong {
+			if err := st.SendMsg(m); err != nil {
+				return err
+			}
+		}
+		reply := new(message)
+		if err := st.RecvMsg(reply); err != nil {
+			return err
+		}
+		return check(reply)
 	}, nil
 }
 
-func per(n int, before, after usage) perOperation {
-	return perOperation{
-		cpu:      (after.CPU - before.CPU) / time.Duration(n),
-		mallocs:  float64(after.Mallocs-before.Mallocs) / float64(n),
-		requests: float64(after.Requests-before.Requests) / float64(n),
-	}
+// sample is what one window showed. Times and allocations are per operation.
+type sample struct {
+	rate     float64 // operations a second
+	p50, p99 time.Duration
+	hop      time.Duration // CPU time
+	mallocs  float64       // of the hop
+	load     time.Duration // CPU time of this process, or of a page's main thread
 }
 
-var errNothing = errors.New("nothing was done in the window")
+// take takes one sample of a scenario on a way.
+func (s scenario) take(ctx context.Context, cfg config, w *way) (sample, error) {
+	ctx, cancel := context.WithCancel(ctx) // without a deadline, which RPCs would carry
+	defer cancel()
+	limit := time.AfterFunc(20*time.Second+10*cfg.window, cancel)
+	defer limit.Stop()
+	conns, err := w.open(s.sessions)
+	if err != nil {
+		return sample{}, err
+	}
+	var calls []func() error
+	for i := range s.sessions * s.each {
+		call, err := s.caller(ctx, conns[i/s.each])
+		if err != nil {
+			return sample{}, err
+		}
+		calls = append(calls, call)
+	}
+	if _, err := repeatAll(calls, cfg.warmup()); err != nil {
+		return sample{}, fmt.Errorf("warming up: %w", err)
+	}
+	var got sample
+	err = cfg.profile(w.hop, s.name+"."+w.name, func() (err error) {
+		got, err = measure(w.hop, calls, cfg.window)
+		return err
+	})
+	return got, err
+}
 
-// runAll lets all drivers run for a while.
-func runAll(drivers []driver, window time.Duration) ([]time.Duration, time.Duration, error) {
-	var wg sync.WaitGroup
-	errs := make([]error, len(drivers))
-	times := make([][]time.Duration, len(drivers))
+// measure repeats the calls for a while, and tells what that cost.
+func measure(hop *process, calls []func() error, window time.Duration) (sample, error) {
+	before, err1 := hop.usage()
+	own, err2 := cpuTime(os.Getpid())
 	start := time.Now()
-	for i, drive := range drivers {
+	times, err3 := repeatAll(calls, window)
+	took := time.Since(start)
+	ownAfter, err4 := cpuTime(os.Getpid())
+	after, err5 := hop.usage()
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return sample{}, err
+	}
+	n := len(times)
+	return sample{
+		rate: float64(n) / took.Seconds(),
+		p50:  percentile(times, 50), p99: percentile(times, 99),
+		hop:     (after.CPU - before.CPU) / time.Duration(n),
+		mallocs: float64(after.Mallocs-before.Mallocs) / float64(n),
+		load:    (ownAfter - own) / time.Duration(n),
+	}, nil
+}
+
+// repeatAll repeats all calls side by side for a while, each at least once, and
+// returns how long each took.
+func repeatAll(calls []func() error, window time.Duration) ([]time.Duration, error) {
+	var wg sync.WaitGroup
+	errs := make([]error, len(calls))
+	times := make([][]time.Duration, len(calls))
+	end := time.Now().Add(window)
+	for i, call := range calls {
 		wg.Go(func() {
-			errs[i] = drive(start.Add(window), func(d time.Duration) { times[i] = append(times[i], d) })
+			for now := time.Now(); ; {
+				if errs[i] = call(); errs[i] != nil {
+					return
+				}
+				before := now
+				now = time.Now()
+				times[i] = append(times[i], now.Sub(before))
+				if !now.Before(end) {
+					return
+				}
+			}
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
-	all := slices.Concat(times...)
-	err := errors.Join(errs...)
-	if err == nil && len(all) == 0 {
-		err = errNothing
+	return slices.Concat(times...), errors.Join(errs...)
+}
+
+// percentile returns that of some times, which it sorts; 0 of none.
+func percentile(times []time.Duration, p int) time.Duration {
+	if len(times) == 0 {
+		return 0
 	}
-	return all, took, err
+	slices.Sort(times)
+	return times[len(times)*p/100]
 }
 
 // key names the samples of one scenario on one way.
 type key struct{ scenario, way string }
 
-// results are all samples, one of each round; a way that failed has none from
-// then on, and its error here.
-type results struct {
-	samples map[key][]sample
-	errs    map[key]error
-}
-
-// measure takes one sample of each scenario on each way in each round.
-func measure(ctx context.Context, cfg config, scenarios []scenario, ways map[string]*way) *results {
-	byName := map[string]scenario{}
-	var keys []key
-	for _, s := range scenarios {
-		byName[s.name] = s
-		for _, name := range s.ways {
-			if ways[name] != nil {
-				keys = append(keys, key{s.name, name})
-			}
-		}
-	}
-	return alternate(ctx, cfg, keys, func(k key) (sample, error) {
-		return byName[k.scenario].take(ctx, cfg, ways[k.way])
-	})
-}
+// results are all samples, one of each round. A way that failed has none from
+// then on.
+type results map[key][]sample
 
 // alternate takes one sample of each key in each round.
-func alternate(ctx context.Context, cfg config, keys []key, take func(key) (sample, error)) *results {
-	r := &results{samples: map[key][]sample{}, errs: map[key]error{}}
+func alternate(ctx context.Context, cfg config, s *section, keys []key, take func(key) (sample, error)) results {
+	r := results{}
+	failed := map[key]bool{}
 	for round := range cfg.rounds {
 		for _, k := range keys {
-			if r.errs[k] != nil || ctx.Err() != nil || !cfg.measures(k) {
+			if failed[k] || ctx.Err() != nil || !cfg.measures(k) {
 				continue
 			}
 			got, err := take(k)
 			if err != nil {
-				r.errs[k] = fmt.Errorf("round %d: %w", round+1, err)
-				cfg.log("%s, %s: %v", k.scenario, k.way, r.errs[k])
+				failed[k] = true
+				s.note("%s, %s: round %d: %v", k.scenario, k.way, round+1, err)
 				continue
 			}
-			r.samples[k] = append(r.samples[k], got)
+			r[k] = append(r[k], got)
 		}
 		cfg.log("round %d of %d", round+1, cfg.rounds)
 	}
 	return r
+}
+
+// measures reports whether the flags ask for a sample.
+func (c config) measures(k key) bool {
+	scenario, err1 := regexp.MatchString(c.scenarios, k.scenario)
+	way, err2 := regexp.MatchString(c.ways, k.way)
+	return scenario && way && err1 == nil && err2 == nil
+}
+
+func rate(s sample) float64    { return s.rate }
+func p50(s sample) float64     { return float64(s.p50) }
+func p99(s sample) float64     { return float64(s.p99) }
+func hopCPU(s sample) float64  { return float64(s.hop) }
+func loadCPU(s sample) float64 { return float64(s.load) }
+func mallocs(s sample) float64 { return s.mallocs }
+
+// median returns that of one figure.
+func (r results) median(k key, of func(sample) float64) float64 {
+	var values []float64
+	for _, s := range r[k] {
+		values = append(values, of(s))
+	}
+	return median(values)
+}
+
+// ratio returns the median of the ratios to another way within a round.
+func (r results) ratio(k key, base string, of func(sample) float64) float64 {
+	own, others := r[k], r[key{k.scenario, base}]
+	var values []float64
+	for i := range min(len(own), len(others)) {
+		values = append(values, of(own[i])/of(others[i]))
+	}
+	return median(values)
+}
+
+// median returns NaN of nothing.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }

@@ -8,77 +8,73 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// A process is a child: this program in a role, or another, which answers
-// questions on its stdin and ends with it; or a foreign one.
+// A process is a child. Its methods may be called on nil, which uses nothing.
 type process struct {
 	name string
-	addr string
+	addr string // host and port
 	cmd  *exec.Cmd
-
-	mu    sync.Mutex // one question at a time
-	stdin io.WriteCloser
-	lines *bufio.Reader // nil: foreign
+	in   io.WriteCloser
+	out  *bufio.Reader
+	hook *http.Client // of hook.go; nil: somebody else's program
 }
 
-// usage is what a process has used so far and holds now.
+// usage is what a process has used so far and holds now. The last four are
+// known only of processes with a hook.
 type usage struct {
-	CPU        time.Duration
-	Mallocs    uint64
-	Requests   uint64 // HTTP requests, where the role counts them
-	RSS        int    // bytes
-	PeakRSS    int
-	Heap       int // bytes of RSS that live objects and what lies between them take
-	Stacks     int // and goroutines' stacks
-	Goroutines int
+	CPU       time.Duration
+	RSS, Peak int // bytes
+
+	Mallocs      uint64
+	Heap, Stacks int // bytes
+	Goroutines   int
 }
 
-// startRole starts this program in a role.
-// wrap is a command that it is started by, if not empty.
-func startRole(ctx context.Context, wrap, env []string, role string, args ...string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return startAsked(ctx, role, env, slices.Concat(wrap, []string{self, roleArg, role}, args)...)
-}
-
-// startAsked starts a program that prints its address, or what else is to be
-// known of it, and answers questions then.
-func startAsked(ctx context.Context, name string, env []string, command ...string) (_ *process, err error) {
+// start starts a program that prints one line, whose last word is its address,
+// when it is ready.
+func start(ctx context.Context, name string, env []string, command ...string) (_ *process, err error) {
 	p := &process{name: name, cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
-	p.cmd.Stderr = os.Stderr
-	p.cmd.Env = append(os.Environ(), env...)
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+	p.cmd.Env = slices.Concat(os.Environ(), env)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	stdout, err := p.cmd.StdoutPipe()
+	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	p.lines = bufio.NewReader(stdout)
+	p.out = bufio.NewReader(out)
+	if name != "bridge" { // whose log is long
+		p.cmd.Stderr = os.Stderr
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	line, err := p.lines.ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, errors.Join(err, p.close()))
+	line, err := p.out.ReadString('\n')
+	words := strings.Fields(line)
+	if err != nil || len(words) == 0 {
+		return nil, fmt.Errorf("%s did not start: %w", name, errors.Join(err, p.close()))
 	}
-	p.addr = strings.TrimSpace(line)
+	p.addr = words[len(words)-1]
+	if _, addr, ok := strings.Cut(p.addr, "://"); ok {
+		p.addr = addr
+	}
 	return p, nil
 }
 
-// startForeign starts another program that listens on addr.
+// startForeign starts a program that prints nothing, and listens on addr.
 func startForeign(ctx context.Context, name, addr string, command ...string) (*process, error) {
 	p := &process{name: name, addr: addr, cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -86,108 +82,121 @@ func startForeign(ctx context.Context, name, addr string, command ...string) (*p
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
+		if conn, err := net.Dial("tcp", addr); err == nil {
 			return p, conn.Close()
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("%s: does not listen on %s", name, addr), p.close())
+	return nil, errors.Join(fmt.Errorf("%s does not listen on %s", name, addr), p.close())
 }
 
-// middlebox builds the program that delays what passes it.
-func (c config) middlebox(ctx context.Context) (program string, err error) {
-	program = filepath.Join(c.cache, "middlebox")
-	return program, runIn(ctx, ".", nil, "go", "build", "-o", program, "./internal/cmd/middlebox")
+// close ends the process at once.
+func (p *process) close() error {
+	err := p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // killed
+	return err
 }
 
-// freeAddr is an address that a foreign program may listen on.
-func freeAddr() (string, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return lis.Addr().String(), lis.Close()
-}
-
-// ask puts a question to a process that answers.
+// ask writes a line to the process and reads its answer, in JSON.
 func (p *process) ask(question string, answer any) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, err := fmt.Fprintln(p.stdin, question); err != nil {
+	if _, err := fmt.Fprintln(p.in, question); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	line, err := p.lines.ReadBytes('\n')
+	line, err := p.out.ReadBytes('\n')
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	return json.Unmarshal(line, answer)
 }
 
-// usage asks what the process has used. A nil process uses nothing.
-func (p *process) usage() (u usage, err error) {
-	switch {
-	case p == nil:
-		return usage{}, nil
-	case p.lines != nil:
-		return u, p.ask("usage", &u)
-	}
-	return foreignUsage(p.cmd.Process.Pid)
-}
+// usage reads what the process has used.
+func (p *process) usage() (usage, error) { return p.read("http://hook/usage") }
 
-// collected is usage after garbage collection, where it can be asked for.
-func (p *process) collected() (u usage, err error) {
-	if p.lines == nil {
-		return p.usage()
-	}
-	return u, p.ask("collect", &u)
-}
+// collected is usage after a garbage collection, where one can be had.
+func (p *process) collected() (usage, error) { return p.read("http://hook/usage?collect=1") }
 
-// foreignUsage reads /proc, whose clock ticks are 10 ms.
-func foreignUsage(pid int) (usage, error) {
-	const tick = 10 * time.Millisecond
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return usage{}, err
+func (p *process) read(url string) (u usage, err error) {
+	if p == nil {
+		return u, nil
 	}
-	// The fields behind the name, which may hold spaces: state is the third.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 13 {
-		return usage{}, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
-	}
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	u := usage{CPU: time.Duration(user+system) * tick}
-	u.RSS, u.PeakRSS, err = residentMemory(pid)
-	return u, errors.Join(err1, err2, err)
-}
-
-// residentMemory is a process's resident memory and its peak, in bytes.
-func residentMemory(pid int) (now, peak int, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		switch key, value, _ := strings.Cut(line, ":"); key {
-		case "VmRSS":
-			now = kibibytes(value)
-		case "VmHWM":
-			peak = kibibytes(value)
+	if p.hook != nil {
+		resp, err := p.hook.Get(url)
+		if err != nil {
+			return u, fmt.Errorf("%s: %w", p.name, err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&u); err != nil {
+			return u, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	return now, peak, nil
-}
-
-func kibibytes(s string) int {
-	n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(s), " kB")) // the kernel's own format
-	return n << 10
-}
-
-func (p *process) close() error {
-	if p.lines != nil {
-		return errors.Join(p.stdin.Close(), p.cmd.Wait())
+	if u.CPU, err = cpuTime(p.cmd.Process.Pid); err == nil {
+		u.RSS, u.Peak, err = residentMemory(p.cmd.Process.Pid)
 	}
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // killed
-	return nil
+	return u, err
+}
+
+// cpuTime reads a process's clock of CPU time: see clock_getcpuclockid(3).
+func cpuTime(pid int) (time.Duration, error) {
+	const scheduler = 2
+	var t unix.Timespec
+	err := unix.ClockGettime(int32(^pid<<3|scheduler), &t)
+	return time.Duration(t.Nano()), err
+}
+
+// residentMemory reads a process's resident memory and its peak, in bytes.
+func residentMemory(pid int) (now, peak int, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(line, ":")
+		n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB")) // the kernel's own format
+		switch key {
+		case "VmRSS":
+			now = n << 10
+		case "VmHWM":
+			peak = n << 10
+		}
+	}
+	return now, peak, err
+}
+
+// forgetPeak has the peak of resident memory counted from now on.
+func (p *process) forgetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
+}
+
+// profile has a process with a hook profile its CPU while f runs, if profiles
+// are wanted.
+func (c config) profile(p *process, name string, f func() error) error {
+	if c.profiles == "" || p == nil || p.hook == nil {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- p.saveProfile("profile?seconds="+strconv.Itoa(int(max(1, c.window.Seconds()))), filepath.Join(c.profiles, name+".cpu"))
+	}()
+	return errors.Join(f(), <-done)
+}
+
+// saveMemory saves the heap and goroutine profiles of a process with a hook, if
+// profiles are wanted.
+func (c config) saveMemory(p *process, name string) error {
+	if c.profiles == "" || p.hook == nil {
+		return nil
+	}
+	return errors.Join(
+		p.saveProfile("heap", filepath.Join(c.profiles, name+".heap")),
+		p.saveProfile("goroutine", filepath.Join(c.profiles, name+".goroutine")))
+}
+
+func (p *process) saveProfile(kind, file string) error {
+	resp, err := p.hook.Get("http://hook/debug/pprof/" + kind)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	f, err := os.Create(strings.ReplaceAll(file, " ", "-"))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, resp.Body)
+	return errors.Join(err, f.Close())
 }

@@ -1,289 +1,244 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
-	"sync"
-	"time"
+	"fmt"
+	"io"
+	"net/http"
 
+	"connectrpc.com/connect"
+	"github.com/coder/websocket"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/pollbridge/pollbridge/bench/light"
 	"github.com/pollbridge/pollbridge/client"
 )
 
 // Names of ways.
 const (
-	native        = "grpc-go direct"
-	proxy         = "grpc-go proxy"
-	proxy400      = "grpc-go proxy, GOGC=400"
-	ws            = "Pollbridge ws"
-	longpoll      = "Pollbridge longpoll"
-	lightWS       = "Pollbridge ws, light client"
-	lightLongpoll = "Pollbridge longpoll, light client"
-	gwpHTTP       = "grpcwebproxy HTTP/1.1"
-	gwpWS         = "grpcwebproxy WebSocket"
-	connectFront  = "connect-go HTTP/1.1 front"
-	socketioWS    = "Socket.IO WebSocket (no gRPC)"
-	socketioPoll  = "Socket.IO polling (no gRPC)"
-	bareWS        = "coder/websocket echo (no gRPC)"
-	barePOST      = "net/http POST echo (no gRPC)"
+	native       = "grpc-go, no hop"
+	proxy        = "grpc-go proxy"
+	ws           = "Pollbridge ws"
+	longpoll     = "Pollbridge longpoll"
+	gwpHTTP      = "grpcwebproxy, HTTP/1.1"
+	gwpWS        = "grpcwebproxy, WebSocket"
+	connectFront = "connect-go, HTTP/1.1"
 )
 
-// clientConn is a connection of gRPC's own client code.
-type clientConn interface {
+// conn is a connection that RPCs go over.
+type conn interface {
 	grpc.ClientConnInterface
 	Close() error
 }
 
-// connWay is a way with gRPC's own client code, over connections that are kept
-// from one sample to the next, until the lab closes.
-func (l *lab) connWay(name string, hop *process, dial func() (clientConn, error)) *way {
-	var mu sync.Mutex
-	var conns []clientConn
-	return &way{name: name, hop: hop, open: func(ctx context.Context, s scenario) ([]driver, func(), error) {
-		mu.Lock()
-		defer mu.Unlock()
-		for len(conns) < s.sessions {
-			conn, err := dial()
-			if err != nil {
-				return nil, nil, err
-			}
-			conns = append(conns, conn)
-			l.closers = append(l.closers, conn.Close)
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		var drivers []driver
-		for i := range s.sessions * s.each {
-			call, err := s.caller(ctx, conns[i/s.each])
-			if err != nil {
-				cancel()
-				return nil, nil, err
-			}
-			drivers = append(drivers, calling(call))
-		}
-		return drivers, cancel, nil
-	}}
+// A way is one way from here to the backend.
+type way struct {
+	name string
+	hop  *process // what is measured; nil: nothing stands between
+	dial func() (conn, error)
+
+	conns []conn // kept from one sample to the next
 }
 
-func (l *lab) grpcWay(name string, hop *process, addr string) *way {
-	return l.connWay(name, hop, func() (clientConn, error) { return dialGRPC(addr) })
-}
-
-func (l *lab) clientWay(name string, hop *process, transport string) *way {
-	return l.connWay(name, hop, func() (clientConn, error) {
-		return client.New("http://"+hop.addr, client.Config{Transports: []string{transport}})
-	})
-}
-
-var errEcho = errors.New("the echo differs")
-
-// caller is one operation on a connection.
-func (s scenario) caller(ctx context.Context, conn grpc.ClientConnInterface) (func() error, error) {
-	m := &message{Value: s.value()}
-	check := func(reply *message) error {
-		if len(reply.Value) != s.size {
-			return errEcho
+// open returns n connections.
+func (w *way) open(n int) ([]conn, error) {
+	for len(w.conns) < n {
+		c, err := w.dial()
+		if err != nil {
+			return nil, err
 		}
-		return nil
+		w.conns = append(w.conns, c)
 	}
-	if s.kind == unary {
-		return func() error {
-			reply := new(message)
-			if err := conn.Invoke(ctx, unaryMethod, m, reply); err != nil {
-				return err
-			}
-			return check(reply)
-		}, nil
+	return w.conns[:n], nil
+}
+
+func (w *way) close() error {
+	var errs []error
+	for _, c := range w.conns {
+		errs = append(errs, c.Close())
 	}
-	desc, method := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pingPongMethod
-	if s.kind == stream {
-		desc, method = &grpc.StreamDesc{ServerStreams: true}, streamMethod
-	}
-	st, err := conn.NewStream(ctx, desc, method)
+	return errors.Join(errs...)
+}
+
+// ways starts the hops, and returns the ways through those that could be
+// started. Why others could not is noted.
+func (l *lab) ways(ctx context.Context, s *section) (map[string]*way, error) {
+	forward, err := l.role(ctx, "proxy", l.backend.addr)
 	if err != nil {
 		return nil, err
 	}
-	if s.kind == stream {
-		if err := errors.Join(st.SendMsg(m), st.CloseSend()); err != nil {
+	bridge, err := l.bridge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]*way{}
+	add := func(name string, hop *process, dial func() (conn, error)) {
+		w := &way{name: name, hop: hop, dial: dial}
+		all[name] = w
+		l.closers = append(l.closers, w.close)
+	}
+	add(native, nil, func() (conn, error) { return dialGRPC(l.backend.addr) })
+	add(proxy, forward, func() (conn, error) { return dialGRPC(forward.addr) })
+	for name, transport := range map[string]string{ws: "ws", longpoll: "longpoll"} {
+		add(name, bridge, func() (conn, error) {
+			return client.New("http://"+bridge.addr, client.Config{Transports: []string{transport}})
+		})
+	}
+	if l.cfg.ownOnly {
+		return all, nil
+	}
+	if front, err := l.role(ctx, "connect", l.backend.addr); err != nil {
+		s.note("connect-go: %v", err)
+	} else {
+		add(connectFront, front, func() (conn, error) { return newConnectConn(front.addr), nil })
+	}
+	if gwp, err := l.grpcwebproxy(ctx); err != nil {
+		s.note("grpcwebproxy: %v", err)
+	} else {
+		add(gwpHTTP, gwp, func() (conn, error) { return newConnectConn(gwp.addr, connect.WithGRPCWeb()), nil })
+		add(gwpWS, gwp, func() (conn, error) { return webSocketConn(gwp.addr), nil })
+	}
+	return all, nil
+}
+
+// connectConn makes unary RPCs and server streams by connect-go, over one
+// HTTP/1.1 connection for each that is under way.
+type connectConn struct {
+	http          *http.Transport
+	unary, stream *connect.Client[message, message]
+}
+
+func newConnectConn(addr string, opts ...connect.ClientOption) *connectConn {
+	c := &connectConn{http: &http.Transport{MaxIdleConnsPerHost: 64}}
+	web := &http.Client{Transport: c.http}
+	c.unary = connect.NewClient[message, message](web, "http://"+addr+unaryMethod, opts...)
+	c.stream = connect.NewClient[message, message](web, "http://"+addr+streamMethod, opts...)
+	return c
+}
+
+// Invoke calls unaryMethod.
+func (c *connectConn) Invoke(ctx context.Context, _ string, args, reply any, _ ...grpc.CallOption) error {
+	answer, err := c.unary.CallUnary(ctx, connect.NewRequest(args.(*message)))
+	if err == nil {
+		reply.(*message).Value = answer.Msg.Value
+	}
+	return err
+}
+
+// NewStream begins a call of streamMethod.
+func (c *connectConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	return &connectStream{ctx: ctx, conn: c}, nil
+}
+
+func (c *connectConn) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// connectStream is a server stream. It has only the methods that are used.
+type connectStream struct {
+	grpc.ClientStream
+	ctx  context.Context
+	conn *connectConn
+	in   *connect.ServerStreamForClient[message]
+}
+
+func (s *connectStream) SendMsg(m any) (err error) {
+	s.in, err = s.conn.stream.CallServerStream(s.ctx, connect.NewRequest(m.(*message)))
+	return err
+}
+
+func (s *connectStream) CloseSend() error { return nil }
+
+func (s *connectStream) RecvMsg(m any) error {
+	if !s.in.Receive() {
+		return errors.Join(io.EOF, s.in.Err())
+	}
+	m.(*message).Value = s.in.Msg().Value
+	return nil
+}
+
+// webSocketConn makes streams over grpcwebproxy's WebSockets, one for each. Its
+// value is the address.
+type webSocketConn string
+
+func (webSocketConn) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
+	return errors.ErrUnsupported
+}
+
+func (webSocketConn) Close() error { return nil }
+
+func (c webSocketConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	socket, _, err := websocket.Dial(ctx, "ws://"+string(c)+method, &websocket.DialOptions{Subprotocols: []string{"grpc-websockets"}})
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { _ = socket.CloseNow() })
+	// A context that can end costs each read and write a goroutine.
+	s := &webSocketStream{ctx: context.WithoutCancel(ctx), socket: socket}
+	return s, socket.Write(s.ctx, websocket.MessageBinary, []byte("content-type: application/grpc-web+proto\r\nx-grpc-web: 1\r\n"))
+}
+
+// webSocketStream has only the methods that are used.
+type webSocketStream struct {
+	grpc.ClientStream
+	ctx    context.Context
+	socket *websocket.Conn
+	rest   bytes.Buffer // of what came
+}
+
+const (
+	grpcPrefix  = 5    // a flag and the length before each gRPC-Web message
+	trailerFlag = 0x80 // of the headers, and of the trailers
+)
+
+func (s *webSocketStream) SendMsg(m any) error {
+	payload, err := proto.Marshal(m.(*message))
+	if err != nil {
+		return err
+	}
+	b := binary.BigEndian.AppendUint32([]byte{0, 0}, uint32(len(payload))) // more follows; a message
+	return s.socket.Write(s.ctx, websocket.MessageBinary, append(b, payload...))
+}
+
+func (s *webSocketStream) CloseSend() error {
+	return s.socket.Write(s.ctx, websocket.MessageBinary, []byte{1})
+}
+
+// RecvMsg reads one message. grpcwebproxy sends its prefix and its bytes in
+// WebSocket messages of their own, and the headers before.
+func (s *webSocketStream) RecvMsg(m any) error {
+	for {
+		prefix, err := s.next(grpcPrefix)
+		if err != nil {
+			return err
+		}
+		headers := prefix[0] == trailerFlag
+		payload, err := s.next(int(binary.BigEndian.Uint32(prefix[1:])))
+		switch {
+		case err != nil:
+			return err
+		case !headers:
+			return proto.Unmarshal(payload, m.(*message))
+		case bytes.Contains(bytes.ToLower(payload), []byte("grpc-status")):
+			return fmt.Errorf("the stream ended: %q", payload)
+		}
+	}
+}
+
+// next returns the next n bytes, which stay valid until the next call.
+func (s *webSocketStream) next(n int) ([]byte, error) {
+	for s.rest.Len() < n {
+		_, piece, err := s.socket.Reader(s.ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := s.rest.ReadFrom(piece); err != nil {
 			return nil, err
 		}
 	}
-	return func() error {
-		if s.kind == pingPong {
-			if err := st.SendMsg(m); err != nil {
-				return err
-			}
-		}
-		reply := new(message)
-		if err := st.RecvMsg(reply); err != nil {
-			return err
-		}
-		return check(reply)
-	}, nil
-}
-
-// dialled is a client that makes one operation after another.
-type dialled interface {
-	Call() error
-	Close() error
-}
-
-// callWay is a way of light clients, one for each RPC in flight.
-func callWay[C dialled](name string, hop *process, dial func(context.Context, scenario) (C, error)) *way {
-	return &way{name: name, hop: hop, open: func(ctx context.Context, s scenario) ([]driver, func(), error) {
-		var drivers []driver
-		var closers []func() error
-		end := closing(&closers)
-		for range s.sessions * s.each {
-			c, err := dial(ctx, s)
-			if err != nil {
-				end()
-				return nil, nil, err
-			}
-			closers = append(closers, c.Close)
-			drivers = append(drivers, calling(c.Call))
-		}
-		return drivers, end, nil
-	}}
-}
-
-// closing calls all closers, once.
-func closing(closers *[]func() error) func() {
-	var once sync.Once
-	return func() {
-		once.Do(func() {
-			for _, c := range *closers {
-				_ = c() // measured already
-			}
-		})
-	}
-}
-
-// socketWay is the way of light clients with sessions over WebSockets.
-func socketWay(name string, hop *process) *way {
-	return &way{name: name, hop: hop, open: func(ctx context.Context, s scenario) ([]driver, func(), error) {
-		var drivers []driver
-		var closers []func() error
-		end := closing(&closers)
-		for range s.sessions {
-			c, err := light.DialSocket(ctx, hop.addr)
-			if err != nil {
-				end()
-				return nil, nil, err
-			}
-			closers = append(closers, c.Close)
-			if s.kind == stream {
-				c.Prepare(streamMethod, s.value(), light.ServerStream)
-				drivers = append(drivers, c.Receive)
-				continue
-			}
-			c.Prepare(unaryMethod, s.value(), light.Unary)
-			drivers = append(drivers, func(until time.Time, done func(time.Duration)) error {
-				return c.Run(until, s.each, done)
-			})
-		}
-		return drivers, end, nil
-	}}
-}
-
-// ours are the ways that need nothing from outside.
-func (l *lab) ours() []*way {
-	return []*way{
-		l.grpcWay(native, nil, l.backend.addr),
-		l.grpcWay(proxy, l.proxy, l.proxy.addr),
-		l.grpcWay(proxy400, l.proxy400, l.proxy400.addr),
-		l.clientWay(ws, l.bridge, "ws"),
-		l.clientWay(longpoll, l.bridge, "longpoll"),
-		socketWay(lightWS, l.bridge),
-		callWay(lightLongpoll, l.bridge, func(ctx context.Context, s scenario) (*light.Poll, error) {
-			p, err := light.DialPoll(ctx, l.bridge.addr, false)
-			if err == nil {
-				p.Prepare(unaryMethod, s.value(), light.Unary)
-			}
-			return p, err
-		}),
-		callWay(bareWS, l.bare, func(ctx context.Context, s scenario) (bareSocket, error) {
-			w, err := light.DialWebSocket(ctx, l.bare.addr, "/", "")
-			return bareSocket{w, s.value()}, err
-		}),
-		callWay(barePOST, l.bare, func(ctx context.Context, s scenario) (barePost, error) {
-			h, err := light.DialHTTP(ctx, l.bare.addr, false)
-			return barePost{h, s.value()}, err
-		}),
-	}
-}
-
-// rivals are the ways over other people's programs, as far as they run.
-func (l *lab) rivals() []*way {
-	var ways []*way
-	if l.grpcwebproxy != nil {
-		ways = append(ways,
-			callWay(gwpHTTP, l.grpcwebproxy, func(ctx context.Context, s scenario) (*light.GRPCWeb, error) {
-				return light.DialGRPCWeb(ctx, l.grpcwebproxy.addr, unaryMethod, s.value())
-			}),
-			callWay(gwpWS, l.grpcwebproxy, func(ctx context.Context, s scenario) (grpcWebSocket, error) {
-				method := pingPongMethod
-				if s.kind == stream {
-					method = streamMethod
-				}
-				g, err := light.DialGRPCWebSocket(ctx, l.grpcwebproxy.addr, method, s.value())
-				if err == nil && s.kind == stream {
-					err = errors.Join(g.Send(), g.Finish())
-				}
-				return grpcWebSocket{g, s.kind}, err
-			}))
-	}
-	if l.connect != nil {
-		ways = append(ways, callWay(connectFront, l.connect, func(ctx context.Context, s scenario) (*light.Connect, error) {
-			return light.DialConnect(ctx, l.connect.addr, unaryMethod, s.value())
-		}))
-	}
-	if l.socketio != nil {
-		ways = append(ways,
-			callWay(socketioWS, l.socketio, func(ctx context.Context, s scenario) (*light.SocketIO, error) {
-				return light.DialSocketIO(ctx, l.socketio.addr, s.size)
-			}),
-			callWay(socketioPoll, l.socketio, func(ctx context.Context, s scenario) (*light.SocketIOPolling, error) {
-				return light.DialSocketIOPolling(ctx, l.socketio.addr, s.size)
-			}))
-	}
-	return ways
-}
-
-type bareSocket struct {
-	*light.WebSocket
-	value []byte
-}
-
-func (b bareSocket) Call() error {
-	if err := b.Write(light.Binary, b.value); err != nil {
-		return err
-	}
-	_, err := b.Read()
-	return err
-}
-
-type barePost struct {
-	*light.HTTP
-	value []byte
-}
-
-func (b barePost) Call() error {
-	_, err := b.Do("POST", "/", "application/octet-stream", b.value)
-	return err
-}
-
-type grpcWebSocket struct {
-	*light.GRPCWebSocket
-	kind kind
-}
-
-func (g grpcWebSocket) Call() error {
-	if g.kind == pingPong {
-		if err := g.Send(); err != nil {
-			return err
-		}
-	}
-	return g.Receive()
+	return s.rest.Next(n), nil
 }

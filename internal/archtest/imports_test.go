@@ -116,15 +116,13 @@ var rules = []rule{
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "conformance", own: []string{"bridge", "client", "conformance/..."}, others: []string{grpc, protobuf}},
-	{path: "bench", own: []string{"bridge", "client", "bench/..."}, others: []string{grpc, protobuf, websocket}},
-	{path: "bench/light", own: []string{"internal/wire"}},
 }
 
 // testsOnly lists packages that only tests import.
 var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/enginetest", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
 
-// testCode lists packages that serve tests and measurements alone.
-var testCode = []string{"e2e", "bench", "conformance", "internal/cmd"}
+// testCode lists packages that serve tests alone.
+var testCode = []string{"e2e", "conformance", "internal/cmd"}
 
 func TestImports(t *testing.T) {
 	for _, p := range goList(t) {

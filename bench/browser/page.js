@@ -1,8 +1,8 @@
 // What the page does that is measured: the same Connect stub on every way.
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
-import { createBridgeTransport } from "./pollbridge/connect.js";
-import { Channel } from "./pollbridge/index.js";
+import { createBridgeTransport } from "./src/connect.js";
+import { Channel } from "./src/index.js";
 import { Echo } from "./bench_pb.js";
 
 /** Transports by the name of what speaks: each takes a URL and gives a transport, and what closes it. */

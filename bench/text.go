@@ -1,0 +1,29 @@
+package main
+
+const preface = `What Pollbridge costs beside what else there is, for people who choose. ` + "`make bench`" + ` measures it all again on your machine.
+
+- **Pollbridge** is ` + "`bridge serve`" + ` with its defaults, used by its Go client, or by its JavaScript client in Chromium.
+- **No hop** is gRPC itself, which a browser cannot speak. **grpc-go proxy** is the least that a hop in Go can be: it passes any method on without looking, over HTTP/2.
+- **connect-go** and **grpcwebproxy** are fronts that browsers use today, for the Connect protocol and for gRPC-Web. Neither resumes anything after a connection was lost.
+
+All stand before the same grpc-go echo service, over loopback, in processes of their own; load, hop and service share the machine's CPUs. Figures with × are medians of the ratios within a round of alternated samples.
+Compare those, and the hop's CPU time: rates depend on the load's own cost too, and no figure can be compared with one of another run.
+`
+
+// prose introduces each section.
+var prose = map[string]string{
+	"RPCs": `An operation is an RPC, a round trip of a stream, or a message received. The hop's CPU time, and its allocations, are what an operation costs where the bridge runs; load's CPU is what it costs the client.
+A bridge that batches, as over one session with many RPCs, costs about half of what a transparent proxy costs. With nothing to batch (one RPC in flight on each of many sessions) it costs somewhat less than the proxy; one stream alone, and long messages, it carries more slowly than the proxy does, because every byte is copied and has a checksum for the resumption that the others do not have.`,
+
+	"In the browser": `The same Connect stub calls through ` + "`pollbridge/connect`" + `, or through connect-web's transports in their binary form, over plain HTTP/1.1, each in a headless page of its own. Main thread is the CPU time that the page's main thread needs for a message.`,
+
+	"First answer": `From making a channel in a fresh page to its first answer, where the bridge is 25 ms away each way and the page came over the same connection. One round trip is 50 ms. A call that is declared idempotent goes with the session's first request; any other waits for the answer to it, which is the price of never running twice. Without a choice of transport the client begins with long-polling and opens a WebSocket beside it.`,
+
+	"Memory": `What each client adds to the resident memory of the server after a garbage collection, by what it does. A quiet stream is open and carries nothing, as those of most people at most times. The kernel's memory for sockets is not in it.`,
+
+	"Many sessions": `Whether a session that does nothing costs those that do. The bridge pings a quiet WebSocket every 15 s, because networks forget connections that are quiet for longer.`,
+
+	"Storm": `What happens when a load balancer in front is restarted: all WebSockets are gone at once and come back at once, on the same CPUs as the load.`,
+
+	"Beside a long message": `Round trips of a small stream, alone and while a message of 16 MiB goes over the same session, on a link of 10 Mbit/s and 50 ms of delay there and back.`,
+}
