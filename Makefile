@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks fmt generate run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks tidy fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,9 +65,12 @@ bench-compare: ## this tree beside revision BASE, in one run, with benchstat
 bench-networks: ## time to the first result on each bad network, into docs/NETWORKS.md
 	go test ./e2e -run '^TestFirstResult$$' -update -v
 
+tidy: ## go.mod and go.sum of each module
+	for module in . bench deploy; do go -C $$module mod tidy || exit; done
+
 fmt: ## format Go code
 	go fix ./...
-	gofmt -w $$(go list -f '{{.Dir}}' ./...) bench
+	gofmt -w $$(go list -f '{{.Dir}}' ./...) bench deploy
 
 generate: ## regenerate committed code and the JavaScript bundle
 	tools/generate.sh

@@ -50,8 +50,11 @@ check_gofmt() {
 
 check_fix() { each_module go fix -diff ./... | empty 'older idioms: go fix ./...'; }
 
-# each_module COMMAND... runs it in the project's module and in the benchmark's.
-each_module() { "$@" && (cd bench && "$@"); }
+# each_module COMMAND... runs it in each module that has code.
+each_module() {
+  local module
+  for module in . bench deploy; do (cd $module && "$@"); done
+}
 
 # ---- fresh: what is generated and committed is up to date ----------------------
 

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -220,12 +221,10 @@ func TestHeader(t *testing.T) {
 func TestPrincipal(t *testing.T) {
 	issuer := oidctest.New(t)
 	claims := issuer.Claims("ann", time.Hour)
-	for name, v := range map[string]any{
+	maps.Copy(claims, map[string]any{
 		"email": "ann@x.example", "name": "Änn", "id": int64(9007199254740993), "admin": true, "groups": []any{"a", "b", 3}, "scope": "chat.read chat.write",
 		"realm_access": map[string]any{"roles": []any{"editor"}}, "https://x.example/plan": "gold", "address": map[string]any{"city": "X"},
-	} {
-		claims[name] = v
-	}
+	})
 	to := func(pairs ...string) (list []jwtauth.ClaimToMetadata) {
 		for i := 0; i < len(pairs); i += 2 {
 			list = append(list, jwtauth.ClaimToMetadata{Claim: pairs[i], Key: pairs[i+1]})
