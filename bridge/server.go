@@ -13,6 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
+	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 	"github.com/pollbridge/pollbridge/transport/ws"
@@ -27,7 +28,7 @@ type Server struct {
 	pools    []*backend.Pool
 	registry *registry.Registry
 	sockets  *ws.Handler
-	lot      *park.Lot
+	parker   *park.Parker
 	check    *check // nil: switched off
 	metrics  *metrics
 	rpc      *rpc.Handler // nil: switched off
@@ -44,7 +45,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.WithDefaults(), lot: park.New()}
+	s := &Server{cfg: cfg.WithDefaults(), parker: park.New()}
 	rules := newMethodRules(s.cfg)
 	s.rules.Store(&rules)
 	var err error
@@ -144,10 +145,10 @@ func (s *Server) sessionConfig() registry.Config {
 func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	prefix := s.cfg.Prefix
-	polls := longpoll.Config{Acceptor: s.registry, Access: s.access, MaxBatch: s.cfg.MaxBatchBytes, Parking: s.lot}
-	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(polls))
-	mux.Handle(prefix+"/v1/{group}/bundle", longpoll.NewBundles(polls))
-	s.sockets = ws.New(ws.Config{Acceptor: s.registry, Access: s.access, MaxBatch: s.cfg.MaxBatchBytes})
+	polls := longpoll.Config{Access: s.access, MaxBatch: s.cfg.MaxBatchBytes}
+	mux.Handle(prefix+"/v1/{sid}/poll", longpoll.New(s, polls))
+	mux.Handle(prefix+"/v1/{group}/bundle", longpoll.NewBundleHandler(s, polls))
+	s.sockets = ws.New(s, ws.Config{Access: s.access, MaxBatch: s.cfg.MaxBatchBytes})
 	mux.Handle(prefix+"/v1/{sid}/ws", s.sockets)
 	handleScripts(mux, prefix)
 	if s.check != nil {
@@ -170,6 +171,14 @@ func (s *Server) newMux() *http.ServeMux {
 // http.Protocols.SetUnencryptedHTTP2.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
+// Accept implements transport.Acceptor: handlers of package transport/longpoll and
+// transport/ws that the caller mounts at paths of its own carry the bridge's
+// sessions too. Shutdown ends those sessions; close handlers of WebSockets after
+// it.
+func (s *Server) Accept(ctx context.Context, hello transport.Hello) transport.Link {
+	return s.registry.Accept(ctx, hello)
+}
+
 // ParkPolls lets polls that have been quiet for a second be parked: server then
 // keeps neither goroutines nor buffers for them. It is called before server
 // serves this bridge, whatever else it serves, and wraps its ConnContext.
@@ -177,11 +186,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // A handler around the bridge sees such a poll end, with its connection hijacked,
 // when it is parked. The server's ConnState and ConnContext see the connection
 // again when it brings its next request, and its BaseContext is called once more,
-// with a listener of the bridge's. Server.Close leaves parked polls to Shutdown,
+// with a listener of the bridge's. Polls at paths of the caller's own (Accept) are
+// parked as well. Server.Close leaves parked polls to Shutdown,
 // or to the end of their hold; SetKeepAlivesEnabled does not reach them. Only
 // plain TCP connections and TLS on them are parked, only HTTP/1, and only on
 // Linux; all else is as without.
-func (s *Server) ParkPolls(server *http.Server) { s.lot.Attach(server) }
+func (s *Server) ParkPolls(server *http.Server) { s.parker.Attach(server) }
 
 // Shutdown drains the bridge: /readyz turns 503, clients are told to open new
 // RPCs elsewhere, parked polls are answered, and open RPCs continue until ctx
@@ -201,7 +211,7 @@ func (s *Server) end(ctx context.Context) error {
 	}
 	err := s.drain(ctx)
 	s.sockets.Close() // after Drain: they still had to report the ends of their sessions
-	s.lot.Close()     // and so had polls
+	s.parker.Close()  // and so had polls
 	if s.check != nil {
 		err = errors.Join(err, s.check.close())
 	}

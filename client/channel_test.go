@@ -55,8 +55,8 @@ func newEchoes(cfg registry.Config) *echoes {
 	}
 	registry := enginetest.NewRegistry(cfg)
 	mux := http.NewServeMux()
-	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: registry}))
-	mux.Handle("/bridge/v1/{sid}/ws", ws.New(ws.Config{Acceptor: registry}))
+	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(registry, longpoll.Config{}))
+	mux.Handle("/bridge/v1/{sid}/ws", ws.New(registry, ws.Config{}))
 	return &echoes{mux, registry}
 }
 

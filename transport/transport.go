@@ -62,7 +62,15 @@ type Hello struct {
 	Wake func()
 }
 
-// Acceptor opens and resumes sessions. The session engine implements it.
+// NewHello returns the Hello of a link that came with an HTTP request. Its Session,
+// Batch and Wake are the caller's to set.
+func NewHello(kind Kind, r *http.Request, remoteAddr string) Hello {
+	return Hello{
+		Kind: kind, Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header, TLS: r.TLS, RemoteAddr: remoteAddr,
+	}
+}
+
+// Acceptor opens and resumes sessions. A bridge.Server is one.
 type Acceptor interface {
 	// Accept takes a link's first batch in and returns the link. It never
 	// fails: a batch that the engine refuses (rules W6 and O3) gets a link
@@ -75,8 +83,7 @@ type Acceptor interface {
 // Deliver and Next may be called at the same time by two goroutines, each of
 // them by one at a time.
 type Link interface {
-	// Deliver takes a further batch in. A WebSocket calls it for each message
-	// after the first. The engine owns the batch's bytes from now on. It may
+	// Deliver takes a further batch in: of a lasting link, each after the first. The engine owns the batch's bytes from now on. It may
 	// wait, until ctx ends: for Authenticate where the batch brings a new token
 	// (O5), or for a network where the session lives in another process. Its
 	// caller reads no further meanwhile, which slows the peer down. After an error
@@ -84,12 +91,12 @@ type Link interface {
 	Deliver(ctx context.Context, batch []byte) error
 
 	// Next waits until there is something to say, appends one encoded batch of
-	// at most max bytes to dst and returns the extended slice. An exchange
-	// takes one, a WebSocket writer calls it in a loop. It returns ErrLinkDone, or
+	// at most max bytes to dst and returns the extended slice. A lasting link is
+	// asked in a loop, another for one batch. It returns ErrLinkDone, or
 	// an error that wraps it, when nothing more will come; and the context's
 	// cause when ctx ends. It looks for something to say before it looks at ctx:
-	// with a ctx that has ended it does not wait. An exchange whose ctx ends by
-	// ErrAnswerNow answers as if its hold had ended.
+	// with a ctx that has ended it does not wait. If ctx ends by ErrAnswerNow, a link
+	// that is not lasting answers as if its hold had ended.
 	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
 
 	// Close says that the connection is gone, for whatever reason. It is called
@@ -97,7 +104,8 @@ type Link interface {
 	Close()
 }
 
-// ErrAnswerNow is the cause by which a transport ends an exchange's hold.
+// ErrAnswerNow is the cause by which a transport ends the hold of a link that is
+// not lasting.
 var ErrAnswerNow = errors.New("transport: to be answered now")
 
 // ErrIdle is returned by Next when the link has been quiet. Call Next again after

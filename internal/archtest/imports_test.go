@@ -50,7 +50,7 @@ var rules = []rule{
 	{path: "transport"},
 	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
 	{path: "transport/internal", own: []string{"transport"}},
-	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite"}},
+	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/park"}},
 	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/wsframe"}, others: []string{websocket, unix}},
 	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{

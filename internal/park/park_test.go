@@ -24,40 +24,42 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// guest is a parked request that a test holds in its hand.
-type guest struct {
+// pending is a parked request that a test holds in its hand.
+type pending struct {
 	body   string // of the request
 	secure bool
-	place  transport.Place
+	conn   *park.Conn
 	say    chan string   // what Next yields
 	cut    chan struct{} // has Next end the connection
 	closed chan struct{} // closed by Close; a second Close panics
 }
 
-func (g *guest) Next() ([]byte, error) {
+func (p *pending) Next(ctx context.Context) ([]byte, error) {
 	select {
-	case answer := <-g.say:
+	case answer := <-p.say:
 		return []byte(answer), nil
-	case <-g.cut:
+	case <-p.cut:
 		return nil, errors.New("cut")
+	case <-ctx.Done():
+		return []byte(fmt.Sprint(context.Cause(ctx))), nil
 	default:
 		return nil, transport.ErrIdle
 	}
 }
 
-func (g *guest) Close() { close(g.closed) }
+func (p *pending) Close() { close(p.closed) }
 
-// answer has the guest's request answered.
-func (g *guest) answer(body string) {
-	g.say <- body
-	g.place.Wake()
+// answer has the request answered.
+func (p *pending) answer(body string) {
+	p.say <- body
+	p.conn.Wake()
 }
 
 // site is an http.Server whose requests are parked at once.
 type site struct {
 	*httptest.Server
-	lot    *park.Lot
-	guests chan *guest
+	parker *park.Parker
+	parked chan *pending
 	fresh  atomic.Int64 // connections that it took
 }
 
@@ -66,7 +68,7 @@ const writeTimeout = 10 * time.Second
 func open(t *testing.T, configure func(*httptest.Server)) *site {
 	t.Helper()
 	idle(t)
-	s := &site{lot: park.New(), guests: make(chan *guest, 4096)}
+	s := &site{parker: park.New(), parked: make(chan *pending, 4096)}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -78,14 +80,14 @@ func open(t *testing.T, configure func(*httptest.Server)) *site {
 		configure(s.Server)
 		secure = s.TLS != nil
 	}
-	s.lot.Attach(s.Config)
+	s.parker.Attach(s.Config)
 	if secure {
 		s.StartTLS()
 	} else {
 		s.Start()
 	}
 	t.Cleanup(func() {
-		s.lot.Close()
+		s.parker.Close()
 		s.Server.Close()
 	})
 	return s
@@ -93,20 +95,20 @@ func open(t *testing.T, configure func(*httptest.Server)) *site {
 
 func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	g := &guest{
-		body: string(body), secure: r.TLS != nil, place: s.lot.Place(r),
+	g := &pending{
+		body: string(body), secure: r.TLS != nil, conn: park.Of(r),
 		say: make(chan string, 1), cut: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	w.Header().Set("X-Path", r.URL.Path)
-	if g.place == nil {
-		fmt.Fprint(w, "no place")
+	if g.conn == nil {
+		fmt.Fprint(w, "cannot be parked")
 		return
 	}
-	if !g.place.Park(w, g, writeTimeout) {
+	if !g.conn.Park(w, g, writeTimeout) {
 		fmt.Fprint(w, "not parked")
 		return
 	}
-	s.guests <- g
+	s.parked <- g
 }
 
 // idle checks that a test leaves no goroutine and no file behind.
@@ -224,19 +226,19 @@ func TestPark(t *testing.T) {
 				all.Go(func() { p.send(t, request(fmt.Sprint(i))) })
 			}
 			all.Wait()
-			guests := make([]*guest, n)
-			for i := range guests {
-				guests[i] = <-s.guests
+			waiting := make([]*pending, n)
+			for i := range waiting {
+				waiting[i] = <-s.parked
 			}
 			until(t, func() bool { return runtime.NumGoroutine() < before+20 })
-			for _, g := range guests {
+			for _, g := range waiting {
 				all.Go(func() { g.answer(fmt.Sprint(round, " ", g.body)) })
 			}
 			all.Wait()
 			for i, p := range peers {
 				p.expect(t, fmt.Sprint(round, " ", i))
 			}
-			for _, g := range guests {
+			for _, g := range waiting {
 				<-g.closed
 			}
 		}
@@ -246,27 +248,27 @@ func TestPark(t *testing.T) {
 	})
 }
 
-// A guest that has nothing to say when it is woken is parked again.
+// A response that is not there when it is woken is parked again.
 func TestWokenForNothing(t *testing.T) {
 	s := open(t, nil)
 	p := s.dial(t)
 	p.send(t, request("x"))
-	g := <-s.guests
+	g := <-s.parked
 	for range 100 {
-		g.place.Wake()
+		g.conn.Wake()
 	}
 	g.answer("y")
 	p.expect(t, "y")
 }
 
-// A peer that leaves is found, whether it says so or not, and its guest closed.
+// A peer that leaves is found, whether it says so or not, and its response closed.
 func TestGone(t *testing.T) {
 	withTLS(t, func(t *testing.T, configure func(*httptest.Server)) {
 		s := open(t, configure)
 		for i := range 40 {
 			p := s.dial(t)
 			p.send(t, request("x"))
-			g := <-s.guests
+			g := <-s.parked
 			if i%2 == 0 {
 				if tcp, ok := p.Conn.(*net.TCPConn); ok {
 					_ = tcp.SetLinger(0) // RST
@@ -274,18 +276,18 @@ func TestGone(t *testing.T) {
 			}
 			_ = p.Close()
 			<-g.closed
-			g.place.Wake() // means nothing any more
+			g.conn.Wake() // means nothing any more
 		}
 	})
 }
 
-// Whoever wins when a peer leaves while it is answered: the guest is closed once.
+// Whoever wins when a peer leaves while it is answered: the response is closed once.
 func TestGoneWhileAnswered(t *testing.T) {
 	s := open(t, nil)
 	for range 300 {
 		p := s.dial(t)
 		p.send(t, request("x"))
-		g := <-s.guests
+		g := <-s.parked
 		var both sync.WaitGroup
 		both.Go(func() { g.answer("y") })
 		both.Go(func() { _ = p.Close() })
@@ -302,7 +304,7 @@ func TestPipelined(t *testing.T) {
 		p := s.dial(t)
 		p.send(t, request("1")+request("2")+request("3"))
 		for i := range 3 {
-			g := <-s.guests
+			g := <-s.parked
 			if want := fmt.Sprint(i + 1); g.body != want || g.secure != (configure != nil) {
 				t.Fatalf("request %q, TLS %v; want %q", g.body, g.secure, want)
 			}
@@ -312,7 +314,7 @@ func TestPipelined(t *testing.T) {
 			g.answer(g.body)
 			p.expect(t, g.body)
 		}
-		g := <-s.guests
+		g := <-s.parked
 		g.answer("four")
 		p.expect(t, "four")
 	})
@@ -325,7 +327,7 @@ func TestLast(t *testing.T) {
 			s := open(t, configure)
 			p := s.dial(t)
 			p.send(t, head+"Host: h\r\nContent-Length: 1\r\n\r\nx")
-			g := <-s.guests
+			g := <-s.parked
 			p.send(t, "never read")
 			g.answer(strings.Repeat("y", 100<<10))
 			resp := p.expect(t, strings.Repeat("y", 100<<10))
@@ -345,7 +347,7 @@ func TestLastOfSeveral(t *testing.T) {
 		closing := strings.Replace(request("3"), "Host", "Connection: close\r\nHost", 1)
 		p.send(t, request("1")+request("2")+closing+"never read")
 		for i := range 3 {
-			g := <-s.guests
+			g := <-s.parked
 			answer := strings.Repeat(g.body, 100<<10)
 			g.answer(answer)
 			if resp := p.expect(t, answer); resp.Close != (i == 2) {
@@ -361,7 +363,7 @@ func TestIdleTimeout(t *testing.T) {
 	s := open(t, func(s *httptest.Server) { s.Config.IdleTimeout = 20 * time.Millisecond })
 	p := s.dial(t)
 	p.send(t, request("x"))
-	g := <-s.guests
+	g := <-s.parked
 	g.answer("y")
 	p.expect(t, "y")
 	p.expectEnd(t)
@@ -373,10 +375,10 @@ func TestShutdown(t *testing.T) {
 	s := open(t, nil)
 	parked, idle := s.dial(t), s.dial(t)
 	idle.send(t, request("x"))
-	(<-s.guests).answer("y")
+	(<-s.parked).answer("y")
 	idle.expect(t, "y")
 	parked.send(t, request("x"))
-	g := <-s.guests
+	g := <-s.parked
 	if err := s.Config.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -388,17 +390,18 @@ func TestShutdown(t *testing.T) {
 	parked.expectEnd(t)
 }
 
-// A Lot that is closed cuts what waits, and has no place any more.
+// A Parker that is closed has what waits answered, and parks nothing any more.
 func TestClose(t *testing.T) {
 	s := open(t, nil)
 	parked, idle, later := s.dial(t), s.dial(t), s.dial(t)
 	idle.send(t, request("x"))
-	(<-s.guests).answer("y")
+	(<-s.parked).answer("y")
 	idle.expect(t, "y")
 	parked.send(t, request("x"))
-	g := <-s.guests
-	s.lot.Close()
+	g := <-s.parked
+	s.parker.Close()
 	<-g.closed
+	parked.expect(t, transport.ErrAnswerNow.Error())
 	parked.expectEnd(t)
 	idle.expectEnd(t)
 	later.send(t, request("x"))
@@ -410,28 +413,28 @@ func TestWriteTimeout(t *testing.T) {
 	s := open(t, nil)
 	p := s.dial(t)
 	p.send(t, request("x"))
-	g := <-s.guests
+	g := <-s.parked
 	g.answer(strings.Repeat("y", 64<<20)) // more than buffers take
 	<-g.closed
-	s.lot.Close() // waits for less than writeTimeout
+	s.parker.Close() // waits for less than writeTimeout
 	if n, err := io.Copy(io.Discard, p.answers); n >= 64<<20 {
 		t.Errorf("all of it came: %v", err)
 	}
 }
 
-func TestGuestCuts(t *testing.T) {
+func TestResponseFails(t *testing.T) {
 	s := open(t, nil)
 	p := s.dial(t)
 	p.send(t, request("x"))
-	g := <-s.guests
+	g := <-s.parked
 	g.cut <- struct{}{}
-	g.place.Wake()
+	g.conn.Wake()
 	<-g.closed
 	p.expectEnd(t)
 }
 
 // What cannot be parked stays with its handler.
-func TestNoPlace(t *testing.T) {
+func TestNotParkable(t *testing.T) {
 	for name, configure := range map[string]func(*httptest.Server){
 		"HTTP/2":           func(s *httptest.Server) { s.EnableHTTP2, s.TLS = true, &tls.Config{} },
 		"another listener": func(s *httptest.Server) { s.Listener = wrapped{s.Listener} },
@@ -444,7 +447,7 @@ func TestNoPlace(t *testing.T) {
 			}
 			body, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
-			if string(body) != "no place" {
+			if string(body) != "cannot be parked" {
 				t.Errorf("%q", body)
 			}
 		})
@@ -461,38 +464,38 @@ func (w wrapped) Accept() (net.Conn, error) {
 	return struct{ net.Conn }{conn}, nil
 }
 
-// A handler whose writer cannot be hijacked, or whose guest was woken meanwhile,
+// A handler whose writer cannot be hijacked, or whose connection was woken meanwhile,
 // goes on itself.
 func TestHandlerGoesOn(t *testing.T) {
 	idle(t)
-	lot := park.New()
+	parker := park.New()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		place := lot.Place(r)
-		if place.Park(struct{ http.ResponseWriter }{w}, nil, 0) {
+		conn := park.Of(r)
+		if conn.Park(struct{ http.ResponseWriter }{w}, nil, 0) {
 			t.Error("parked what cannot be hijacked")
 		}
-		go place.Wake()
-		if err := place.Wait(r.Context()); err != nil {
+		go conn.Wake()
+		if err := conn.Wait(r.Context()); err != nil {
 			t.Error(err)
 		}
-		place.Wake()
-		if place.Park(w, nil, 0) {
+		conn.Wake()
+		if conn.Park(w, nil, 0) {
 			t.Error("parked what was woken")
 		}
-		if err := place.Wait(r.Context()); err != nil {
+		if err := conn.Wait(r.Context()); err != nil {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		cancel(io.ErrNoProgress)
-		if err := place.Wait(ctx); !errors.Is(err, io.ErrNoProgress) {
+		if err := conn.Wait(ctx); !errors.Is(err, io.ErrNoProgress) {
 			t.Error(err)
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
-	lot.Attach(server.Config)
+	parker.Attach(server.Config)
 	server.Start()
 	defer server.Close()
-	defer lot.Close()
+	defer parker.Close()
 	resp, err := server.Client().Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -506,17 +509,17 @@ func TestHandlerGoesOn(t *testing.T) {
 // The server's own ConnContext is called too.
 func TestConnContext(t *testing.T) {
 	type key struct{}
-	lot := park.New()
-	defer lot.Close()
+	parker := park.New()
+	defer parker.Close()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.Context().Value(key{}) != 1 || lot.Place(r) == nil {
+		if r.Context().Value(key{}) != 1 || park.Of(r) == nil {
 			t.Error("the context lacks something")
 		}
 	}))
 	server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, key{}, 1)
 	}
-	lot.Attach(server.Config)
+	parker.Attach(server.Config)
 	server.Start()
 	defer server.Close()
 	resp, err := server.Client().Get(server.URL)

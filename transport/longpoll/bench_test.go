@@ -35,7 +35,7 @@ func BenchmarkExchange(b *testing.B) {
 		body, _ := io.ReadAll(r.Body)
 		w.Write(body)
 	})
-	for name, handler := range map[string]http.Handler{"bare": bare, "longpoll": longpoll.New(longpoll.Config{Acceptor: echo{}})} {
+	for name, handler := range map[string]http.Handler{"bare": bare, "longpoll": longpoll.New(echo{}, longpoll.Config{})} {
 		b.Run(name, func(b *testing.B) {
 			s := httptest.NewServer(handler)
 			defer s.Close()

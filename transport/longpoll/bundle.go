@@ -14,58 +14,59 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// Bundles serves `POST {prefix}/v1/{group}/bundle`: one request that carries
+// BundleHandler serves `POST {prefix}/v1/{group}/bundle`: one request that carries
 // exchanges of several sessions, for the tabs of one browser. See
 // docs/PROTOCOL.md, "Carriage". It takes the group from the path value "group"
 // of the pattern that it is mounted with; otherwise it is used as Handler is.
-type Bundles struct {
+type BundleHandler struct {
 	handler *Handler
 
 	mu     sync.Mutex
-	parked map[string]*bundle // the latest of each group
+	latest map[string]*bundle // of each group
 }
 
 // The bytes of a bundle.
 const (
-	bundleMagic   = "\xb1\xd7\x01\x00"
-	bundleHead    = len(bundleMagic) + 4          // magic, hold in milliseconds
-	sessionSize   = 16                            // of an ID
-	passengerHead = sessionSize + 1 + 4           // ID, flags, length
-	maxPassengers = 256                           // of one bundle
-	bundleSlack   = maxPassengers * passengerHead // beyond MaxBatch
-	patient       = 1                             // flag: comes again if it is not answered
+	bundleMagic = "\xb1\xd7\x01\x00"
+	bundleHead  = len(bundleMagic) + 4 // magic, hold in milliseconds
+	sessionSize = 16                   // of an ID
+	itemHead    = sessionSize + 1 + 4  // ID, flags, length
+	maxItems    = 256                  // of one bundle
+	bundleSlack = maxItems * itemHead  // beyond MaxBatch
+	retryable   = 1                    // flag: comes again if it is not answered
 )
 
 // bundle is one request with exchanges of several sessions.
 type bundle struct {
-	hold       time.Duration // 0: only the exchanges' own
-	passengers []passenger
-	// What ends their waiting: those that are patient go without an answer,
-	// the others get one now.
-	dismiss, hurry context.CancelCauseFunc
+	hold  time.Duration // 0: only the exchanges' own
+	items []item
+	// What ends the items' waiting: the retryable ones are dropped, without an
+	// answer, and the others answered now.
+	drop, answerNow context.CancelCauseFunc
 }
 
-// passenger is one exchange in a bundle.
-type passenger struct {
-	session string // as in a path
-	patient bool
-	batch   []byte
-	link    transport.Link
-	answer  []byte // nil: none yet
+// item is one exchange in a bundle.
+type item struct {
+	session   string // as in a path
+	retryable bool
+	batch     []byte
+	link      transport.Link
+	answer    []byte // nil: none yet
 }
 
-// NewBundles returns the handler of bundles. It panics without an Acceptor.
-func NewBundles(cfg Config) *Bundles {
-	return &Bundles{handler: New(cfg), parked: make(map[string]*bundle)}
+// NewBundleHandler returns a BundleHandler for the sessions of an Acceptor, as a
+// bridge.Server is.
+func NewBundleHandler(acceptor transport.Acceptor, cfg Config) *BundleHandler {
+	return &BundleHandler{handler: New(acceptor, cfg), latest: make(map[string]*bundle)}
 }
 
 // ServeHTTP serves one bundle. It returns as soon as one of its exchanges is
 // answered, a later bundle of its group has come, or its client is gone.
-func (h *Bundles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *BundleHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.handler.serve(w, r, h.exchange)
 }
 
-func (h *Bundles) exchange(w http.ResponseWriter, r *http.Request, form form) {
+func (h *BundleHandler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	body, err := h.handler.body(w, r, form, h.handler.cfg.MaxBatch+bundleSlack)
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); err != nil && !tooLong {
 		panic(http.ErrAbortHandler) // as an exchange of its own
@@ -75,82 +76,79 @@ func (h *Bundles) exchange(w http.ResponseWriter, r *http.Request, form form) {
 		httpwrite.Text(w, http.StatusBadRequest, "not a bundle, or over the limit")
 		return
 	}
-	h.ride(r, b)
-	if r.Context().Err() != nil {
+	h.serve(r, b)
+	if isGone(r.Context()) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", form.contentType)
 	h.handler.answer(w, form.encode(b.encode()))
 }
 
-// ride runs the passengers' links until the first has an answer.
-func (h *Bundles) ride(r *http.Request, b *bundle) {
-	patience, dismiss := context.WithCancelCause(r.Context())
-	haste, hurry := context.WithCancelCause(r.Context())
-	b.dismiss, b.hurry = dismiss, hurry
+// serve runs the items' links until the first has an answer.
+func (h *BundleHandler) serve(r *http.Request, b *bundle) {
+	dropped, drop := context.WithCancelCause(r.Context())
+	answered, answerNow := context.WithCancelCause(r.Context())
+	b.drop, b.answerNow = drop, answerNow
 	defer b.release()
 	if b.hold > 0 {
 		defer time.AfterFunc(b.hold, b.release).Stop()
 	}
-	address := h.handler.cfg.Access.ClientAddr(r)
-	for i := range b.passengers {
-		p := &b.passengers[i]
-		p.link = h.handler.cfg.Acceptor.Accept(r.Context(), transport.Hello{
-			Kind: transport.Longpoll, Session: p.session, Batch: p.batch,
-			Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header, TLS: r.TLS, RemoteAddr: address,
-		})
+	hello := transport.NewHello(transport.Longpoll, r, h.handler.cfg.Access.ClientAddr(r))
+	for i := range b.items {
+		hello.Session, hello.Batch = b.items[i].session, b.items[i].batch
+		b.items[i].link = h.handler.acceptor.Accept(r.Context(), hello)
 	}
 	defer b.close()
 	group := r.PathValue("group")
-	h.park(group, b)
+	h.enter(group, b)
 	defer h.leave(group, b)
-	var riding sync.WaitGroup
-	for i := range b.passengers {
-		p := &b.passengers[i]
-		ctx := haste
-		if p.patient {
-			ctx = patience
+	var serving sync.WaitGroup
+	for i := range b.items {
+		item := &b.items[i]
+		ctx := answered
+		if item.retryable {
+			ctx = dropped
 		}
-		riding.Go(func() {
-			answer, err := p.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
+		serving.Go(func() {
+			answer, err := item.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
 			if err == nil {
-				p.answer = answer
+				item.answer = answer
 				b.release()
 			}
 		})
 	}
-	riding.Wait()
+	serving.Wait()
 }
 
-// release ends the waiting of all passengers.
+// release ends the waiting of all items.
 func (b *bundle) release() {
-	b.dismiss(nil)
-	b.hurry(transport.ErrAnswerNow)
+	b.drop(nil)
+	b.answerNow(transport.ErrAnswerNow)
 }
 
 func (b *bundle) close() {
-	for i := range b.passengers {
-		b.passengers[i].link.Close()
+	for i := range b.items {
+		b.items[i].link.Close()
 	}
 }
 
-// park notes a group's latest bundle, and releases the one before. The links of
-// the new one are open by now, so that what both carry has one throughout.
-func (h *Bundles) park(group string, b *bundle) {
+// enter notes a group's latest bundle, and releases the one before. The links of
+// the new one are open by now, so that a session in both has a link throughout.
+func (h *BundleHandler) enter(group string, b *bundle) {
 	h.mu.Lock()
-	before := h.parked[group]
-	h.parked[group] = b
+	before := h.latest[group]
+	h.latest[group] = b
 	h.mu.Unlock()
 	if before != nil {
 		before.release()
 	}
 }
 
-func (h *Bundles) leave(group string, b *bundle) {
+func (h *BundleHandler) leave(group string, b *bundle) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.parked[group] == b {
-		delete(h.parked, group)
+	if h.latest[group] == b {
+		delete(h.latest, group)
 	}
 }
 
@@ -162,31 +160,31 @@ func parseBundle(body []byte) *bundle {
 	hold := binary.BigEndian.Uint32(body[len(bundleMagic):])
 	b := &bundle{hold: time.Duration(hold) * time.Millisecond}
 	for rest := body[bundleHead:]; len(rest) > 0; {
-		if len(rest) < passengerHead || len(b.passengers) == maxPassengers {
+		if len(rest) < itemHead || len(b.items) == maxItems {
 			return nil
 		}
-		head := rest[:passengerHead]
+		head := rest[:itemHead]
 		length := uint64(binary.BigEndian.Uint32(head[sessionSize+1:]))
-		rest = rest[passengerHead:]
+		rest = rest[itemHead:]
 		if length > uint64(len(rest)) {
 			return nil
 		}
-		b.passengers = append(b.passengers, passenger{
-			session: base64.RawURLEncoding.EncodeToString(head[:sessionSize]),
-			patient: head[sessionSize]&patient != 0,
-			batch:   bytes.Clone(rest[:length]), // alone: the engine keeps what points into it
+		b.items = append(b.items, item{
+			session:   base64.RawURLEncoding.EncodeToString(head[:sessionSize]),
+			retryable: head[sessionSize]&retryable != 0,
+			batch:     bytes.Clone(rest[:length]), // alone: the engine keeps what points into it
 		})
 		rest = rest[length:]
 	}
 	return b
 }
 
-// encode gives the response's body: each answer after its passenger's place in
-// the request and its length.
+// encode returns the response's body: each answer after its item's place in the
+// request and its length.
 func (b *bundle) encode() []byte {
 	out := []byte(bundleMagic)
-	for i := range b.passengers {
-		answer := b.passengers[i].answer
+	for i := range b.items {
+		answer := b.items[i].answer
 		if answer == nil {
 			continue
 		}

@@ -20,19 +20,19 @@ import (
 
 const bundleMagic = "\xb1\xd7\x01\x00"
 
-// rider is one exchange as a bundle carries it.
-type rider struct {
-	session byte // every byte of the ID
-	patient bool
-	batch   string
+// entry is one exchange as a bundle carries it.
+type entry struct {
+	session   byte // every byte of the ID
+	retryable bool
+	batch     string
 }
 
-func encodeBundle(hold time.Duration, riders ...rider) []byte {
+func encodeBundle(hold time.Duration, entries ...entry) []byte {
 	out := binary.BigEndian.AppendUint32([]byte(bundleMagic), uint32(hold.Milliseconds()))
-	for _, r := range riders {
+	for _, r := range entries {
 		out = append(out, bytes.Repeat([]byte{r.session}, 16)...)
 		flags := byte(0)
-		if r.patient {
+		if r.retryable {
 			flags = 1
 		}
 		out = append(out, flags)
@@ -58,21 +58,21 @@ func answers(t *testing.T, body []byte) map[int]string {
 	return found
 }
 
-// board is a handler of bundles with the acceptor behind it.
-type board struct {
+// bundles is a BundleHandler with the acceptor behind it.
+type bundles struct {
 	*fake.Acceptor
 	handler http.Handler
 }
 
-func newBoard() *board {
+func newBundles() *bundles {
 	acceptor := fake.New(1024)
 	mux := http.NewServeMux()
-	mux.Handle("/v1/{group}/bundle", longpoll.NewBundles(longpoll.Config{Acceptor: acceptor, MaxBatch: maxBatch}))
-	return &board{acceptor, mux}
+	mux.Handle("/v1/{group}/bundle", longpoll.NewBundleHandler(acceptor, longpoll.Config{MaxBatch: maxBatch}))
+	return &bundles{acceptor, mux}
 }
 
 // send posts a bundle; the channel gets its response.
-func (b *board) send(group string, body []byte) <-chan *httptest.ResponseRecorder {
+func (b *bundles) send(group string, body []byte) <-chan *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, "/v1/"+group+"/bundle", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/octet-stream")
 	done := make(chan *httptest.ResponseRecorder, 1)
@@ -85,7 +85,7 @@ func (b *board) send(group string, body []byte) <-chan *httptest.ResponseRecorde
 }
 
 // links takes the n links of a bundle.
-func (b *board) links(n int) []*fake.Link {
+func (b *bundles) links(n int) []*fake.Link {
 	links := make([]*fake.Link, n)
 	for i := range links {
 		links[i] = <-b.Links
@@ -102,11 +102,11 @@ func want(t *testing.T, response <-chan *httptest.ResponseRecorder, want map[int
 }
 
 // TestBundle_firstAnswer holds that a bundle goes back with its first answer,
-// to which the impatient add theirs, and that its links are those of exchanges.
+// to which those that are not retryable add theirs, and that its links are those of exchanges.
 func TestBundle_firstAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard()
-		response := b.send("g", encodeBundle(0, rider{1, true, "one"}, rider{2, true, "two"}, rider{3, false, "three"}))
+		b := newBundles()
+		response := b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{2, true, "two"}, entry{3, false, "three"}))
 		links := b.links(3)
 		for i, l := range links {
 			id := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{byte(i + 1)}, 16))
@@ -132,12 +132,12 @@ func TestBundle_firstAnswer(t *testing.T) {
 // earlier one back, after its own links were opened, and no other group's.
 func TestBundle_release(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard()
-		other := b.send("h", encodeBundle(0, rider{9, true, "other"}))
+		b := newBundles()
+		other := b.send("h", encodeBundle(0, entry{9, true, "other"}))
 		otherLink := b.links(1)[0]
-		first := b.send("g", encodeBundle(0, rider{1, true, "one"}, rider{2, false, "two"}))
+		first := b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{2, false, "two"}))
 		b.links(2)
-		second := b.send("g", encodeBundle(0, rider{1, true, "one"}, rider{3, true, "three"}))
+		second := b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{3, true, "three"}))
 		want(t, first, map[int]string{1: "now"})
 		links := b.links(2)
 		synctest.Wait()
@@ -158,9 +158,9 @@ func TestBundle_release(t *testing.T) {
 // TestBundle_hold holds that a bundle's hold sends it back.
 func TestBundle_hold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard()
+		b := newBundles()
 		start := time.Now()
-		want(t, b.send("g", encodeBundle(2*time.Second, rider{1, true, "one"}, rider{2, false, "two"})), map[int]string{1: "now"})
+		want(t, b.send("g", encodeBundle(2*time.Second, entry{1, true, "one"}, entry{2, false, "two"})), map[int]string{1: "now"})
 		if took := time.Since(start); took != 2*time.Second {
 			t.Errorf("held for %v", took)
 		}
@@ -169,35 +169,35 @@ func TestBundle_hold(t *testing.T) {
 
 // TestBundle_bad holds what a body gets that is no bundle: it opens no link.
 func TestBundle_bad(t *testing.T) {
-	whole := encodeBundle(0, rider{1, true, "batch"})
+	whole := encodeBundle(0, entry{1, true, "batch"})
 	for name, body := range map[string][]byte{
 		"empty":            nil,
 		"markup":           []byte("<!doctype html><title>Log in</title>"),
 		"another version":  append([]byte("\xb1\xd7\x02\x00"), whole[4:]...),
 		"cut in a head":    whole[:20],
 		"cut in a batch":   whole[:len(whole)-1],
-		"too many":         encodeBundle(0, make([]rider, 257)...),
-		"over the limit":   encodeBundle(0, rider{1, true, strings.Repeat("x", 2*maxBatch)}),
+		"too many":         encodeBundle(0, make([]entry, 257)...),
+		"over the limit":   encodeBundle(0, entry{1, true, strings.Repeat("x", 2*maxBatch)}),
 		"a length of 2^32": append(encodeBundle(0)[:8], bytes.Repeat([]byte{0xff}, 40)...),
 	} {
-		b := newBoard()
+		b := newBundles()
 		if w := <-b.send("g", body); w.Code != http.StatusBadRequest || len(b.Links) != 0 {
 			t.Errorf("%s: status %d, %d links", name, w.Code, len(b.Links))
 		}
 	}
-	b := newBoard()
-	want(t, b.send("g", encodeBundle(time.Millisecond)), nil) // nobody aboard
+	b := newBundles()
+	want(t, b.send("g", encodeBundle(time.Millisecond)), nil) // without an item
 	b.Answer = answer
-	want(t, b.send("g", encodeBundle(0, make([]rider, 1)...)), map[int]string{0: "batch 0 limit 0"})
+	want(t, b.send("g", encodeBundle(0, make([]entry, 1)...)), map[int]string{0: "batch 0 limit 0"})
 }
 
 // TestBundle_text holds that a bundle may come as text, and is answered so.
 func TestBundle_text(t *testing.T) {
 	acceptor := fake.New(1)
 	acceptor.Answer = answer
-	s := httptest.NewServer(longpoll.NewBundles(longpoll.Config{Acceptor: acceptor}))
+	s := httptest.NewServer(longpoll.NewBundleHandler(acceptor, longpoll.Config{}))
 	defer s.Close()
-	body := base64.StdEncoding.EncodeToString(encodeBundle(0, rider{1, true, "batch"}))
+	body := base64.StdEncoding.EncodeToString(encodeBundle(0, entry{1, true, "batch"}))
 	r, err := http.NewRequest(http.MethodPost, s.URL, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -220,11 +220,11 @@ func TestBundle_text(t *testing.T) {
 }
 
 // FuzzBundle holds that no body makes the handler panic, and that an answer
-// names a passenger that was there.
+// names an item that was there.
 func FuzzBundle(f *testing.F) {
-	f.Add(encodeBundle(0, rider{1, true, "one"}, rider{2, false, ""}))
+	f.Add(encodeBundle(0, entry{1, true, "one"}, entry{2, false, ""}))
 	f.Add([]byte("<html>"))
-	b := newBoard()
+	b := newBundles()
 	b.Answer = answer
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w := <-b.send("g", body)

@@ -1,24 +1,26 @@
 // Package longpoll carries sessions over plain HTTP/1.1 (or 2): each exchange
-// is one POST whose body is one batch, answered by one batch. See docs/PROTOCOL.md, "Carriage".
+// is one POST whose body is one batch, answered by one batch. See
+// docs/PROTOCOL.md, "Carriage".
 //
 // Nothing is ever chunked, streamed or upgraded, so every network that lets an
 // HTTP request through lets an exchange through.
 package longpoll
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/httpwrite"
+	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
 // Config configures a Handler. Zero values stand for the defaults.
 type Config struct {
-	// Acceptor opens and resumes the sessions. Required.
-	Acceptor transport.Acceptor
 	// Access decides who may use the handler. Default: access.Config{}.
 	Access *access.Policy
 	// MaxBatch is the longest batch, in bytes, envelope included, each way. A
@@ -27,13 +29,20 @@ type Config struct {
 	// UploadTimeout bounds how long a request's body may take to arrive.
 	// Default: 30 s.
 	UploadTimeout time.Duration
-	// Parking, if not nil, takes over the connections of exchanges that have
-	// nothing to say for a while.
-	Parking transport.Parking
 	// WriteTimeout bounds how long the peer may take to read each 64 KiB of an
 	// answer, from when there is one; waiting for it does not count. Default:
 	// 60 s.
 	WriteTimeout time.Duration
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Access == nil {
+		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
+	}
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 1<<20)
+	cfg.UploadTimeout = cmp.Or(cfg.UploadTimeout, 30*time.Second)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 60*time.Second)
+	return cfg
 }
 
 // Handler serves `POST {prefix}/v1/{sid}/poll`. It takes the session's ID from
@@ -41,29 +50,19 @@ type Config struct {
 // should have no method, so that the handler can answer preflights (204) and
 // wrong methods (405) with the headers that a page needs to read them.
 //
-// The server's WriteTimeout must be 0, or longer than the longest hold.
-type Handler struct{ cfg Config }
+// The server's WriteTimeout must be 0, or longer than the longest hold. A request
+// whose context ends by transport.ErrAnswerNow is answered at once, and its
+// session lives on.
+type Handler struct {
+	acceptor transport.Acceptor
+	cfg      Config
+}
 
 const methods = "OPTIONS, POST"
 
-// New returns a Handler. It panics without an Acceptor.
-func New(cfg Config) *Handler {
-	if cfg.Acceptor == nil {
-		panic("longpoll: Config.Acceptor is required")
-	}
-	if cfg.Access == nil {
-		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
-	}
-	if cfg.MaxBatch == 0 {
-		cfg.MaxBatch = 1 << 20
-	}
-	if cfg.UploadTimeout == 0 {
-		cfg.UploadTimeout = 30 * time.Second
-	}
-	if cfg.WriteTimeout == 0 {
-		cfg.WriteTimeout = 60 * time.Second
-	}
-	return &Handler{cfg}
+// New returns a Handler for the sessions of an Acceptor, as a bridge.Server is.
+func New(acceptor transport.Acceptor, cfg Config) *Handler {
+	return &Handler{acceptor, cfg.withDefaults()}
 }
 
 // ServeHTTP serves one exchange. It returns when the exchange is answered, its
@@ -86,30 +85,22 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, post func(http.R
 }
 
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
-	hello := transport.Hello{
-		Kind:       transport.Longpoll,
-		Session:    r.PathValue("sid"),
-		Method:     r.Method,
-		URI:        r.RequestURI,
-		Host:       r.Host,
-		Header:     r.Header,
-		TLS:        r.TLS,
-		RemoteAddr: h.cfg.Access.ClientAddr(r),
-	}
+	hello := transport.NewHello(transport.Longpoll, r, h.cfg.Access.ClientAddr(r))
+	hello.Session = r.PathValue("sid")
 	if err := h.receive(w, r, form, &hello); err != nil {
 		panic(http.ErrAbortHandler) // cut off or too slow: no answer can mean anything
 	}
-	place := h.place(r)
-	if place != nil {
-		hello.Wake = place.Wake
+	conn := park.Of(r)
+	if conn != nil {
+		hello.Wake = conn.Wake
 	}
-	e := &exchange{link: h.cfg.Acceptor.Accept(r.Context(), hello), form: form, maxBatch: h.cfg.MaxBatch}
+	e := &exchange{link: h.acceptor.Accept(r.Context(), hello), form: form, maxBatch: h.cfg.MaxBatch}
 	w.Header().Set("Content-Type", form.contentType)
-	body, err := e.run(r.Context(), place, func() bool { return place.Park(w, e, h.cfg.WriteTimeout) })
+	body, err := e.run(r.Context(), conn, func() bool { return conn.Park(w, e, h.cfg.WriteTimeout) })
 	if errors.Is(err, errParked) {
 		return
 	}
-	if err != nil || r.Context().Err() != nil {
+	if err != nil || isGone(r.Context()) {
 		// Nobody is left to be answered. Should someone be, an empty 200 would
 		// mislead, and each further request on this connection would get one.
 		panic(http.ErrAbortHandler)
@@ -117,12 +108,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	h.answer(w, body)
 }
 
-// place is where the request's connection may be parked, nil if nowhere.
-func (h *Handler) place(r *http.Request) transport.Place {
-	if h.cfg.Parking == nil {
-		return nil
-	}
-	return h.cfg.Parking.Place(r)
+// isGone reports whether a request's client is gone.
+func isGone(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), transport.ErrAnswerNow)
 }
 
 // receive reads the request's body into the hello.
@@ -136,8 +124,8 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, form form, hel
 	return err
 }
 
-// body reads and decodes the request's body, nil if it is not base64. The error
-// of one over the limit is an *http.MaxBytesError.
+// body reads and decodes the request's body; the batch is nil if it is not
+// base64. The error of one over the limit is an *http.MaxBytesError.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request, form form, limit int) ([]byte, error) {
 	control := http.NewResponseController(w)
 	if err := ignoreUnsupported(control.SetReadDeadline(time.Now().Add(h.cfg.UploadTimeout))); err != nil {

@@ -25,7 +25,7 @@ const maxBatch = 100 << 10
 var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
 
 // serve mounts a handler as a bridge does and serves it over a real socket.
-func serve(t *testing.T, protocol string, cfg longpoll.Config) *httptest.Server {
+func serve(t *testing.T, protocol string, acceptor transport.Acceptor, cfg longpoll.Config) *httptest.Server {
 	t.Helper()
 	cfg.MaxBatch = maxBatch
 	if cfg.Access == nil {
@@ -36,7 +36,7 @@ func serve(t *testing.T, protocol string, cfg longpoll.Config) *httptest.Server 
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(cfg))
+	mux.Handle("/bridge/v1/{sid}/poll", longpoll.New(acceptor, cfg))
 	mux.HandleFunc("/", cfg.Access.NotFound)
 	s := httptest.NewUnstartedServer(mux)
 	if protocol == "HTTP/2.0" {
@@ -73,7 +73,7 @@ func testExchange(t *testing.T, protocol string, text, sized bool) {
 	reply := bytes.Repeat([]byte{0xff, 1, 2}, maxBatch/3)
 	acceptor := fake.New(1)
 	acceptor.Answer = func(transport.Hello) []byte { return reply }
-	s := serve(t, protocol, longpoll.Config{Acceptor: acceptor})
+	s := serve(t, protocol, acceptor, longpoll.Config{})
 
 	contentType, sent, want := "application/octet-stream", string(batch), string(reply)
 	if text {
@@ -175,7 +175,7 @@ func TestBadInput(t *testing.T) {
 	for _, protocol := range protocols {
 		acceptor := fake.New(len(tests))
 		acceptor.Answer = answer
-		s := serve(t, protocol, longpoll.Config{Acceptor: acceptor})
+		s := serve(t, protocol, acceptor, longpoll.Config{})
 		for _, tt := range tests {
 			t.Run(protocol+" "+tt.name, func(t *testing.T) {
 				var sent io.Reader = strings.NewReader(tt.body)
@@ -224,7 +224,7 @@ func TestClientGone(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			acceptor := fake.New(1)
-			s := serve(t, protocol, longpoll.Config{Acceptor: acceptor})
+			s := serve(t, protocol, acceptor, longpoll.Config{})
 			ctx, cancel := context.WithCancel(t.Context())
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/bridge/v1/c2lk/poll", strings.NewReader("AAAA"))
 			if err != nil {
@@ -249,7 +249,7 @@ func TestClientGone(t *testing.T) {
 // TestLinkWithNothingToSay: an empty 200 would look like a middlebox's work.
 func TestLinkWithNothingToSay(t *testing.T) {
 	acceptor := fake.New(1)
-	s := serve(t, "HTTP/1.1", longpoll.Config{Acceptor: acceptor})
+	s := serve(t, "HTTP/1.1", acceptor, longpoll.Config{})
 	go func() {
 		link := <-acceptor.Links
 		link.End <- transport.ErrLinkDone
@@ -268,7 +268,7 @@ func TestTrustedProxyTellsTheClient(t *testing.T) {
 	}
 	acceptor := fake.New(1)
 	acceptor.Answer = answer
-	s := serve(t, "HTTP/1.1", longpoll.Config{Acceptor: acceptor, Access: policy})
+	s := serve(t, "HTTP/1.1", acceptor, longpoll.Config{Access: policy})
 	req, err := http.NewRequest(http.MethodPost, s.URL+"/bridge/v1/c2lk/poll", strings.NewReader("AAAA"))
 	if err != nil {
 		t.Fatal(err)
@@ -282,5 +282,35 @@ func TestTrustedProxyTellsTheClient(t *testing.T) {
 	resp.Body.Close()
 	if got := (<-acceptor.Links).Hello.RemoteAddr; got != "203.0.113.7" {
 		t.Errorf("client %s, want 203.0.113.7", got)
+	}
+}
+
+// TestAnswerNow: a request whose context the edge ends is answered as at the end
+// of its hold; one whose client is gone is not.
+func TestAnswerNow(t *testing.T) {
+	for _, bundled := range []bool{false, true} {
+		acceptor := fake.New(1)
+		handler, body := http.Handler(longpoll.New(acceptor, longpoll.Config{})), []byte("batch")
+		if bundled {
+			handler, body = longpoll.NewBundleHandler(acceptor, longpoll.Config{}), encodeBundle(0, entry{1, true, "batch"})
+		}
+		for _, cause := range []error{transport.ErrAnswerNow, context.Canceled} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(body))
+			r.Header.Set("Content-Type", "application/octet-stream")
+			w := httptest.NewRecorder()
+			done := make(chan any)
+			go func() {
+				defer func() { done <- recover() }()
+				handler.ServeHTTP(w, r)
+			}()
+			link := <-acceptor.Links
+			cancel(cause)
+			aborted := <-done != nil
+			if answered := strings.HasSuffix(w.Body.String(), "now"); answered == aborted || answered != (cause == transport.ErrAnswerNow) {
+				t.Errorf("bundled %v, %v: answered %v with %q, aborted %v", bundled, cause, answered, w.Body, aborted)
+			}
+			<-link.Closed
+		}
 	}
 }

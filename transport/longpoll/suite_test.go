@@ -15,6 +15,6 @@ func TestSuiteOverTCP(t *testing.T) { transporttest.RunTCP(t, transport.Longpoll
 
 func start(t *testing.T, acceptor transport.Acceptor, network transporttest.Network) dialer.Carrier {
 	mux := http.NewServeMux()
-	mux.Handle("/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: acceptor}))
+	mux.Handle("/v1/{sid}/poll", longpoll.New(acceptor, longpoll.Config{}))
 	return transporttest.Serve(t, network, mux)
 }

@@ -21,7 +21,7 @@ func inBubble(t *testing.T, test func(t *testing.T, acceptor *fake.Acceptor, con
 	synctest.Test(t, func(t *testing.T) {
 		acceptor := fake.New(8)
 		mux := http.NewServeMux()
-		mux.Handle("/v1/{sid}/poll", longpoll.New(longpoll.Config{Acceptor: acceptor}))
+		mux.Handle("/v1/{sid}/poll", longpoll.New(acceptor, longpoll.Config{}))
 		server := &http.Server{Handler: mux}
 		listener := fake.Listen()
 		served := make(chan struct{})

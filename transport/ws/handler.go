@@ -3,6 +3,7 @@
 package ws
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,8 +21,6 @@ const Subprotocol = "pollbridge.v1"
 
 // Config configures a Handler. Zero values stand for the defaults.
 type Config struct {
-	// Acceptor opens and resumes the sessions. Required.
-	Acceptor transport.Acceptor
 	// Access decides who may use the handler. Default: access.Config{}.
 	Access *access.Policy
 	// MaxBatch is the longest batch that is taken, in bytes, envelope
@@ -36,16 +35,27 @@ type Config struct {
 	WriteTimeout time.Duration
 }
 
+func (cfg Config) withDefaults() Config {
+	if cfg.Access == nil {
+		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
+	}
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 1<<20)
+	cfg.FirstBatchTimeout = cmp.Or(cfg.FirstBatchTimeout, 10*time.Second)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 60*time.Second)
+	return cfg
+}
+
 // Handler serves `GET {prefix}/v1/{sid}/ws`. It takes the session's ID from the
 // path value "sid" of the pattern that it is mounted with; that pattern should
 // have no method, so that the handler can answer wrong ones.
 //
 // ServeHTTP returns once the first batch is accepted, so that net/http's part
-// of the memory is free; a goroutine goes on that reads, and while the link does
-// not idle one that writes. They end with the link. http.Server.Shutdown does
+// of the memory is free; a goroutine goes on that reads, and one that writes while
+// the link is not idle. They end with the link. http.Server.Shutdown does
 // not know them: call Close.
 type Handler struct {
-	cfg Config
+	acceptor transport.Acceptor
+	cfg      Config
 
 	running sync.WaitGroup // sockets
 
@@ -54,24 +64,9 @@ type Handler struct {
 	sockets map[*socket]struct{}
 }
 
-// New returns a Handler. It panics without an Acceptor.
-func New(cfg Config) *Handler {
-	if cfg.Acceptor == nil {
-		panic("ws: Config.Acceptor is required")
-	}
-	if cfg.Access == nil {
-		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
-	}
-	if cfg.MaxBatch == 0 {
-		cfg.MaxBatch = 1 << 20
-	}
-	if cfg.FirstBatchTimeout == 0 {
-		cfg.FirstBatchTimeout = 10 * time.Second
-	}
-	if cfg.WriteTimeout == 0 {
-		cfg.WriteTimeout = 60 * time.Second
-	}
-	return &Handler{cfg: cfg, sockets: make(map[*socket]struct{})}
+// New returns a Handler for the sessions of an Acceptor, as a bridge.Server is.
+func New(acceptor transport.Acceptor, cfg Config) *Handler {
+	return &Handler{acceptor: acceptor, cfg: cfg.withDefaults(), sockets: make(map[*socket]struct{})}
 }
 
 // Close refuses further WebSockets, ends the present ones and waits until they
@@ -123,17 +118,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has answered
 	}
-	opened := s.open(r.Context(), h.cfg, transport.Hello{
-		Kind:       transport.WS,
-		Session:    r.PathValue("sid"),
-		Method:     r.Method,
-		URI:        r.RequestURI,
-		Host:       r.Host,
-		Header:     r.Header,
-		TLS:        r.TLS,
-		RemoteAddr: h.cfg.Access.ClientAddr(r),
-	})
-	if !opened {
+	hello := transport.NewHello(transport.WS, r, h.cfg.Access.ClientAddr(r))
+	hello.Session = r.PathValue("sid")
+	if !s.open(r.Context(), h.acceptor, h.cfg.FirstBatchTimeout, hello) {
 		_ = s.CloseNow()
 		return
 	}

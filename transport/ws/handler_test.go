@@ -29,7 +29,7 @@ func handler(t *testing.T, acceptor transport.Acceptor) *ws.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ws.New(ws.Config{Acceptor: acceptor, Access: policy, MaxBatch: maxBatch})
+	return ws.New(acceptor, ws.Config{Access: policy, MaxBatch: maxBatch})
 }
 
 // mounted mounts a handler as a bridge does.

@@ -65,13 +65,13 @@ var (
 
 // open waits for the first batch and opens the link that it asks for. It reports
 // whether there is one to run; if not, the socket is of no more use.
-func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) bool {
-	_ = s.conn.SetReadDeadline(time.Now().Add(cfg.FirstBatchTimeout))
+func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout time.Duration, hello transport.Hello) bool {
+	_ = s.conn.SetReadDeadline(time.Now().Add(timeout))
 	batch, err := s.read()
 	_ = s.conn.SetReadDeadline(time.Time{})
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.close(CloseMute, fmt.Sprintf("no batch within %s", cfg.FirstBatchTimeout))
+		s.close(CloseMute, fmt.Sprintf("no batch within %s", timeout))
 		return false
 	case errors.Is(err, errTooLarge):
 		hello.TooLarge = s.maxBatch
@@ -82,7 +82,7 @@ func (s *socket) open(ctx context.Context, cfg Config, hello transport.Hello) bo
 	hello.Batch = batch
 	hello.Wake = s.startWriter
 	s.ctx, s.end = context.WithCancelCause(context.Background())
-	s.link = cfg.Acceptor.Accept(ctx, hello)
+	s.link = acceptor.Accept(ctx, hello)
 	if err != nil {
 		s.refuse(ctx, s.link, err)
 		return false

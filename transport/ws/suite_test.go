@@ -15,7 +15,7 @@ func TestSuiteOverTCP(t *testing.T) { transporttest.RunTCP(t, transport.WS, star
 
 func start(t *testing.T, acceptor transport.Acceptor, network transporttest.Network) dialer.Carrier {
 	mux := http.NewServeMux()
-	h := ws.New(ws.Config{Acceptor: acceptor})
+	h := ws.New(acceptor, ws.Config{})
 	mux.Handle("/v1/{sid}/ws", h)
 	t.Cleanup(h.Close)
 	return transporttest.Serve(t, network, mux)
