@@ -34,14 +34,17 @@ type host struct {
 	hold         time.Duration
 	drainTimeout time.Duration
 	registry     *prometheus.Registry
+	// reload is what SIGHUP does; it returns the drain timeout from then on. Nil:
+	// SIGHUP ends the bridge as SIGTERM does.
+	reload func() time.Duration
 }
 
-// run serves until SIGTERM or SIGINT, then drains. It prints "listening on URL" to
+// run serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. It prints "listening on URL" to
 // out and then calls greet. The error is a listener's, or reports that a second
 // signal cut the drain short.
 func (h *host) run(out io.Writer, greet func(url string)) error {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
 	servers, err := h.open()
@@ -56,14 +59,13 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 	for _, s := range servers {
 		serving.Go(func() { failed <- s.serve() })
 	}
-	select {
-	case err := <-failed:
+	sig, err := h.await(signals, failed)
+	if err != nil {
 		closeAll(servers)
 		serving.Wait()
 		return err
-	case sig := <-signals:
-		h.logger.Info("draining", "signal", sig.String(), "timeout", h.drainTimeout.String())
 	}
+	h.logger.Info("draining", "signal", sig.String(), "timeout", h.drainTimeout.String())
 
 	drained := make(chan struct{})
 	go func() {
@@ -71,11 +73,32 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 		h.drain(servers)
 		serving.Wait()
 	}()
-	select {
-	case <-drained:
-		return nil
-	case sig := <-signals: // the process exits without waiting for the drain
-		return fmt.Errorf("%v while draining: open RPCs were cut", sig)
+	for {
+		select {
+		case <-drained:
+			return nil
+		case sig := <-signals: // the process exits without waiting for the drain
+			if sig == syscall.SIGHUP && h.reload != nil {
+				continue // too late for that
+			}
+			return fmt.Errorf("%v while draining: open RPCs were cut", sig)
+		}
+	}
+}
+
+// await reloads until a signal ends the bridge, which it returns, or a listener
+// fails.
+func (h *host) await(signals <-chan os.Signal, failed <-chan error) (os.Signal, error) {
+	for {
+		select {
+		case err := <-failed:
+			return nil, err
+		case sig := <-signals:
+			if sig != syscall.SIGHUP || h.reload == nil {
+				return sig, nil
+			}
+			h.drainTimeout = h.reload()
+		}
 	}
 }
 

@@ -51,13 +51,15 @@ overrides the file.`,
 		if err != nil {
 			return &usageError{err}
 		}
-		return serve(settings, command.OutOrStdout(), command.ErrOrStderr())
+		return serve(flags, settings, command.OutOrStdout(), command.ErrOrStderr())
 	}
 	return command
 }
 
-func serve(settings *config.Settings, out, errOut io.Writer) error {
-	logger := newLogger(settings, errOut)
+func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer) error {
+	level := new(slog.LevelVar)
+	level.Set(settings.LogLevel)
+	logger := newLogger(settings.LogFormat, level, errOut)
 	tuneMemory(logger)
 	auth, err := newAuthenticator(settings, logger)
 	if err != nil {
@@ -86,6 +88,7 @@ func serve(settings *config.Settings, out, errOut io.Writer) error {
 			return &usageError{settings.Error("tls-cert", err)}
 		}
 	}
+	h.reload = (&reloader{flags: flags, settings: settings, bridge: server, certificate: h.certificate, level: level, logger: logger}).reload
 	return h.run(out, func(string) {})
 }
 
@@ -112,9 +115,9 @@ func addHealth(e *echo.Echo, path string) *echo.Echo {
 	return e
 }
 
-func newLogger(settings *config.Settings, errOut io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: settings.LogLevel}
-	if settings.LogFormat == "json" {
+func newLogger(format string, level slog.Leveler, errOut io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(errOut, options))
 	}
 	return slog.New(slog.NewTextHandler(errOut, options))
