@@ -23,7 +23,8 @@ func newServe() *cobra.Command {
 The first line on standard output is "listening on URL"; logs go to standard
 error. SIGTERM or SIGINT drains the bridge: /readyz turns 503, clients are told to
 open new RPCs elsewhere, and open RPCs may continue for --drain-timeout. A second
-signal ends the bridge at once.
+signal ends the bridge at once. SIGHUP reads the --config file and the
+certificate again, and cuts no RPC.
 
 Each flag can also be set by an environment variable, POLLBRIDGE_ and its name
 (POLLBRIDGE_DRAIN_TIMEOUT for --drain-timeout; several values are separated by

@@ -111,10 +111,10 @@ max-batch: {bytes: 1}
 		},
 		{
 			name: "out of range, by the bridge's own check",
-			file: "backend: [a=localhost:1, b=localhost:1, a=localhost:2]\nprefix: bridge/\nhold: 1h\nallow-host: [ok.example, 'a:1']\n",
+			file: "backend: [a=localhost:1, b=localhost:1, a=localhost:1]\nprefix: bridge/\nhold: 1h\nallow-host: [ok.example, 'a:1']\n",
 			args: []string{"--deny-method", "a b", "--deny-method", "c d", "--backend-service-config", "{"},
 			want: []string{
-				`bridge.yaml:1: backend: services that begin with "a" go to localhost:1 already; want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between`,
+				`bridge.yaml:1: backend: services that begin with "a" go to localhost:1 already; want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT`,
 				`bridge.yaml:2: prefix: "bridge/" does not start with a slash`,
 				`bridge.yaml:3: hold: 1h0m0s is not within 1s and 10m0s`,
 				`bridge.yaml:4: allow-host: host "a:1": want a name or address without a port, or *.example.com for all names below a domain`,
@@ -168,9 +168,13 @@ max-batch: {bytes: 1}
 			want: []string{`unknown variable "POLLBRIDGE_JWT_ISUER", did you mean "POLLBRIDGE_JWT_ISSUER"?`},
 		},
 		{
-			name: "two backends for everything",
-			args: []string{"--backend", "a:1", "--backend", "b:1"},
-			want: []string{"--backend: every service goes to a:1 already; want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between"},
+			name: "two backends for everything that cannot share it",
+			args: []string{"--backend", "a:1", "--backend", "dns:///b:1", "--backend", "a:1", "--backend", "unix:/b"},
+			want: []string{
+				"--backend: every service goes to a:1 already; want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT",
+				"--backend: every service goes to a:1 already; want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT",
+				"--backend: every service goes to a:1 already; want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT",
+			},
 		},
 		{
 			name: "backends as mappings",
@@ -420,6 +424,37 @@ backend-profile: fast
 	}
 	if _, err := load(t, "", nil, "--backend-ca", "cert.pem", "--backend", "{target: a:1, tls: true}"); err != nil {
 		t.Errorf("a CA for the backend that uses TLS: %v", err)
+	}
+}
+
+// TestBackends_shared: plain addresses for the same services are one backend, in
+// every source.
+func TestBackends_shared(t *testing.T) {
+	want := map[string][]string{"a:1,b:1,c:1": {""}, "d:1,e:1": {"chat.", "shop."}, "a:1": {"solo."}}
+	for name, test := range map[string]struct {
+		file string
+		env  map[string]string
+		args []string
+	}{
+		"file":        {file: "backend: [a:1, chat.=d:1, 'b:1,c:1', chat.=e:1, 'shop.=d:1,e:1', solo.=a:1]\n"},
+		"environment": {env: map[string]string{"POLLBRIDGE_BACKEND": "a:1,b:1,c:1,chat.=d:1,chat.=e:1,shop.=d:1,shop.=e:1,solo.=a:1"}},
+		"flags": {args: []string{
+			"--backend", "a:1", "--backend", "b:1", "--backend", "c:1", "--backend", "chat.=d:1", "--backend", "chat.=e:1",
+			"--backend", "shop.=d:1", "--backend", "shop.=e:1", "--backend", "solo.=a:1",
+		}},
+	} {
+		s, err := load(t, test.file, test.env, test.args...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := map[string][]string{}
+		for _, b := range s.Bridge.Backends {
+			got[b.Target] = b.Services
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
 	}
 }
 

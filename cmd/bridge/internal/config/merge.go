@@ -128,9 +128,38 @@ func (m *merger) certificate() {
 	}
 }
 
+// join makes one entry of those that send the same services to plain addresses:
+// their addresses share the RPCs.
+func (m *merger) join() {
+	first := map[string]*entry{}
+	m.entries = slices.DeleteFunc(m.entries, func(e *entry) bool {
+		if e.at != nil || !isList(e.draft.Target) {
+			return false
+		}
+		f := first[e.draft.Services[0]]
+		if f == nil {
+			first[e.draft.Services[0]] = e
+			return false
+		}
+		for addr := range strings.SplitSeq(e.draft.Target, ",") {
+			if slices.Contains(strings.Split(f.draft.Target, ","), addr) {
+				return false // claim tells of it
+			}
+		}
+		f.add(func(d *backendDraft) { d.Target += "," + e.draft.Target })
+		return true
+	})
+}
+
+// isList reports whether a target is HOST:PORT, or several of them.
+func isList(target string) bool {
+	return target != "" && !strings.Contains(target, "://") && !strings.HasPrefix(target, "unix:")
+}
+
 // backends makes a backend of each mapping, and one of all other entries with the
 // same target.
 func (m *merger) backends() {
+	m.join()
 	s := m.settings
 	plain := map[string]int{}
 	for _, e := range m.entries {
@@ -167,7 +196,7 @@ func (m *merger) claim(e *entry, b bridge.Backend) {
 
 // goesTo tells that two backends have one service.
 func goesTo(service, first string) string {
-	const hint = "want a PREFIX= before one of them, or, if they are addresses of one server, both in one value with a comma between"
+	const hint = "want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT"
 	if service == "" {
 		return fmt.Sprintf("every service goes to %s already; %s", first, hint)
 	}

@@ -123,7 +123,7 @@ func backends(d bridge.Backend, methods []string) []*Option {
 	const group = "Backends"
 	list := []*Option{{
 		Group: group, Name: "backend", Value: "[PREFIX=]HOST:PORT", Many: true, mapping: true, field: "Backends",
-		Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so; several addresses of one server with commas between; " +
+		Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so; several for the same services share their RPCs; " +
 			"or {target: HOST:PORT, KEY: VALUE, …} with what follows for this one alone, as {target: a:443, services: [chat.], tls: true}",
 	}}
 	for _, k := range sharedKeys(d) {
