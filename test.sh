@@ -195,7 +195,7 @@ part_browser() {
   step 'browser test' 160 npm_run test:browser
   if [ -n "$full" ]; then
     step 'browser matrix' 90 in_browser '^TestMatrix_browser$' -every=1
-    step 'browser network check' 40 in_browser '^TestCheck_browser$' -every=1
+    step 'browser network check' 90 in_browser '^TestCheck_browser$' -every=1
   else
     step 'browser matrix' 45 in_browser '^TestMatrix_browser$'
   fi

@@ -15,11 +15,9 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-const (
-	// maxAnswer is the most bytes that are read of an answer or a WebSocket
-	// message. Bridges cut batches at 1 MiB unless configured.
-	maxAnswer = 16 << 20
-)
+// maxAnswer is the most bytes read of a response or a WebSocket message. Bridges
+// limit batches to 1 MiB unless configured.
+const maxAnswer = 16 << 20
 
 // carrier reaches a bridge over net/http and WebSocket.
 type carrier struct {
@@ -52,7 +50,7 @@ func newCarrier(base string, cfg *Config) *carrier {
 	return c
 }
 
-// close gives idle connections up.
+// close closes idle connections.
 func (c *carrier) close() {
 	c.posts.CloseIdleConnections()
 	c.socks.CloseIdleConnections()
@@ -80,7 +78,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	}
 	body, err := readBatch(resp.Body)
 	if err != nil {
-		return nil, weather(ctx, fmt.Errorf("answer with status 200 cut after %d bytes: %w", len(body), err))
+		return nil, linkError(ctx, fmt.Errorf("response with status 200 cut after %d bytes: %w", len(body), err))
 	}
 	if _, ok := wire.BatchSize(body); !ok {
 		return nil, foreign(resp, body)
@@ -88,35 +86,36 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	return body, nil
 }
 
-// weather names the cause when the caller gave up.
-func weather(ctx context.Context, err error) error {
+// linkError returns err, or the cause of ctx if that has ended.
+func linkError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("client: %w", context.Cause(ctx))
 	}
-	// The URL carries nothing that the reader of an error lacks.
+	// The URL adds nothing for the reader of the error.
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("client: %w", err)
 }
 
-// broken is weather that came once the request was on its way.
+// broken returns the linkError of a request, as an ErrBroken if the request may
+// have reached the bridge.
 func broken(ctx context.Context, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	_, answered := errors.AsType[*AnswerError](err) // to CONNECT
 	if ctx.Err() != nil || answered || ok && dial.Op == "dial" {
-		return weather(ctx, err)
+		return linkError(ctx, err)
 	}
-	return fmt.Errorf("%w: %w", weather(ctx, err), dialer.ErrBroken)
+	return fmt.Errorf("%w: %w", linkError(ctx, err), dialer.ErrBroken)
 }
 
-// AnswerError is an answer that did not come from the bridge, or not from one
-// that speaks this protocol: a middlebox's page, or another service's answer.
-// Status, ContentType, Location and the beginning of Body are what came;
-// RetryAfter returns how long it asked to be left alone.
+// AnswerError is a response that does not come from a bridge that speaks this
+// protocol: a middlebox's page, or another service's response. It has the status,
+// content type, location and the beginning of the body; RetryAfter returns the
+// header field of that name.
 type AnswerError = httpclient.AnswerError
 
-// foreign returns the error of an answer that is not the bridge's.
+// foreign returns the error of a response that is not a bridge's.
 func foreign(resp *http.Response, body []byte) error {
 	err := fmt.Errorf("client: %w", httpclient.Foreign(resp, body))
 	if resp.StatusCode == http.StatusRequestEntityTooLarge {
@@ -125,7 +124,7 @@ func foreign(resp *http.Response, body []byte) error {
 	return err
 }
 
-// tooLong is an answer that calls the request too long.
+// tooLong is the error of a response that calls the request too long.
 type tooLong struct{ error }
 
 // Is reports whether target is dialer.ErrTooLong.
@@ -133,8 +132,8 @@ func (tooLong) Is(target error) bool { return target == dialer.ErrTooLong }
 
 func (e tooLong) Unwrap() error { return e.error }
 
-// readBatch reads r to its end, into memory of exactly the batch's size when it
-// is one. Over maxAnswer bytes it fails.
+// readBatch reads r to its end, into memory of exactly the batch's size if it is
+// a batch. It fails over maxAnswer bytes.
 func readBatch(r io.Reader) ([]byte, error) {
 	head := make([]byte, wire.HeadSize, 512)
 	n, err := io.ReadFull(r, head)
@@ -152,15 +151,15 @@ func readBatch(r io.Reader) ([]byte, error) {
 		return head, fmt.Errorf("batch of %d bytes is over the limit of %d", size, int64(maxAnswer))
 	}
 	buf := head
-	// One byte more than the batch lets the read that finds the end do without
-	// growing the buffer.
+	// One byte more than the batch, so that the read that finds the end need not
+	// grow the buffer.
 	if int(size) >= cap(head) {
 		buf = append(make([]byte, 0, size+1), head...)
 	}
 	return readRest(r, buf)
 }
 
-// readRest appends what r still has to buf.
+// readRest appends the rest of r to buf.
 func readRest(r io.Reader, buf []byte) ([]byte, error) {
 	for {
 		if len(buf) == cap(buf) {
@@ -175,7 +174,7 @@ func readRest(r io.Reader, buf []byte) ([]byte, error) {
 			return buf, err
 		}
 		if len(buf) > maxAnswer {
-			return buf, fmt.Errorf("answer is over the limit of %d bytes", int64(maxAnswer))
+			return buf, fmt.Errorf("response is over the limit of %d bytes", int64(maxAnswer))
 		}
 	}
 }

@@ -96,7 +96,7 @@ func TestExchangeWeather(t *testing.T) {
 			for range 40 << 20 >> 16 {
 				w.Write(make([]byte, 1<<16))
 			}
-		}, []string{"answer is over the limit of 16777216 bytes"}},
+		}, []string{"response is over the limit of 16777216 bytes"}},
 		{"reset", func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, _ := http.NewResponseController(w).Hijack()
 			conn.Close()
@@ -235,7 +235,7 @@ func TestSocketText(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.Read(t.Context()); err == nil || !strings.Contains(err.Error(), `text, begins "hello"`) {
+	if _, err := s.Read(t.Context()); err == nil || !strings.Contains(err.Error(), `it begins "hello"`) {
 		t.Errorf("%v", err)
 	}
 }

@@ -30,7 +30,7 @@ import (
 const release = "pollbridge-go/0.1.0"
 
 // Config configures a Channel. The zero value of each field means the default
-// named in its comment. New copies the Config.
+// named in its comment. New reads it once.
 type Config struct {
 	// Transports lists the transports to use, "ws" and "longpoll". A single one is
 	// forced; with both, the default, the session chooses and switches.

@@ -19,15 +19,15 @@ import (
 const (
 	subprotocol = "pollbridge.v1"
 
-	// A write that takes longer than writeLimit plus its bytes at slowest rate
-	// has met a dead link.
+	// A link is dead if a write takes longer than writeLimit plus the time for its
+	// bytes at slowestRate.
 	writeLimit  = 10 * time.Second
 	slowestRate = 4 << 10 // bytes per second
 )
 
-// socket is one WebSocket. The library arms a timer and a goroutine for each
-// read or write whose context can end, so none is handed to it: ending a
-// context closes the socket instead, as the library would.
+// socket is one WebSocket. The library starts a timer and a goroutine for each
+// read or write whose context can end, so it gets none: the end of a context
+// closes the socket instead, as the library would.
 type socket struct {
 	conn   *websocket.Conn
 	frames *wsframe.MaskedWriter
@@ -55,7 +55,7 @@ func (c *carrier) Dial(ctx context.Context, session string) (dialer.Conn, error)
 	}
 	if conn.Subprotocol() != subprotocol {
 		conn.CloseNow()
-		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is no bridge", subprotocol)
+		return nil, fmt.Errorf("client: WebSocket without subprotocol %q: the peer is not a bridge", subprotocol)
 	}
 	conn.SetReadLimit(maxAnswer)
 	s := &socket{conn: conn, frames: framing.frames}
@@ -66,9 +66,9 @@ func (c *carrier) Dial(ctx context.Context, session string) (dialer.Conn, error)
 
 func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 	if resp == nil || resp.StatusCode == http.StatusSwitchingProtocols || resp.Body == nil {
-		return weather(ctx, err)
+		return linkError(ctx, err)
 	}
-	// The library leaves at most 1 KiB of the body.
+	// The library keeps at most 1 KiB of the body.
 	excerpt := make([]byte, httpclient.MaxExcerpt)
 	n, _ := resp.Body.Read(excerpt)
 	return foreign(resp, excerpt[:n])
@@ -79,14 +79,14 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	s.watch(ctx)
 	kind, r, err := s.conn.Reader(context.Background())
 	if err != nil {
-		return nil, weather(ctx, err)
+		return nil, linkError(ctx, err)
 	}
 	batch, err := readBatch(r)
 	if err != nil {
-		return nil, weather(ctx, err)
+		return nil, linkError(ctx, err)
 	}
 	if kind != websocket.MessageBinary {
-		return nil, fmt.Errorf("client: WebSocket message is text, begins %q", batch[:min(len(batch), httpclient.MaxExcerpt)])
+		return nil, fmt.Errorf("client: got a text message on the WebSocket, want binary; it begins %q", batch[:min(len(batch), httpclient.MaxExcerpt)])
 	}
 	return batch, nil
 }
@@ -94,21 +94,21 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 // Write implements dialer.Conn.
 func (s *socket) Write(ctx context.Context, batch []byte) error {
 	if ctx.Err() != nil {
-		return weather(ctx, ctx.Err())
+		return linkError(ctx, ctx.Err())
 	}
 	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
 	err := s.frames.WriteMessage(batch)
 	if !s.stop.Stop() && err != nil {
-		return fmt.Errorf("client: WebSocket took no bytes in time: %w", err)
+		return fmt.Errorf("client: WebSocket write timed out: %w", err)
 	}
 	if err != nil {
-		return weather(ctx, err)
+		return linkError(ctx, err)
 	}
 	return nil
 }
 
-// watch closes the socket when ctx ends. A caller reads with one and the same
-// ctx, which costs nothing from the second time on.
+// watch closes the socket when ctx ends. Callers read with the same ctx each time,
+// which costs nothing from the second time on.
 func (s *socket) watch(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,7 +33,7 @@ func TestCheck_browser(t *testing.T) {
 		{profile: "dup dupdelay=2s", want: "copies-late"},
 		{profile: "loseresp=3", want: "answers-lost"},
 		{profile: "stale=3 noupgrade", want: "stale"},
-		{profile: "lateevery=3 late=3s noupgrade", want: "late"},
+		{profile: "lateevery=5 late=2s noupgrade", want: "late"},
 		{profile: "reorder=1s", want: "reorder"},
 		{profile: "delay=150ms jitter=50ms", want: "far"},
 		{profile: "rate=32000", want: "narrow"},
