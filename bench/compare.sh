@@ -17,6 +17,7 @@ export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/base" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 git worktree add --quiet --detach "$work/base" "$base"
+rm -rf "$work/base/bench" # part of the module then, perhaps
 
 # build NAME TREE builds the benchmark with the client and the bridge of a tree.
 build() {
