@@ -121,9 +121,9 @@ test_bench() {
 # part_go and part_js run a sample of these, with the race detector.
 part_sim() {
   step simulation 120 simulate '^Test(Sim|Model$)' ./internal/enginetest -sim.every=1 -sim.mixtures=1000 -sim.models=60
-  step 'every network' 60 simulate '^Test(Check$|Embedded|KillAfter$|Matrix$|Resume_inRow|Sim|Statuses)' ./e2e -every=1
-  step chaos 80 simulate '^TestChaos' ./e2e -chaos=45s
-  if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -chaos=15s; fi
+  step 'every network' 120 simulate '^Test(Check|Embedded|KillAfter$|Matrix|Statuses)' ./e2e -full
+  step chaos 80 simulate '^TestChaos' ./e2e -full -chaos=45s
+  if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
 }
 
 # race has simulate use the race detector.
@@ -194,8 +194,8 @@ part_browser() {
   step 'js build, check of examples' 30 npm_run check:examples
   step 'browser test' 160 npm_run test:browser
   if [ -n "$full" ]; then
-    step 'browser matrix' 90 in_browser '^TestMatrix_browser$' -every=1
-    step 'browser network check' 90 in_browser '^TestCheck_browser$' -every=1
+    step 'browser matrix' 90 in_browser '^TestMatrix_browser$' -full
+    step 'browser network check' 90 in_browser '^TestCheck_browser$' -full
   else
     step 'browser matrix' 45 in_browser '^TestMatrix_browser$'
   fi

@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+tree=$(cd .. && pwd)
 base=${1:?usage: bench/compare.sh BASE [ROUNDS [MEASUREMENTS]]}
 rounds=${2:-5}
 only=${3:-rpc,memory,storm,first}
@@ -32,12 +33,12 @@ measure() {
 }
 
 build base "$work/base"
-build new "$PWD/.."
+build new "$tree"
 for ((i = 0; i < rounds; i++)); do # in turn, and each first as often: machines change speed
   order=(base new)
   [ $((i % 2)) = 0 ] || order=(new base)
   for name in "${order[@]}"; do
-    measure "$name" "$([ "$name" = base ] && echo "$work/base" || echo "$PWD/..")"
+    measure "$name" "$([ "$name" = base ] && echo "$work/base" || echo "$tree")"
   done
 done
 go tool -modfile=../tools/go.mod benchstat "base=$work/base.txt" "new=$work/new.txt"

@@ -32,53 +32,6 @@ func each(t *testing.T, run func(t *testing.T, choice []string)) {
 	}
 }
 
-// TestCut_asDirectly: RPCs of all kinds go on while every connection is cut
-// again and again. No message is lost, repeated or reordered, and each RPC
-// starts at the backend once.
-func TestCut_asDirectly(t *testing.T) {
-	sc := scenario{size: 3000, requests: 60, script: &echopb.Script{Replies: 60, DelayMs: 100, Headers: pairs, Trailers: pairs}}
-	each(t, func(t *testing.T, choice []string) {
-		w := newWorld(t, choice, bridge.Config{})
-		want := map[string]string{}
-		for kind, run := range kinds {
-			want[kind] = play(t, run, w.Direct, sc)
-		}
-		before := w.Service.Counts().Started
-
-		stop := make(chan struct{})
-		var cutting, calls sync.WaitGroup
-		cuts := 0
-		cutting.Go(func() {
-			for gap := 30 * time.Millisecond; ; gap = (gap*7/5 + time.Millisecond) % (900 * time.Millisecond) {
-				select {
-				case <-stop:
-					return
-				case <-time.After(gap):
-					cuts += w.Cut()
-				}
-			}
-		})
-		for range 5 {
-			for kind, run := range kinds {
-				calls.Go(func() {
-					if got := play(t, run, w.Bridged, sc); got != want[kind] {
-						t.Errorf("%s: through the bridge:\n%.2000s\ndirectly:\n%.2000s", kind, got, want[kind])
-					}
-				})
-			}
-		}
-		calls.Wait()
-		close(stop)
-		cutting.Wait()
-		if started := w.Service.Counts().Started - before; started != int64(5*len(kinds)) {
-			t.Errorf("%d RPCs started at the backend, want %d", started, 5*len(kinds))
-		}
-		if cuts < 10 {
-			t.Errorf("only %d connections were cut", cuts)
-		}
-	})
-}
-
 // TestMany: a thousand RPCs at once on one session.
 func TestMany(t *testing.T) {
 	const n = 1000
@@ -344,6 +297,25 @@ func TestFirstRPC_late(t *testing.T) {
 			if _, err := echopb.NewEchoClient(w.Bridged).Unary(t.Context(), new(echopb.Request)); err != nil {
 				t.Errorf("after %v: %v", wait, err)
 			}
+		})
+	}
+}
+
+// TestIdle: the first RPC after any time of doing nothing is as the first of
+// all.
+func TestIdle(t *testing.T) {
+	for _, idle := range []time.Duration{10 * time.Second, 29 * time.Second, time.Minute, 100 * time.Second, time.Hour} {
+		t.Run(idle.String(), func(t *testing.T) {
+			each(t, func(t *testing.T, choice []string) {
+				w := newWorld(t, choice, bridge.Config{})
+				want := play(t, kinds["unary"], w.Direct, scenarios["plain"])
+				for range 2 {
+					time.Sleep(idle)
+					if got := play(t, kinds["unary"], w.Bridged, scenarios["plain"]); got != want {
+						t.Errorf("after %v:\n%.600s\nwant\n%.600s", idle, got, want)
+					}
+				}
+			})
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +31,22 @@ import (
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
+
+var (
+	full = flag.Bool("full", false, "run the long tests, and all rows of long tables rather than one in five")
+	seed = flag.Int("seed", 1, "which rows of long tables run without -full")
+)
+
+// sampled reports whether the i-th row of a long table runs.
+func sampled(i int) bool { return *full || (i+*seed)%5 == 0 }
+
+// long skips a test that only a full run has.
+func long(t *testing.T) {
+	t.Helper()
+	if !*full {
+		t.Skip("long: -full runs it")
+	}
+}
 
 // transports are the choices that every scenario runs with.
 var transports = map[string][]string{

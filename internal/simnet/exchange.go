@@ -157,16 +157,12 @@ func (n *Network) copyOf(after time.Duration, request []byte, serve Serve) {
 
 // answer spoils the bridge's answer, or stands in for it.
 func (d *draw) answer(body []byte) *Answer {
-	a := &Answer{Status: http.StatusOK, Header: make(http.Header), Body: body}
+	a := &Answer{Status: http.StatusOK, Body: body}
 	switch d.fault {
 	case BadStatus:
 		a.Status = d.status()
 		a.Body = []byte("<html><body>the proxy is not amused")
-		if a.Status == http.StatusTooManyRequests {
-			a.Header.Set("Retry-After", "2")
-		}
 	case HTML:
-		a.Header.Set("Content-Type", "text/html")
 		a.Body = []byte("<html><body><form>Please log in to the guest network")
 	case Empty:
 		a.Body = nil
@@ -185,11 +181,7 @@ func (d *draw) answer(body []byte) *Answer {
 func (d *draw) status() int {
 	d.n.mu.Lock()
 	defer d.n.mu.Unlock()
-	if status := d.n.profile.Status; status != 0 {
-		return status
-	}
-	all := Statuses()
-	return all[d.rng.IntN(len(all))]
+	return statuses[d.rng.IntN(len(statuses))]
 }
 
 func (d *draw) flip(b []byte) []byte {

@@ -53,8 +53,8 @@ func SocketFaults() []Fault {
 	return []Fault{Refuse, LostDial, Mute, MuteUp, MuteDown, Reset, Lag, FlipSocket}
 }
 
-// Statuses are what proxies answer in the bridge's place.
-func Statuses() []int { return []int{408, 429, 500, 502, 503, 504, 403, 407} }
+// statuses are what proxies answer in the bridge's place.
+var statuses = []int{408, 429, 500, 502, 503, 504, 403, 407}
 
 // plan says which faults are still to come.
 type plan struct {

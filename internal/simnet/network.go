@@ -24,9 +24,8 @@ type Profile struct {
 	Loss   float64           // share of traversals that need sending again
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
 	Cut    time.Duration     // age at which CutAt cuts; 0: 10 s
-	Status int               // what BadStatus answers; 0: any of Statuses
-	Rate   int               // bytes a second that all carriages share, each way; 0: no limit
 	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
+	Rate   int               // bytes a second that all carriages share, each way; 0: no limit
 }
 
 // Network is one client's way to a bridge. Its methods may be called by several
@@ -290,7 +289,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 // Answer is what a client sees of an exchange.
 type Answer struct {
 	Status int
-	Header http.Header
 	Body   []byte
 }
 

@@ -13,12 +13,11 @@ import (
 
 // socket is one two-way carriage.
 type socket struct {
-	n     *Network
-	d     *draw
-	bytes bool // Lag holds one byte, not a message
-	gone  chan struct{}
-	once  sync.Once
-	ctx   context.Context // ends with gone
+	n    *Network
+	d    *draw
+	gone chan struct{}
+	once sync.Once
+	ctx  context.Context // ends with gone
 
 	mu        sync.Mutex
 	muted     [2]bool // towards the bridge, towards the client
@@ -51,11 +50,7 @@ type item struct {
 const laneRoom = 64
 
 // Dial opens a socket and returns the client's end and the bridge's.
-func (n *Network) Dial(ctx context.Context) (*End, *End, error) { return n.dial(ctx, false) }
-
-// dial opens a socket; bytes says that its pieces are stretches of a stream of
-// bytes, not messages.
-func (n *Network) dial(ctx context.Context, bytes bool) (*End, *End, error) {
+func (n *Network) Dial(ctx context.Context) (*End, *End, error) {
 	d, err := n.draw(&n.dials, 1, SocketFaults())
 	if err != nil {
 		return nil, nil, err
@@ -75,7 +70,6 @@ func (n *Network) dial(ctx context.Context, bytes bool) (*End, *End, error) {
 		return nil, nil, context.Cause(ctx)
 	}
 	s := n.newSocket(d)
-	s.bytes = bytes
 	n.mu.Lock()
 	s.left = n.profile.Kill
 	n.mu.Unlock()
@@ -174,8 +168,8 @@ func (e *End) Write(piece []byte) error {
 	if piece == nil {
 		return e.s.alive()
 	}
-	if l.s.d.fault == Lag {
-		piece = l.lag(piece)
+	if l.s.d.fault == Lag { // it holds the last message back until the next comes
+		l.held, piece = piece, l.held
 		if piece == nil {
 			return e.s.alive()
 		}
@@ -195,20 +189,6 @@ func (e *End) Finish() error {
 		}
 	}
 	return e.out.push(nil)
-}
-
-// lag holds the last message, or byte, back until the next comes.
-func (l *lane) lag(piece []byte) []byte {
-	if !l.s.bytes || len(piece) == 0 {
-		l.held, piece = piece, l.held
-		return piece
-	}
-	last := len(piece) - 1
-	l.held, piece = piece[last:], append(l.held, piece[:last]...)
-	if len(piece) == 0 {
-		return nil
-	}
-	return piece
 }
 
 // push puts a piece, or nil for the end, on its way.

@@ -141,6 +141,7 @@ func runCheck(t *testing.T, r row, p pace, holds []time.Duration, entrance, fron
 // TestCheck_sockets holds over real sockets, with short waits, that the bubbles
 // tell the truth. How fast the machine is decides what else is found.
 func TestCheck_sockets(t *testing.T) {
+	long(t)
 	t.Parallel()
 	holds := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}
 	var all sync.WaitGroup

@@ -21,7 +21,7 @@ import (
 )
 
 // chaos is how long TCP connections are cut, on each choice of transport.
-var chaos = flag.Duration("chaos", 4*time.Second, "how long TestChaos cuts, on each choice of transport")
+var chaos = flag.Duration("chaos", 15*time.Second, "how long TestChaos cuts, on each choice of transport")
 
 // cutter passes TCP connections on and cuts each after a random time.
 type cutter struct {
@@ -92,6 +92,7 @@ const chaosRPCs = 100
 // A TCP proxy cuts every connection after 20 to 200 ms while 100 RPCs run:
 // nothing is lost, repeated or reordered, and no RPC fails.
 func TestChaos(t *testing.T) {
+	long(t)
 	for name, choice := range transports {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -22,6 +22,7 @@ const longestAnswer = 150
 // WebSocket: at every bound of a frame in what opens a session and in what
 // carries an RPC, one byte before and one after it, and everywhere else.
 func TestKillAfter(t *testing.T) {
+	long(t)
 	sc := scenario{size: 10, requests: 4, pause: time.Second, script: &echopb.Script{Headers: pairs[:1], Trailers: pairs[:1]}}
 	var want string
 	synctest.Test(t, func(t *testing.T) {
@@ -29,7 +30,7 @@ func TestKillAfter(t *testing.T) {
 	})
 	for _, choice := range []string{longpoll, ws} {
 		struck, tried := 0, 0
-		for after := 1; after <= longestAnswer; after += *every {
+		for after := 1; after <= longestAnswer; after++ {
 			tried++
 			synctest.Test(t, func(t *testing.T) {
 				got, n := killed(t, choice, after, sc)
@@ -42,7 +43,7 @@ func TestKillAfter(t *testing.T) {
 			})
 		}
 		t.Logf("%s: %d of %d lengths struck", choice, struck, tried)
-		if struck < tried/2 || choice == longpoll && struck == tried && tried == longestAnswer {
+		if struck < tried/2 || choice == longpoll && struck == tried {
 			t.Errorf("%s: %d of %d lengths struck: the answers are not what was expected", choice, struck, tried)
 		}
 	}

@@ -34,14 +34,15 @@ const (
 // street is a middlebox, a bridge and a service, one behind the other, and
 // perhaps a client in front of them.
 type street struct {
-	url    string // of the bridge, for clients
-	proxy  string // that clients are to be told of; empty: none
-	ca     *middlebox.CA
-	box    *middlebox.Proxy
-	user   *client.Channel
-	reach  client.Config  // the user's
-	closed []func() error // from the service to the client
-	served sync.WaitGroup
+	url     string // of the bridge, for clients
+	proxy   string // that clients are to be told of; empty: none
+	ca      *middlebox.CA
+	box     *middlebox.Proxy
+	service *testsvc.Server
+	user    *client.Channel
+	reach   client.Config  // the user's
+	closed  []func() error // from the service to the client
+	served  sync.WaitGroup
 }
 
 // newStreet builds one with a client. Clients find the middlebox at entrance, and
@@ -63,6 +64,7 @@ func emptyStreet(how path, cfg middlebox.Config, entrance, front transporttest.N
 
 func (s *street) build(how path, cfg middlebox.Config, entrance, front transporttest.Network) error {
 	service, backend := testsvc.New(), bufconn.Listen(256<<10)
+	s.service = service
 	service.Serve(backend)
 	s.later(func() error { service.Stop(); return nil })
 	dial := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return backend.DialContext(ctx) })
