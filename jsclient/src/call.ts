@@ -1,7 +1,8 @@
+import { MAX_DELAY } from "./dialer/limits.js";
 import { fromWire, type Metadata, toWire } from "./metadata.js";
-import { bridgeEnd } from "./session/errors.js";
-import { CANCELLED, DEADLINE_EXCEEDED, MAX_DELAY } from "./session/limits.js";
-import { Stream } from "./session/stream.js";
+import { bridgeEnd } from "./engine/errors.js";
+import { CANCELLED, DEADLINE_EXCEEDED } from "./engine/limits.js";
+import { Stream } from "./engine/stream.js";
 import { type Status, StatusError, toStatus } from "./status.js";
 import type { Open } from "./wire/batch.js";
 

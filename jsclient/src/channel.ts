@@ -1,15 +1,18 @@
 import { Call, type CallOptions, newOpen } from "./call.js";
-import { type Backoff, type BackoffOptions, newRetry } from "./link/backoff.js";
-import { HttpCarrier, type Weather, type WebSocketConstructor } from "./link/carrier.js";
-import type { LinkConfig } from "./link/exchanges.js";
-import { Ladder, type Transport } from "./link/ladder.js";
-import { followPage } from "./life.js";
-import { Memory, type Network, type NetworkStorage, pageStorage } from "./link/network.js";
+import type { LinkError, WebSocketConstructor } from "./dialer/carrier.js";
+import type { LinkConfig } from "./dialer/exchanges.js";
+import { HttpCarrier } from "./dialer/http.js";
+import { Ladder, type Transport } from "./dialer/ladder.js";
+import { watchLife } from "./dialer/life.js";
+import { LONG_LIFE, MAX_EVENTS, MAX_SESSIONS, STREAM_WINDOW } from "./dialer/limits.js";
+import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
+import { Session } from "./dialer/session.js";
+import { bridgeEnd, lossEnd, SessionError } from "./engine/errors.js";
+import { CANCELLED } from "./engine/limits.js";
+import { Stream } from "./engine/stream.js";
 import type { Metadata } from "./metadata.js";
-import { bridgeEnd, lossEnd, SessionError } from "./session/errors.js";
-import { CANCELLED, LONG_LIFE, MAX_EVENTS, MAX_SESSIONS, STREAM_WINDOW } from "./session/limits.js";
-import { Session } from "./session/session.js";
-import { Stream } from "./session/stream.js";
+import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
+import type { Network } from "./tune/network.js";
 import type { Open } from "./wire/batch.js";
 
 /** ChannelOptions configure a Channel. It reads them once, when it is made. */
@@ -124,7 +127,7 @@ export class Channel extends EventTarget {
   #current: Session | undefined;
   #state: State = "connecting";
   #transport: Transport | undefined;
-  #lastError: SessionError | Weather | undefined;
+  #lastError: SessionError | LinkError | undefined;
   /** Why the channel is of no more use. */
   #final: SessionError | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
@@ -167,11 +170,11 @@ export class Channel extends EventTarget {
 
   /** Round-trip time to the bridge in milliseconds, smoothed; undefined before it was measured. */
   get rtt(): number | undefined {
-    return this.#current?.path.smooth || undefined;
+    return this.#current?.endpoint.path.smoothedRTT || undefined;
   }
 
   /** The latest thing that went wrong, whether or not it was mended since. */
-  get lastError(): SessionError | Weather | undefined {
+  get lastError(): SessionError | LinkError | undefined {
     return this.#lastError;
   }
 
@@ -227,7 +230,7 @@ export class Channel extends EventTarget {
     const again = this.#options.resendIdempotent && open.early && open.singleRequest;
     const stream = new Stream(open, STREAM_WINDOW, again ? MAX_SESSIONS : 0);
     if (this.#final) stream.finish(finalEnd(this.#final));
-    else this.#ensure(0).adopt(stream);
+    else this.#ensure(0).endpoint.adopt(stream);
     return stream;
   }
 
@@ -247,7 +250,7 @@ export class Channel extends EventTarget {
     const session: Session = new Session(config, {
       changed: () => this.#changed(),
       over: (why, orphans) => this.#lost(session, why, orphans),
-      expired: () => void this.#renew(session),
+      tokenExpired: () => void this.#renew(session),
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
@@ -261,22 +264,27 @@ export class Channel extends EventTarget {
 
   /** Follows the life of the page while there are sessions. */
   #follow(): void {
-    if (this.#unfollow || this.#sessions.size === 0) return;
-    this.#unfollow = followPage(this.#sessions, (reason) => {
+    const note = (reason: string): Ladder[] => {
       this.#log("page", { reason });
       this.#memory.save();
-      if (reason === "left") this.#final ??= new SessionError("closed", "the page was left");
-      return this.#final!;
+      return [...this.#sessions.values()];
+    };
+    this.#unfollow ??= watchLife({
+      paused: () => note("paused").forEach((ladder) => ladder.pause()),
+      left: () => {
+        const why = (this.#final ??= new SessionError("closed", "the page was left"));
+        note("left").forEach((ladder) => ladder.leave(why));
+      },
+      woken: (network) => note("woken").forEach((ladder) => ladder.retryNow(network)),
     });
   }
 
   /** Asks for another token, for a session whose own has expired (O5). */
   async #renew(session: Session): Promise<void> {
     const { auth } = this.#options;
-    if (!auth || session.renewing) return;
+    if (!auth) return;
     try {
-      await session.renew(auth);
-      this.#log("auth", { session: session.sid });
+      if (await session.renew(auth)) this.#log("auth", { session: session.sid });
     } catch (err) {
       session.note(noCredential(err));
     }
@@ -286,8 +294,8 @@ export class Channel extends EventTarget {
     if (session.error) return;
     const { auth } = this.#options;
     try {
-      if (auth) session.config.token = await Promise.resolve().then(auth);
-      if (!session.error) session.start(ladder);
+      const token = auth && (await Promise.resolve().then(auth));
+      if (!session.error) session.start(ladder, token);
     } catch (err) {
       session.end(noCredential(err));
     }
@@ -299,7 +307,7 @@ export class Channel extends EventTarget {
       this.#unfollow?.();
       this.#unfollow = undefined;
     }
-    this.#log("session", { session: session.sid, ...told(why) });
+    this.#log("session", { session: session.sid, ...factsOf(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
@@ -314,9 +322,9 @@ export class Channel extends EventTarget {
   #replace(session: Session, why: SessionError, orphans: Stream[]): void {
     const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated";
     if (orphans.length === 0 && !eager) return;
-    if (session.welcome && session.now() > LONG_LIFE) this.#backoff.reset();
+    if (session.welcome && session.endpoint.now() > LONG_LIFE) this.#backoff.reset();
     const next = this.#ensure(this.#backoff.next(false, orphans.length === 0));
-    for (const stream of orphans) next.adopt(stream);
+    for (const stream of orphans) next.endpoint.adopt(stream);
   }
 
   /** The bridge asks for new RPCs to go to another session (E3). */
@@ -324,9 +332,9 @@ export class Channel extends EventTarget {
     if (this.#current !== session) return;
     this.#current = undefined;
     this.#notBefore = performance.now() + Math.random() * spread;
-    const orphans = session.release();
+    const orphans = session.endpoint.handOver();
     if (!this.#options.lazy) this.#ensure(0);
-    for (const stream of orphans) this.#ensure(0).adopt(stream);
+    for (const stream of orphans) this.#ensure(0).endpoint.adopt(stream);
     session.retire();
   }
 
@@ -336,7 +344,7 @@ export class Channel extends EventTarget {
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;
     if (this.#memory.save()) this.#log("network", { network: this.network });
-    if (lastError && lastError !== this.#lastError) this.#log("error", told(lastError));
+    if (lastError && lastError !== this.#lastError) this.#log("error", factsOf(lastError));
     else if (state === this.#state && transport === this.#transport) return;
     if (state !== this.#state || transport !== this.#transport) this.#log("state", { state, transport });
     this.#state = state;
@@ -353,8 +361,8 @@ export class Channel extends EventTarget {
   }
 }
 
-/** What an event tells of an error: what was said about a credential may hold it. */
-function told({ reason, message }: SessionError | Weather): Partial<ChannelEvent> {
+/** Returns what an event says of an error: what was said about a credential may hold it. */
+function factsOf({ reason, message }: SessionError | LinkError): Partial<ChannelEvent> {
   return reason === "unauthenticated" ? { reason } : { reason, message };
 }
 

@@ -8,7 +8,7 @@ import { judge, type Level, type Report, reportText, type Row, rowOf } from "./d
 import { trySession } from "./diagnose/rpcs.js";
 import { streaming, wait, websocket } from "./diagnose/sockets.js";
 import { table } from "./diagnose/table.js";
-import type { WebSocketConstructor } from "./link/carrier.js";
+import type { WebSocketConstructor } from "./dialer/carrier.js";
 
 export { type Level, type Report, reportText, type Row };
 

@@ -1,9 +1,10 @@
 export { Call, type CallOptions } from "./call.js";
 export { Channel, type ChannelEvent, type ChannelOptions, type State, StateChangeEvent, type UnaryResponse } from "./channel.js";
-export type { BackoffOptions } from "./link/backoff.js";
-export { OriginError, Weather, type WeatherReason, type WebSocketConstructor, type WebSocketLike } from "./link/carrier.js";
-export type { Transport } from "./link/ladder.js";
-export type { Network, NetworkStorage } from "./link/network.js";
+export type { BackoffOptions } from "./tune/backoff.js";
+export { LinkError, type LinkErrorReason, OriginError, type WebSocketConstructor, type WebSocketLike } from "./dialer/carrier.js";
+export type { Transport } from "./dialer/ladder.js";
+export type { NetworkStorage } from "./dialer/memory.js";
 export { type Metadata, metadataText, metadataValues } from "./metadata.js";
-export { type Reason, SessionError } from "./session/errors.js";
+export { type Reason, SessionError } from "./engine/errors.js";
 export { Code, codeName, type Status, StatusError } from "./status.js";
+export type { Network } from "./tune/network.js";

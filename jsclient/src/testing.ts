@@ -2,13 +2,14 @@
 
 import { mock, type TestContext } from "node:test";
 import { Channel, type ChannelOptions } from "./channel.js";
-import type { Carrier, Socket, SocketEvents } from "./link/carrier.js";
-import { Weather } from "./link/carrier.js";
-import { Ladder, type Transport } from "./link/ladder.js";
-import { Memory, type Network } from "./link/network.js";
-import { SessionError } from "./session/errors.js";
-import { Session } from "./session/session.js";
-import { Stream } from "./session/stream.js";
+import type { Carrier, Socket, SocketEvents } from "./dialer/carrier.js";
+import { LinkError } from "./dialer/carrier.js";
+import { Ladder, type Transport } from "./dialer/ladder.js";
+import { Memory } from "./dialer/memory.js";
+import { SessionError } from "./engine/errors.js";
+import { Session } from "./dialer/session.js";
+import { Stream } from "./engine/stream.js";
+import type { Network } from "./tune/network.js";
 import { base64, fromBase64 } from "./wire/base64.js";
 import { type Batch, type Frame, type Open, TYPE_CLOSE, TYPE_END, TYPE_MESSAGE, TYPE_OPEN, type Welcome } from "./wire/batch.js";
 import { encodeBatch, newBatch, parseBatch } from "./wire/codec.js";
@@ -83,12 +84,12 @@ export class FakeCarrier implements Carrier {
         aborted: false,
         answer: (fields = {}) => settle(() => resolve(encodeBatch(answerTo(batch, fields)))),
         garble: (raw) => settle(() => resolve(raw)),
-        fail: (error = new Weather("network", "refused")) => settle(() => reject(error)),
+        fail: (error = new LinkError("network", "refused")) => settle(() => reject(error)),
       };
       signal.addEventListener("abort", () => {
         exchange.aborted = true;
         this.waiting.delete(exchange);
-        reject(new Weather("network", "aborted"));
+        reject(new LinkError("network", "aborted"));
       });
       this.exchanges.push(exchange);
       this.waiting.add(exchange);
@@ -191,7 +192,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   const carrier = new FakeCarrier();
   const session = new Session(
     { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: () => undefined, expired: () => undefined, over: (why) => lost.push(why) },
+    { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why) => lost.push(why) },
   );
   const ladder = new Ladder(session, carrier, transports, { holdMs: 25_000, backoff: undefined, network });
   if (begun) session.start(ladder);
@@ -200,7 +201,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   if (welcomed && transports.includes("longpoll")) await carrier.last.answer();
   const open = async (): Promise<Stream> => {
     const stream = new Stream({ ...OPEN }, 64 << 10);
-    session.adopt(stream);
+    session.endpoint.adopt(stream);
     await flush();
     return stream;
   };
@@ -208,7 +209,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
     for (let i = 0; i < polls; i++) {
       const { holdMillis } = carrier.last.batch;
       await tick(holdMillis);
-      await carrier.last.answer({ ack: session.out.acked, heldMicros: 1000 * holdMillis });
+      await carrier.last.answer({ ack: session.endpoint.out.acked, heldMicros: 1000 * holdMillis });
     }
   };
   return { session, ladder, carrier, network, lost, tick, calm, open };

@@ -1,6 +1,6 @@
 // One request of a check: internal/netcheck/wire.go says what crosses.
 
-import type { WebSocketConstructor } from "../link/carrier.js";
+import type { WebSocketConstructor } from "../dialer/carrier.js";
 import { crc32c } from "../wire/crc.js";
 
 export const FRAME_SIZE = 16;

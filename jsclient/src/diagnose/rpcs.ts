@@ -2,7 +2,7 @@
 // of every link in the middle of them.
 
 import { Channel, type ChannelOptions } from "../channel.js";
-import type { Transport } from "../link/ladder.js";
+import type { Transport } from "../dialer/ladder.js";
 import { Code, StatusError } from "../status.js";
 import { pause } from "./ask.js";
 

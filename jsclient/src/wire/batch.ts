@@ -83,7 +83,7 @@ export const CODE_TOO_LARGE = 4;
 export const CODE_UNKNOWN = 5;
 export const CODE_DONE = 16;
 export const CODE_DRAINED = 17;
-export const CODE_BREACH = 18;
+export const CODE_PROTOCOL_VIOLATION = 18;
 export const CODE_OVERLOADED = 19;
 export const CODE_UNAUTHENTICATED = 20;
 

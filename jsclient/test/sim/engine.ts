@@ -3,13 +3,13 @@
 // with what it does and when it wants to be woken. Time stands still meanwhile.
 
 import { readSync, writeSync } from "node:fs";
-import { type Carrier, type Socket, type SocketEvents, Weather } from "../../src/link/carrier.js";
-import { Ladder, type Transport } from "../../src/link/ladder.js";
-import { Memory } from "../../src/link/network.js";
-import { bridgeEnd, SessionError } from "../../src/session/errors.js";
-import { CANCELLED } from "../../src/session/limits.js";
-import { Session } from "../../src/session/session.js";
-import { Stream } from "../../src/session/stream.js";
+import { type Carrier, type Socket, type SocketEvents, LinkError } from "../../src/dialer/carrier.js";
+import { Ladder, type Transport } from "../../src/dialer/ladder.js";
+import { Memory } from "../../src/dialer/memory.js";
+import { bridgeEnd, SessionError } from "../../src/engine/errors.js";
+import { CANCELLED } from "../../src/engine/limits.js";
+import { Session } from "../../src/dialer/session.js";
+import { Stream } from "../../src/engine/stream.js";
 import type { End, Metadatum } from "../../src/wire/batch.js";
 import { advance, due, fire, install, reset } from "./clock.js";
 
@@ -59,7 +59,7 @@ class SimCarrier implements Carrier {
       this.exchanges.set(id, { resolve, reject });
       signal.addEventListener("abort", () => {
         if (this.exchanges.delete(id)) say("abort", id);
-        reject(new Weather("network", "aborted"));
+        reject(new LinkError("network", "aborted"));
       });
     });
   }
@@ -103,7 +103,7 @@ class Simulated {
       {
         changed: () => undefined,
         goAway: () => undefined,
-        expired: () => undefined,
+        tokenExpired: () => undefined,
         over: (why, orphans) => {
           say("over", 0, { reason: why.reason, text: why.message });
           for (const stream of orphans) stream.finish(bridgeEnd(14, why.reason, why.message));
@@ -137,7 +137,7 @@ class Simulated {
         return exchange?.resolve(bytes(data));
       case "failed":
         this.carrier.exchanges.delete(id);
-        return exchange?.reject(new Weather("network", text));
+        return exchange?.reject(new LinkError("network", text));
       case "opened":
         return socket?.opened();
       case "received":
@@ -148,7 +148,7 @@ class Simulated {
       case "kill":
         return this.ladder.drop();
       case "forget":
-        return this.ladder.hurry(true);
+        return this.ladder.retryNow(true);
       case "close":
         return this.session.close();
       case "dump":
@@ -175,7 +175,7 @@ class Simulated {
     this.#rpcs.set(id, stream);
     void stream.headers.then((headers) => say("headers", id, { metadata: pairs(headers) }));
     void this.#receive(id, stream);
-    this.session.adopt(stream);
+    this.session.endpoint.adopt(stream);
   }
 
   async #receive(id: number, stream: Stream): Promise<void> {
@@ -187,11 +187,11 @@ class Simulated {
 
   #dump(): string {
     const { session: s, ladder, carrier } = this;
-    const { out, inbox } = s;
+    const { out, inbox } = s.endpoint;
     return JSON.stringify({
-      phase: s.phase, error: s.error?.message, lastError: s.lastError?.message, transport: ladder.transport, prefer: s.prefer,
-      open: s.open, nextX: s.nextX, acked: out.acked, lastSeq: out.lastSeq, sendable: out.sendable, taken: inbox.taken, lacks: inbox.lacks,
-      exchanges: [...carrier.exchanges.keys()], sockets: [...carrier.sockets.keys()], now: s.now(), due: due(),
+      phase: s.phase, error: s.error?.message, lastError: s.lastError?.message, transport: ladder.transport, preferred: s.preferred,
+      open: s.endpoint.numStreams, latestLink: s.latestLink, acked: out.acked, lastSeq: out.lastSeq, sendable: out.sendable, taken: inbox.taken, lacks: inbox.hasGap,
+      exchanges: [...carrier.exchanges.keys()], sockets: [...carrier.sockets.keys()], now: s.endpoint.now(), due: due(),
     });
   }
 }

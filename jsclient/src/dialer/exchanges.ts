@@ -1,0 +1,321 @@
+// Long-polling: a session's exchanges (PROTOCOL.md, section 5, L1 to L7).
+
+import { isRefusal, SessionError } from "../engine/errors.js";
+import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
+import { type Attempt, ExchangeTuner } from "../tune/exchanges.js";
+import { HOLD_WITH_FRAMES } from "../tune/limits.js";
+import type { Network } from "../tune/network.js";
+import { uploadTime } from "../tune/path.js";
+import type { Batch, Close, Frame } from "../wire/batch.js";
+import { encodeBatch, parseBatch } from "../wire/codec.js";
+import { type Carrier, LinkError, OriginError } from "./carrier.js";
+import { ACK_ALONE, AT_ONCE, FIRST_HOLD, HELLO_AGAIN, LATE, MAX_EXCHANGES } from "./limits.js";
+import type { Session } from "./session.js";
+
+type Timer = ReturnType<typeof setTimeout>;
+
+/** What a channel says of its links. */
+export interface LinkConfig {
+  /** How long a poll may be held at most, in milliseconds. */
+  holdMs: number;
+  backoff: BackoffOptions | undefined;
+  /** What was learnt, for all sessions of the channel. */
+  network: Network;
+}
+
+/** What exchanges tell the ladder. */
+export interface ExchangesEvents {
+  /** A valid answer came, to an exchange that began at sentAt; the next one is not made yet. */
+  answered(sentAt: number): void;
+  /** One had no answer in time. */
+  timedOut(): void;
+}
+
+/** One exchange in flight. */
+interface Exchange extends Attempt {
+  number: number;
+  sentAt: number;
+  /** The credential that it carried, if any. */
+  token: string;
+  /** It asks for the Welcome and nothing else. */
+  hello: boolean;
+  /** It is to be answered at once, to see whether the network works. */
+  probe: boolean;
+  timers: Timer[];
+  controller: AbortController;
+}
+
+/** Exchanges schedules a session's exchanges. */
+export class Exchanges {
+  readonly #session: Session;
+  readonly #carrier: Carrier;
+  readonly #network: Network;
+  readonly #events: ExchangesEvents;
+  readonly #tuner: ExchangeTuner;
+  readonly #backoff: Backoff;
+  readonly #emptyBackoff = new Backoff(2, 0);
+  #inFlight: Exchange[] = [];
+  /** Until the next one may be made. */
+  #pauseTimer: Timer | undefined;
+  /** An exchange is wanted that is answered at once, to see whether the network works. */
+  #probeNow = false;
+  /** Failures at once, in a row. */
+  #quickFailures = 0;
+  /** Exchanges in a row that had no answer in time. */
+  #timeouts = 0;
+
+  constructor(session: Session, carrier: Carrier, { network, holdMs, backoff }: LinkConfig, events: ExchangesEvents) {
+    this.#session = session;
+    this.#carrier = carrier;
+    this.#network = network;
+    this.#events = events;
+    this.#tuner = new ExchangeTuner(network, holdMs);
+    this.#backoff = newRetry(backoff);
+  }
+
+  /** Lowest number of those in flight. */
+  get awaiting(): number | undefined {
+    return this.#inFlight[0]?.number;
+  }
+
+  /** Makes the exchanges that are needed now. */
+  wake(): void {
+    while (!this.#pauseTimer && this.#inFlight.length < MAX_EXCHANGES && !this.#inFlight.some((x) => x.proof) && this.#launch());
+  }
+
+  /** Makes the next exchange at once, whatever was being waited for. */
+  #resume(): void {
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = undefined;
+    this.wake();
+  }
+
+  /** Finds out soon whether the network works: what is parked may have died unnoticed. */
+  retryNow(): void {
+    this.#backoff.reset();
+    this.probe(this.#inFlight.length > 0);
+    this.#resume();
+  }
+
+  /** Wants an exchange that is answered at once, beside what is parked. */
+  probe(wanted = true): void {
+    this.#probeNow = wanted;
+    if (wanted && this.#inFlight.length === MAX_EXCHANGES) this.#abandon(this.#inFlight[0]!);
+  }
+
+  /** Gives up the exchanges that carry nothing. */
+  release(): void {
+    this.#abandonAll((x) => !x.frames);
+  }
+
+  /** Ends all exchanges; a wake makes others. */
+  close(): void {
+    clearTimeout(this.#pauseTimer);
+    this.#abandonAll(() => true);
+  }
+
+  /** Fails every exchange in flight, as a network would. */
+  drop(): void {
+    for (const x of [...this.#inFlight]) {
+      x.controller.abort();
+      this.#failed(x, new LinkError("cut", "cut on request"));
+    }
+  }
+
+  /** Makes one exchange if there is a need for it. */
+  #launch(): boolean {
+    const s = this.#session;
+    if (s.expired()) return false;
+    const { out, inbox } = s.endpoint;
+    const { trial } = this.#tuner;
+    const sendable = out.sendable && s.preferred === 0;
+    const proof = !trial && sendable && this.#tuner.wantsProof;
+    const probe = this.#probeNow || trial || proof;
+    if (s.preferred > 0 && !probe) return false;
+    const needed = probe || s.endpoint.asks || this.#wantsPoll() || inbox.ackPending > ACK_ALONE;
+    if (!needed && !sendable) return false;
+
+    const link = { number: s.latestLink + 1, kind: "oneShot" } as const;
+    const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#network.upBytes, Infinity) : [];
+    if (frames.length === 0 && !needed) return false;
+    this.#probeNow = false;
+    this.#send(s.newLink(), frames, { probe, trial, proof });
+    return true;
+  }
+
+  /** Reports whether a poll is to be parked, or the Welcome asked for while RPCs wait for it (O4). */
+  #wantsPoll(): boolean {
+    const s = this.#session;
+    if (this.#inFlight.length === 0) return s.endpoint.numStreams > 0 || !s.welcome;
+    return s.waitsForWelcome && !this.#inFlight.some((x) => x.hello);
+  }
+
+  #send(number: number, frames: Frame[], purpose: { probe: boolean; trial: boolean; proof: boolean }): void {
+    const s = this.#session;
+    const { endpoint } = s;
+    const { path } = endpoint;
+    const hello = !s.welcome && frames.length === 0;
+    this.#tuner.starts(frames.length > 0, s.welcome?.holdMillis);
+    const batch = s.header(number, true, true);
+    batch.frames = frames;
+    if (endpoint.numStreams > 0 && !purpose.probe && !hello) {
+      batch.holdMillis = Math.min(Math.max(this.#tuner.adaptiveHold, Math.round(path.atLeast(FIRST_HOLD, 2))), this.#network.holdMs);
+    }
+    batch.maxBytes = this.#network.downBytes;
+    const bytes = encodeBatch(batch);
+    const x: Exchange = {
+      ...purpose,
+      number,
+      sentAt: endpoint.now(),
+      token: batch.token,
+      size: bytes.length,
+      frames: frames.length > 0,
+      hold: frames.length > 0 ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis,
+      hello,
+      timers: [],
+      controller: new AbortController(),
+    };
+    this.#inFlight.push(x);
+    this.#watch(x);
+    const text = this.#network.form === "text" && !x.trial;
+    this.#carrier.exchange(s.sid, bytes, x.controller.signal, text).then(
+      (answer) => this.#arrived(x, answer),
+      (error: LinkError | OriginError) => this.#failed(x, error),
+    );
+  }
+
+  /** Sets the timers of an exchange. */
+  #watch(x: Exchange): void {
+    const s = this.#session;
+    const { path } = s.endpoint;
+    const longest = path.atLeast(10_000, 4);
+    const least = s.welcome ? Math.min(path.atLeast(3_000, 4) * 2 ** this.#timeouts, longest) : longest;
+    const limit = Math.max(least, x.hold + Math.min(x.hold, longest)) + uploadTime(x.size, this.#tuner.uploadRate);
+    this.#after(x, limit, () => this.#timedOut(x, x.sentAt + limit + LATE));
+    if (x.frames) this.#after(x, path.atLeast(500, 2), () => this.#makeRoom(x.number));
+    if (!s.welcome) this.#after(x, HELLO_AGAIN, () => this.#helloAgain());
+  }
+
+  #after(x: Exchange, millis: number, what: () => void): void {
+    x.timers.push(setTimeout(what, millis));
+  }
+
+  /** Takes an exchange out of the list; false if it was out already. */
+  #remove(x: Exchange): boolean {
+    if (!this.#inFlight.includes(x)) return false;
+    this.#inFlight = this.#inFlight.filter((other) => other !== x);
+    for (const timer of x.timers) clearTimeout(timer);
+    return true;
+  }
+
+  /** Forgets an exchange, whose answer does not count any more; its frames are sent again. */
+  #abandon(x: Exchange): void {
+    if (!this.#remove(x)) return;
+    x.controller.abort();
+    this.#lose(x);
+  }
+
+  /** Asks for the Welcome once more, in the other form. */
+  #helloAgain(): void {
+    const s = this.#session;
+    if (!s.welcome && !s.error && this.#inFlight.length < MAX_EXCHANGES) {
+      this.#tuner.changeForm();
+      this.probe();
+    }
+    s.endpoint.wake();
+  }
+
+  /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
+  #makeRoom(number: number): void {
+    this.#abandonAll((x) => x.number < number && !x.frames);
+  }
+
+  #abandonAll(those: (x: Exchange) => boolean): void {
+    for (const x of this.#inFlight.filter(those)) this.#abandon(x);
+  }
+
+  #lose({ number }: Exchange): void {
+    this.#session.lose((on) => on.number === number);
+  }
+
+  /** A timer that runs later than latest tells of a sleep: the answer may wait unread, and gets a little more time. */
+  #timedOut(x: Exchange, latest: number): void {
+    const { endpoint, welcome } = this.#session;
+    const now = endpoint.now();
+    if (now > latest) return this.#after(x, LATE, () => this.#timedOut(x, Infinity));
+    x.controller.abort();
+    this.#abandonAll((other) => other.number < x.number); // L5
+    this.#timeouts++;
+    x.probe ||= !!welcome && endpoint.numStreams > 0;
+    this.#events.timedOut();
+    this.#failed(x, new LinkError("timeout", `no answer within ${Math.round(now - x.sentAt)} ms`));
+  }
+
+  #failed(x: Exchange, error: LinkError | OriginError): void {
+    if (!this.#remove(x)) return;
+    this.#lose(x);
+    const s = this.#session;
+    if (error instanceof OriginError) return s.end(new SessionError("origin", error.message));
+    if (x.trial) return s.endpoint.wake();
+    this.#probeNow ||= x.probe;
+    const age = s.endpoint.now() - x.sentAt;
+    this.#tuner.failed(x, error, age);
+    s.linkFailed(error);
+    this.#quickFailures = age < AT_ONCE ? this.#quickFailures + 1 : 0;
+    const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
+    this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
+  }
+
+  /** Makes no further exchange for a while. */
+  #pause(millis: number): void {
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = setTimeout(() => this.#resume(), millis);
+  }
+
+  #arrived(x: Exchange, bytes: Uint8Array): void {
+    if (!this.#inFlight.includes(x)) return; // abandoned
+    let answer: Batch;
+    try {
+      answer = parseBatch(bytes);
+    } catch {
+      return this.#failed(x, new LinkError("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true }));
+    }
+    if (isRefusal(answer)) this.#refused(x, answer.close!);
+    else if (!this.#session.isOurs(answer, x.number)) this.#failed(x, new LinkError("foreign", "another exchange's answer"));
+    else this.#answered(x, answer);
+  }
+
+  /** Handles a refusal that touches no session (W6). */
+  #refused(x: Exchange, close: Close): void {
+    this.#failed(x, new LinkError("refused", `refused: ${close.message}`, { status: 200 }));
+    const wait = this.#tuner.refused(x, close);
+    if (wait) this.#pause(wait);
+  }
+
+  #answered(x: Exchange, answer: Batch): void {
+    this.#remove(x);
+    const s = this.#session;
+    const { path } = s.endpoint;
+    this.#timeouts = 0;
+    const now = s.endpoint.now();
+    const elapsed = now - x.sentAt;
+    const held = Math.min(answer.heldMicros / 1000, elapsed);
+    path.rtt(now, elapsed - held);
+    const full = x.hold > 0 && held >= x.hold / 2;
+    if (this.#tuner.answered(x, answer, elapsed - held, full)) this.probe();
+    const latest = x.number === s.latestLink;
+    s.tokenTaken(x.token);
+    const progress = s.receive(answer, x.sentAt, (on) => on.kind === "oneShot" && on.number <= x.number, held);
+    if (s.error) return;
+    for (const older of this.#inFlight.filter((other) => other.number < x.number)) {
+      this.#after(older, path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4
+    }
+    this.#quickFailures = 0;
+    if (progress) this.#backoff.reset();
+    if (progress || full) this.#emptyBackoff.reset();
+    this.#events.answered(x.sentAt);
+    const wait = progress || full || !latest || (x.hold === 0 && s.welcome) ? 0 : this.#emptyBackoff.next();
+    if (wait > 0) this.#pause(wait);
+    else this.wake();
+  }
+}

@@ -1,0 +1,314 @@
+// A session's WebSocket (PROTOCOL.md, section 6, L3).
+
+import type { LinkID } from "../engine/link.js";
+import type { LastingTuner } from "../tune/lasting.js";
+import { type Path, uploadTime } from "../tune/path.js";
+import type { Batch, Frame } from "../wire/batch.js";
+import { encodeBatch, parseBatch } from "../wire/codec.js";
+import { type Carrier, LinkError, type LinkErrorReason, type Socket } from "./carrier.js";
+import { ACK_BYTES, ACK_DELAY, DEAD, DRAIN, MAX_BUFFERED, PROBE_TIMEOUT, UNREAD } from "./limits.js";
+import type { Session } from "./session.js";
+
+/** What the second ping of a probe carries: every value of a byte, over and over. */
+const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
+
+/** What a lasting link tells the ladder. */
+export interface LastingEvents {
+  opened(): void;
+  /** The probe came back: the link works. */
+  proven(): void;
+  /** A pong is overdue, or came after all: see LastingLink.suspectedAt. */
+  suspected(): void;
+  lost(why: LinkError): void;
+}
+
+/** How a lasting link is to prove itself, and how quiet it may be. */
+export interface LastingConfig {
+  /** By a probe of two pings; else by any answer. */
+  readonly probe: boolean;
+  /** How long it may be quiet until it is pinged while no RPC is open, in milliseconds. */
+  readonly quietMs: () => number;
+}
+
+/** LastingLink is one WebSocket of a session. */
+export class LastingLink {
+  readonly id: LinkID;
+  proven = false;
+  /** Frames or acks came on it. */
+  useful = false;
+  /** Since when a pong is overdue, on the session's clock; 0: none is. */
+  suspectedAt = 0;
+
+  readonly #session: Session;
+  readonly #tuner: LastingTuner;
+  readonly #config: LastingConfig;
+  readonly #events: LastingEvents;
+  readonly #socket: Socket;
+  #opened = false;
+  /** Its first batch was sent. */
+  #started = false;
+  #closed = false;
+  /** Padded pings that the probe still has to send. */
+  #paddedPings: number;
+  /** What must come back with the pong. */
+  #padding: Uint8Array | undefined;
+  /** The pong to be sent; 0: none. */
+  #pong = 0;
+  /** The ping that is out; 0: none is. */
+  #ping = 0;
+  /** What went with it. */
+  #token = "";
+  /** The last frame sent before it; none was unacked: Infinity. */
+  #pingedBehind = Infinity;
+  /** When the latest ping was sent, and the latest that was answered. */
+  #pingedAt: number;
+  #answeredAt = 0;
+  /** When the latest batch came. */
+  #heardAt: number;
+  /** The next look is far off, because nothing is expected. */
+  #idle = false;
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #watchTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Dials. The link must prove itself in time. */
+  constructor(session: Session, carrier: Carrier, tuner: LastingTuner, config: LastingConfig, events: LastingEvents) {
+    this.#session = session;
+    this.#tuner = tuner;
+    this.#config = config;
+    this.#events = events;
+    this.#paddedPings = config.probe ? 1 : 0;
+    this.id = { number: session.newLink(), kind: "lasting" };
+    this.#pingedAt = this.#heardAt = session.endpoint.now();
+    tuner.opened();
+    this.#watch(session.endpoint.path.atLeast(PROBE_TIMEOUT, 4));
+    this.#socket = carrier.dial(session.sid, {
+      opened: () => {
+        this.#opened = true;
+        events.opened();
+        this.wake();
+      },
+      received: (message) => this.#received(message),
+      lost: (message) => this.#lose("network", message),
+    });
+  }
+
+  /** Sends what there is to send. */
+  wake(): void {
+    if (!this.#opened || this.#closed) return;
+    do {
+      if (this.#socket.bufferedAmount >= MAX_BUFFERED) return this.#wakeLater();
+    } while (this.#sendOne());
+  }
+
+  /** Looks again when the socket may have drained: no event tells. */
+  #wakeLater(): void {
+    this.#drainTimer ??= setTimeout(() => {
+      this.#drainTimer = undefined;
+      this.wake();
+    }, DRAIN);
+  }
+
+  /** Closes the link without a word to the ladder. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#ackTimer);
+    clearTimeout(this.#watchTimer);
+    clearTimeout(this.#drainTimer);
+    this.#socket.close();
+  }
+
+  /** Cuts the link, as a network would. */
+  drop(): void {
+    this.#lose("cut", "cut on request");
+  }
+
+  /** Reports whether it gets new frames. */
+  get #preferred(): boolean {
+    return this.#session.preferred === this.id.number;
+  }
+
+  /** Sends one batch if there is a need for it. Returns whether there may be more. */
+  #sendOne(): boolean {
+    const { headerDue, endpoint } = this.#session;
+    const preferred = this.#preferred;
+    const needed = !this.#started || this.#pong > 0 || headerDue || (preferred && (endpoint.asks || endpoint.inbox.ackPending >= ACK_BYTES));
+    const frames = preferred && (needed || endpoint.out.sendable) ? this.#fill() : [];
+    if (!needed && frames.length === 0) this.#sendAckLater();
+    else this.#send({ frames });
+    return frames.length > 0;
+  }
+
+  #fill(): Frame[] {
+    const { endpoint } = this.#session;
+    const { batchBytes, reduced } = this.#tuner;
+    const maxInFlight = reduced ? batchBytes : endpoint.path.maxInFlight();
+    return endpoint.out.fill(this.id, endpoint.now(), batchBytes, maxInFlight - endpoint.out.inFlightOn(this.id.number));
+  }
+
+  #sendAckLater(): void {
+    const { inbox } = this.#session.endpoint;
+    if (inbox.ackPending === 0 || !this.#preferred) return;
+    this.#ackTimer ??= setTimeout(() => {
+      this.#ackTimer = undefined;
+      if (inbox.ackPending > 0) this.#send({});
+    }, ACK_DELAY);
+  }
+
+  /** Sends a batch, with a ping if that is wanted; the first one and one with a token have one. */
+  #send({ frames = [], ping = false, padding }: { frames?: Frame[]; ping?: boolean; padding?: Uint8Array }): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    const batch = this.#session.header(this.id.number, !this.#started);
+    batch.frames = frames;
+    if (padding) batch.padding = this.#padding = padding;
+    if (ping || !this.#started || batch.token) this.#addPing(batch);
+    batch.pong = this.#pong;
+    this.#pong = 0;
+    this.#started = true;
+    this.#socket.send(encodeBatch(batch));
+    if (!this.#watchTimer || this.#idle) this.#look();
+  }
+
+  /** Finds out soon whether the link works, whatever is known of it. */
+  probe(): void {
+    if (!this.proven) return;
+    this.#ping = 0;
+    this.#send({ ping: true });
+  }
+
+  /** Asks for a sign of life, which also measures the round trip; does nothing while a ping is out. */
+  #addPing(batch: Batch): void {
+    if (this.#ping) return;
+    const { out, path } = this.#session.endpoint;
+    this.#pingedAt = this.#session.endpoint.now();
+    this.#token = batch.token;
+    this.#pingedBehind = out.lastSeq > out.acked ? out.lastSeq : Infinity;
+    this.#ping = batch.ping = Math.max(1, Math.round(1000 * this.#pingedAt));
+    if (this.proven) this.#watch(pongTimeout(path));
+  }
+
+  /** Reports whether the pong only waits in a queue: something came since the ping, and what was unacked then got through. */
+  excused(): boolean {
+    if (this.#session.endpoint.out.acked < this.#pingedBehind || this.#heardAt <= this.#pingedAt) return false;
+    this.#pingAnswered();
+    return true;
+  }
+
+  /** The ping is answered, or as good as that: the link keeps order. */
+  #pingAnswered(): void {
+    this.#answeredAt = this.#pingedAt;
+    this.#ping = this.suspectedAt = 0;
+    if (this.proven) this.#look();
+  }
+
+  /** Looks after a while whether anything has come. No timer decides alone: see #look. */
+  #watch(millis: number): void {
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => this.#look(), millis);
+  }
+
+  #look(): void {
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = undefined;
+    if (this.proven && !this.#ping) this.#pingWhenDue();
+    else this.#judge();
+  }
+
+  /** Sends the next ping, or looks again when it is due. */
+  #pingWhenDue(): void {
+    const { endpoint } = this.#session;
+    const { path, out } = endpoint;
+    const now = endpoint.now();
+    const timeout = pongTimeout(path);
+    const sentAt = this.#preferred ? Math.max(out.sent[0]?.at ?? Infinity, this.#answeredAt) : Infinity;
+    const quiet = endpoint.numStreams > 0 ? timeout : this.#config.quietMs();
+    const due = Math.min(this.#heardAt + quiet, sentAt + timeout);
+    this.#idle = due > now + timeout;
+    if (due > now) this.#watch(due - now);
+    else this.#send({ ping: true });
+  }
+
+  /** Judges a link on which an answer is awaited. */
+  #judge(): void {
+    const { endpoint } = this.#session;
+    const { path, out } = endpoint;
+    const now = endpoint.now();
+    const waited = now - this.#pingedAt - uploadTime(out.inFlightOn(this.id.number), path.maxRate);
+    // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
+    if (this.suspectedAt ? waited >= DEAD : !this.proven && this.#config.probe) {
+      return this.#lose("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`);
+    }
+    const limit = this.proven ? this.#tuner.pongWithin(pongTimeout(path)) : path.atLeast(PROBE_TIMEOUT, 4);
+    if (!this.suspectedAt && waited < limit) return this.#watch(limit - waited);
+    this.#watch(Math.max(DEAD - waited, UNREAD));
+    if (this.suspectedAt) return;
+    this.suspectedAt = now;
+    this.#tuner.suspected();
+    this.#events.suspected();
+  }
+
+  #received(message: Uint8Array): void {
+    if (this.#closed) return;
+    const s = this.#session;
+    const { out, path } = s.endpoint;
+    let batch: Batch;
+    try {
+      batch = parseBatch(message);
+    } catch {
+      return this.#lose("foreign", "WebSocket: not the bridge's answer");
+    }
+    if (!s.isOurs(batch, this.id.number)) return this.#lose("refused", `WebSocket: refused: ${batch.close?.message ?? "another session's"}`);
+    const now = (this.#heardAt = s.endpoint.now());
+    const suspected = this.suspectedAt > 0;
+    const pong = batch.pong > 0 && batch.pong === this.#ping;
+    if (pong && !this.#takePong(batch, now)) return;
+    if (batch.ping > 0) this.#pong = batch.ping;
+    const { delivered } = out;
+    this.useful = s.receive(batch, now, (_, at) => at <= now - path.smoothedRTT) || this.useful;
+    if (s.error || this.#closed) return;
+    this.#tuner.acked(out.delivered - delivered);
+    if (!this.proven) this.#prove(pong);
+    else if (suspected && !this.suspectedAt) this.#events.suspected();
+    s.endpoint.wake();
+  }
+
+  /** Takes the pong of the ping that is out. False if it does not bring back what the ping carried, and the link is lost. */
+  #takePong({ padding }: Batch, now: number): boolean {
+    const sent = this.#padding;
+    this.#padding = undefined;
+    if (sent && !(padding?.length === sent.length && sent.every((b, i) => b === padding[i]))) {
+      this.#lose("foreign", "WebSocket: changed bytes");
+      return false;
+    }
+    this.#tuner.answered();
+    this.#session.tokenTaken(this.#token);
+    this.#session.endpoint.path.rtt(now, now - this.#pingedAt);
+    this.#pingAnswered();
+    return true;
+  }
+
+  /** Goes on with the probe, or ends it; pong: its ping came back. */
+  #prove(pong: boolean): void {
+    if (this.#config.probe && !pong) return;
+    if (this.#paddedPings-- > 0) return this.#send({ ping: true, padding: PADDING });
+    this.proven = true;
+    this.suspectedAt = 0;
+    this.#look();
+    this.#events.proven();
+  }
+
+  #lose(reason: LinkErrorReason, message: string): void {
+    if (this.#closed) return;
+    const { endpoint } = this.#session;
+    if (this.proven) this.#tuner.silent((this.#ping ? this.#pingedAt : endpoint.now()) - this.#heardAt);
+    if (endpoint.out.inFlightOn(this.id.number) > 0) this.#tuner.broke();
+    this.close();
+    this.#events.lost(new LinkError(reason, message));
+  }
+}
+
+/** Returns the time until a ping, and the time for its pong, in milliseconds. */
+function pongTimeout(path: Path): number {
+  return (path.atLeast(2_000, 3) - path.smoothedRTT / 2) / 2;
+}

@@ -1,0 +1,396 @@
+import { Endpoint, type Role } from "../engine/endpoint.js";
+import { endOfSession, isRefusal, SessionError } from "../engine/errors.js";
+import { CANCELLED } from "../engine/limits.js";
+import type { LinkID } from "../engine/link.js";
+import type { Stream } from "../engine/stream.js";
+import { base64url } from "../wire/base64.js";
+import {
+  type Batch,
+  CODE_DONE,
+  CODE_UNKNOWN,
+  HIGHEST_VERSION,
+  ID_SIZE,
+  KEY_SIZE,
+  LOWEST_VERSION,
+  ORIGIN_BRIDGE,
+  type Welcome,
+} from "../wire/batch.js";
+import { newBatch } from "../wire/codec.js";
+import type { LinkError } from "./carrier.js";
+import { Expiry } from "./expiry.js";
+import { CLOSE_TIMEOUT, CONNECT_TIMEOUT, HELLO_WINDOW, LEFT, MAX_BEACON, MAX_RESUME, PAUSE, RESUME, RESUME_PART } from "./limits.js";
+
+/** What a session tells the one who made it. */
+export interface SessionEvents {
+  /** Phase, preferred link or last error have changed. */
+  changed(): void;
+  /** The session is over; orphans are RPCs that can go on another one: of most nothing was sent (E2). */
+  over(why: SessionError, orphans: Stream[]): void;
+  /** The bridge takes no RPC on the token any more (O5). */
+  tokenExpired(): void;
+  /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
+  goAway(spreadMillis: number): void;
+}
+
+/** SessionConfig configures a session. */
+export interface SessionConfig {
+  /** Stated in the Hello, e.g. "pollbridge-js/0.1.0". */
+  release: string;
+  /** Credential for the first batch; empty: none (O5). */
+  token: string;
+  /** First window of a stream towards here, in bytes. */
+  streamWindow: number;
+  /** Longest message taken, in bytes. */
+  maxMessageBytes: number;
+}
+
+/** What a client's session is doing. */
+export type Phase = "connecting" | "open" | "retrying" | "closed";
+
+/** What a session asks of its links. */
+export interface Links {
+  /** Sends what there is to send. */
+  wake(): void;
+  /** Ends every link. */
+  halt(): void;
+  /** Lowest number of an exchange that is waited for; undefined: none (L2). */
+  readonly awaiting: number | undefined;
+}
+
+/** Session is the resumable link between this client and the bridge: its ID and key, its Welcome, its token and its end. */
+export class Session implements Role {
+  /** The ID as it stands in paths: safe to log. */
+  readonly sid: string;
+  readonly endpoint: Endpoint;
+  /** What the bridge's Welcome said; undefined before. */
+  welcome: Welcome | undefined;
+  phase: Phase = "connecting";
+  lastError: SessionError | LinkError | undefined;
+
+  readonly #config: SessionConfig;
+  readonly #events: SessionEvents;
+  readonly #id = random(ID_SIZE);
+  readonly #key = random(KEY_SIZE);
+  readonly #expiry = new Expiry();
+  #links: Links | undefined;
+  #incarnation = 0n;
+  /** The number of the latest link (L1). */
+  #latestLink = 0;
+  /** Number of the lasting link that gets new frames; 0: exchanges do (L3). */
+  #preferred = 0;
+  /** The header says something new: a lasting link sends it at once. */
+  #headerDue = false;
+  /** now_us of the latest batch, in microseconds. */
+  #latestMicros = 0;
+  #token: string;
+  /** The bridge may not have the token yet: batches carry it (O5). */
+  #tokenDue = false;
+  /** Another token is being asked for: new RPCs wait for it (O5). */
+  #renewing = false;
+  /** When the Welcome came. */
+  #welcomedAt = 0;
+  /** A link begun after the Welcome was answered: the bridge saw more than Hellos. */
+  #resumable = false;
+  /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
+  #pauseWindow = 0;
+  /** What somebody else answered since the bridge last did: it tells more than the links that broke after it. */
+  #foreign: LinkError | undefined;
+  /** To be closed once no RPC is open. */
+  #retired = false;
+
+  constructor(config: SessionConfig, events: SessionEvents) {
+    this.#config = config;
+    this.#events = events;
+    this.#token = config.token;
+    this.sid = base64url(this.#id);
+    this.endpoint = new Endpoint(this, config.maxMessageBytes);
+  }
+
+  /** Begins, with a token if there is one: from now on links are made. */
+  start(links: Links, token: string = this.#token): void {
+    this.#links = links;
+    this.#token = token;
+    this.#expiry.answered();
+    this.#watchExpiry();
+    this.endpoint.wake();
+  }
+
+  /** Why the session is over; undefined before. */
+  get error(): SessionError | undefined {
+    return this.endpoint.error;
+  }
+
+  // What the endpoint asks.
+
+  wakeLinks(): void {
+    this.#links?.wake();
+  }
+
+  mayStart(stream: Stream): boolean {
+    return (!!this.welcome || !!stream.request.early) && !this.#renewing;
+  }
+
+  streamGone(): void {
+    if (this.#retired && this.endpoint.numStreams === 0) this.close();
+  }
+
+  streamEnded(origin: number, reason: string): void {
+    if (origin === ORIGIN_BRIDGE && reason === "unauthenticated") this.#events.tokenExpired();
+  }
+
+  /** Closes the session as soon as no RPC is open. */
+  retire(): void {
+    this.#retired = true;
+    this.streamGone();
+  }
+
+  // What links ask.
+
+  /** Reports whether RPCs wait for the Welcome. */
+  get waitsForWelcome(): boolean {
+    return !this.welcome && this.endpoint.numUnsent > 0;
+  }
+
+  /** Returns the number of a new link. */
+  newLink(): number {
+    return ++this.#latestLink;
+  }
+
+  get latestLink(): number {
+    return this.#latestLink;
+  }
+
+  /** Number of the lasting link that gets new frames; 0: exchanges do (L3). */
+  get preferred(): number {
+    return this.#preferred;
+  }
+
+  /** Moves new frames to a lasting link, or to exchanges (L3). */
+  prefer(link: number): void {
+    this.#preferred = link;
+    this.#headerDue = true;
+  }
+
+  /** Reports whether the header says something new, which a lasting link is to send at once. */
+  get headerDue(): boolean {
+    return this.#headerDue;
+  }
+
+  /** Returns a batch for a link with its header fields. withKey: in every exchange and a lasting link's first batch (O1). awaited: its answer is waited for (L2). */
+  header(link: number, withKey: boolean, awaited = false): Batch {
+    const { endpoint } = this;
+    const batch = newBatch();
+    batch.session = this.#id;
+    batch.x = link;
+    if (withKey) batch.key = this.#key;
+    batch.incarnation = this.#incarnation;
+    batch.nowMicros = this.#latestMicros = Math.max(this.#latestMicros + 1, Math.floor(1000 * endpoint.now())); // L3
+    batch.awaiting = this.#links?.awaiting ?? (awaited ? link : this.#latestLink + 1);
+    batch.prefer = this.#preferred;
+    endpoint.state(batch);
+    this.#headerDue = false;
+    if (!this.welcome) {
+      batch.versions = { lowest: LOWEST_VERSION, highest: HIGHEST_VERSION };
+      const { release, streamWindow, maxMessageBytes } = this.#config;
+      batch.hello = { release, streamWindow, maxMessageBytes };
+    }
+    if (!this.welcome || this.#tokenDue) batch.token = this.#token;
+    return batch;
+  }
+
+  /** Goes on with another token on the running session; RPCs opened meanwhile wait for it (O5). Rejects if there is none to be had; does nothing while one is asked for. */
+  async renew(auth: () => string | Promise<string>): Promise<boolean> {
+    if (this.#renewing) return false;
+    this.#renewing = true;
+    try {
+      this.#token = await auth();
+      this.#tokenDue = this.#headerDue = true;
+      return true;
+    } finally {
+      this.#renewing = false;
+      this.endpoint.releaseUnsent();
+      this.endpoint.wake();
+    }
+  }
+
+  /** Notes that a batch was answered which carried a token. */
+  tokenTaken(token: string): void {
+    if (token === this.#token) this.#tokenDue = false;
+  }
+
+  /** Reports whether a batch answers a link of this session; any other is a link error (L4), as is a refusal (W6). */
+  isOurs(batch: Batch, link: number): boolean {
+    if (isRefusal(batch) || batch.x !== link || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
+    return batch.session!.length === 0 || base64url(batch.session!) === this.sid;
+  }
+
+  /**
+   * Takes in a batch that came on a link which was begun at sentAt. lost reports
+   * which of the frames sent are meant when it asks to send again. held: how long
+   * the bridge had that link for sure, in milliseconds. Returns whether it brought
+   * frames or a higher ack.
+   */
+  receive(batch: Batch, sentAt: number, lost: (on: LinkID, at: number) => boolean, held = 0): boolean {
+    const { endpoint } = this;
+    const { out, inbox } = endpoint;
+    const why = batch.close && this.#endOf(batch);
+    if (why) {
+      this.end(why);
+      return false;
+    }
+    if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
+    else this.#resumable ||= !!this.welcome && sentAt >= this.#welcomedAt;
+    this.#answered(sentAt + held);
+    const { acked } = out;
+    const { taken } = inbox;
+    try {
+      endpoint.receive(batch, lost);
+    } catch (err) {
+      if (!(err instanceof SessionError)) throw err;
+      this.end(err);
+      return false;
+    }
+    if (batch.goAway) this.#events.goAway(batch.goAway.spreadMillis);
+    endpoint.wake();
+    return out.acked > acked || inbox.taken > taken;
+  }
+
+  /** Returns the session's end that a batch's close states; undefined if it touches no session, and the link sees to it (W6). */
+  #endOf({ close, incarnation }: Batch): SessionError | undefined {
+    const known = this.#incarnation !== 0n && incarnation !== 0n;
+    // The upper half names the instance, the lower one this life of the session (O2).
+    const restarted = close!.code === CODE_UNKNOWN && known && incarnation >> 32n !== this.#incarnation >> 32n;
+    return restarted ? new SessionError("bridge_restarted", "restarted") : endOfSession(close!);
+  }
+
+  #takeWelcome(batch: Batch, welcome: Welcome): void {
+    this.welcome = welcome;
+    this.#incarnation = batch.incarnation;
+    this.#welcomedAt = this.endpoint.now();
+    this.endpoint.opened(welcome.sessionWindow, welcome.streamWindow);
+    this.#watchExpiry();
+  }
+
+  /** Notes that a link has failed. */
+  linkFailed(error: LinkError): void {
+    this.lastError = error;
+    if (error.status && error.reason !== "network") this.#foreign = error;
+    if (this.phase === "open") this.phase = "retrying";
+    this.#events.changed();
+  }
+
+  /** Notes a change of link, perhaps by an error, that changes no phase. */
+  note(error?: SessionError | LinkError): void {
+    this.lastError = error ?? this.lastError;
+    this.#events.changed();
+  }
+
+  /** Notes that the bridge had a link at that time (E1). */
+  #answered(at: number): void {
+    this.#expiry.answered(this.endpoint.now() - at);
+    this.#pauseWindow = 0;
+    this.#foreign = undefined;
+    if (this.phase === "open" || !this.welcome) return;
+    this.phase = "open";
+    this.#events.changed();
+  }
+
+  /** Has frames sent again whose last link is gone (L2). */
+  lose(gone: (on: LinkID) => boolean): void {
+    this.#headerDue = true;
+    this.endpoint.lose(gone);
+  }
+
+  /** Gives the session up if no link was answered for most of the resume window (E1). Reports whether it is over. */
+  expired(): boolean {
+    if (this.error) return true;
+    if (this.left > 0) return false;
+    const last = this.#foreign ?? this.lastError;
+    const seen = last ? `; last seen: ${last.message}` : "";
+    this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer for ${Math.round(this.#expiry.unanswered() / 1000)} s${seen}`));
+    return true;
+  }
+
+  /** Returns a wait that leaves time for another try before the session is given up. */
+  shorten(millis: number): number {
+    return Math.min(millis, Math.max(this.left / 2, 250));
+  }
+
+  /** How long until the session is given up, if nothing comes, in milliseconds. */
+  get left(): number {
+    return this.#window() - this.#expiry.unanswered();
+  }
+
+  /** Returns how long the session may go without an answer, in milliseconds. */
+  #window(): number {
+    if (!this.welcome) return CONNECT_TIMEOUT;
+    const used = this.#resumable || this.endpoint.out.lastSeq > 0;
+    return RESUME_PART * (used ? this.#pauseWindow || Math.min(this.welcome.resumeMillis || RESUME, MAX_RESUME) : HELLO_WINDOW);
+  }
+
+  #watchExpiry(): void {
+    this.#expiry.watch(this.left, () => {
+      if (!this.expired()) this.#watchExpiry();
+    });
+  }
+
+  /**
+   * Ends every RPC, then the session in order: CLOSE is its last frame (L6).
+   * At once if the bridge knows nothing of the session, or cannot be told.
+   */
+  close(): void {
+    const why = new SessionError("closed", "the channel was closed");
+    this.endpoint.giveUpAll(CANCELLED, why.reason, why.message);
+    if (!this.welcome) return this.end(why);
+    this.#expiry.watch(CLOSE_TIMEOUT, () => this.end(why));
+    this.endpoint.out.closing.push(CODE_DONE);
+    this.endpoint.wake();
+  }
+
+  /** Ends the session at once; each RPC of which something was sent ends UNAVAILABLE, unless it may begin again (E2). */
+  end(why: SessionError): void {
+    if (this.error) return;
+    this.lastError = why;
+    this.phase = "closed";
+    this.#expiry.stop();
+    const orphans = this.endpoint.end(why);
+    this.#links?.halt();
+    this.#events.over(why, orphans);
+  }
+
+  /** Has the session wait for a page that was put aside. Returns the batch that asks the bridge to wait as well; undefined if the bridge knows nothing of it (L6). */
+  pause(): Batch | undefined {
+    this.lose(() => true);
+    if (!this.welcome) return undefined;
+    this.#pauseWindow = Math.min(PAUSE, this.welcome.pauseMaxMillis);
+    return this.#parting(this.#pauseWindow);
+  }
+
+  /**
+   * Closes the session with a page that goes for good. Returns its last batch: all
+   * that is unacked, then CLOSE; where that is more than a beacon takes, the
+   * bridge frees the session because nobody comes within the window that the
+   * batch asks for.
+   */
+  leave(why: SessionError): Batch | undefined {
+    this.close();
+    if (this.error) return undefined;
+    const { out } = this.endpoint;
+    out.markLost(() => true);
+    const batch = this.#parting(LEFT);
+    batch.frames = out.fill({ number: batch.x, kind: "oneShot" }, this.endpoint.now(), MAX_BEACON, Infinity);
+    this.end(why);
+    return batch;
+  }
+
+  /** Returns a batch whose answer is not awaited. */
+  #parting(pauseMillis: number): Batch {
+    const batch = this.header(this.newLink(), true);
+    batch.pauseMillis = pauseMillis;
+    return batch;
+  }
+}
+
+function random(size: number): Uint8Array<ArrayBuffer> {
+  return crypto.getRandomValues(new Uint8Array(size));
+}

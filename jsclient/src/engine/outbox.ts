@@ -1,0 +1,252 @@
+import {
+  type Close,
+  type Frame,
+  FRAME_COST,
+  MAX_FRAGMENT,
+  TYPE_CANCEL,
+  TYPE_CLOSE,
+  TYPE_MESSAGE,
+  TYPE_OPEN,
+  TYPE_WINDOW,
+} from "../wire/batch.js";
+import { FRAME_OVERHEAD, MAX_FRAMES_PER_BATCH, SMALLEST_CUT } from "./limits.js";
+import type { LinkID } from "./link.js";
+import type { Stream } from "./stream.js";
+
+/** A frame that has no number yet. */
+export type Unsent = Partial<Frame> & { type: number };
+
+/** A frame that was sent and not acked. */
+interface SentFrame {
+  frame: Frame;
+  cost: number;
+  /** The link that it was last sent on. */
+  on: LinkID;
+  /** When, on the session's clock. */
+  at: number;
+  /** Outbox.delivered at that time. */
+  delivered: number;
+  /** To be sent again. */
+  lost: boolean;
+  /** Sent once: fit for measuring. */
+  once: boolean;
+}
+
+/** A message on its way out, cut into fragments as it is sent. */
+export interface OutMessage {
+  bytes: Uint8Array;
+  /** Bytes that went into fragments. */
+  cut: number;
+  started: boolean;
+}
+
+/** Outbox is a session's only send queue. It keeps each frame until acked (D2). */
+export class Outbox {
+  /** Most bytes sent and not acked. */
+  window: number = 1 << 20;
+  /** The highest seq that was acked. */
+  acked = 0;
+  /** Cost of all that was ever acked. */
+  delivered = 0;
+  /** Streams whose CANCEL is unsent. */
+  readonly cancels: number[] = [];
+  /** Streams whose WINDOW is unsent. */
+  readonly grants: Stream[] = [];
+  /** Streams with something to send, in turn. */
+  readonly turn: Stream[] = [];
+  /** The code of the unsent CLOSE, if there is one. */
+  readonly closing: number[] = [];
+
+  /** What was sent and not acked, in order. */
+  readonly sent: SentFrame[] = [];
+
+  /** Called before a stream's OPEN is first sent, to number the stream. */
+  readonly #number: (stream: Stream, open: Unsent) => void;
+  /** Cost of what was sent and not acked. */
+  #inFlight = 0;
+  /** How many frames are marked lost. */
+  #lost = 0;
+  /** What fill has put into the batch, for which link and when, and how much room batch and link still have. */
+  #frames: Frame[] = [];
+  #on: LinkID = { number: 0, kind: "oneShot" };
+  #now = 0;
+  #max = 0;
+  #room = 0;
+
+  constructor(number: (stream: Stream, open: Unsent) => void) {
+    this.#number = number;
+  }
+
+  /** The highest seq that was sent. */
+  get lastSeq(): number {
+    return this.acked + this.sent.length;
+  }
+
+  /** Reports whether a link would find something to send. */
+  get sendable(): boolean {
+    if (this.#lost > 0 || this.cancels.length > 0 || this.grants.length > 0) return true;
+    return (this.turn.length > 0 || this.closing.length > 0) && this.#inFlight < this.window;
+  }
+
+  /**
+   * Drops the frames up to seq, which the peer has taken. Returns false if fewer
+   * were sent (D1). measured is called for frames fit for measuring.
+   */
+  ack(seq: number, measured: (sentAt: number, deliveredSince: number) => void): boolean {
+    if (seq > this.lastSeq) return false;
+    for (; this.acked < seq; this.acked++) {
+      const f = this.sent.shift()!;
+      this.#inFlight -= f.cost;
+      this.delivered += f.cost;
+      if (f.lost) this.#lost--;
+      if (f.once && f.on.kind === "lasting") measured(f.at, this.delivered - f.delivered);
+    }
+    return true;
+  }
+
+  /** Returns the cost of the frames that were last sent on a link and are not acked. */
+  inFlightOn(number: number): number {
+    return this.sent.reduce((n, f) => (f.on.number === number && !f.lost ? n + f.cost : n), 0);
+  }
+
+  /** Has every unacked frame sent again whose last link is gone. */
+  markLost(gone: (on: LinkID, at: number) => boolean): void {
+    for (const f of this.sent) {
+      if (f.lost || !gone(f.on, f.at)) continue;
+      f.lost = true;
+      this.#lost++;
+    }
+  }
+
+  /**
+   * Returns the frames to be sent in a batch, in the order of rule W5: lost
+   * frames, CANCEL, WINDOW, then streams in turn, and CLOSE last. They count as
+   * sent. max: bytes of frames in the batch; room: cost that the link may still
+   * have in flight.
+   */
+  fill(on: LinkID, now: number, max: number, room: number): Frame[] {
+    const frames: Frame[] = (this.#frames = []);
+    this.#on = on;
+    this.#now = now;
+    this.#max = max;
+    this.#room = room;
+    void (
+      this.#again() &&
+      this.#each(this.cancels, (stream) => ({ stream, type: TYPE_CANCEL })) &&
+      this.#each(this.grants, ({ id, recvSide }) => ({ stream: id, type: TYPE_WINDOW, limit: recvSide.granted() })) &&
+      this.#streams() &&
+      this.#each(this.closing, (code) => ({ type: TYPE_CLOSE, close: { code } as Close }))
+    );
+    return frames;
+  }
+
+  /** Sends lost frames again. Those that the peer must take next need no room: what fills the link cannot be acked before them. */
+  #again(): boolean {
+    let gap = true;
+    for (let i = 0; this.#lost > 0; i++) {
+      const s = this.sent[i]!;
+      gap &&= s.lost;
+      if (!s.lost) continue;
+      if (!this.#fits(s.cost) && !(gap && this.#holds(s.cost))) return false;
+      s.lost = s.once = false;
+      this.#lost--;
+      this.#append(s);
+    }
+    return true;
+  }
+
+  /** Sends a frame for each element of a list, and takes that out. */
+  #each<T>(list: T[], frame: (element: T) => Unsent): boolean {
+    while (list.length > 0) {
+      if (!this.#fits(FRAME_COST)) return false;
+      this.#put(frame(list.shift()!));
+    }
+    return true;
+  }
+
+  /** Serves the streams in turn, one frame each. */
+  #streams(): boolean {
+    while (this.turn[0]) {
+      const stream = this.turn[0];
+      if (stream.sendSide.hasCredit()) {
+        if (!this.#one(stream)) return false;
+        this.turn.push(stream);
+      } else {
+        stream.sendSide.inTurn = false;
+      }
+      this.turn.shift();
+    }
+    return true;
+  }
+
+  /** Sends one frame of a stream; false if batch, link or session's window has no room for it. */
+  #one(stream: Stream): boolean {
+    const { sendSide } = stream;
+    const item = sendSide.queue[0]!;
+    if (!("type" in item)) return this.#fragment(stream, item);
+    const cost = costOf(item);
+    if ((this.#inFlight > 0 && this.#inFlight + cost > this.window) || !this.#fits(cost)) return false; // D2; one is always allowed
+    sendSide.queue.shift();
+    if (item.type === TYPE_OPEN) this.#number(stream, item);
+    item.stream = stream.id;
+    this.#put(item);
+    return true;
+  }
+
+  /** Cuts the next fragment off a message and sends it. */
+  #fragment(stream: Stream, message: OutMessage): boolean {
+    const { bytes, cut, started } = message;
+    const wanted = Math.min(bytes.length - cut, MAX_FRAGMENT, stream.sendSide.credit());
+    const room = this.#inFlight === 0 && this.#empty ? Infinity : Math.min(this.#room, this.window - this.#inFlight) - FRAME_COST;
+    const free = Math.min(room, this.#empty ? Math.max(this.#max, SMALLEST_CUT) : this.#max - FRAME_OVERHEAD);
+    if (free < Math.min(wanted, SMALLEST_CUT) || this.#full) return false;
+    const n = Math.min(wanted, free);
+    stream.sendSide.cutOff(message, n);
+    this.#put({ stream: stream.id, type: TYPE_MESSAGE, data: bytes.subarray(cut, cut + n), ...(!started && { length: bytes.length }) });
+    return true;
+  }
+
+  /** Sends a new frame, which gets its seq now (W5). */
+  #put(unsent: Unsent): void {
+    const frame: Frame = { stream: 0, ...unsent, seq: this.lastSeq + 1 };
+    const cost = costOf(frame);
+    this.#inFlight += cost;
+    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, delivered: 0, lost: false, once: true };
+    this.sent.push(sent);
+    this.#append(sent);
+  }
+
+  get #empty(): boolean {
+    return this.#frames.length === 0;
+  }
+
+  get #full(): boolean {
+    return this.#frames.length >= MAX_FRAMES_PER_BATCH;
+  }
+
+  /** Reports whether batch and link have room. A link that has any takes one frame, however large. */
+  #fits(cost: number): boolean {
+    return this.#empty ? this.#room > 0 : cost <= this.#room && this.#holds(cost);
+  }
+
+  /** Reports whether the batch itself has room. */
+  #holds(cost: number): boolean {
+    return this.#empty || (!this.#full && cost + FRAME_OVERHEAD <= this.#max);
+  }
+
+  #append(sent: SentFrame): void {
+    sent.on = this.#on;
+    sent.at = this.#now;
+    sent.delivered = this.delivered;
+    this.#room -= sent.cost;
+    this.#max -= sent.cost + FRAME_OVERHEAD;
+    this.#frames.push(sent.frame);
+  }
+}
+
+/** Returns what a frame counts in windows (D2). */
+function costOf({ open, data }: Unsent): number {
+  let cost = FRAME_COST + (open?.method ?? data ?? "").length;
+  for (const { key, value } of open?.metadata ?? []) cost += FRAME_COST + key.length + value.length;
+  return cost;
+}

@@ -1,0 +1,124 @@
+import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
+import { Writer } from "../wire/proto.js";
+import { bridgeEnd, violation } from "./errors.js";
+import { RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
+import type { Stream } from "./stream.js";
+
+/** A message being put together. */
+interface InMessage {
+  pieces: Writer;
+  /** Its stated length. */
+  length: number;
+  /** Gives back what it holds of the reassembly budget, or ends its wait for it (D4). */
+  release?: () => void;
+}
+
+/** RecvSide is what a stream has received. */
+export class RecvSide {
+  /** No more frames are taken. */
+  ended = false;
+  readonly #stream: Stream;
+  /** The first window, in bytes. */
+  readonly #first: number;
+  #queue: InMessage[] = [];
+  #part: InMessage | undefined;
+  /** The message that was taken last. */
+  #taken: InMessage | undefined;
+  /** What the peer has used of #limit. */
+  #used = 0;
+  #consumed = 0;
+  #window: number;
+  #limit: number;
+  /** In Outbox.grants. */
+  #granting = false;
+
+  constructor(stream: Stream, window: number) {
+    this.#stream = stream;
+    this.#first = this.#window = this.#limit = window;
+  }
+
+  /** Takes a MESSAGE frame. Throws SessionError for a protocol violation. */
+  accept({ data = new Uint8Array(), length }: Frame, maxMessageBytes: number): void {
+    const stream = this.#stream;
+    if (length! > maxMessageBytes) return stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `message of ${length} bytes, limit ${maxMessageBytes}`));
+    const begins = length !== undefined;
+    if (begins === !!this.#part) throw violation(`stream ${stream.id}: ${begins ? "a message within another" : "a fragment of no message"}`);
+    const message = (this.#part ??= { pieces: new Writer(), length: length! });
+    const left = message.length - message.pieces.length;
+    this.#used += data.length + (begins ? FRAME_COST : 0);
+    if (data.length > Math.min(left, MAX_FRAGMENT) || (left > 0 && data.length === 0)) throw violation(`stream ${stream.id}: a fragment of ${data.length} bytes where ${left} are left of the message`);
+    if (this.#used > this.#limit) throw violation(`stream ${stream.id}: ${this.#used} bytes sent, limit ${this.#limit}`);
+    message.pieces.put(data);
+    if (data.length < left) return this.#extend();
+    this.#part = undefined;
+    this.#queue.push(message);
+  }
+
+  /** Returns the next complete message, if any. The one taken before counts as consumed from now on (D3). */
+  take(): Uint8Array | undefined {
+    this.#consume();
+    this.#taken = this.#queue.shift();
+    this.#extend();
+    return this.#taken?.pieces.bytes();
+  }
+
+  #consume(): void {
+    const message = this.#taken;
+    if (!message) return;
+    message.release?.();
+    this.#consumed += message.length + FRAME_COST;
+    if (this.#consumed + this.#window >= this.#limit + this.#window / 2) {
+      this.#window = Math.min(2 * this.#window, WINDOW_GROWTH * this.#first);
+      this.#grant(this.#consumed + this.#window);
+    }
+  }
+
+  /** Raises the peer's limit, and queues the WINDOW that says so. */
+  #grant(limit: number): void {
+    const { endpoint } = this.#stream;
+    if (limit <= this.#limit || this.ended || !endpoint) return;
+    this.#limit = limit;
+    if (this.#granting) return;
+    this.#granting = true;
+    endpoint.out.grants.push(this.#stream);
+    endpoint.wake();
+  }
+
+  /** Returns the limit for the WINDOW that is about to be sent. */
+  granted(): number {
+    this.#granting = false;
+    return this.#limit;
+  }
+
+  /** Lets the rest of a message come that goes beyond the limit, when nothing complete waits (D4). */
+  #extend(): void {
+    const part = this.#part;
+    const stream = this.#stream;
+    if (!part || this.#queue.length > 0 || part.release || this.ended) return;
+    const { length } = part;
+    const end = this.#used + length - part.pieces.length;
+    if (end <= this.#limit) return;
+    if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
+    const timedOut = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
+    part.release = stream.endpoint!.reassembly.reserve(length, () => this.#grant(end), timedOut);
+  }
+
+  /** Takes nothing more. What is complete can still be taken. */
+  end(): void {
+    this.ended = true;
+    this.#part?.release?.();
+    this.#part = undefined;
+  }
+
+  /** Drops what was not yet taken (D3). */
+  drop(): void {
+    this.settle();
+    this.#queue = [];
+    this.#taken = undefined;
+  }
+
+  /** Gives back what complete messages hold of the budget, and leaves them to be read. */
+  settle(): void {
+    for (const message of [this.#taken, ...this.#queue]) message?.release?.();
+  }
+}

@@ -1,0 +1,94 @@
+import { FRAME_COST } from "../wire/batch.js";
+import type { OutMessage, Unsent } from "./outbox.js";
+import { QUEUE_BYTES } from "./limits.js";
+import type { Stream } from "./stream.js";
+
+/** SendSide is what a stream has to send. */
+export class SendSide {
+  queue: (Unsent | OutMessage)[] = [];
+  /** In Outbox.turn. */
+  inTurn = false;
+  /** May not be sent yet: waits for the Welcome (O4), its half-close or another token (O5). */
+  waits = true;
+  /** The peer's limit in bytes; set while nothing was sent, and raised from then on. */
+  limit = 0;
+  /** Nothing more may be queued. */
+  closed = false;
+  readonly #stream: Stream;
+  /** Bytes queued. */
+  #bytes = 0;
+  /** What of limit was used. */
+  #used = 0;
+  #stalled: (() => void)[] = [];
+
+  constructor(stream: Stream) {
+    this.#stream = stream;
+  }
+
+  /** Returns how many bytes of the head message the peer's window allows. Negative: not even its start. */
+  credit(): number {
+    const head = this.queue[0]!;
+    const started = "type" in head || head.started;
+    return this.limit - this.#used - (started ? 0 : FRAME_COST);
+  }
+
+  /** Reports whether the head of the queue may be sent. */
+  hasCredit(): boolean {
+    const head = this.queue[0];
+    if (!head || "type" in head) return !!head;
+    return this.credit() >= Math.min(head.bytes.length, 1);
+  }
+
+  push(item: Unsent | OutMessage): void {
+    this.queue.push(item);
+    if (!("type" in item)) this.#bytes += item.bytes.length;
+    this.update();
+  }
+
+  /** Puts the stream in turn if it has something that it may send. */
+  update(): void {
+    const { endpoint } = this.#stream;
+    if (!endpoint || this.inTurn || this.waits || !this.hasCredit()) return;
+    this.inTurn = true;
+    endpoint.out.turn.push(this.#stream);
+    endpoint.wake();
+  }
+
+  /** Takes the peer's limit, which never falls. */
+  raise(limit: number): void {
+    if (limit <= this.limit) return;
+    this.limit = limit;
+    this.update();
+  }
+
+  /** Accounts for n bytes cut off the head message. */
+  cutOff(message: OutMessage, n: number): void {
+    if (!message.started) this.#used += FRAME_COST;
+    message.started = true;
+    message.cut += n;
+    this.#used += n;
+    this.#bytes -= n;
+    if (message.cut === message.bytes.length) this.queue.shift();
+    if (this.#bytes <= QUEUE_BYTES) this.#wakeStalled();
+  }
+
+  /** Resolves when there is room for another message. */
+  room(): Promise<void> | undefined {
+    if (this.#bytes <= QUEUE_BYTES) return undefined;
+    return new Promise((resolve) => this.#stalled.push(resolve));
+  }
+
+  /** Drops what was not sent, and closes. */
+  drop(): void {
+    this.queue = [];
+    this.#bytes = 0;
+    this.closed = true;
+    this.#wakeStalled();
+  }
+
+  #wakeStalled(): void {
+    const stalled = this.#stalled;
+    this.#stalled = [];
+    for (const resolve of stalled) resolve();
+  }
+}

@@ -1,0 +1,128 @@
+import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
+import { Hold } from "./hold.js";
+import { FIRST_MISSES, HOLD_WITH_FRAMES, MAX_DOWN, MEASURED, MIN_DOWN, MIN_STATED_HOLD, MISSES } from "./limits.js";
+import type { Network } from "./network.js";
+import { Uplink } from "./uplink.js";
+
+/** What is learnt from of an exchange. */
+export interface Attempt {
+  /** Length of what was sent, in bytes. */
+  readonly size: number;
+  /** It carried frames. */
+  readonly frames: boolean;
+  /** How long it was to be held, in milliseconds. */
+  readonly hold: number;
+  /** It finds out whether the form that is not used works again. */
+  readonly trial: boolean;
+  /** Frames wait for it to get through. */
+  readonly proof: boolean;
+}
+
+/** What is learnt from of a failure. */
+export interface Failure {
+  readonly reason: string;
+  /** HTTP status, where there was one. */
+  readonly status: number | undefined;
+  /** The answer began and was cut. */
+  readonly cut: boolean;
+}
+
+/** ExchangeTuner learns from a session's exchanges how long, how large and of which form they may be on this network. */
+export class ExchangeTuner {
+  /** The other form is to be tried beside the one in use. */
+  trial = false;
+  /** The hold to ask for, in milliseconds, unless more was learnt: it grows while nothing comes. */
+  adaptiveHold = 0;
+  /** What the uplink carries in bytes per millisecond; 0: not measured yet. */
+  uploadRate = 0;
+  readonly #network: Network;
+  readonly #hold: Hold;
+  readonly #uplink: Uplink;
+  /** The form in use has worked. */
+  #worked = false;
+  /** Failures in a row since. */
+  #misses = 0;
+  /** The other form was tried beside it. */
+  #tried = false;
+
+  /** holdMs: how long a poll may be held at most. */
+  constructor(network: Network, holdMs: number) {
+    this.#network = network;
+    this.#hold = new Hold(network, holdMs);
+    this.#uplink = new Uplink(network);
+  }
+
+  /** Reports whether the next exchange is to go without frames: whether it gets through tells why they do not. */
+  get wantsProof(): boolean {
+    return this.#uplink.wantsProof;
+  }
+
+  /** Notes that an exchange is about to be made. maxHold: how long the bridge holds it at most, in milliseconds. */
+  starts(frames: boolean, maxHold: number = Infinity): void {
+    this.trial = false;
+    this.#network.holdMs = Math.min(this.#network.holdMs, Math.max(maxHold, MIN_STATED_HOLD));
+    if (frames) this.adaptiveHold = 0;
+  }
+
+  /** Goes over to the other form. */
+  changeForm(): void {
+    this.#network.form = this.#network.form === "text" ? "binary" : "text";
+    this.#worked = this.#tried = false;
+  }
+
+  /** Notes that an exchange failed, at this age in milliseconds. */
+  failed(attempt: Attempt, why: Failure, age: number): void {
+    this.#miss(attempt);
+    if (attempt.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
+    if (attempt.proof) this.#uplink.proof(false);
+    else if (attempt.frames) this.#bodyFailed(attempt.size, why);
+    if (why.cut) this.#network.downBytes = Math.max(MIN_DOWN, this.#network.downBytes / 2);
+  }
+
+  /** Perhaps something swallows its form. */
+  #miss(attempt: Attempt): void {
+    if (this.#worked && !attempt.frames) return;
+    if (++this.#misses % (this.#worked ? MISSES : FIRST_MISSES) === 0) this.changeForm();
+  }
+
+  /** Takes from a failure what it says of the body's length. */
+  #bodyFailed(size: number, why: Failure): void {
+    if (why.status === 413) this.#uplink.refused(size);
+    else if (why.reason === "network" && !why.cut) this.#uplink.broke(size);
+    else this.#uplink.failed(size);
+  }
+
+  /** Notes that the bridge refused an exchange. Returns how long it wants none, in milliseconds. */
+  refused({ size }: Attempt, { code, limit, retryAfterMillis }: Close): number {
+    if (code === CODE_TOO_LARGE) this.#uplink.overLimit(size, limit);
+    return code === CODE_BUSY ? retryAfterMillis * (1 + Math.random() / 2) : 0;
+  }
+
+  /**
+   * Notes that an exchange was answered, so many milliseconds after it was sent
+   * without the time that it was held; full: it was held to its end. Returns
+   * whether an exchange is to be made now: where base64 works, whether binary
+   * bodies still fail is found out beside.
+   */
+  answered(attempt: Attempt, { close, frames }: Batch, millis: number, full: boolean): boolean {
+    const network = this.#network;
+    if (attempt.proof) this.#uplink.proof(true);
+    if (attempt.frames) {
+      if (attempt.size >= MEASURED) this.uploadRate = attempt.size / Math.max(millis, 1);
+      this.#uplink.passed(attempt.size, millis);
+    }
+    if (frames.length > 0) this.adaptiveHold = 0;
+    else if (full) this.adaptiveHold = Math.max(this.adaptiveHold, 2 * attempt.hold);
+    if (full && attempt.hold >= network.holdMs) this.#hold.kept();
+    if (!close) network.downBytes = Math.min(MAX_DOWN, 2 * network.downBytes);
+    return this.#hit(attempt);
+  }
+
+  #hit(attempt: Attempt): boolean {
+    if (attempt.trial) this.#network.form = "binary";
+    if (!this.#worked || attempt.frames) this.#misses = 0;
+    this.#worked = true;
+    if (this.#network.form === "binary" || this.#tried) return false;
+    return (this.#tried = this.trial = true);
+  }
+}

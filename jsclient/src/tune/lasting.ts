@@ -1,0 +1,62 @@
+import { GROW_AFTER, MAX_BATCH, MAX_DOUBLINGS, MIN_BATCH, MIN_HOLD, PINGED, SHORTER } from "./limits.js";
+import type { Network } from "./network.js";
+
+/** LastingTuner learns from a session's WebSockets how long their batches may be, and how long they may be silent. */
+export class LastingTuner {
+  /** Most bytes of a batch. */
+  batchBytes: number = MAX_BATCH;
+  readonly #network: Network;
+  /** WebSockets suspected since the last pong. */
+  suspicions = 0;
+  /** Bytes acked since batches last grew. */
+  #acked = 0;
+
+  constructor(network: Network) {
+    this.#network = network;
+  }
+
+  /** Reports whether batches are shorter than they might be, after one broke. */
+  get reduced(): boolean {
+    return this.batchBytes < MAX_BATCH;
+  }
+
+  /** Notes that a link was opened. */
+  opened(): void {
+    this.#acked = 0;
+  }
+
+  /** Notes that so many bytes were acked: batches may be longer. */
+  acked(bytes: number): void {
+    this.#acked += bytes;
+    if (this.#acked < GROW_AFTER * this.batchBytes) return;
+    this.#acked = 0;
+    this.batchBytes = Math.min(MAX_BATCH, 2 * this.batchBytes);
+  }
+
+  /** Notes that a link broke with frames in flight. */
+  broke(): void {
+    this.batchBytes = Math.max(MIN_BATCH, this.batchBytes / 2);
+  }
+
+  /** Notes that a link was lost that had been silent for so long: it may have been dead since any time before the bridge's ping. */
+  silent(millis: number): void {
+    if (millis < MIN_HOLD) return;
+    const quiet = Math.max(MIN_HOLD, SHORTER * Math.min(millis, PINGED));
+    this.#network.wsQuietMs = Math.round(Math.min(this.#network.wsQuietMs, quiet));
+  }
+
+  /** Notes that a pong did not come in time. */
+  suspected(): void {
+    this.suspicions++;
+  }
+
+  /** Notes that one came. */
+  answered(): void {
+    this.suspicions = 0;
+  }
+
+  /** Returns how long to wait for a pong that should come within so long: longer where others came late. */
+  pongWithin(millis: number): number {
+    return millis * 2 ** Math.min(this.suspicions, MAX_DOUBLINGS);
+  }
+}

@@ -1,0 +1,96 @@
+import { FIRST_RETRY_AFTER, MAX_RETRY_AFTER_BODIES, MAX_SUSPECTS, MAX_UP, MIN_UP, PLAIN_BREAK, QUICK } from "./limits.js";
+import type { Network } from "./network.js";
+
+/**
+ * Uplink learns how long the bodies may be that this network lets up. A length
+ * is refused if an answer said so, or if a body broke without any and is longer
+ * than what got through; any other failure counts only in a row, and only where
+ * exchanges without frames get through.
+ */
+export class Uplink {
+  readonly #network: Network;
+  #max = MAX_UP;
+  /** The longest that got through. */
+  #passed = 0;
+  /** The length that was refused; 0: none was. */
+  #ceiling = 0;
+  /** Bodies that have to get through before the ceiling is tried, and that did. */
+  #retryAfter = 0;
+  #clean = 0;
+  /** Failures in a row that may be due to the length, one more once an exchange without frames got through. */
+  #suspects = 0;
+  /** The shortest of them. */
+  #suspected = 0;
+
+  constructor(network: Network) {
+    this.#network = network;
+  }
+
+  /** Most bytes of a body. */
+  get size(): number {
+    return this.#network.upBytes;
+  }
+
+  /** Notes that a body of n bytes was acked after so many milliseconds. */
+  passed(n: number, millis: number): void {
+    this.#passed = Math.max(this.#passed, n);
+    if (n >= this.#suspected) this.#suspects = 0;
+    if (n <= this.size / 2 || millis >= QUICK) return;
+    if (this.#trying()) {
+      if (n <= 0.75 * this.size) return;
+      this.#ceiling = 0;
+    } else if (this.#ceiling > 0) {
+      if (++this.#clean < this.#retryAfter) return;
+      this.#clean = 0;
+    }
+    this.#network.upBytes = Math.min(2 * this.size, this.#max);
+  }
+
+  /** Reports whether bodies may be as long as one that was refused. */
+  #trying(): boolean {
+    return this.#ceiling > 0 && this.size >= this.#ceiling;
+  }
+
+  /** Notes that n bytes were too many. */
+  refused(n: number): void {
+    this.#suspects = 0;
+    const half = Math.max(n >> 1, MIN_UP);
+    if (half >= this.size) return;
+    this.#retryAfter = this.#trying() ? Math.min(2 * this.#retryAfter, MAX_RETRY_AFTER_BODIES) : FIRST_RETRY_AFTER;
+    if (n <= this.#passed) this.#passed = 0; // on another network
+    this.#network.upBytes = half;
+    this.#ceiling = 2 * half;
+    this.#clean = 0;
+  }
+
+  /** Notes that n bytes broke without any answer. */
+  broke(n: number): void {
+    if (n > this.#passed && (n > PLAIN_BREAK || this.#trying())) this.refused(n);
+    else this.failed(n);
+  }
+
+  /** Notes that n bytes failed in a way that says nothing of their length. */
+  failed(n: number): void {
+    if (n <= MIN_UP) return;
+    if (this.#suspects > MAX_SUSPECTS) return this.refused(n);
+    this.#suspected = this.#suspects > 0 ? Math.min(this.#suspected, n) : n;
+    if (!this.wantsProof) this.#suspects++;
+  }
+
+  /** Reports whether the next exchange is to go without frames: if that gets through and they again do not, they are too long. */
+  get wantsProof(): boolean {
+    return this.#suspects === MAX_SUSPECTS;
+  }
+
+  /** Takes the outcome of that exchange. */
+  proof(ok: boolean): void {
+    this.#suspects = ok ? MAX_SUSPECTS + 1 : 0;
+  }
+
+  /** Notes that n bytes were too many for the bridge, which takes limit; 0: it did not say. */
+  overLimit(n: number, limit: number): void {
+    if (limit <= 0 || n <= limit) return this.refused(n);
+    this.#suspects = 0;
+    this.#max = this.#network.upBytes = Math.max(MIN_UP, limit);
+  }
+}
