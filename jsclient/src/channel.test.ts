@@ -129,7 +129,7 @@ test("an origin that the bridge refuses is final and says how to mend it (W4)", 
   assert.equal(channel.state, "closed");
 });
 
-test("a foreign 403 is weather", async (t) => {
+test("a foreign 403 ends no session", async (t) => {
   let answers = 0;
   const channel = channelTo(t, (batch, url) => (answers++ === 0 ? new Response("<html>", { status: 403 }) : echo(1)(batch, url)));
   await channel.unary("s/m", Uint8Array.of(1));

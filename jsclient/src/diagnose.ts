@@ -12,7 +12,7 @@ import type { WebSocketConstructor } from "./dialer/carrier.js";
 
 export { type Level, type Report, reportText, type Row };
 
-/** What a check may be told. */
+/** What a check takes. */
 export interface DiagnoseOptions extends Pick<ChannelOptions, "auth" | "credentials" | "fetch" | "WebSocket"> {
   /** Waits to try, ascending, in milliseconds, each 100 to 60,000: a check takes some ten seconds more than the longest. Default: 10, 25, 40 and 55 s. */
   holdsMs?: readonly number[] | undefined;
@@ -33,7 +33,7 @@ export const checkTitles: ReadonlyMap<string, string> = new Map(table.checks.map
  * Finds out what the network between this page and the bridge at url does to
  * requests and WebSockets, and makes RPCs of all four kinds. The bridge must
  * have its network check switched on; where it has not, only sessions are
- * opened. Throws TypeError for a bad url or option; trouble on the way is in
+ * opened. Throws TypeError for a bad url or option; what fails on the way is in
  * the report.
  */
 export async function diagnose(url: string | URL, options: DiagnoseOptions = {}): Promise<Report> {

@@ -69,8 +69,8 @@ test("no token, payload or metadata is in URLs, events, log or report, whatever 
     t,
     (batch, url) => {
       said.push(url);
-      const weather = [new Response("", { status: 502 }), new Response("<html>"), undefined];
-      return ++answers % 4 === 0 ? weather[(answers / 4) % 2] : bridge(batch, url);
+      const failures = [new Response("", { status: 502 }), new Response("<html>"), undefined];
+      return ++answers % 4 === 0 ? failures[(answers / 4) % 2] : bridge(batch, url);
     },
     {
       logger: (event) => said.push(event),

@@ -178,12 +178,12 @@ export interface Fixture {
   network: Network;
   lost: SessionError[];
   tick(millis: number): Promise<void>;
-  /** Nothing comes while so many polls are held to their end. */
-  calm(polls: number): Promise<void>;
+  /** Holds so many polls to their end, with nothing in their answers. */
+  quiet(polls: number): Promise<void>;
   open(): Promise<Stream>;
 }
 
-/** A session with links; welcomed unless told otherwise. Unless begun, the test starts it. network: what another one has learnt. */
+/** A session with links; welcomed by default. Unless begun, the test starts it. network: what another one has learnt. */
 export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true, network?: Network): Promise<Fixture> {
   const tick = network ? passTime : stopClocks(t);
   network ??= new Memory("test", undefined, 25_000).network;
@@ -205,14 +205,14 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
     await flush();
     return stream;
   };
-  const calm = async (polls: number): Promise<void> => {
+  const quiet = async (polls: number): Promise<void> => {
     for (let i = 0; i < polls; i++) {
       const { holdMillis } = carrier.last.batch;
       await tick(holdMillis);
       await carrier.last.answer({ ack: session.endpoint.out.acked, heldMicros: 1000 * holdMillis });
     }
   };
-  return { session, ladder, carrier, network, lost, tick, calm, open };
+  return { session, ladder, carrier, network, lost, tick, quiet, open };
 }
 
 /** What a bridge says to a batch; undefined: it holds the exchange for ever. */

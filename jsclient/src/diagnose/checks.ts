@@ -153,7 +153,7 @@ async function nonce({ asker: { way } }: Found): Promise<string> {
       const text = await response.text();
       if (response.status === 200 && text && !text.startsWith("<")) return text;
     } catch {
-      // Weather: once more.
+      // By chance: once more.
     }
   }
   return "";

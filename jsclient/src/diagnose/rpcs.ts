@@ -29,7 +29,7 @@ export async function trySession(url: string, transport: Transport, rpcs: boolea
     return { took: performance.now() - start };
   } catch (error) {
     const unauthenticated = error instanceof StatusError && error.code === Code.unauthenticated;
-    const last = channel.lastError ? `; last trouble on the way: ${channel.lastError.message}` : "";
+    const last = channel.lastError ? `; last error: ${channel.lastError.message}` : "";
     return { took: performance.now() - start, unauthenticated, problem: String(error instanceof Error ? error.message : error) + last };
   } finally {
     channel.close();

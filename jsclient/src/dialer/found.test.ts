@@ -20,7 +20,7 @@ test("a full WebSocket still carries the frame that closes a gap: what fills it 
   assert.deepEqual(socket.batches.slice(before).flatMap((b) => b.frames.map((f) => [f.seq, f.type])), [[1, TYPE_OPEN]]);
 });
 
-test("both: right after its proof a WebSocket falls mute: an exchange beside it is answered at once", async (t) => {
+test("both: right after its proof a WebSocket falls silent: an exchange beside it is answered at once", async (t) => {
   const { carrier, open, tick, session } = await fixture(t, ["longpoll", "ws"]);
   const socket = carrier.sockets[0]!;
   await socket.open();
@@ -56,7 +56,7 @@ test("both: exchanges that bring no Welcome are helped by a WebSocket after 3 s,
 });
 
 for (const used of [false, true]) {
-  test(`a session that was ${used ? "" : "not "}used ${used ? "does not lapse" : "lapses"} before the bridge would forget an unused one`, async (t) => {
+  test(`a session that was ${used ? "" : "not "}used ${used ? "does not expire" : "expires"} before the bridge would forget an unused one`, async (t) => {
     const { open, tick, carrier, lost } = await fixture(t, ["longpoll"]);
     if (used) {
       await open();

@@ -47,7 +47,7 @@ test("while an RPC is open one poll is parked, what is sent goes beside it, at m
   assert.deepEqual([carrier.last.batch.x, carrier.last.batch.awaiting, carrier.last.batch.frames.length], [5, 4, 2]);
 });
 
-test("a failed exchange is issued again under a new x with the same frames, whatever the weather", async (t) => {
+test("a failed exchange is issued again under a new x with the same frames, whatever the failure", async (t) => {
   const { carrier, open, tick, session } = await fixture(t, ["longpoll"]);
   await open();
   const bad = [
@@ -59,10 +59,10 @@ test("a failed exchange is issued again under a new x with the same frames, what
     () => carrier.last.answer({ close: { code: 1, message: "garbled", retryAfterMillis: 0, limit: 0 }, x: 0 }),
     () => tick(3_000),
   ];
-  for (const [i, weather] of bad.entries()) {
+  for (const [i, fail] of bad.entries()) {
     assert.deepEqual([carrier.last.batch.x, carrier.last.batch.awaiting], [i + 2, i + 2]);
     assert.deepEqual(carrier.last.batch.frames.map((f) => [f.seq, f.type]), [[1, TYPE_OPEN]]);
-    await weather();
+    await fail();
     assert.equal(session.phase, "retrying");
     await tick(5_000);
   }
@@ -140,10 +140,10 @@ test("an answer twice, or to an exchange given up, changes nothing", async (t) =
 });
 
 test("two cuts at a similar age shorten the hold", async (t) => {
-  const { carrier, open, tick, calm } = await fixture(t, ["longpoll"]);
+  const { carrier, open, tick, quiet } = await fixture(t, ["longpoll"]);
   await open();
   await carrier.last.answer({ ack: 1 });
-  await calm(8);
+  await quiet(8);
   for (let i = 0; i < 2; i++) {
     assert.equal(carrier.last.batch.holdMillis, 25_000);
     await tick(10_000);
@@ -242,7 +242,7 @@ test("both: a lost WebSocket hands over to exchanges at once", async (t) => {
   assert.deepEqual([carrier.last.batch.prefer, ...carrier.last.batch.frames.map((f) => f.type)], [0, TYPE_OPEN]);
 });
 
-test("both: a mute WebSocket gets an exchange beside it and gives way when that is answered", async (t) => {
+test("both: a silent WebSocket gets an exchange beside it and gives way when that is answered", async (t) => {
   const { carrier, open, tick, session } = await fixture(t, ["longpoll", "ws"]);
   const socket = carrier.sockets[0]!;
   await socket.open();

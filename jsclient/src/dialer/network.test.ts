@@ -107,7 +107,7 @@ test("the second failure of a form that never worked leads to the other, which i
   assert.ok(carrier.exchanges.slice(4).every((e) => e.text), "it is not tried twice");
 });
 
-test("binary is gone back to when its trial is answered: the failures were weather", async (t) => {
+test("binary is gone back to when its trial is answered: the failures had nothing to do with the form", async (t) => {
   const { carrier, network, tick } = await fixture(t, ["longpoll"], false);
   for (let i = 0; i < 2; i++) {
     await carrier.last.fail();

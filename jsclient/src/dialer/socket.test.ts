@@ -58,19 +58,19 @@ test("a ping goes when frames were unacked for q, whatever comes; a pong clears 
   assert.equal(pings(socket), before + 2, "a second after the ping that was answered");
 });
 
-test("q is doubled for each doubt since the last pong, three times at most", async (t) => {
+test("the time for a pong is doubled for each suspicion since the last pong, three times at most", async (t) => {
   const f = await fixture(t, ["longpoll", "ws"]);
   const socket = await carried(f);
   const seen: number[] = [];
-  for (const doubts of [0, 1, 2, 3, 7, 0]) {
-    f.ladder.tuner.suspicions = doubts;
+  for (const suspicions of [0, 1, 2, 3, 7, 0]) {
+    f.ladder.tuner.suspicions = suspicions;
     f.session.endpoint.path.rtt = () => undefined;
     await f.tick(1_000);
     const asked = f.carrier.exchanges.length;
     let millis = 0;
     for (; f.carrier.exchanges.length === asked; millis += 500) await f.tick(500);
     seen.push(millis);
-    assert.equal(f.ladder.tuner.suspicions, doubts + 1);
+    assert.equal(f.ladder.tuner.suspicions, suspicions + 1);
     await pong(socket);
     assert.equal(f.ladder.tuner.suspicions, 0);
     await f.carrier.last.answer();
@@ -94,7 +94,7 @@ test("bytes in flight give a pong the time that they take", async (t) => {
   assert.equal(f.carrier.exchanges.length, asked + 1);
 });
 
-test("frames stay on a WebSocket in doubt on which others come, if what was unacked at the ping got through", async (t) => {
+test("frames stay on a suspected WebSocket on which others come, if what was unacked at the ping got through", async (t) => {
   for (const through of [true, false]) {
     const f = await fixture(t, ["longpoll", "ws"]);
     const socket = await carried(f);
@@ -108,7 +108,7 @@ test("frames stay on a WebSocket in doubt on which others come, if what was unac
   }
 });
 
-test("a WebSocket in doubt carries frames again when the pong comes after all", async (t) => {
+test("a suspected WebSocket carries frames again when the pong comes after all", async (t) => {
   const f = await fixture(t, ["longpoll", "ws"]);
   const socket = await carried(f);
   await f.tick(1_000);
@@ -153,7 +153,7 @@ test("batches are halved when a WebSocket breaks with frames unacked, one is in 
   assert.equal(f.ladder.tuner.batchBytes, 8_192);
 });
 
-test("where there are no exchanges another WebSocket opens beside one in doubt, and takes its place if it is so still", async (t) => {
+test("where there are no exchanges another WebSocket opens beside a suspected one, and takes its place if it still is", async (t) => {
   for (const late of [false, true]) {
     const f = await fixture(t, ["ws"]);
     const first = await carried(f);
@@ -191,17 +191,17 @@ test("where there are no exchanges a WebSocket that was of use is replaced at on
 });
 
 test("a WebSocket that died of silence teaches how long one may be quiet", async (t) => {
-  for (const { silence, mute, quiet } of [
-    { silence: 10_000, mute: false, quiet: 7_000 },
-    { silence: 6_000, mute: false, quiet: 5_000 },
-    { silence: 20_000, mute: true, quiet: 10_500 },
-    { silence: 4_000, mute: false, quiet: 20_000 },
+  for (const { silence, silent, quiet } of [
+    { silence: 10_000, silent: false, quiet: 7_000 },
+    { silence: 6_000, silent: false, quiet: 5_000 },
+    { silence: 20_000, silent: true, quiet: 10_500 },
+    { silence: 4_000, silent: false, quiet: 20_000 },
   ]) {
     const f = await fixture(t, ["longpoll", "ws"]);
     const socket = await carried(f);
     await socket.say({ ack: 1, frames: [endFrame(1, 1)] });
     await f.tick(silence);
-    if (mute) for (let i = 0; i < 4; i++) await f.tick(5_000); // a ping, a doubt, and the end
+    if (silent) for (let i = 0; i < 4; i++) await f.tick(5_000); // a ping, a suspicion, and the end
     else await socket.lose();
     assert.equal(f.network.wsQuietMs, quiet);
     mock.timers.reset();

@@ -13,16 +13,16 @@ async function lasts({ tick }: Fixture, exchange: FakeExchange): Promise<number>
 }
 
 test("the hold begins at 1.5 s, doubles while nothing comes, and begins again with what comes or is sent", async (t) => {
-  const { carrier, open, calm } = await fixture(t, ["longpoll"]);
+  const { carrier, open, quiet } = await fixture(t, ["longpoll"]);
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
   for (const hold of [1_500, 3_000, 6_000, 12_000, 24_000, 25_000, 25_000]) {
     assert.equal(carrier.last.batch.holdMillis, hold);
-    await calm(1);
+    await quiet(1);
   }
   await carrier.last.answer({ ack: 1, frames: [messageFrame(1, 1, Uint8Array.of(1))] });
   assert.equal(carrier.last.batch.holdMillis, 1_500);
-  await calm(3);
+  await quiet(3);
   assert.equal(carrier.last.batch.holdMillis, 12_000);
   void stream.send(Uint8Array.of(1));
   await flush();
@@ -113,14 +113,14 @@ test("a poll that a later exchange displaced is not empty (L7)", async (t) => {
 });
 
 test("only frames or a higher ack reset the backoff: a poll that was held to its end does not (L7)", async (t) => {
-  const { carrier, open, tick, calm } = await fixture(t, ["longpoll"]);
+  const { carrier, open, tick, quiet } = await fixture(t, ["longpoll"]);
   await open();
   await carrier.last.answer({ ack: 1 });
   for (let i = 0; i < 3; i++) {
     await carrier.last.fail();
     await tick(5_000);
   }
-  await calm(1);
+  await quiet(1);
   await carrier.last.fail();
   await tick(255);
   assert.equal(carrier.waiting.size, 0);
@@ -143,10 +143,10 @@ test("a bridge that refuses at once, again and again, is asked ever less often: 
 });
 
 test("an older exchange has 3 s from the sending of a later one that was answered (L4)", async (t) => {
-  const { carrier, open, tick, calm } = await fixture(t, ["longpoll"]);
+  const { carrier, open, tick, quiet } = await fixture(t, ["longpoll"]);
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
-  await calm(3);
+  await quiet(3);
   const poll = carrier.last;
   void stream.send(Uint8Array.of(1));
   await flush();
@@ -159,10 +159,10 @@ test("an older exchange has 3 s from the sending of a later one that was answere
 });
 
 test("the window counts from the end of an exchange's hold, and no late answer sets it back (E1)", async (t) => {
-  const { carrier, open, tick, calm, lost } = await fixture(t, ["longpoll"]);
+  const { carrier, open, tick, quiet, lost } = await fixture(t, ["longpoll"]);
   const stream = await open();
   await carrier.last.answer({ ack: 1 });
-  await calm(3);
+  await quiet(3);
   const poll = carrier.last;
   await tick(8_000);
   void stream.send(Uint8Array.of(1));
@@ -178,13 +178,13 @@ test("the window counts from the end of an exchange's hold, and no late answer s
   assert.deepEqual(lost.map((why) => why.reason), ["expired"]);
 });
 
-for (const [stated, patience] of [[0, 96_000], [50_000, 40_000], [2 ** 32 - 1, 0.8 * 86_400_000]] as const) {
-  test(`a resume window of ${stated} ms is given up after ${patience} ms (E1)`, async (t) => {
+for (const [stated, limit] of [[0, 96_000], [50_000, 40_000], [2 ** 32 - 1, 0.8 * 86_400_000]] as const) {
+  test(`a resume window of ${stated} ms is given up after ${limit} ms (E1)`, async (t) => {
     const { carrier, open, tick, lost } = await fixture(t, ["longpoll"], false);
     await carrier.last.answer({ welcome: { ...WELCOME, resumeMillis: stated } });
     await open();
     await carrier.last.answer({ ack: 1, frames: [endFrame(1, 1)] });
-    await tick(patience - 1);
+    await tick(limit - 1);
     assert.equal(lost.length, 0);
     await tick(100);
     assert.deepEqual(lost.map((why) => why.reason), ["expired"]);

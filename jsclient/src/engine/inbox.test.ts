@@ -32,7 +32,7 @@ test("beyond 1 MiB ahead of order frames are dropped", () => {
   assert.equal(inbox.hasGap, true);
 });
 
-test("every frame received is owed an ack, duplicates too", () => {
+test("an ack is pending for every frame received, duplicates too", () => {
   const inbox = new Inbox();
   [...inbox.accept(frame(1, 100)), ...inbox.accept(frame(1, 100)), ...inbox.accept(frame(3, 0))];
   assert.equal(inbox.ackPending, 132 + 132 + 32);

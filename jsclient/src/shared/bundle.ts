@@ -5,35 +5,35 @@ import { base64, fromBase64, fromLatin1, latin1 } from "../wire/base64.js";
 const MAGIC = [0xb1, 0xd7, 1, 0] as const;
 const HEAD = MAGIC.length + 4;
 const SESSION = 16;
-const PASSENGER = SESSION + 1 + 4;
-const PATIENT = 1;
+const ITEM = SESSION + 1 + 4;
+const RETRYABLE = 1;
 const ANSWER = 2 + 4;
 
 /** One exchange in a bundle. */
-export interface Passenger {
+export interface BundleItem {
   /** The session's ID, as it stands in paths. */
   readonly sid: string;
   readonly batch: Uint8Array;
 }
 
-/** The body of a request; the patient ones come again if they are not answered. */
-export function encodeBundle<P extends Passenger>(holdMillis: number, passengers: readonly P[], patient: (p: P) => boolean): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(passengers.reduce((n, p) => n + PASSENGER + p.batch.length, HEAD));
+/** Returns the body of a request. retryable: the item is sent again if this bundle does not answer it. */
+export function encodeBundle<I extends BundleItem>(holdMillis: number, items: readonly I[], retryable: (item: I) => boolean): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(items.reduce((n, item) => n + ITEM + item.batch.length, HEAD));
   const view = new DataView(out.buffer);
   out.set(MAGIC);
   view.setUint32(MAGIC.length, holdMillis);
   let at = HEAD;
-  for (const p of passengers) {
-    out.set(idOf(p.sid), at);
-    out[at + SESSION] = patient(p) ? PATIENT : 0;
-    view.setUint32(at + SESSION + 1, p.batch.length);
-    out.set(p.batch, at + PASSENGER);
-    at += PASSENGER + p.batch.length;
+  for (const item of items) {
+    out.set(idOf(item.sid), at);
+    out[at + SESSION] = retryable(item) ? RETRYABLE : 0;
+    view.setUint32(at + SESSION + 1, item.batch.length);
+    out.set(item.batch, at + ITEM);
+    at += ITEM + item.batch.length;
   }
   return out;
 }
 
-/** The answers in the body of a response, by the place of their exchange and in the form of the body; undefined if it is not ours. */
+/** Returns the answers in the body of a response, by the place of their exchange and in the form of the body; undefined if it is not ours. */
 export function decodeAnswers(body: Uint8Array, text: boolean): Map<number, Uint8Array<ArrayBuffer>> | undefined {
   if (!text) return answersOf(body);
   try {

@@ -11,7 +11,7 @@ const sids = ["AAAAAAAAAAAAAAAAAAAAAA", "AQEBAQEBAQEBAQEBAQEBAQ", "AgICAgICAgICA
 interface Request {
   url: string;
   /** Place of the session among sids, first byte of the batch, and whether it is patient. */
-  riders: [number, number, boolean][];
+  items: [number, number, boolean][];
   hold: number;
   /** It came as base64. */
   text: boolean;
@@ -20,10 +20,10 @@ interface Request {
   aborted: boolean;
 }
 
-/** A hub, its network, and what it told. */
-function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: string, session: number, bytes: number, size?: number, text?: boolean): Promise<void> } {
+/** A hub, its network, and what it heard. */
+function stage(hold = 0): { hub: Hub; sent: Request[]; heard: Tell[]; ask(id: string, session: number, bytes: number, size?: number, text?: boolean): Promise<void> } {
   const sent: Request[] = [];
-  const told: Tell[] = [];
+  const heard: Tell[] = [];
   const network: typeof fetch = (input, init) =>
     new Promise((resolve, reject) => {
       const text = typeof init!.body === "string";
@@ -32,7 +32,7 @@ function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: str
       const request: Request = {
         url: String(input),
         hold: bundle ? new DataView(body.buffer).getUint32(4) : 0,
-        riders: bundle ? ridersOf(body) : [],
+        items: bundle ? itemsOf(body) : [],
         aborted: false,
         text,
         answer: (answers) => request.respond(new Response(text ? base64(bundleOf(answers)) : bundleOf(answers))),
@@ -50,10 +50,10 @@ function stage(hold = 0): { hub: Hub; sent: Request[]; told: Tell[]; ask(id: str
     });
   const hub = new Hub({ fetch: network, holdMillis: () => hold });
   return {
-    hub, sent, told,
+    hub, sent, heard,
     async ask(id, session, first, size = 3, text = false) {
       const batch = new Uint8Array(size).fill(first);
-      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, text, credentials: "omit" }, (tell) => told.push(tell));
+      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, text, credentials: "omit" }, (tell) => heard.push(tell));
       await settled();
     },
   };
@@ -70,11 +70,11 @@ function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-function ridersOf(body: Uint8Array<ArrayBuffer>): Request["riders"] {
+function itemsOf(body: Uint8Array<ArrayBuffer>): Request["items"] {
   const view = new DataView(body.buffer);
-  const riders: Request["riders"] = [];
-  for (let at = 8; at < body.length; at += 21 + view.getUint32(at + 17)) riders.push([body[at]!, body[at + 21]!, body[at + 16] === 1]);
-  return riders;
+  const items: Request["items"] = [];
+  for (let at = 8; at < body.length; at += 21 + view.getUint32(at + 17)) items.push([body[at]!, body[at + 21]!, body[at + 16] === 1]);
+  return items;
 }
 
 function bundleOf(answers: Record<number, number[]>): Uint8Array<ArrayBuffer> {
@@ -83,21 +83,21 @@ function bundleOf(answers: Record<number, number[]>): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(out);
 }
 
-const answered = (told: Tell[]): unknown[] => told.map((tell) => (tell.type === "answer" ? [tell.id, tell.status, ...tell.body!] : tell));
+const answered = (heard: Tell[]): unknown[] => heard.map((tell) => (tell.type === "answer" ? [tell.id, tell.status, ...tell.body!] : tell));
 
-test("a bundle's answers go to their exchanges, the rest flies again", async () => {
-  const { sent, told, ask } = stage();
+test("a bundle's answers go to their exchanges, the rest is sent again", async () => {
+  const { sent, heard, ask } = stage();
   await ask("a1", 0, 10);
   await ask("b1", 1, 11);
   equal(sent[0]!.url, "http://x/v1/g/bundle");
-  deepEqual(sent.map((r) => r.riders), [[[0, 10, true]], [[1, 11, true], [0, 10, true]]]);
+  deepEqual(sent.map((r) => r.items), [[[0, 10, true]], [[1, 11, true], [0, 10, true]]]);
   await sent[0]!.answer({}); // released by the second
   equal(sent.length, 2);
   await sent[1]!.answer({ 0: [7, 8] });
-  deepEqual(answered(told), [["b1", 200, 7, 8]]);
-  deepEqual(sent[2]!.riders, [[0, 10, true]]);
+  deepEqual(answered(heard), [["b1", 200, 7, 8]]);
+  deepEqual(sent[2]!.items, [[0, 10, true]]);
   await sent[2]!.answer({ 0: [9] });
-  deepEqual(answered(told).at(-1), ["a1", 200, 9]);
+  deepEqual(answered(heard).at(-1), ["a1", 200, 9]);
   equal(sent.length, 3);
 });
 
@@ -106,55 +106,55 @@ test("two bundles are in flight at most, what comes meanwhile shares the next", 
   for (const [i, session] of [0, 1, 2, 0].entries()) await ask(`t${i}`, session, i);
   equal(sent.length, 2);
   await sent[0]!.answer({});
-  deepEqual(sent[2]!.riders, [[2, 2, true], [0, 3, true], [1, 1, true]]);
+  deepEqual(sent[2]!.items, [[2, 2, true], [0, 3, true], [1, 1, true]]);
 });
 
 test("neither a long exchange nor one that its session has gone beyond is carried twice", async () => {
   const { sent, ask } = stage();
   await ask("a1", 0, 1);
   await ask("a2", 0, 2, 2000);
-  deepEqual(sent[1]!.riders, [[0, 2, false]]);
+  deepEqual(sent[1]!.items, [[0, 2, false]]);
   await sent[0]!.answer({ 0: [] });
   await ask("b1", 1, 3);
-  deepEqual(sent[2]!.riders, [[1, 3, true]]);
+  deepEqual(sent[2]!.items, [[1, 3, true]]);
 });
 
 test("an answer that is not ours goes to all whom no other bundle carries", async () => {
-  const { sent, told, ask } = stage();
+  const { sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   await ask("b1", 1, 2, 2000);
   await sent[0]!.respond(new Response("<html>", { status: 502, headers: { "Retry-After": "3" } }));
-  equal(told.length, 0); // the second bundle has it
+  equal(heard.length, 0); // the second bundle has it
   await sent[1]!.respond(new TypeError("no network"));
-  deepEqual(told, [{ type: "failed", id: "b1", message: "no network" }, { type: "failed", id: "a1", message: "no network" }]);
+  deepEqual(heard, [{ type: "failed", id: "b1", message: "no network" }, { type: "failed", id: "a1", message: "no network" }]);
   await ask("c1", 2, 3);
   await sent[2]!.respond(new Response("<html>", { status: 502, headers: { "Retry-After": "3" } }));
-  const last = told.at(-1) as Tell;
+  const last = heard.at(-1) as Tell;
   assert(last.type === "answer");
   deepEqual([last.id, last.status, new TextDecoder().decode(last.body)], ["c1", 502, "<html>"]);
   equal(new Headers(last.headers).get("retry-after"), "3");
 });
 
 test("a bundle that comes back with nothing, unreleased, has failed", async () => {
-  const { sent, told, ask } = stage();
+  const { sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   await sent[0]!.answer({});
-  equal(told[0]?.type, "failed");
+  equal(heard[0]?.type, "failed");
   equal(sent.length, 1);
 });
 
-test("a bundle with a hold may come back with nothing, and flies again", async () => {
-  const { sent, told, ask } = stage(2000);
+test("a bundle with a hold may come back with nothing, and is sent again", async () => {
+  const { sent, heard, ask } = stage(2000);
   await ask("a1", 0, 1);
   equal(sent[0]!.hold, 2000);
   await sent[0]!.answer({});
-  deepEqual([told.length, sent.length], [0, 2]);
+  deepEqual([heard.length, sent.length], [0, 2]);
 });
 
 test("base64 has bundles of its own, and gets its answers as base64", async () => {
-  const { sent, told, ask } = stage();
+  const { sent, heard, ask } = stage();
   for (const [i, text] of [false, true, false, true].entries()) await ask(`t${i}`, i % 3, i, 3, text);
-  deepEqual(sent.map(({ text, riders }) => [text, riders]), [
+  deepEqual(sent.map(({ text, items }) => [text, items]), [
     [false, [[0, 0, true]]],
     [true, [[1, 1, true]]],
     [false, [[2, 2, true], [0, 0, true]]],
@@ -162,18 +162,18 @@ test("base64 has bundles of its own, and gets its answers as base64", async () =
   ]);
   await sent[3]!.answer({ 0: [7, 8] });
   await sent[1]!.respond(new Response("<html>"));
-  deepEqual(answered(told), [["t3", 200, ...new TextEncoder().encode("Bwg=")], ["t1", 200, ...new TextEncoder().encode("<html>")]]);
+  deepEqual(answered(heard), [["t3", 200, ...new TextEncoder().encode("Bwg=")], ["t1", 200, ...new TextEncoder().encode("<html>")]]);
 });
 
-test("what is cut is told as cut", async () => {
-  const { sent, told, ask } = stage();
+test("what is cut is heard as cut", async () => {
+  const { sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   const body = new ReadableStream({ start: (controller) => controller.error(new Error("cut")) });
   await sent[0]!.respond(new Response(body));
-  deepEqual(told.map((tell) => ("body" in tell ? tell.body : tell)), [undefined]);
+  deepEqual(heard.map((tell) => ("body" in tell ? tell.body : tell)), [undefined]);
 });
 
-test("an exchange that is given up takes a bundle with it that is as old as a session's patience, what else was aboard flies again", async (t) => {
+test("an exchange that is given up takes a bundle with it that is as old as a session waits, what else it carried is sent again", async (t) => {
   t.mock.timers.enable({ apis: ["Date"] });
   const { hub, sent, ask } = stage();
   const abort = async (id: string): Promise<void> => {
@@ -190,16 +190,16 @@ test("an exchange that is given up takes a bundle with it that is as old as a se
   await abort("c1"); // it could not leave: what is oldest is dead
   deepEqual(sent.map((r) => r.aborted), [true, false]);
   await ask("c2", 2, 4);
-  deepEqual(sent[2]!.riders, [[2, 4, true], [0, 1, true]]);
+  deepEqual(sent[2]!.items, [[2, 4, true], [0, 1, true]]);
   await ask("c3", 2, 5, 2000);
   await abort("a1");
   deepEqual(sent.map((r) => r.aborted), [true, true, false, false]);
-  deepEqual(sent[3]!.riders, [[2, 5, false]]);
+  deepEqual(sent[3]!.items, [[2, 5, false]]);
 });
 
 test("a session that makes room for its next exchange, and a tab that goes, leave bundles with others as they are", async (t) => {
   t.mock.timers.enable({ apis: ["Date"] });
-  const { hub, sent, told, ask } = stage();
+  const { hub, sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   await ask("b1", 1, 2);
   t.mock.timers.tick(3000);
@@ -212,25 +212,25 @@ test("a session that makes room for its next exchange, and a tab that goes, leav
   hub.take({ type: "gone", tab: "a" }, () => undefined);
   await settled();
   deepEqual(sent.map((r) => r.aborted), [false, true, true]);
-  deepEqual([told.length, sent.length], [0, 3]);
+  deepEqual([heard.length, sent.length], [0, 3]);
 });
 
 test("a bridge that knows no bundles gets exchanges", async () => {
-  const { sent, told, ask } = stage();
+  const { sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   await sent[0]!.respond(new Response("", { status: 404, headers: { Pollbridge: "1" } }));
   equal(sent[1]!.url, `http://x/v1/${sids[0]}/poll`);
   await sent[1]!.respond(new Response(Uint8Array.of(5)));
-  deepEqual(answered(told), [["a1", 200, 5]]);
+  deepEqual(answered(heard), [["a1", 200, 5]]);
 });
 
-test("what is asked twice is carried once, and told to who asked last", async () => {
-  const { hub, sent, told, ask } = stage();
+test("what is asked twice is carried once, and heard to who asked last", async () => {
+  const { hub, sent, heard, ask } = stage();
   hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), text: false, credentials: "omit" }, () => assert.fail());
   await ask("a1", 0, 1);
   equal(sent.length, 1);
   await sent[0]!.answer({ 0: [4] });
-  deepEqual(answered(told), [["a1", 200, 4]]);
+  deepEqual(answered(heard), [["a1", 200, 4]]);
 });
 
 test("bodies that are no bundle have no answers", () => {

@@ -2,7 +2,7 @@
 // docs/adr/0006-tabs-share-requests.md.
 
 import { base64 } from "../wire/base64.js";
-import { decodeAnswers, encodeBundle, type Passenger } from "./bundle.js";
+import { decodeAnswers, encodeBundle, type BundleItem } from "./bundle.js";
 
 /** An exchange, as a tab hands it to a hub. */
 export interface Exchange {
@@ -56,19 +56,19 @@ export interface HubConfig {
 type Outcome = { status: number; headers: [string, string][]; body: Uint8Array<ArrayBuffer> | undefined } | { message: string };
 
 /** An exchange that waits for its answer. */
-interface Waiting extends Passenger {
+interface Waiting extends BundleItem {
   readonly batch: Uint8Array<ArrayBuffer>;
   readonly text: boolean;
   readonly tab: string;
   readonly id: string;
   tell: (outcome: Outcome) => void;
-  /** How many flights carry it. */
-  carried: number;
+  /** How many bundles in flight carry it. */
+  carriers: number;
 }
 
 /** A bundle in flight. */
-interface Flight {
-  readonly passengers: readonly Waiting[];
+interface Bundle {
+  readonly items: readonly Waiting[];
   readonly text: boolean;
   readonly sentAt: number;
   readonly controller: AbortController;
@@ -77,14 +77,14 @@ interface Flight {
 }
 
 /** How many bundles of a form are in flight at once. */
-const FLIGHTS = 2;
+const MAX_BUNDLES = 2;
 /** No session gives up sooner what gets no answer, in milliseconds: a younger bundle is not to blame. */
 const DUE = 3_000;
-/** Longest batch that is carried again beside others, in bytes. */
+/** Longest batch that is sent again beside others, in bytes. */
 const SMALL = 1 << 10;
-/** What a bundle carries at most, in bytes, unless it has one passenger. */
+/** What a bundle carries at most, in bytes, unless it has one item. */
 const BUNDLE_BYTES = 512 << 10;
-const PASSENGERS = 256;
+const MAX_ITEMS = 256;
 
 /** Hub carries exchanges to bridges. */
 export class Hub {
@@ -130,7 +130,7 @@ class Lane {
   readonly #group: string;
   readonly #credentials: RequestCredentials;
   readonly #waiting = new Map<string, Waiting>();
-  readonly #flights = new Set<Flight>();
+  readonly #bundles = new Set<Bundle>();
   /** The bridge knows no bundles. */
   #old = false;
 
@@ -148,101 +148,101 @@ class Lane {
     };
     const known = this.#waiting.get(id);
     if (known) known.tell = answer; // asked again, perhaps by another port
-    else this.#waiting.set(id, { tab, id, sid, batch, text, tell: answer, carried: 0 });
-    this.#depart();
+    else this.#waiting.set(id, { tab, id, sid, batch, text, tell: answer, carriers: 0 });
+    this.#sendWaiting();
   }
 
   /** Forgets exchanges, and what carries nothing else. */
   drop(which: (w: Waiting) => boolean): void {
     for (const w of this.#waiting.values()) if (which(w)) this.#waiting.delete(w.id);
-    for (const flight of this.#flights) {
-      if (flight.passengers.some(which) && !flight.passengers.some(({ id }) => this.#waiting.has(id))) this.#abandon(flight);
+    for (const bundle of this.#bundles) {
+      if (bundle.items.some(which) && !bundle.items.some(({ id }) => this.#waiting.has(id))) this.#abandon(bundle);
     }
-    this.#depart();
+    this.#sendWaiting();
   }
 
   /** Forgets an exchange that its session gave up; perhaps because what carries it, or keeps it from leaving, is dead. */
   abort(id: string): void {
     const given = this.#waiting.get(id);
     if (!given) return;
-    const suspects = this.#flightsOf(given.text).filter(({ passengers }, i) => (given.carried > 0 ? passengers.includes(given) : i === 0));
+    const suspects = this.#bundlesOf(given.text).filter(({ items }, i) => (given.carriers > 0 ? items.includes(given) : i === 0));
     this.drop((w) => w === given);
-    if (given.carried > 0 && this.#newer(given)) return; // its session made room for another, which has left
-    for (const flight of suspects) if (Date.now() - flight.sentAt >= DUE) this.#abandon(flight);
-    this.#depart();
+    if (given.carriers > 0 && this.#newer(given)) return; // its session made room for another, which has left
+    for (const bundle of suspects) if (Date.now() - bundle.sentAt >= DUE) this.#abandon(bundle);
+    this.#sendWaiting();
   }
 
-  /** Tells whether the exchange's session has another one under way. */
+  /** Reports whether the exchange's session has another one under way. */
   #newer({ sid }: Waiting): boolean {
-    return [...this.#waiting.values()].some((w) => w.sid === sid && w.carried > 0);
+    return [...this.#waiting.values()].some((w) => w.sid === sid && w.carriers > 0);
   }
 
-  #abandon(flight: Flight): void {
-    if (this.#land(flight)) flight.controller.abort();
+  #abandon(bundle: Bundle): void {
+    if (this.#remove(bundle)) bundle.controller.abort();
   }
 
   /** Sends what waits, if bundles may leave. */
-  #depart(): void {
-    for (const text of [false, true]) this.#departAs(text);
+  #sendWaiting(): void {
+    for (const text of [false, true]) this.#sendAs(text);
   }
 
-  #flightsOf(text: boolean): Flight[] {
-    return [...this.#flights].filter((flight) => flight.text === text);
+  #bundlesOf(text: boolean): Bundle[] {
+    return [...this.#bundles].filter((bundle) => bundle.text === text);
   }
 
   /** Each form has bundles of its own: where one is swallowed, the other is to get through. */
-  #departAs(text: boolean): void {
-    const fresh = [...this.#waiting.values()].filter((w) => w.carried === 0 && w.text === text);
+  #sendAs(text: boolean): void {
+    const fresh = [...this.#waiting.values()].filter((w) => w.carriers === 0 && w.text === text);
     if (this.#old) return fresh.forEach((w) => void this.#single(w));
-    if (fresh.length === 0 || this.#flightsOf(text).length >= FLIGHTS) return;
-    const aboard: Waiting[] = [];
+    if (fresh.length === 0 || this.#bundlesOf(text).length >= MAX_BUNDLES) return;
+    const items: Waiting[] = [];
     let bytes = 0;
     for (const w of [...fresh, ...this.#again(text)]) {
       bytes += w.batch.length;
-      if (aboard.length === PASSENGERS || (aboard.length > 0 && bytes > BUNDLE_BYTES)) break;
-      aboard.push(w);
+      if (items.length === MAX_ITEMS || (items.length > 0 && bytes > BUNDLE_BYTES)) break;
+      items.push(w);
     }
-    void this.#fly(aboard, text);
+    void this.#send(items, text);
   }
 
   /** What a new bundle carries beside others, so that they can be let go: the newest exchange of each session, if it is short. */
   #again(text: boolean): Waiting[] {
     const newest = new Map([...this.#waiting.values()].map((w) => [w.sid, w]));
-    return [...newest.values()].filter((w) => w.carried > 0 && w.text === text && patient(w));
+    return [...newest.values()].filter((w) => w.carriers > 0 && w.text === text && retryable(w));
   }
 
-  async #fly(passengers: Waiting[], text: boolean): Promise<void> {
-    for (const flight of this.#flights) flight.released = true;
-    const flight: Flight = { passengers, text, sentAt: Date.now(), controller: new AbortController(), released: false };
-    this.#flights.add(flight);
-    for (const w of passengers) w.carried++;
+  async #send(items: Waiting[], text: boolean): Promise<void> {
+    for (const bundle of this.#bundles) bundle.released = true;
+    const bundle: Bundle = { items, text, sentAt: Date.now(), controller: new AbortController(), released: false };
+    this.#bundles.add(bundle);
+    for (const w of items) w.carriers++;
     const hold = this.#config.holdMillis();
-    const body = encodeBundle(hold, passengers, patient);
-    const outcome = await this.#post(`${this.#group}/bundle`, body, text, flight.controller.signal);
-    if (!this.#land(flight)) return; // abandoned
+    const body = encodeBundle(hold, items, retryable);
+    const outcome = await this.#post(`${this.#group}/bundle`, body, text, bundle.controller.signal);
+    if (!this.#remove(bundle)) return; // abandoned
     const answers = "body" in outcome && outcome.status === 200 && outcome.body ? decodeAnswers(outcome.body, text) : undefined;
     if (knowsNoBundles(outcome)) this.#old = true;
-    else if (!answers) this.#fail(passengers, outcome);
-    else if (answers.size === 0 && !flight.released && hold === 0) this.#fail(passengers, { message: "the bundle was answered without an answer" });
-    else passengers.forEach((w, i) => answers.has(i) && w.tell({ ...outcome, body: answers.get(i) } as Outcome));
-    this.#depart();
+    else if (!answers) this.#fail(items, outcome);
+    else if (answers.size === 0 && !bundle.released && hold === 0) this.#fail(items, { message: "the bundle was answered without an answer" });
+    else items.forEach((w, i) => answers.has(i) && w.tell({ ...outcome, body: answers.get(i) } as Outcome));
+    this.#sendWaiting();
   }
 
-  /** Takes a bundle that came back; false if it was taken before. */
-  #land(flight: Flight): boolean {
-    if (!this.#flights.delete(flight)) return false;
-    for (const w of flight.passengers) w.carried--;
+  /** Takes a bundle out that was answered or is given up; false if it was out before. */
+  #remove(bundle: Bundle): boolean {
+    if (!this.#bundles.delete(bundle)) return false;
+    for (const w of bundle.items) w.carriers--;
     return true;
   }
 
-  /** Tells those whom no other bundle carries. */
-  #fail(passengers: readonly Waiting[], outcome: Outcome): void {
-    for (const w of passengers) if (w.carried === 0) w.tell(outcome);
+  /** Ends the exchanges that no other bundle carries. */
+  #fail(items: readonly Waiting[], outcome: Outcome): void {
+    for (const w of items) if (w.carriers === 0) w.tell(outcome);
   }
 
   /** Sends an exchange as it is. */
   async #single(w: Waiting): Promise<void> {
-    w.carried++;
+    w.carriers++;
     w.tell(await this.#post(`${w.sid}/poll`, w.batch, w.text));
   }
 
@@ -267,12 +267,12 @@ class Lane {
   }
 }
 
-/** Tells whether an exchange can fly again if its bundle is let go. */
-function patient(w: Waiting): boolean {
+/** Reports whether an exchange can be sent again if its bundle is let go. */
+function retryable(w: Waiting): boolean {
   return w.batch.length <= SMALL;
 }
 
-/** Tells whether it is the bridge itself that says 404. */
+/** Reports whether it is the bridge itself that says 404. */
 function knowsNoBundles(outcome: Outcome): boolean {
   return "status" in outcome && outcome.status === 404 && new Headers(outcome.headers).has("Pollbridge");
 }

@@ -49,7 +49,7 @@ export function workerLine(start: () => SharedWorkerLike, heard: (tell: Tell) =>
   return { post: (ask) => port?.postMessage(ask), renew, close };
 }
 
-/** Takes a Web Lock for as long as this worker lives, and tells its name; undefined: there are none here. */
+/** Takes a Web Lock for as long as this worker lives. Resolves with its name; undefined: there are none here. */
 export function lockForLife(): Promise<string | undefined> {
   return new Promise((resolve) => {
     const { locks } = globalThis.navigator ?? {};

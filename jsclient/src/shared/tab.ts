@@ -124,10 +124,10 @@ class Waiting {
     this.response = new Promise<Response>((resolve) => (this.#settle = resolve)).finally(over);
   }
 
-  /** Obeys the caller's signal; told is called if it aborts before the answer. */
-  heed(signal: AbortSignal | null | undefined, told: () => void): void {
+  /** Obeys the caller's signal; aborted is called if it aborts before the answer. */
+  heed(signal: AbortSignal | null | undefined, aborted: () => void): void {
     const abort = (): void => {
-      told();
+      aborted();
       this.#fail(signal!.reason);
     };
     if (signal?.aborted) return abort();

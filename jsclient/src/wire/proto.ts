@@ -2,7 +2,7 @@
 
 import { BYTES, END_GROUP, FIXED32, FIXED64, MAX_GROUP_DEPTH, START_GROUP, VARINT } from "./layout.js";
 
-/** Says that bytes are not a batch (rule W2): whatever is wrong with them, they are weather. */
+/** Throws for bytes that are not a batch (W2), whatever is wrong with them. */
 export function garbled(): never {
   throw new RangeError("not a batch");
 }

@@ -32,7 +32,7 @@ export async function say(number: number): Promise<unknown[]> {
 }
 
 /** Ends the RPC. */
-export async function rest(): Promise<void> {
+export async function finish(): Promise<void> {
   const { call } = kept();
   call.closeSend();
   await call.messages.next();

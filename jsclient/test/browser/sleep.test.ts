@@ -128,10 +128,10 @@ describe("a page that sleeps", { concurrency: true }, () => {
   each('"offline" ends no link, "online" ends the wait for another try', async (bridge, transport) => {
     const context = await browser.newContext();
     const page = await visit(await context.newPage(), bridge.url, { transports: [transport], backoff: { leastMs: 1e9, mostMs: 1e9 } });
-    const { trouble } = await call(page, "seen");
+    const { errors } = await call(page, "seen");
     await page.evaluate(() => dispatchEvent(new Event("offline")));
     await call(page, "say", 1);
-    deepEqual((await call(page, "seen")).trouble, trouble);
+    deepEqual((await call(page, "seen")).errors, errors);
 
     await context.setOffline(true);
     await call(page, "cut");

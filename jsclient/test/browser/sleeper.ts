@@ -70,10 +70,10 @@ export function tick(): void {
   setInterval(() => ticks++, 10);
 }
 
-/** What the page knows; millis: how long it has counted ticks; trouble: what its channel had of it. */
-export function seen(): { events: string[]; ticks: number; millis: number; sessions: number; trouble: string[] } {
+/** What the page knows; millis: how long it has counted ticks; errors: reasons of the links that failed. */
+export function seen(): { events: string[]; ticks: number; millis: number; sessions: number; errors: string[] } {
   const sessions = new Set(channel.events.filter((e) => e.type === "session").map((e) => e.session)).size;
-  return { events, ticks, millis: performance.now() - ticking, sessions, trouble: channel.events.filter((e) => e.type === "error").map((e) => e.reason!) };
+  return { events, ticks, millis: performance.now() - ticking, sessions, errors: channel.events.filter((e) => e.type === "error").map((e) => e.reason!) };
 }
 
 /** Waits until the page is hidden. */

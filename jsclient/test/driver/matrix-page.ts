@@ -31,17 +31,17 @@ const pairs: Pair[] = [
 
 /** The RPCs, one wave after the other; step is the time between two messages, in milliseconds. */
 function waves(step: number): Rpc[][] {
-  const told = { headers: pairs, trailers: pairs };
+  const script = { headers: pairs, trailers: pairs };
   return [
     [
-      { method: "Unary", requests: 1, size: 2_000, pause: 0, script: told },
-      { method: "ServerStream", requests: 1, size: 5_000, pause: 0, script: { ...told, replies: 10, delayMs: step, headersFirst: true } },
-      { method: "ClientStream", requests: 6, size: 40_000, pause: step, script: told },
-      { method: "Bidi", requests: 10, size: 3_000, pause: step, script: told },
+      { method: "Unary", requests: 1, size: 2_000, pause: 0, script },
+      { method: "ServerStream", requests: 1, size: 5_000, pause: 0, script: { ...script, replies: 10, delayMs: step, headersFirst: true } },
+      { method: "ClientStream", requests: 6, size: 40_000, pause: step, script },
+      { method: "Bidi", requests: 10, size: 3_000, pause: step, script },
     ],
     [
-      { method: "Unary", requests: 1, size: 100, pause: 0, script: { ...told, delayMs: 16 * step } },
-      { method: "Bidi", requests: 2, size: 3_000, pause: 16 * step, script: told },
+      { method: "Unary", requests: 1, size: 100, pause: 0, script: { ...script, delayMs: 16 * step } },
+      { method: "Bidi", requests: 2, size: 3_000, pause: 16 * step, script },
     ],
   ];
 }
@@ -62,8 +62,8 @@ export async function play({ url, step, waves: first, carried }: Play): Promise<
   const channel = new Channel(url);
   const transcripts: Transcript[] = [];
   for (const wave of waves(step).slice(0, first)) transcripts.push(...(await Promise.all(wave.map((rpc) => run(channel, rpc)))));
-  const patience = AbortSignal.timeout(90_000);
-  while (carried && channel.transport !== carried && !patience.aborted) await new Promise((resolve) => setTimeout(resolve, 50));
+  const limit = AbortSignal.timeout(90_000);
+  while (carried && channel.transport !== carried && !limit.aborted) await new Promise((resolve) => setTimeout(resolve, 50));
   const result = { carried: channel.transport ?? "", transcripts };
   channel.close();
   return result;

@@ -58,7 +58,7 @@ for (const transport of ["longpoll", "ws"] satisfies Transport[]) {
 test("an idle page comes back from the back/forward cache with its channel", { timeout }, async () => {
   const page = await visit();
   await call(page, "browser/kept", "begin", ["longpoll"]);
-  await call(page, "browser/kept", "rest");
+  await call(page, "browser/kept", "finish");
   await page.waitForNetworkIdle(); // the answer's ack among it
   await page.goto(`${bridge.url}/static/`);
   await page.evaluate(() => history.back());
