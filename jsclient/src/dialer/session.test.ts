@@ -265,3 +265,18 @@ test("an RPC that was never sent can be cancelled without a word to the bridge",
   open().giveUp(bridgeEnd(1, "cancelled", ""));
   assert.deepEqual(fill(), []);
 });
+
+test("an RPC that was given up does not begin again on another session, though it may be sent again (E2)", async () => {
+  const { session, fill, orphans } = fixture();
+  const [kept, given] = [0, 1].map(() => new Stream({ ...OPEN, early: true, singleRequest: true }, 64 << 10, 3)) as [Stream, Stream];
+  for (const stream of [kept, given]) {
+    session.endpoint.adopt(stream);
+    void stream.send(Uint8Array.of(1));
+    stream.closeSend();
+  }
+  assert.equal(fill().length, 6);
+  given.giveUp(bridgeEnd(1, "cancelled", "cancelled by the caller"));
+  session.end(new SessionError("unknown_session", "no such session"));
+  assert.deepEqual(orphans, [kept]);
+  assert.equal((await given.ended).reason, "cancelled");
+});
