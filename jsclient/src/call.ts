@@ -24,8 +24,8 @@ export interface CallOptions {
   /** Exactly one message will be sent: it leaves with the opening and the half-close, in one exchange. Default: false. */
   singleRequest?: boolean | undefined;
   /**
-   * Exactly one message is to be received: it is given once the RPC has ended
-   * OK. An RPC that gives none, or a second one, ends with UNIMPLEMENTED, as
+   * Exactly one message is to be received: it is yielded once the RPC has ended
+   * OK. An RPC with none, or with a second one, ends with UNIMPLEMENTED, as
    * gRPC has it for unary and client-streaming methods. Default: false.
    */
   singleResponse?: boolean | undefined;
@@ -86,12 +86,12 @@ export class Call {
     if (end?.status) throw new StatusError(toStatus(end));
   }
 
-  /** Says that no more messages follow: the half-close. */
+  /** Half-closes the RPC: no more messages follow. */
   closeSend(): void {
     this.#stream.closeSend();
   }
 
-  /** Gives the RPC up. Its status is CANCELLED unless it had ended before. */
+  /** Cancels the RPC. Its status is CANCELLED unless it had ended before. */
   cancel(): void {
     this.#stream.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
   }

@@ -23,15 +23,16 @@ export interface ChannelOptions {
    * only long-polling is used unless "ws" is forced.
    */
   transports?: readonly Transport[] | undefined;
-  /** Open the session with the first RPC, not at once. Default: false, as the first RPC waits for it else. */
+  /** Open the session with the first RPC, not at once. Default: false, so that no RPC waits for it. */
   lazy?: boolean | undefined;
   /**
-   * Gives the credential: for each new session, and another one when the bridge
-   * refused an RPC, UNAUTHENTICATED, because it had expired. That one goes over
-   * the running session, and RPCs opened meanwhile wait for it. Default: none.
+   * Returns the credential. It is called for each new session, and again when the
+   * bridge has ended an RPC UNAUTHENTICATED because the credential had expired:
+   * the new one is sent on the running session, and RPCs opened meanwhile wait
+   * for it. Default: none.
    */
   auth?: (() => string | Promise<string>) | undefined;
-  /** Of the requests, as fetch knows it. Default: "same-origin", as fetch's. */
+  /** Credentials mode of the requests, as in fetch. Default: "same-origin", as fetch's. */
   credentials?: RequestCredentials | undefined;
   /** Default: the global fetch. */
   fetch?: typeof fetch | undefined;
@@ -99,14 +100,14 @@ export class StateChangeEvent extends Event {
 /** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
 export type State = "connecting" | "open" | "retrying" | "closed";
 
-/** What a unary RPC gives. */
+/** UnaryResponse is the result of a unary RPC. */
 export interface UnaryResponse {
   readonly headers: Metadata;
   readonly message: Uint8Array;
   readonly trailers: Metadata;
 }
 
-/** The client's release, as the Hello tells it. */
+/** The client's release, stated in the Hello. */
 const RELEASE = "pollbridge-js/0.1.0";
 
 /**

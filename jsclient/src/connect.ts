@@ -199,7 +199,7 @@ function toError(err: unknown, signal: AbortSignal): ConnectError {
   return error;
 }
 
-/** google.rpc.Status, of which only the details matter here. */
+/** google.rpc.Status; only its details matter here. */
 interface Details {
   any: { url: string; value: Uint8Array }[];
 }

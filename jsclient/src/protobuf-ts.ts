@@ -116,7 +116,7 @@ function fromStatus({ status, headers }: StatusError): RpcError {
   return new RpcError(status.message, codeName(status.code), toMeta([...headers, ...status.trailers]));
 }
 
-/** Who does not look at a part of a call need not handle its rejection. */
+/** Marks rejections as handled: not every caller looks at each part of a call. */
 function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;

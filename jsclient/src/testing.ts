@@ -30,7 +30,7 @@ export const WELCOME: Welcome = {
   maxStreams: 4096,
 };
 
-/** Whether parseBatch has refused what is not a batch, rather than failed. */
+/** Reports whether parseBatch has refused what is not a batch, rather than failed. */
 export function isRefusal(err: unknown): boolean {
   const { message, code } = err as { message: string; code?: string };
   return message === "not a batch" || code === "ERR_ENCODING_INVALID_ENCODED_DATA" || (err instanceof RangeError && message.includes("outside the bounds"));

@@ -3,7 +3,7 @@
 import type { Metadata } from "./metadata.js";
 import { base64, fromBase64 } from "./wire/base64.js";
 
-/** Whether the client itself says what the key tells, whatever the application wants. */
+/** Reports whether the client itself sets the key, whatever the application wants. */
 export function isReserved(key: string): boolean {
   return /^(grpc-|te$|content-type$)/i.test(key);
 }

@@ -286,7 +286,7 @@ async function dripLife(f: Found, life: number): Promise<number> {
   return last;
 }
 
-/** Tells whether a WebSocket still echoes after so long a silence. */
+/** Reports whether a WebSocket still echoes after so long a silence. */
 async function quiet(f: Found, silence: number): Promise<boolean> {
   const { socket } = await dial(f);
   if (!socket || !(await socket.echo(Uint8Array.of(1)))) return false;

@@ -26,7 +26,7 @@ export class HttpCarrier implements Carrier {
   #answered = false;
   /** Why the page may not reach the bridge, once that was found out. */
   #cause: LinkError | undefined;
-  /** URLs that nothing came from, of which the cause was looked for. */
+  /** URLs without an answer whose cause was looked for. */
   readonly #examined = new Set<string>();
 
   /**
@@ -54,7 +54,7 @@ export class HttpCarrier implements Carrier {
     }
   }
 
-  /** Tells of a fetch that failed without an answer; the browser does not say why. */
+  /** Throws the error of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
     throw (!this.#answered && this.#cause) || new LinkError("network", (cause as Error).message, { cause });

@@ -158,8 +158,7 @@ export class Ladder implements Links {
 
   #dial(): void {
     if (this.#session.expired()) return;
-    const config = { probe: !!this.#exchanges, quietMs: () => this.#network.wsQuietMs };
-    const link = new LastingLink(this.#session, this.#carrier, this.tuner, config, {
+    const link = new LastingLink(this.#session, this.#carrier, this.tuner, !!this.#exchanges, {
       opened: () => this.#opened(link),
       proven: () => this.#proven(link),
       suspected: () => this.#suspected(link),

@@ -22,14 +22,6 @@ export interface LastingEvents {
   lost(why: LinkError): void;
 }
 
-/** How a lasting link is to prove itself, and how quiet it may be. */
-export interface LastingConfig {
-  /** By a probe of two pings; else by any answer. */
-  readonly probe: boolean;
-  /** How long it may be quiet until it is pinged while no RPC is open, in milliseconds. */
-  readonly quietMs: () => number;
-}
-
 /** LastingLink is one WebSocket of a session. */
 export class LastingLink {
   readonly id: LinkID;
@@ -41,7 +33,8 @@ export class LastingLink {
 
   readonly #session: Session;
   readonly #tuner: LastingTuner;
-  readonly #config: LastingConfig;
+  /** It proves itself by a probe of two pings; else by any answer. */
+  readonly #mustProbe: boolean;
   readonly #events: LastingEvents;
   readonly #socket: Socket;
   #opened = false;
@@ -71,13 +64,13 @@ export class LastingLink {
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
   #watchTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Dials. The link must prove itself in time. */
-  constructor(session: Session, carrier: Carrier, tuner: LastingTuner, config: LastingConfig, events: LastingEvents) {
+  /** Dials. The link must prove itself in time: by a probe, or by any answer. */
+  constructor(session: Session, carrier: Carrier, tuner: LastingTuner, mustProbe: boolean, events: LastingEvents) {
     this.#session = session;
     this.#tuner = tuner;
-    this.#config = config;
+    this.#mustProbe = mustProbe;
     this.#events = events;
-    this.#paddedPings = config.probe ? 1 : 0;
+    this.#paddedPings = mustProbe ? 1 : 0;
     this.id = { number: session.newLink(), kind: "lasting" };
     this.#pingedAt = this.#heardAt = session.endpoint.now();
     tuner.opened();
@@ -222,7 +215,7 @@ export class LastingLink {
     const now = endpoint.now();
     const timeout = pongTimeout(path);
     const sentAt = this.#preferred ? Math.max(out.sent[0]?.at ?? Infinity, this.#answeredAt) : Infinity;
-    const quiet = endpoint.numStreams > 0 ? timeout : this.#config.quietMs();
+    const quiet = endpoint.numStreams > 0 ? timeout : this.#tuner.quietMs;
     const due = Math.min(this.#heardAt + quiet, sentAt + timeout);
     this.#idle = due > now + timeout;
     if (due > now) this.#watch(due - now);
@@ -236,7 +229,7 @@ export class LastingLink {
     const now = endpoint.now();
     const waited = now - this.#pingedAt - uploadTime(out.inFlightOn(this.id.number), path.maxRate);
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
-    if (this.suspectedAt ? waited >= DEAD : !this.proven && this.#config.probe) {
+    if (this.suspectedAt ? waited >= DEAD : !this.proven && this.#mustProbe) {
       return this.#lose("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`);
     }
     const limit = this.proven ? this.#tuner.pongWithin(pongTimeout(path)) : path.atLeast(PROBE_TIMEOUT, 4);
@@ -290,7 +283,7 @@ export class LastingLink {
 
   /** Goes on with the probe, or ends it; pong: its ping came back. */
   #prove(pong: boolean): void {
-    if (this.#config.probe && !pong) return;
+    if (this.#mustProbe && !pong) return;
     if (this.#paddedPings-- > 0) return this.#send({ ping: true, padding: PADDING });
     this.proven = true;
     this.suspectedAt = 0;

@@ -19,8 +19,8 @@ interface Page extends EventTarget {
 }
 
 /**
- * Tells life what happens to the page that window and page are events of, until
- * the function returned is called. Never by "unload", which would keep the page
+ * Calls life for what happens to the page, by the events of window and page, until
+ * the returned function is called. Never by "unload", which would keep the page
  * out of the browser's back/forward cache; "offline" is not believed. Nothing is
  * heard where there are no such events: in Node, and of a page in a worker.
  */

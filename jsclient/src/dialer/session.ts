@@ -24,7 +24,7 @@ import { CLOSE_TIMEOUT, CONNECT_TIMEOUT, HELLO_WINDOW, LEFT, MAX_BEACON, MAX_RES
 export interface SessionEvents {
   /** Phase, preferred link or last error have changed. */
   changed(): void;
-  /** The session is over; orphans are RPCs that can go on another one: of most nothing was sent (E2). */
+  /** The session is over; orphans are RPCs that can go on another one, most of them unsent (E2). */
   over(why: SessionError, orphans: Stream[]): void;
   /** The bridge takes no RPC on the token any more (O5). */
   tokenExpired(): void;
@@ -347,7 +347,7 @@ export class Session implements Role {
     this.endpoint.wake();
   }
 
-  /** Ends the session at once; each RPC of which something was sent ends UNAVAILABLE, unless it may begin again (E2). */
+  /** Ends the session at once; each RPC that was begun ends UNAVAILABLE, unless it may begin again (E2). */
   end(why: SessionError): void {
     if (this.error) return;
     this.lastError = why;

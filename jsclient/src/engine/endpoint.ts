@@ -35,7 +35,7 @@ export class Endpoint {
   readonly #epoch = performance.now();
   /** RPCs by number: something of them was sent, and their END has not come. */
   readonly #streams = new Map<number, Stream>();
-  /** RPCs of which nothing was sent. */
+  /** Unsent RPCs: no frame of them was sent. */
   readonly #unsent = new Set<Stream>();
   #highestStream = 0;
   /** The peer's first window of a stream, in bytes; before the Welcome, what may be sent unasked (O4). */
@@ -62,7 +62,7 @@ export class Endpoint {
     return this.#streams.size + this.#unsent.size;
   }
 
-  /** Number of RPCs of which nothing was sent. */
+  /** Number of unsent RPCs. */
   get numUnsent(): number {
     return this.#unsent.size;
   }
@@ -80,7 +80,7 @@ export class Endpoint {
     this.releaseUnsent();
   }
 
-  /** Looks again whether RPCs of which nothing was sent may be sent. */
+  /** Sends unsent RPCs that may be sent now. */
   releaseUnsent(): void {
     for (const stream of this.#unsent) stream.release();
   }
@@ -97,13 +97,13 @@ export class Endpoint {
     this.wake();
   }
 
-  /** Forgets an RPC of which nothing was sent. */
+  /** Forgets an unsent RPC. */
   forget(stream: Stream): void {
     this.#unsent.delete(stream);
     this.#role.streamGone();
   }
 
-  /** Hands over the RPCs of which nothing was sent: they can go on another session (E2, E3). */
+  /** Hands over the unsent RPCs: they can go on another session (E2, E3). */
   handOver(): Stream[] {
     const unsent = [...this.#unsent];
     this.#unsent.clear();
@@ -117,7 +117,7 @@ export class Endpoint {
     this.wake();
   }
 
-  /** Gives every RPC up, each with the end given. */
+  /** Gives up every RPC, with the given end. */
   giveUpAll(...args: Parameters<typeof bridgeEnd>): void {
     for (const stream of [...this.#unsent, ...this.#streams.values()]) stream.giveUp(bridgeEnd(...args));
   }
@@ -210,7 +210,7 @@ export class Endpoint {
   }
 
   /**
-   * Ends the session: each RPC of which something was sent ends UNAVAILABLE,
+   * Ends the session: each RPC that was begun ends UNAVAILABLE,
    * unless it may begin again. Returns those that can go on another session (E2).
    */
   end(why: SessionError): Stream[] {

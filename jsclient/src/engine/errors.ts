@@ -65,7 +65,7 @@ export function isRefusal({ close }: Batch): boolean {
   return [CODE_GARBLED, CODE_BUSY, CODE_TOO_LARGE].includes(close?.code ?? 0);
 }
 
-/** Returns the end of an RPC that the engine itself gives it. */
+/** Returns an RPC's end that is the engine's own, not the backend's. */
 export function bridgeEnd(status: number, reason: Reason, message: string): End {
   return { status, message, details: new Uint8Array(0), trailers: [], origin: ORIGIN_BRIDGE, reason };
 }

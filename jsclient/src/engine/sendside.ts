@@ -17,7 +17,7 @@ export class SendSide {
   readonly #stream: Stream;
   /** Bytes queued. */
   #bytes = 0;
-  /** What of limit was used. */
+  /** The part of limit that was used. */
   #used = 0;
   #stalled: (() => void)[] = [];
 

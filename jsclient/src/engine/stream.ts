@@ -5,7 +5,7 @@ import { OK, UNIMPLEMENTED } from "./limits.js";
 import { RecvSide } from "./recvside.js";
 import { SendSide } from "./sendside.js";
 
-/** The end of an RPC that is to give one message, and gives none or another. */
+/** The end of an RPC with singleResponse that got no message or a second one. */
 const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "not exactly one message came");
 
 /** Stream is one RPC on a session. */
@@ -74,7 +74,7 @@ export class Stream {
     return true;
   }
 
-  /** Puts a new RPC on a session, or one of which its lost session had sent nothing. */
+  /** Puts an unsent RPC on a session: a new one, or one that its lost session had not begun. */
   attach(endpoint: Endpoint): void {
     this.endpoint = endpoint;
     this.sendSide.inTurn = false;
@@ -126,7 +126,7 @@ export class Stream {
 
   /**
    * Ends the RPC for the user and queues its CANCEL: the bridge's END is still to
-   * come; an RPC of which nothing was sent is just forgotten. What an RPC that is
+   * come; an unsent RPC is just forgotten. What an RPC that is
    * over has left to be read holds up nobody.
    */
   giveUp(end: End): void {

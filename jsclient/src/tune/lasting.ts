@@ -15,6 +15,11 @@ export class LastingTuner {
     this.#network = network;
   }
 
+  /** How long a link may be quiet until it is pinged while no RPC is open, in milliseconds. */
+  get quietMs(): number {
+    return this.#network.wsQuietMs;
+  }
+
   /** Reports whether batches are shorter than they might be, after one broke. */
   get reduced(): boolean {
     return this.batchBytes < MAX_BATCH;

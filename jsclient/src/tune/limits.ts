@@ -58,7 +58,7 @@ export const MAX_DOUBLINGS = 3;
 // uplink.ts
 /** An answer within this time lets bodies grow. */
 export const QUICK = 1_000;
-/** The shortest body of which one break is proof enough. */
+/** The shortest body that one break proves too long. */
 export const PLAIN_BREAK: number = 32 << 10;
 /** After so many failures in a row an exchange goes without frames. */
 export const MAX_SUSPECTS = 3;

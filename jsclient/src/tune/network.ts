@@ -22,7 +22,7 @@ export interface Network {
   wsQuietMs: number;
 }
 
-/** Returns what of kept can be believed at that time, and what holds before anything was learnt for the rest: for all of it if kept is too old. */
+/** Returns the valid part of kept, with defaults for the rest; defaults alone if kept is too old. now is in milliseconds since 1970. */
 export function believe(kept: unknown, now: number, holdMs: number): Network {
   const within = (n: unknown, least: number, most: number, otherwise: number): number => (typeof n === "number" && n >= least && n <= most ? n : otherwise);
   const since = within((kept as Partial<Network> | undefined)?.since, now - LIFE + 1, now, NaN);

@@ -75,7 +75,7 @@ export function read<T>(r: Reader, schema: Schema<T>, value: T): T {
 const encoder: TextEncoder = new TextEncoder();
 const decoder: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** uint64, of which 53 bits are taken. */
+/** uint64, at most 2^53 - 1. */
 export const uint64: Kind<number> = { type: VARINT, zero: 0, put: (w, value) => w.varint(value), read: (r) => r.varint() };
 /** uint32, or an enum, known or not, as its 32 bits. */
 export const uint32: Kind<number> = { ...uint64, read: (r) => (r.integer(), r.low >>> 0) };
