@@ -16,8 +16,9 @@ before(async () => {
   // The other pages stand for sites on the same machine: else Chromium asks the user first.
   const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks"];
   // One script, which is quickly copied.
-  const bundle = build({ entryPoints: { client: ".test/src/index.js" }, outdir: ".test/bundled/causes", bundle: true, format: "esm" });
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ args }), bundle]);
+  await build({ entryPoints: { client: ".test/src/index.js" }, outdir: ".test/bundled/causes", bundle: true, format: "esm" });
+  bridge = await startTestBridge();
+  browser = await launchChromium({ args });
 });
 after(async () => {
   await browser?.close();

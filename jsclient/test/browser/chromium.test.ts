@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import type { Transport } from "../../src/index.js";
 import { scenarios } from "../scenarios.js";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
+import { launchChromium } from "./chromium.js";
 
 let bridge: TestBridge;
 let browser: Browser;
@@ -12,8 +12,8 @@ let page: Page;
 const complaints: string[] = [];
 
 before(async () => {
-  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  [bridge, browser] = await Promise.all([startTestBridge(), chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] })]);
+  bridge = await startTestBridge();
+  browser = await launchChromium();
   page = await browser.newPage();
   page.on("pageerror", (err) => complaints.push(err.message));
   page.on("console", (message) => {

@@ -14,7 +14,8 @@ let url: string;
 let browser: Browser;
 
 before(async () => {
-  [demo, browser] = await Promise.all([startDemo(), launchChromium()]);
+  demo = await startDemo();
+  browser = await launchChromium();
   url = demo.url;
 });
 

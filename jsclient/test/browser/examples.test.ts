@@ -32,7 +32,8 @@ let hello: string;
 
 before(async () => {
   hello = await serveHello();
-  [demo, browser] = await Promise.all([startDemo("--allow-origin", hello), launchChromium()]);
+  demo = await startDemo("--allow-origin", hello);
+  browser = await launchChromium();
 });
 
 after(async () => {

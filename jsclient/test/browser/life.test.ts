@@ -1,23 +1,18 @@
 // The life of a page, in Chromium: what it leaves behind, and how it comes back.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { startTestBridge, type TestBridge } from "../testbridge.js";
+import { launchChromium } from "./chromium.js";
 import { untilGlobal } from "./until.js";
 
 let bridge: TestBridge;
 let browser: Browser;
 
 before(async () => {
-  const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-  const launch = chromium.launch({
-    executablePath,
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
-    ignoreDefaultArgs: ["--disable-back-forward-cache"],
-  });
-  [bridge, browser] = await Promise.all([startTestBridge(), launch]);
+  bridge = await startTestBridge();
+  browser = await launchChromium({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
 });
 
 after(async () => {

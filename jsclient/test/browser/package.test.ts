@@ -23,7 +23,8 @@ before(async () => {
     minify: true,
     tsconfig: "tsconfig.adapters.json",
   });
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium()]);
+  bridge = await startTestBridge();
+  browser = await launchChromium();
   page = await browser.newPage();
   page.on("pageerror", (err) => complaints.push(err.message));
   page.on("console", (message) => message.type() !== "log" && complaints.push(message.text()));

@@ -56,7 +56,7 @@ addEventListener("keydown", () => {
 let bridge: TestBridge;
 let browser: Browser;
 before(async () => {
-  const bundle = build({
+  await build({
     stdin: { contents: PAGE, resolveDir: "../examples/react/src" },
     alias: { pollbridge: `${process.cwd()}/.test/src/index.js`, echo: `${process.cwd()}/.test/test/echo.js` },
     define: { "process.env.NODE_ENV": '"development"' }, // StrictMode mounts twice there only
@@ -64,7 +64,8 @@ before(async () => {
     bundle: true,
     format: "esm",
   });
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium(), bundle]);
+  bridge = await startTestBridge();
+  browser = await launchChromium();
 });
 after(async () => {
   await browser?.close();

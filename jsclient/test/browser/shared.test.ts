@@ -25,7 +25,8 @@ before(async () => {
     bundle: true,
     format: "esm",
   });
-  [bridge, browser] = await Promise.all([startTestBridge(), launchChromium({ ignoreDefaultArgs: ["--disable-back-forward-cache"] })]);
+  bridge = await startTestBridge();
+  browser = await launchChromium({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
 });
 
 after(async () => {

@@ -27,12 +27,12 @@ let hiding: puppeteer.Browser;
 before(async () => {
   execFileSync("go", ["build", "-o", `jsclient/${MIDDLEBOX}`, "./internal/cmd/middlebox"], { cwd: ".." });
   await build({ entryPoints: [".test/test/browser/sleeper.js"], outdir: ".test/bundled", bundle: true, format: "esm" });
-  const hide = puppeteer.launch({
+  browser = await launchChromium();
+  hiding = await puppeteer.launch({
     executablePath: chromiumPath(),
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/0"],
     ignoreDefaultArgs: ["--disable-background-timer-throttling"],
   });
-  [browser, hiding] = await Promise.all([launchChromium(), hide]);
 });
 
 after(() => Promise.all([browser?.close(), hiding?.close()]));

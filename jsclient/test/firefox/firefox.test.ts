@@ -13,7 +13,8 @@ let browser: Browser;
 
 before(async () => {
   const executablePath = execFileSync("sh", ["-c", "command -v firefox-esr || command -v firefox"], { encoding: "utf8" }).trim();
-  [bridge, browser] = await Promise.all([startTestBridge(), launch({ browser: "firefox", executablePath, headless: true })]);
+  bridge = await startTestBridge();
+  browser = await launch({ browser: "firefox", executablePath, headless: true });
 });
 
 after(async () => {
