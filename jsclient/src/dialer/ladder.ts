@@ -71,9 +71,9 @@ export class Ladder implements Links {
 
   wake(): void {
     if (this.#halted) return;
-    this.#dialWhenDue();
+    this.#exchanges?.wake(); // first: a page waits for its answer, and for no WebSocket
     if (this.#halted) return; // the session has expired
-    this.#exchanges?.wake();
+    this.#dialWhenDue();
     this.#link?.wake();
   }
 
