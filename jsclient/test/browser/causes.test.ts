@@ -99,3 +99,16 @@ for (const kind of ["Worker", "SharedWorker"]) {
     assert.deepEqual(said, { longpoll: [8, 1, 24, 1], ws: [8, 1, 24, 1] });
   });
 }
+
+test("the client runs in a service worker", { timeout: 60_000 }, async () => {
+  const page = await browser.newPage();
+  await page.goto(bridge.url);
+  const said = await page.evaluate(async () => {
+    const { installing, active } = await navigator.serviceWorker.register("/static/test/browser/worker.js", { type: "module" });
+    const { port1, port2 } = new MessageChannel();
+    const answer = new Promise((resolve) => (port1.onmessage = ({ data }) => resolve(data)));
+    (installing ?? active)!.postMessage(undefined, [port2]);
+    return answer;
+  });
+  assert.deepEqual(said, { longpoll: [8, 1, 24, 1], ws: [8, 1, 24, 1] });
+});

@@ -1,4 +1,4 @@
-// A worker of either kind that makes an RPC over each transport and tells its page of it.
+// A worker of any kind that makes an RPC over each transport and sends its page the answers.
 
 import { Channel, type Transport } from "../../src/index.js";
 
@@ -13,6 +13,7 @@ async function run(): Promise<Record<string, number[]>> {
   return said;
 }
 
-const scope = globalThis as unknown as { postMessage?(data: unknown): void; onconnect?: (e: MessageEvent) => void };
+const scope = globalThis as unknown as { postMessage?(data: unknown): void; onconnect?: typeof answer; onmessage?: typeof answer };
+const answer = (e: MessageEvent): void => void run().then((said) => e.ports[0]!.postMessage(said));
 if (scope.postMessage) void run().then((said) => scope.postMessage!(said));
-else scope.onconnect = (e) => void run().then((said) => e.ports[0]!.postMessage(said));
+else scope.onconnect = scope.onmessage = answer; // of a SharedWorker, of a service worker
