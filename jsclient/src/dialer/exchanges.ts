@@ -9,7 +9,7 @@ import { uploadTime } from "../tune/path.js";
 import type { Batch, Close, Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, OriginError } from "./carrier.js";
-import { ACK_ALONE, AT_ONCE, FIRST_HOLD, HELLO_AGAIN, LATE, MAX_EXCHANGES } from "./limits.js";
+import { ACK_ALONE, FIRST_HOLD, HELLO_AGAIN, LATE, MAX_EXCHANGES, QUICK_FAILURE } from "./limits.js";
 import type { Session } from "./session.js";
 
 type Timer = ReturnType<typeof setTimeout>;
@@ -261,7 +261,7 @@ export class Exchanges {
     const age = s.endpoint.now() - x.sentAt;
     this.#tuner.failed(x, error, age);
     s.linkFailed(error);
-    this.#quickFailures = age < AT_ONCE ? this.#quickFailures + 1 : 0;
+    this.#quickFailures = age < QUICK_FAILURE ? this.#quickFailures + 1 : 0;
     const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
   }

@@ -178,7 +178,7 @@ export class LastingLink {
     this.#token = batch.token;
     this.#pingedBehind = out.lastSeq > out.acked ? out.lastSeq : Infinity;
     this.#ping = batch.ping = Math.max(1, Math.round(1000 * this.#pingedAt));
-    if (this.proven) this.#watch(pongTimeout(path));
+    if (this.proven) this.#watch(pingLimit(path));
   }
 
   /** Reports whether the pong only waits in a queue: something came since the ping, and what was unacked then got through. */
@@ -213,7 +213,7 @@ export class LastingLink {
     const { endpoint } = this.#session;
     const { path, out } = endpoint;
     const now = endpoint.now();
-    const timeout = pongTimeout(path);
+    const timeout = pingLimit(path);
     const sentAt = this.#preferred ? Math.max(out.sent[0]?.at ?? Infinity, this.#answeredAt) : Infinity;
     const quiet = endpoint.numStreams > 0 ? timeout : this.#tuner.quietMs;
     const due = Math.min(this.#heardAt + quiet, sentAt + timeout);
@@ -232,7 +232,7 @@ export class LastingLink {
     if (this.suspectedAt ? waited >= DEAD : !this.proven && this.#mustProbe) {
       return this.#lose("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`);
     }
-    const limit = this.proven ? this.#tuner.pongWithin(pongTimeout(path)) : path.atLeast(PROBE_TIMEOUT, 4);
+    const limit = this.proven ? this.#tuner.pongWithin(pingLimit(path)) : path.atLeast(PROBE_TIMEOUT, 4);
     if (!this.suspectedAt && waited < limit) return this.#watch(limit - waited);
     this.#watch(Math.max(DEAD - waited, UNREAD));
     if (this.suspectedAt) return;
@@ -302,6 +302,6 @@ export class LastingLink {
 }
 
 /** Returns the time until a ping, and the time for its pong, in milliseconds. */
-function pongTimeout(path: Path): number {
+function pingLimit(path: Path): number {
   return (path.atLeast(2_000, 3) - path.smoothedRTT / 2) / 2;
 }

@@ -40,7 +40,7 @@ export const MAX_RETRY_AFTER = 10_000;
 // exchanges.ts
 export const MAX_EXCHANGES = 2;
 /** A failure within this time is one at once. */
-export const AT_ONCE = 200;
+export const QUICK_FAILURE = 200;
 /** An ack alone is worth an exchange above so many bytes. */
 export const ACK_ALONE: number = 64 << 10;
 /** A Hello unanswered for so long gets another beside it. */
