@@ -88,6 +88,12 @@ type Config struct {
 	// called for each RPC. gRPC, and streams both ways at once, need HTTP/2: see
 	// Server.ServeHTTP. Default: false.
 	RPC bool
+	// Descriptors is a file with a FileDescriptorSet, imports included, of
+	// services whose RPCs may be called in JSON, with RPC. It is read again when
+	// it changes. Services that it does not have are asked for at their backend,
+	// by gRPC server reflection, which clients need not be allowed to call.
+	// Default: none.
+	Descriptors string
 
 	// DrainTimeout is how long Shutdown lets open RPCs continue if its context
 	// has no deadline. Default: 20 s.
@@ -162,6 +168,10 @@ type Backend struct {
 	// ServiceConfig is a gRPC service config in JSON: retry, load balancing,
 	// timeouts, health checking. Default: round_robin only.
 	ServiceConfig string
+	// JSON passes messages in JSON on as they are, with gRPC's content-subtype
+	// json, to a backend that understands it, as servers of Connect do. Default:
+	// the bridge converts them.
+	JSON bool
 	// ReadyTimeout is how long an RPC waits for an unreachable backend before it
 	// ends with UNAVAILABLE. A wait-for-ready RPC waits until its deadline.
 	// Default: 10 s.

@@ -8,8 +8,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/rpc"
+	"github.com/pollbridge/pollbridge/internal/schema"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -17,7 +19,10 @@ import (
 // rpcPattern is the path of every method, at the root.
 const rpcPattern = "/{service}/{method}"
 
-func (s *Server) newRPC() *rpc.Handler {
+func (s *Server) newRPC() (*rpc.Handler, error) {
+	if err := s.openTypes(); err != nil {
+		return nil, err
+	}
 	return rpc.New(rpc.Config{
 		Access:      s.access,
 		Serve:       s.handleCall,
@@ -25,7 +30,7 @@ func (s *Server) newRPC() *rpc.Handler {
 		MaxMessage:  s.cfg.MaxMessageBytes,
 		MaxMetadata: s.cfg.MaxMetadataBytes,
 		MaxBuffered: s.cfg.MaxBufferedBytes,
-	})
+	}), nil
 }
 
 // handleCall serves one RPC of a client without a session: it is rpc.Config's
@@ -47,7 +52,50 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call) wire.End {
 	if err != nil {
 		return bridgeEnd(codes.Unauthenticated, engine.ReasonUnauthenticated, "%v", err)
 	}
+	if c.JSON() {
+		if end := s.prepareJSON(ctx, c, open, who); end != nil {
+			return *end
+		}
+	}
 	return s.serve(ctx, callStream{c}, call{open: open, who: who, cancel: c.Cancel()})
+}
+
+// prepareJSON has messages in JSON go to a backend that speaks it as they are,
+// and converted to any other. It returns how the RPC ends if that cannot be.
+func (s *Server) prepareJSON(ctx context.Context, c *rpc.Call, open *wire.Open, who *identity) *wire.End {
+	pool, refusal := s.route(open.Method, who)
+	if refusal != nil {
+		return refusal
+	}
+	types := s.types[pool]
+	if types == nil {
+		open.ContentSubtype = "json"
+		return nil
+	}
+	method, err := c.Convert(ctx, types)
+	if err != nil {
+		return &wire.End{} // c tells the client
+	}
+	open.SingleRequest, open.SingleResponse = !method.IsStreamingClient(), !method.IsStreamingServer()
+	return nil
+}
+
+// openTypes prepares the types of the backends that do not speak JSON.
+func (s *Server) openTypes() error {
+	var file *schema.File
+	if s.cfg.Descriptors != "" {
+		var err error
+		if file, err = schema.OpenFile(s.cfg.Descriptors, s.cfg.Logger); err != nil {
+			return &ConfigError{Field: "Descriptors", Problem: err.Error()}
+		}
+	}
+	s.types = make(map[*backend.Pool]*schema.Source)
+	for i, b := range s.cfg.Backends {
+		if !b.JSON {
+			s.types[s.pools[i]] = schema.NewSource(s.pools[i].Conn(), file, s.cfg.Logger.With("backend", b.Name))
+		}
+	}
+	return nil
 }
 
 // identify says who makes a request of its own, nil if nothing is asked of

@@ -40,6 +40,21 @@ func listen(t *testing.T, srv http.Handler) (plain, secure *httptest.Server) {
 	return plain, secure
 }
 
+// bridgeOf is a bridge that is shut down with the test.
+func bridgeOf(t *testing.T, cfg bridge.Config) *bridge.Server {
+	t.Helper()
+	srv, err := bridge.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return srv
+}
+
 // outcome is what a client is told of an RPC.
 type outcome struct {
 	replies         []*echopb.Reply

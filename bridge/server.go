@@ -13,6 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
+	"github.com/pollbridge/pollbridge/internal/schema"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
@@ -31,7 +32,8 @@ type Server struct {
 	parker   *park.Parker
 	check    *check // nil: switched off
 	metrics  *metrics
-	rpc      *rpc.Handler // nil: switched off
+	rpc      *rpc.Handler                     // nil: switched off
+	types    map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
 	mux      *http.ServeMux
 
 	draining atomic.Bool
@@ -66,7 +68,9 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	if s.cfg.RPC {
-		s.rpc = s.newRPC()
+		if s.rpc, err = s.newRPC(); err != nil {
+			return nil, errors.Join(err, s.closePools())
+		}
 	}
 	s.mux = s.newMux()
 	s.shutdown = onceWith(s.end)
@@ -230,6 +234,9 @@ func (s *Server) drain(ctx context.Context) error {
 	})
 	err := s.registry.Drain(ctx)
 	done.Wait()
+	for _, types := range s.types {
+		types.Close()
+	}
 	return cmp.Or(err, calls)
 }
 

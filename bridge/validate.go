@@ -55,6 +55,10 @@ func (c Config) Validate() error {
 		}
 	}
 
+	if d.Descriptors != "" && !d.RPC {
+		p.add("Descriptors", "only RPC uses it")
+	}
+
 	p.duration("DrainTimeout", d.DrainTimeout, time.Millisecond, 24*time.Hour)
 	p.duration("Hold", d.Hold, time.Second, 10*time.Minute)
 	p.duration("ResumeWindow", d.ResumeWindow, time.Second, 24*time.Hour)

@@ -29,6 +29,7 @@ func main() {
 	flag.StringVar(&cfg.network, "network", "plain", "plain; buffered: a middlebox passes nothing on before it has all of it; "+
 		"cut: each connection is cut after 20 to 200 ms; switched: so is each WebSocket, and nothing else")
 	flag.StringVar(&cfg.backend, "serve", "", "be the server under test, a bridge in front of this `PROGRAM`, a server of the suite's")
+	flag.BoolVar(&cfg.passJSON, "pass-json", false, "with -serve, pass JSON on as it is, instead of converting it")
 	flag.BoolVar(&cfg.fresh, "fresh", false, "a session for each RPC: with auto, it begins on longpoll")
 	flag.Parse()
 	do := run

@@ -22,6 +22,7 @@ type config struct {
 	network   string
 	fresh     bool
 	backend   string
+	passJSON  bool
 }
 
 // routes are the ways to the suite's servers: one bridge for each.

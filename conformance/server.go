@@ -18,6 +18,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/conformance/gen/conformancepb"
@@ -38,9 +42,15 @@ func serveBridge(cfg config, in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	defer end()
+	types, err := writeTypes()
+	if err != nil {
+		return err
+	}
+	defer os.Remove(types)
 	b, err := bridge.New(bridge.Config{
 		RPC:             true,
-		Backends:        []bridge.Backend{{Target: target, Services: []string{suiteService}, DialOptions: unlimitedReplies}},
+		Descriptors:     types,
+		Backends:        []bridge.Backend{{Target: target, Services: []string{suiteService}, DialOptions: unlimitedReplies, JSON: cfg.passJSON}},
 		MaxMessageBytes: int(request.GetMessageReceiveLimit()),
 	})
 	if err != nil {
@@ -69,6 +79,35 @@ var unlimitedReplies = []grpc.DialOption{
 	grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 		return streamer(ctx, desc, cc, method, append(opts, grpc.MaxCallRecvMsgSize(math.MaxInt32))...)
 	}),
+}
+
+// writeTypes writes the suite's types to a file, for the bridge to convert JSON
+// with.
+func writeTypes() (path string, err error) {
+	set := new(descriptorpb.FileDescriptorSet)
+	seen := map[string]bool{}
+	var add func(protoreflect.FileDescriptor)
+	add = func(file protoreflect.FileDescriptor) {
+		if seen[file.Path()] {
+			return
+		}
+		seen[file.Path()] = true
+		for i := range file.Imports().Len() {
+			add(file.Imports().Get(i).FileDescriptor)
+		}
+		set.File = append(set.File, protodesc.ToFileDescriptorProto(file))
+	}
+	add(conformancepb.File_connectrpc_conformance_v1_service_proto)
+	data, err := proto.Marshal(set)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp("", "conformance-*.binpb")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	return f.Name(), errors.Join(err, f.Close())
 }
 
 // startBackend starts the suite's server and returns where it is.

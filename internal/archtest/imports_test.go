@@ -71,12 +71,13 @@ var rules = []rule{
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
 	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
-	{path: "internal/rpc", own: []string{"transport/access", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
+	{path: "internal/schema", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
+	{path: "internal/rpc", own: []string{"transport/access", "internal/schema", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
 	{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
 	},
@@ -88,7 +89,7 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/auth/...", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/schema", "internal/auth/...", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

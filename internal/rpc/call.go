@@ -29,6 +29,8 @@ type Call struct {
 	began   time.Time
 	duplex  bool // HTTP/1.1, read and written at the same time
 
+	converter *converter // nil: messages go through as they are
+
 	stream connect.ServerStream
 	info   *connect.CallInfo
 	cancel context.CancelCauseFunc
@@ -154,6 +156,9 @@ func (c *Call) finish() {
 // Protocol is "connect", "grpcweb" or "grpc".
 func (c *Call) Protocol() string { return c.form.protocol }
 
+// JSON reports whether the call's messages are in JSON.
+func (c *Call) JSON() bool { return c.form.json }
+
 // Began is when the request came.
 func (c *Call) Began() time.Time { return c.began }
 
@@ -220,8 +225,14 @@ func (c *Call) Recv(ctx context.Context) ([][]byte, error) {
 	c.done(&c.reading)
 	c.body.release()
 	switch {
-	case err == nil:
+	case err == nil && c.converter == nil:
 		return m.pieces, nil
+	case err == nil:
+		pieces, err := c.toBinary(ctx, m.pieces)
+		if err != nil {
+			c.fail(err)
+		}
+		return pieces, err
 	case errors.Is(err, io.EOF):
 		return nil, io.EOF
 	case ctx.Err() != nil:
@@ -269,6 +280,13 @@ func (c *Call) Send(ctx context.Context, pieces [][]byte, free func()) error {
 }
 
 func (c *Call) send(ctx context.Context, pieces [][]byte) error {
+	if c.converter != nil {
+		var err error
+		if pieces, err = c.toJSON(pieces); err != nil {
+			c.fail(err)
+			return err
+		}
+	}
 	m := message{call: c, pieces: pieces}
 	n := m.len()
 	if err := c.handler.budget.take(n); err != nil {

@@ -13,14 +13,13 @@ import (
 	"slices"
 	"strings"
 
-	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // so that details of these types print
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/pollbridge/pollbridge/internal/schema"
 )
 
 // Request is the RPC to make.
@@ -55,21 +54,13 @@ func inputErrorf(format string, args ...any) error {
 // Run makes the RPC and prints each response to out as it arrives. It returns a
 // *StatusError if the RPC ends with a status other than OK.
 func Run(ctx context.Context, conn grpc.ClientConnInterface, request Request, out io.Writer) error {
-	service, method, err := splitMethod(request.Method)
-	if err != nil {
-		return err
-	}
-	known, err := lookUp(ctx, conn, service, request)
-	if err != nil {
-		return err
-	}
-	descriptor, err := known.method(service, method)
+	method, err := lookUp(ctx, conn, request)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(ctx, request.Metadata))
 	defer cancel()
-	rpc := &rpc{request: request, types: known.types, method: descriptor, out: out}
+	rpc := &rpc{request: request, method: method, out: out}
 	return rpc.run(ctx, cancel, conn)
 }
 
@@ -85,8 +76,7 @@ func splitMethod(name string) (service protoreflect.FullName, method protoreflec
 // rpc is an RPC whose types are known.
 type rpc struct {
 	request Request
-	types   resolver
-	method  protoreflect.MethodDescriptor
+	method  *schema.Method
 	out     io.Writer
 }
 
@@ -150,9 +140,9 @@ func (r *rpc) messages() (Messages, error) {
 }
 
 func (r *rpc) parse(m Message) (proto.Message, error) {
-	message := dynamicpb.NewMessage(r.method.Input())
-	if err := (protojson.UnmarshalOptions{Resolver: r.types}).Unmarshal(m.JSON, message); err != nil {
-		return nil, inputErrorf("%s is not a %s: %s", m.Source, r.method.Input().FullName(), plain(err))
+	message, err := r.method.Request(m.JSON, false)
+	if err != nil {
+		return nil, inputErrorf("%s is %w", m.Source, err)
 	}
 	return message, nil
 }
@@ -191,7 +181,7 @@ func (r *rpc) receive(stream grpc.ClientStream) error {
 
 func (r *rpc) print(stream grpc.ClientStream) error {
 	for {
-		message := dynamicpb.NewMessage(r.method.Output())
+		message := r.method.NewResponse()
 		err := stream.RecvMsg(message)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -215,9 +205,9 @@ func (r *rpc) print(stream grpc.ClientStream) error {
 // json returns the message in a stable form, which that of protojson deliberately
 // is not.
 func (r *rpc) json(message proto.Message, compact bool) ([]byte, error) {
-	text, err := protojson.MarshalOptions{Resolver: r.types}.Marshal(message)
+	text, err := r.method.JSON(message)
 	if err != nil {
-		return nil, fmt.Errorf("response: %s", plain(err))
+		return nil, fmt.Errorf("response: %w", err)
 	}
 	var b bytes.Buffer
 	if compact {
@@ -242,12 +232,6 @@ func (r *rpc) note(what string, md metadata.MD) {
 			fmt.Fprintf(r.request.Notes, "%s %s: %s\n", what, key, v)
 		}
 	}
-}
-
-// plain returns err without the random space that protobuf's errors begin with.
-func plain(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimPrefix(text, "proto: ")
 }
 
 // StatusError is an RPC's status other than OK, with its details.

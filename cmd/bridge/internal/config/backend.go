@@ -111,6 +111,10 @@ func sharedKeys(d bridge.Backend) []*backendKey {
 			Name: "channel-per-session", Switch: true, field: "ChannelPerSession",
 			Help: "give each session a gRPC channel of its own, closed with it, instead of a place on a shared one",
 			set:  one(func(b *backendDraft) *bool { return &b.ChannelPerSession }, boolean),
+		}, {
+			Name: "json", Switch: true, field: "JSON",
+			Help: "pass messages in JSON of --rpc on as they are, to backends that speak it as Connect's servers do, instead of converting them",
+			set:  one(func(b *backendDraft) *bool { return &b.JSON }, boolean),
 		},
 	}
 }

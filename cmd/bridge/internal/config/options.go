@@ -100,6 +100,11 @@ func listening(d bridge.Config) []*Option {
 				"over HTTP/1.1 and HTTP/2, without TLS too",
 			set: one(func(s *Settings) *bool { return &s.Bridge.RPC }, boolean),
 		}, {
+			Group: group, Name: "descriptors", Value: "FILE", field: "Descriptors",
+			Help: "types of services for RPCs in JSON, as protoc --include_imports --descriptor_set_out=FILE writes them; " +
+				"read again when it changes; other services are asked for by server reflection",
+			set: one(func(s *Settings) *string { return &s.Bridge.Descriptors }, plain),
+		}, {
 			Group: group, Name: "check", Switch: true,
 			Help: "serve the network check: a page at PREFIX/check, and what \"bridge check\" asks for",
 			set:  one(func(s *Settings) *bool { return &s.Bridge.Check }, boolean),
