@@ -97,7 +97,9 @@ func (st *Stream) end(end wire.End) {
 func (st *Stream) served() {
 	st.s.ep.Lock()
 	defer st.s.unlock()
-	st.end(engine.BridgeEnd(engine.StatusInternal, engine.ReasonEnded, "the handler returned without a status"))
+	if !st.base.Done() {
+		st.end(engine.BridgeEnd(engine.StatusInternal, engine.ReasonEnded, "the handler returned without a status"))
+	}
 	st.base.Keep(false)
 }
 
