@@ -3,6 +3,7 @@ package enginetest_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +122,46 @@ func TestRule_linkGoneWhileAsked(t *testing.T) {
 		frames := p.poll(again).Frames
 		if n := len(frames); n == 0 || frames[n-1].End == nil || frames[n-1].End.Status != 0 {
 			t.Errorf("frames %+v, want the RPC's end with status 0", frames)
+		}
+	})
+}
+
+// O5: the principal is bound to the session.
+func TestRule_authenticate(t *testing.T) {
+	auth := func(_ context.Context, _ transport.Hello, token string) (registry.Principal, error) {
+		if token == "" {
+			return registry.Principal{}, errors.New("no token")
+		}
+		return registry.Principal{Name: token}, nil
+	}
+	bubble(t, registry.Config{Authenticate: auth, MaxPerPrincipal: 2}, func(t *testing.T, reg *registry.Registry) {
+		with := func(token string) func(*wire.Batch) {
+			return func(b *wire.Batch) {
+				withHello(b)
+				b.Token = token
+			}
+		}
+		var codes []wire.CloseCode
+		p := newPeer(t, reg)
+		ask := func(p *peer, change func(*wire.Batch)) {
+			a := <-p.park(p.batch(change))
+			code := wire.CodeUnspecified
+			if a.Close != nil {
+				code = a.Close.Code
+			}
+			p.incarnation = a.Incarnation
+			codes = append(codes, code)
+		}
+		ask(newPeer(t, reg), with(""))
+		ask(p, with("ann"))
+		ask(p, nil)
+		ask(p, func(b *wire.Batch) { b.Token = "ann" })
+		ask(p, func(b *wire.Batch) { b.Token = "bob" })
+		ask(newPeer(t, reg), with("ann"))
+		ask(newPeer(t, reg), with("ann"))
+		want := []wire.CloseCode{wire.CodeUnauthenticated, 0, 0, 0, wire.CodeUnknown, 0, wire.CodeBusy}
+		if !reflect.DeepEqual(codes, want) {
+			t.Errorf("codes %v, want %v", codes, want)
 		}
 	})
 }

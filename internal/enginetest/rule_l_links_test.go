@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
-	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
+	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -224,40 +224,6 @@ func TestRule_holds(t *testing.T) {
 	})
 }
 
-// E1, L6: the resume window, and the pause that lengthens it.
-func TestRule_lapse(t *testing.T) {
-	for name, c := range map[string]struct {
-		pause time.Duration
-		want  time.Duration
-	}{"default": {0, 120 * time.Second}, "pause": {10 * time.Minute, 10 * time.Minute}, "too long": {time.Hour, 30 * time.Minute}} {
-		t.Run(name, func(t *testing.T) {
-			ended := make(chan time.Time, 1)
-			handle := func(st *registry.Stream) {
-				<-st.Context().Done()
-				ended <- time.Now()
-				var why *engine.Error
-				if !errors.As(context.Cause(st.Context()), &why) || why.Reason != engine.ReasonExpired {
-					t.Errorf("cause %v", context.Cause(st.Context()))
-				}
-				st.End(wire.End{})
-			}
-			bubble(t, registry.Config{Handle: handle}, func(t *testing.T, reg *registry.Registry) {
-				ended = make(chan time.Time, 1)
-				p := newPeer(t, reg)
-				p.open()
-				late := p.batch(func(b *wire.Batch) { b.PauseMillis = 1 })
-				p.poll(p.batch(func(b *wire.Batch) { b.PauseMillis = uint32(c.pause.Milliseconds()) }, openFrame(1)))
-				began := time.Now()
-				time.Sleep(c.want / 2)
-				<-p.park(late) // renews nothing
-				equal(t, "cancelled after", (<-ended).Sub(began), c.want)
-				synctest.Wait()
-				equal(t, "sessions", reg.Stats().Sessions, 0)
-			})
-		})
-	}
-}
-
 // cut is a Carrier whose links fail while it is down, and that may be moved to
 // another bridge.
 type cut struct {
@@ -279,80 +245,6 @@ func (c *cut) Dial(ctx context.Context, sid string) (dialer.Conn, error) {
 		return nil, errDown
 	}
 	return (&direct{reg: c.at.Load()}).Dial(ctx, sid)
-}
-
-// E1, E2: outside the window each RPC ends with one UNAVAILABLE that says why,
-// and whether it was ever sent.
-func TestRule_lost(t *testing.T) {
-	quiet := func(st *registry.Stream) {
-		<-st.Context().Done()
-		st.End(wire.End{Status: 1})
-	}
-	cases := map[string]func(c *cut, next *registry.Registry){
-		engine.ReasonExpired:   func(c *cut, _ *registry.Registry) { c.down.Store(true) },
-		engine.ReasonRestarted: func(c *cut, next *registry.Registry) { c.at.Store(next) },
-		engine.ReasonDrained:   func(c *cut, _ *registry.Registry) { c.at.Load().Close() },
-	}
-	for reason, happen := range cases {
-		t.Run(reason, func(t *testing.T) {
-			bubble(t, registry.Config{Handle: quiet}, func(t *testing.T, reg *registry.Registry) {
-				other := enginetest.NewRegistry(registry.Config{Handle: quiet})
-				c := &cut{}
-				c.at.Store(reg)
-				s := dialer.Start(dialer.Config{Carrier: c, Transports: []transport.Kind{transport.Longpoll}})
-				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Quiet"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Second)
-				happen(c, other)
-				began := time.Now()
-				if _, err := st.Recv(t.Context()); err != io.EOF {
-					t.Fatal(err)
-				}
-				end := st.Status()
-				if end.Status != 14 || end.Reason != reason || end.Origin != wire.OriginBridge || !st.Sent() {
-					t.Errorf("%+v, sent %v", end, st.Sent())
-				}
-				if took := time.Since(began); reason == engine.ReasonExpired && (took < 90*time.Second || took > 98*time.Second) {
-					t.Errorf("after %v", took)
-				}
-				var why *engine.Error
-				if _, err := s.Open(t.Context(), wire.Open{}); !errors.As(err, &why) || !why.NotStarted {
-					t.Errorf("open on a lost session: %v", err)
-				}
-				_ = s.Close(t.Context())
-				other.Close()
-			})
-		})
-	}
-}
-
-// E2: without a bridge an RPC ends UNAVAILABLE, never sent, naming what was
-// seen.
-func TestRule_unreachable(t *testing.T) {
-	for name, kinds := range transports() {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
-				c := &cut{}
-				c.down.Store(true)
-				s := dialer.Start(dialer.Config{Carrier: c, Transports: kinds})
-				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := st.Recv(t.Context()); err != io.EOF {
-					t.Fatal(err)
-				}
-				end := st.Status()
-				want := "session lost before the RPC was sent: no answer from the bridge for 20s; last seen: " + errDown.Error()
-				if end.Status != 14 || end.Reason != engine.ReasonUnreachable || end.Message != want || st.Sent() {
-					t.Errorf("%+v, sent %v", end, st.Sent())
-				}
-				_ = s.Close(t.Context())
-			})
-		})
-	}
 }
 
 // tooMany is an intermediary's 429.
@@ -428,5 +320,119 @@ func TestRule_unaryIsOneExchange(t *testing.T) {
 		}
 		equal(t, "exchanges", d.polls.Load(), int64(51))
 		_ = s.Close(t.Context())
+	})
+}
+
+// L1: an exchange whose copies went without an answer waits for another copy,
+// for what is left of its hold, and gets each frame once.
+func TestRule_copyOfUnanswered(t *testing.T) {
+	saying(t, func(t *testing.T, p *peer, s *say) {
+		b := p.batch(holding(10 * time.Second))
+		p.visit(b, time.Second, context.Canceled)
+		copied := p.park(b)
+		if answered(copied) != nil {
+			t.Fatal("the copy was answered at once")
+		}
+		s.word("hello")
+		equal(t, "words", words(answered(copied)), []string{"hello"})
+		equal(t, "words of a copy after the answer", words(answered(p.park(b))), []string{"hello"})
+		p.ack++
+
+		began := time.Now()
+		b = p.batch(holding(10 * time.Second))
+		p.visit(b, time.Second, context.Canceled)
+		p.visit(b, 2*time.Second, context.Canceled)
+		a := <-p.park(b)
+		equal(t, "held in all", time.Since(began), 10*time.Second)
+		equal(t, "frames", len(a.Frames), 0)
+
+		began = time.Now()
+		a = p.visit(p.batch(holding(10*time.Second)), time.Second, transport.ErrAnswerNow)
+		equal(t, "answered when told to", time.Since(began), time.Second)
+		equal(t, "frames", len(a.Frames), 0)
+	})
+}
+
+// visit parks an exchange for a while; then its context ends by cause. It
+// returns the answer, if there is one.
+func (p *peer) visit(b *wire.Batch, d time.Duration, cause error) *wire.Batch {
+	ctx, stop := context.WithCancelCause(p.t.Context())
+	defer time.AfterFunc(d, func() { stop(cause) }).Stop()
+	link := p.accept(transport.Longpoll, b)
+	defer link.Close()
+	raw, err := link.Next(ctx, nil, 1<<20)
+	if err != nil {
+		equal(p.t, "the end", err, cause)
+		return nil
+	}
+	return p.parse(raw)
+}
+
+// L5: an exchange with frames that has no answer for max(500 ms, 2 × RTT) makes
+// the client give its parked poll up; one that is given up in the end takes
+// older ones with it and leaves room for the next.
+func TestRule_makeRoom(t *testing.T) {
+	for _, rtt := range []time.Duration{20 * time.Millisecond, 800 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			reg := enginetest.NewRegistry(registry.Config{Handle: echo})
+			carrier := newFaulty(simnet.New(1, simnet.Profile{RTT: rtt}), reg)
+			h := &hung{Carrier: carrier}
+			s := dialer.Start(dialer.Config{Carrier: h, Transports: []transport.Kind{transport.Longpoll}})
+			st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			one(t, st, "first")
+			time.Sleep(time.Minute)
+			h.hang.Store(true)
+			began := time.Now()
+			if err := st.Send(t.Context(), message([]byte("second"))); err != nil {
+				t.Fatal(err)
+			}
+			wait := max(500*time.Millisecond, 2*rtt)
+			time.Sleep(wait - time.Millisecond)
+			equal(t, "given up before", len(h.abandoned()), 0)
+			time.Sleep(2 * time.Millisecond)
+			equal(t, "given up", h.abandoned(), []bool{false})
+			h.hang.Store(false)
+			if m, err := st.Recv(t.Context()); err != nil || string(m.Bytes()) != "second" {
+				t.Errorf("%q, %v", m.Bytes(), err)
+			}
+			equal(t, "given up", h.abandoned(), []bool{false, true})
+			equal(t, "the exchange with frames was given up after", h.given[1], max(3*time.Second, 4*rtt))
+			if took := time.Since(began); took > max(3*time.Second, 4*rtt)+2*rtt {
+				t.Errorf("the message took %v", took)
+			}
+			_ = s.Close(t.Context())
+			carrier.close()
+			reg.Close()
+		})
+	}
+}
+
+// L6: CLOSE comes after everything else, and ends the session.
+func TestRule_close(t *testing.T) {
+	c := &collect{}
+	bubble(t, registry.Config{Handle: c.handle}, func(t *testing.T, reg *registry.Registry) {
+		c.got = make(chan string, 10)
+		p := newPeer(t, reg)
+		p.open()
+		closing := p.batch(nil)
+		open := p.batch(nil, openFrame(1), dataFrame(1, "x"))
+		closing.Frames = []wire.Frame{{Seq: 3, Type: wire.TypeClose, Close: &wire.Close{Code: wire.CodeDone}}}
+		if a := <-p.park(closing); a.Close != nil {
+			t.Fatalf("closed ahead of order: %+v", a.Close)
+		}
+		if a := <-p.park(open); a.Close == nil || a.Close.Code != wire.CodeDone || a.Ack != 3 {
+			t.Errorf("%+v", a)
+		}
+		if got := c.all(); len(got) == 0 {
+			t.Error("what came before CLOSE was not delivered")
+		}
+		if n := reg.Stats().SessionsClosed["closed"]; n != 1 {
+			t.Errorf("%d sessions closed", n)
+		}
+		so := p.accept(transport.WS, p.batch(nil))
+		so.Close()
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
-	"github.com/pollbridge/pollbridge/transport"
 )
 
 // collect keeps what each RPC received.
@@ -388,119 +386,5 @@ func TestRule_deadline(t *testing.T) {
 			t.Errorf("%v left", got)
 		}
 		time.Sleep(4 * time.Second)
-	})
-}
-
-// D8: without a link little is taken from the backend; over the global budget
-// sessions without a link go first.
-func TestRule_linkless(t *testing.T) {
-	sent := make(chan int, 1000)
-	flood := func(st *registry.Stream) {
-		for i := range 1000 {
-			if st.Send(st.Context(), message(make([]byte, 8<<10))) != nil {
-				break
-			}
-			sent <- i
-		}
-		st.End(wire.End{})
-	}
-	cfg := registry.Config{Handle: flood, MaxBufferedBytes: 200 << 10}
-	bubble(t, registry.Config{Handle: flood}, func(t *testing.T, reg *registry.Registry) {
-		sent = make(chan int, 10_000)
-		p := newPeer(t, reg)
-		p.open()
-		for i := range uint64(20) {
-			p.poll(p.batch(nil, openFrame(i+1)))
-		}
-		time.Sleep(time.Minute)
-		p.poll(p.batch(nil))
-		before := reg.Stats().BufferedBytes
-		time.Sleep(time.Minute)
-		if got := reg.Stats().BufferedBytes; got > before {
-			t.Errorf("%d bytes more without a link", got-before)
-		}
-		if limit := int64(2<<20 + 20*8<<10); before > limit {
-			t.Errorf("%d bytes held without a link, limit %d", before, limit)
-		}
-	})
-	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
-		sent = make(chan int, 1000)
-		for range 3 {
-			p := newPeer(t, reg)
-			p.open()
-			p.poll(p.batch(nil, openFrame(1)))
-			synctest.Wait()
-		}
-		if bytes := reg.Stats().BufferedBytes; bytes > 3*(72<<10)+3*(64<<10) {
-			t.Errorf("%d bytes held for sessions without a link", bytes)
-		}
-		refused := 0
-		for range 3 {
-			q := newPeer(t, reg)
-			q.open()
-			a := q.poll(q.batch(holding(time.Second), openFrame(1)))
-			for _, f := range a.Frames {
-				if f.Type == wire.TypeEnd && f.End.Status == 8 {
-					refused++
-				}
-			}
-		}
-		st := reg.Stats()
-		if refused == 0 && st.SessionsClosed["overloaded"] == 0 {
-			t.Errorf("neither refused nor shed: %+v", st)
-		}
-	})
-}
-
-// Section 7: limits that end one RPC and no session.
-func TestRule_limits(t *testing.T) {
-	hold := func(st *registry.Stream) {
-		<-st.Context().Done()
-		st.End(wire.End{Status: 1})
-	}
-	bubble(t, registry.Config{Handle: hold, MaxStreams: 2, MaxMetadata: 1000, MaxSessions: 1}, func(t *testing.T, reg *registry.Registry) {
-		p := newPeer(t, reg)
-		p.open()
-		fat := openFrame(1)
-		fat.Open.Metadata = []wire.Metadatum{{Key: "k", Value: strings.Repeat("v", 1000)}}
-		a := p.poll(p.batch(holding(time.Second), fat))
-		if len(a.Frames) != 1 || a.Frames[0].End.Status != 8 || a.Frames[0].End.Message != "metadata of 1033 bytes is over the limit of 1000" {
-			t.Errorf("%+v", a.Frames)
-		}
-		a = p.poll(p.batch(holding(time.Second), openFrame(2), openFrame(3), openFrame(4)))
-		if len(a.Frames) != 1 || a.Frames[0].Stream != 4 || a.Frames[0].End.Message != "the session has 2 RPCs open, its limit" {
-			t.Errorf("%+v", a.Frames)
-		}
-		q := newPeer(t, reg)
-		if a := <-q.park(q.batch(withHello)); a.Close == nil || a.Close.Code != wire.CodeBusy {
-			t.Errorf("%+v", a.Close)
-		}
-	})
-}
-
-// L6: CLOSE comes after everything else, and ends the session.
-func TestRule_close(t *testing.T) {
-	c := &collect{}
-	bubble(t, registry.Config{Handle: c.handle}, func(t *testing.T, reg *registry.Registry) {
-		c.got = make(chan string, 10)
-		p := newPeer(t, reg)
-		p.open()
-		closing := p.batch(nil)
-		open := p.batch(nil, openFrame(1), dataFrame(1, "x"))
-		closing.Frames = []wire.Frame{{Seq: 3, Type: wire.TypeClose, Close: &wire.Close{Code: wire.CodeDone}}}
-		if a := <-p.park(closing); a.Close != nil {
-			t.Fatalf("closed ahead of order: %+v", a.Close)
-		}
-		if a := <-p.park(open); a.Close == nil || a.Close.Code != wire.CodeDone || a.Ack != 3 {
-			t.Errorf("%+v", a)
-		}
-		if got := c.all(); len(got) == 0 {
-			t.Error("what came before CLOSE was not delivered")
-		}
-		if n := reg.Stats().SessionsClosed["closed"]; n != 1 {
-			t.Errorf("%d sessions closed", n)
-		}
-		so := p.accept(transport.WS, p.batch(nil))
-		so.Close()
 	})
 }

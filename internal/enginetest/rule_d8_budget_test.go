@@ -293,3 +293,64 @@ func (p *peer) upload(messages int) {
 		p.poll(p.batch(nil, dataFrame(1, strings.Repeat("x", 16_000))))
 	}
 }
+
+// D8: without a link little is taken from the backend; over the global budget
+// sessions without a link go first.
+func TestRule_linkless(t *testing.T) {
+	sent := make(chan int, 1000)
+	flood := func(st *registry.Stream) {
+		for i := range 1000 {
+			if st.Send(st.Context(), message(make([]byte, 8<<10))) != nil {
+				break
+			}
+			sent <- i
+		}
+		st.End(wire.End{})
+	}
+	cfg := registry.Config{Handle: flood, MaxBufferedBytes: 200 << 10}
+	bubble(t, registry.Config{Handle: flood}, func(t *testing.T, reg *registry.Registry) {
+		sent = make(chan int, 10_000)
+		p := newPeer(t, reg)
+		p.open()
+		for i := range uint64(20) {
+			p.poll(p.batch(nil, openFrame(i+1)))
+		}
+		time.Sleep(time.Minute)
+		p.poll(p.batch(nil))
+		before := reg.Stats().BufferedBytes
+		time.Sleep(time.Minute)
+		if got := reg.Stats().BufferedBytes; got > before {
+			t.Errorf("%d bytes more without a link", got-before)
+		}
+		if limit := int64(2<<20 + 20*8<<10); before > limit {
+			t.Errorf("%d bytes held without a link, limit %d", before, limit)
+		}
+	})
+	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+		sent = make(chan int, 1000)
+		for range 3 {
+			p := newPeer(t, reg)
+			p.open()
+			p.poll(p.batch(nil, openFrame(1)))
+			synctest.Wait()
+		}
+		if bytes := reg.Stats().BufferedBytes; bytes > 3*(72<<10)+3*(64<<10) {
+			t.Errorf("%d bytes held for sessions without a link", bytes)
+		}
+		refused := 0
+		for range 3 {
+			q := newPeer(t, reg)
+			q.open()
+			a := q.poll(q.batch(holding(time.Second), openFrame(1)))
+			for _, f := range a.Frames {
+				if f.Type == wire.TypeEnd && f.End.Status == 8 {
+					refused++
+				}
+			}
+		}
+		st := reg.Stats()
+		if refused == 0 && st.SessionsClosed["overloaded"] == 0 {
+			t.Errorf("neither refused nor shed: %+v", st)
+		}
+	})
+}

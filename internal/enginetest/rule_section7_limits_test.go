@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/engine"
@@ -110,4 +111,30 @@ func TestRule_limitsOfRPCs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Section 7: limits that end one RPC and no session.
+func TestRule_limits(t *testing.T) {
+	hold := func(st *registry.Stream) {
+		<-st.Context().Done()
+		st.End(wire.End{Status: 1})
+	}
+	bubble(t, registry.Config{Handle: hold, MaxStreams: 2, MaxMetadata: 1000, MaxSessions: 1}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		fat := openFrame(1)
+		fat.Open.Metadata = []wire.Metadatum{{Key: "k", Value: strings.Repeat("v", 1000)}}
+		a := p.poll(p.batch(holding(time.Second), fat))
+		if len(a.Frames) != 1 || a.Frames[0].End.Status != 8 || a.Frames[0].End.Message != "metadata of 1033 bytes is over the limit of 1000" {
+			t.Errorf("%+v", a.Frames)
+		}
+		a = p.poll(p.batch(holding(time.Second), openFrame(2), openFrame(3), openFrame(4)))
+		if len(a.Frames) != 1 || a.Frames[0].Stream != 4 || a.Frames[0].End.Message != "the session has 2 RPCs open, its limit" {
+			t.Errorf("%+v", a.Frames)
+		}
+		q := newPeer(t, reg)
+		if a := <-q.park(q.batch(withHello)); a.Close == nil || a.Close.Code != wire.CodeBusy {
+			t.Errorf("%+v", a.Close)
+		}
+	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
-	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -181,44 +180,123 @@ func (h *hung) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, 
 	return nil, context.Cause(ctx)
 }
 
-// L5: an exchange with frames that has no answer for max(500 ms, 2 × RTT) makes
-// the client give its parked poll up; one that is given up in the end takes
-// older ones with it and leaves room for the next.
-func TestRule_makeRoom(t *testing.T) {
-	for _, rtt := range []time.Duration{20 * time.Millisecond, 800 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
-			reg := enginetest.NewRegistry(registry.Config{Handle: echo})
-			carrier := newFaulty(simnet.New(1, simnet.Profile{RTT: rtt}), reg)
-			h := &hung{Carrier: carrier}
-			s := dialer.Start(dialer.Config{Carrier: h, Transports: []transport.Kind{transport.Longpoll}})
-			st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+// W6, O1, O3: what a stranger, a thief and a late copy get.
+func TestRule_refusals(t *testing.T) {
+	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		stranger := newPeer(t, reg)
+		cases := []struct {
+			name   string
+			peer   *peer
+			change func(*wire.Batch)
+			want   wire.CloseCode
+		}{
+			{"unknown session", stranger, func(b *wire.Batch) { b.Incarnation = p.incarnation }, wire.CodeUnknown},
+			{"no Hello", stranger, func(*wire.Batch) {}, wire.CodeUnknown},
+			{"wrong key", p, func(b *wire.Batch) { b.Key = bytes.Repeat([]byte{1}, 16) }, wire.CodeUnknown},
+			{"no key", p, func(b *wire.Batch) { b.Key = nil }, wire.CodeUnknown},
+			{"short key", p, func(b *wire.Batch) { b.Key = p.key[:15] }, wire.CodeUnknown},
+			{"Hello with the wrong key", p, func(b *wire.Batch) {
+				withHello(b)
+				b.Incarnation, b.Key = 0, stranger.key
+			}, wire.CodeUnknown},
+			{"another incarnation", p, func(b *wire.Batch) { b.Incarnation++ }, wire.CodeUnknown},
+			{"neither Hello nor incarnation", p, func(b *wire.Batch) { b.Incarnation = 0 }, wire.CodeUnknown},
+			{"another session in the batch", p, func(b *wire.Batch) { b.Session = stranger.id }, wire.CodeGarbled},
+			{"no link number", p, func(b *wire.Batch) { b.X = 0 }, wire.CodeGarbled},
+			{"a version to come", stranger, func(b *wire.Batch) {
+				withHello(b)
+				b.Versions = &wire.Versions{Lowest: 2, Highest: 9}
+			}, wire.CodeVersion},
+			{"no versions", stranger, func(b *wire.Batch) {
+				withHello(b)
+				b.Versions = nil
+			}, wire.CodeVersion},
+		}
+		var unknown []string
+		for _, c := range cases {
+			b := c.peer.batch(c.change)
+			answer := <-c.peer.park(b)
+			if answer.Close == nil || answer.Close.Code != c.want || answer.X != b.X {
+				t.Errorf("%s: %+v", c.name, answer.Close)
+				continue
+			}
+			if c.want == wire.CodeUnknown {
+				unknown = append(unknown, answer.Close.Message)
+			}
+		}
+		for _, m := range unknown {
+			if m != unknown[0] {
+				t.Errorf("unknown says %q and %q: an oracle", m, unknown[0])
+			}
+		}
+		if answer := p.poll(p.batch(nil)); answer.Close != nil {
+			t.Errorf("the session was harmed: %+v", answer.Close)
+		}
+		if n := reg.Stats().Sessions; n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// W2: what is no batch touches no session.
+func TestRule_garbled(t *testing.T) {
+	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		whole := wire.AppendBatch(nil, p.batch(nil, openFrame(1)))
+		flipped := bytes.Clone(whole)
+		flipped[len(flipped)/2] ^= 4
+		bodies := map[string][]byte{
+			"empty": nil, "html": []byte("<html><body>Please log in"), "cut": whole[:len(whole)-1],
+			"flipped": flipped, "twice": append(bytes.Clone(whole), whole...),
+		}
+		for name, body := range bodies {
+			link := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, Session: wire.EncodeSession(p.id), Batch: body})
+			raw, err := link.Next(t.Context(), nil, 1<<20)
+			link.Close()
 			if err != nil {
 				t.Fatal(err)
 			}
-			one(t, st, "first")
-			time.Sleep(time.Minute)
-			h.hang.Store(true)
-			began := time.Now()
-			if err := st.Send(t.Context(), message([]byte("second"))); err != nil {
-				t.Fatal(err)
+			if b := p.parse(raw); b.Close == nil || b.Close.Code != wire.CodeGarbled {
+				t.Errorf("%s: %+v", name, b.Close)
 			}
-			wait := max(500*time.Millisecond, 2*rtt)
-			time.Sleep(wait - time.Millisecond)
-			equal(t, "given up before", len(h.abandoned()), 0)
-			time.Sleep(2 * time.Millisecond)
-			equal(t, "given up", h.abandoned(), []bool{false})
-			h.hang.Store(false)
-			if m, err := st.Recv(t.Context()); err != nil || string(m.Bytes()) != "second" {
-				t.Errorf("%q, %v", m.Bytes(), err)
+		}
+		if st := reg.Stats(); st.Refusals["garbled"] != uint64(len(bodies)) || st.Streams != 0 {
+			t.Errorf("%+v", st)
+		}
+		link := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, TooLarge: 1 << 20})
+		raw, _ := link.Next(t.Context(), nil, 1<<20)
+		if b := p.parse(raw); b.Close.Code != wire.CodeTooLarge || b.Close.Limit != 1<<20 {
+			t.Errorf("too large: %+v", b.Close)
+		}
+	})
+}
+
+// W3: frames from the future.
+func TestRule_unknownFrames(t *testing.T) {
+	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		a := p.poll(p.batch(holding(time.Second), openFrame(1), frameOf(1, 99), dataFrame(1, "still here")))
+		if a.Ack != p.seq || len(a.Frames) == 0 {
+			t.Fatalf("not critical: %+v", a)
+		}
+		critical := frameOf(1, 99)
+		critical.Critical = true
+		for range 3 {
+			a = p.poll(p.batch(holding(time.Second), critical))
+			critical.Type = wire.TypeHalfClose
+			for _, f := range a.Frames {
+				if f.Type == wire.TypeEnd {
+					if f.End.Status != 12 || f.End.Origin != wire.OriginBridge {
+						t.Errorf("%+v", f.End)
+					}
+					return
+				}
 			}
-			equal(t, "given up", h.abandoned(), []bool{false, true})
-			equal(t, "the exchange with frames was given up after", h.given[1], max(3*time.Second, 4*rtt))
-			if took := time.Since(began); took > max(3*time.Second, 4*rtt)+2*rtt {
-				t.Errorf("the message took %v", took)
-			}
-			_ = s.Close(t.Context())
-			carrier.close()
-			reg.Close()
-		})
-	}
+		}
+		t.Error("the stream did not end")
+	})
 }

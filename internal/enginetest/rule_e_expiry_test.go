@@ -16,6 +16,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // nap is one case of TestRule_sleep.
@@ -201,5 +202,148 @@ func TestRule_lastTry(t *testing.T) {
 				reg.Close()
 			})
 		}
+	}
+}
+
+// E3, W6: a draining bridge takes no new session and sends the old ones away.
+func TestRule_goAway(t *testing.T) {
+	release := make(chan struct{})
+	handle := func(st *registry.Stream) {
+		<-release
+		st.End(wire.End{})
+	}
+	bubble(t, registry.Config{Handle: handle}, func(t *testing.T, reg *registry.Registry) {
+		release = make(chan struct{})
+		p := newPeer(t, reg)
+		p.open()
+		parked := p.park(p.batch(holding(time.Minute), openFrame(1)))
+		drained := make(chan error, 1)
+		go func() { drained <- reg.Drain(t.Context()) }()
+		if a := answered(parked); a == nil || a.GoAway == nil {
+			t.Fatalf("the parked exchange was not told: %+v", a)
+		}
+		q := newPeer(t, reg)
+		if a := <-q.park(q.batch(withHello)); a.Close == nil || a.Close.Code != wire.CodeBusy || a.Close.RetryAfterMillis == 0 {
+			t.Errorf("a new session: %+v", a.Close)
+		}
+		next := p.park(p.batch(holding(time.Minute)))
+		close(release)
+		a := answered(next)
+		if a == nil || len(a.Frames) == 0 || a.Frames[len(a.Frames)-1].Type != wire.TypeEnd {
+			t.Fatalf("the open RPC did not end: %+v", a)
+		}
+		p.take(a)
+		p.poll(p.batch(nil))
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// E1, L6: the resume window, and the pause that lengthens it.
+func TestRule_lapse(t *testing.T) {
+	for name, c := range map[string]struct {
+		pause time.Duration
+		want  time.Duration
+	}{"default": {0, 120 * time.Second}, "pause": {10 * time.Minute, 10 * time.Minute}, "too long": {time.Hour, 30 * time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan time.Time, 1)
+			handle := func(st *registry.Stream) {
+				<-st.Context().Done()
+				ended <- time.Now()
+				var why *engine.Error
+				if !errors.As(context.Cause(st.Context()), &why) || why.Reason != engine.ReasonExpired {
+					t.Errorf("cause %v", context.Cause(st.Context()))
+				}
+				st.End(wire.End{})
+			}
+			bubble(t, registry.Config{Handle: handle}, func(t *testing.T, reg *registry.Registry) {
+				ended = make(chan time.Time, 1)
+				p := newPeer(t, reg)
+				p.open()
+				late := p.batch(func(b *wire.Batch) { b.PauseMillis = 1 })
+				p.poll(p.batch(func(b *wire.Batch) { b.PauseMillis = uint32(c.pause.Milliseconds()) }, openFrame(1)))
+				began := time.Now()
+				time.Sleep(c.want / 2)
+				<-p.park(late) // renews nothing
+				equal(t, "cancelled after", (<-ended).Sub(began), c.want)
+				synctest.Wait()
+				equal(t, "sessions", reg.Stats().Sessions, 0)
+			})
+		})
+	}
+}
+
+// E1, E2: outside the window each RPC ends with one UNAVAILABLE that says why,
+// and whether it was ever sent.
+func TestRule_lost(t *testing.T) {
+	quiet := func(st *registry.Stream) {
+		<-st.Context().Done()
+		st.End(wire.End{Status: 1})
+	}
+	cases := map[string]func(c *cut, next *registry.Registry){
+		engine.ReasonExpired:   func(c *cut, _ *registry.Registry) { c.down.Store(true) },
+		engine.ReasonRestarted: func(c *cut, next *registry.Registry) { c.at.Store(next) },
+		engine.ReasonDrained:   func(c *cut, _ *registry.Registry) { c.at.Load().Close() },
+	}
+	for reason, happen := range cases {
+		t.Run(reason, func(t *testing.T) {
+			bubble(t, registry.Config{Handle: quiet}, func(t *testing.T, reg *registry.Registry) {
+				other := enginetest.NewRegistry(registry.Config{Handle: quiet})
+				c := &cut{}
+				c.at.Store(reg)
+				s := dialer.Start(dialer.Config{Carrier: c, Transports: []transport.Kind{transport.Longpoll}})
+				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Quiet"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				happen(c, other)
+				began := time.Now()
+				if _, err := st.Recv(t.Context()); err != io.EOF {
+					t.Fatal(err)
+				}
+				end := st.Status()
+				if end.Status != 14 || end.Reason != reason || end.Origin != wire.OriginBridge || !st.Sent() {
+					t.Errorf("%+v, sent %v", end, st.Sent())
+				}
+				if took := time.Since(began); reason == engine.ReasonExpired && (took < 90*time.Second || took > 98*time.Second) {
+					t.Errorf("after %v", took)
+				}
+				var why *engine.Error
+				if _, err := s.Open(t.Context(), wire.Open{}); !errors.As(err, &why) || !why.NotStarted {
+					t.Errorf("open on a lost session: %v", err)
+				}
+				_ = s.Close(t.Context())
+				other.Close()
+			})
+		})
+	}
+}
+
+// E2: without a bridge an RPC ends UNAVAILABLE, never sent, naming what was
+// seen.
+func TestRule_unreachable(t *testing.T) {
+	for name, kinds := range transports() {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+				c := &cut{}
+				c.down.Store(true)
+				s := dialer.Start(dialer.Config{Carrier: c, Transports: kinds})
+				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := st.Recv(t.Context()); err != io.EOF {
+					t.Fatal(err)
+				}
+				end := st.Status()
+				want := "session lost before the RPC was sent: no answer from the bridge for 20s; last seen: " + errDown.Error()
+				if end.Status != 14 || end.Reason != engine.ReasonUnreachable || end.Message != want || st.Sent() {
+					t.Errorf("%+v, sent %v", end, st.Sent())
+				}
+				_ = s.Close(t.Context())
+			})
+		})
 	}
 }
