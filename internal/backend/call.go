@@ -106,8 +106,12 @@ type turn struct {
 // take begins a turn. t must not be moved afterwards.
 func (p *Pool) take(ctx context.Context, t *turn, md metadata.MD, o CallOptions) error {
 	group, ch, err := p.acquire(o)
-	if err != nil {
+	if errors.Is(err, errClosed) {
 		return &NotTakenError{status.New(codes.Unavailable, err.Error())}
+	}
+	if err != nil {
+		id := p.report(p.cfg.Logger.With("backend", p.cfg.Name), "no channel", err.Error())
+		return &NotTakenError{status.Newf(codes.Unavailable, "%s cannot be dialled (id %s)", p.cfg.publicName(), id)}
 	}
 	t.pool, t.group, t.ch = p, group, ch
 	t.ctx, t.cancel = ctx, o.Cancel
@@ -140,14 +144,25 @@ func (e *NotTakenError) GRPCStatus() *status.Status { return e.status }
 
 // notTaken returns why no channel took the RPC in time, nil if one did.
 func (t *turn) notTaken(err error) error {
-	name, limit := t.pool.cfg.Name, t.pool.cfg.ReadyTimeout
-	switch {
-	case errors.Is(context.Cause(t.ctx), errNotReady):
-		return &NotTakenError{status.Newf(codes.Unavailable, "backend %q not ready within %v: %s", name, limit, t.ch.describe())}
-	case err != nil:
-		return &NotTakenError{status.Convert(err)}
+	if errors.Is(context.Cause(t.ctx), errNotReady) {
+		why, full := t.ch.describe()
+		return &NotTakenError{status.Newf(codes.Unavailable, "%s not ready within %v: %s (id %s)",
+			t.pool.cfg.publicName(), t.pool.cfg.ReadyTimeout, why, t.report(why, full))}
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	s := status.Convert(err)
+	switch {
+	case s.Code() == codes.DeadlineExceeded:
+		s = status.New(s.Code(), context.DeadlineExceeded.Error()) // gRPC adds the last error of a dial
+	case s.Code() == codes.Canceled:
+		s = status.New(s.Code(), context.Canceled.Error())
+	case networkText.MatchString(s.Message()):
+		kind := kindOf(s.Message())
+		s = status.Newf(s.Code(), "no backend: %s (id %s)", kind, t.report(kind, s.Message()))
+	}
+	return &NotTakenError{s}
 }
 
 // leave ends the RPC, if it has not ended, and frees its place.
@@ -253,7 +268,7 @@ func (p *Pool) Invoke(ctx context.Context, method string, md metadata.MD, o Call
 	}
 	t.ended(err)
 	r.Messages = nil
-	return r, status.Convert(err).Err()
+	return r, t.public(err).Err()
 }
 
 // miscounted reports whether gRPC refused the reply only for its number of
@@ -283,7 +298,7 @@ func (c *Call) CloseSend() error { return c.stream.CloseSend() }
 func (c *Call) Header() (metadata.MD, error) {
 	md, err := c.stream.Header()
 	if err != nil {
-		return nil, err
+		return nil, c.turn.public(err).Err()
 	}
 	return md, checkType(md, c.subtype)
 }
@@ -318,7 +333,7 @@ func (c *Call) Recv() (Message, error) {
 	if err := c.stream.RecvMsg(&c.in); err != nil {
 		c.turn.ended(err)
 		if err != io.EOF { //nolint:errorlint // gRPC also wraps it, after failed retries, and then it does not mean OK
-			err = status.Convert(err).Err()
+			err = c.turn.public(err).Err()
 		}
 		return Message{}, err
 	}

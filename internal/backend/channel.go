@@ -39,6 +39,8 @@ type channel struct {
 	state atomic.Uint32 // connectivity.State
 	limit atomic.Uint32 // streams
 
+	addresses addresses
+
 	mu        sync.Mutex
 	lastError error // of a dial or handshake since the channel was last ready
 	pingError bool  // the backend has complained about pings since then
@@ -60,7 +62,7 @@ func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 	name, resolvers := target(cfg.Target)
 	opts = append(opts, resolvers...)
 	opts = append(opts,
-		grpc.WithTransportCredentials(tap{creds, c.failed, c.setLimit(cfg.MaxStreams)}),
+		grpc.WithTransportCredentials(tap{creds, c.failed, c.setLimit(cfg.MaxStreams), c.addresses.note}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, addr)
 			if err != nil {
@@ -122,12 +124,22 @@ func (c *channel) live() connectivity.State {
 	return c.current()
 }
 
-// describe returns, for people, why the channel took no RPC.
-func (c *channel) describe() string {
-	if state := c.live(); state != connectivity.Ready {
-		return "channel is " + c.status(state)
+// describe returns why the channel took no RPC: what clients may know, and all of
+// it.
+func (c *channel) describe() (public, full string) {
+	state := c.live()
+	if state == connectivity.Ready {
+		public = fmt.Sprintf("channel is READY, but all of its %d streams are in use", c.limit.Load())
+		return public, public
 	}
-	return fmt.Sprintf("channel is READY, but all of its %d streams are in use", c.limit.Load())
+	full = "channel is " + c.status(state)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	public = "channel is " + state.String()
+	if c.lastError != nil {
+		public += ": " + kindOf(c.lastError.Error())
+	}
+	return public, full
 }
 
 // status returns a state with the last error, for people.

@@ -43,6 +43,15 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
+// publicName is what clients are told of the backend: its name, if that is not
+// where it is.
+func (c Config) publicName() string {
+	if c.Name == "" || c.Name == c.Target {
+		return "backend"
+	}
+	return fmt.Sprintf("backend %q", c.Name)
+}
+
 // FieldError says what of a Config cannot be used.
 type FieldError struct {
 	Field string // of the Config, as "TLS.CAFile"

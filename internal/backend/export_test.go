@@ -70,4 +70,5 @@ var (
 	ServiceConfig = serviceConfig
 	SameType      = sameType
 	StreamLimit   = streamLimit
+	KindOf        = kindOf
 )

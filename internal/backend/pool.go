@@ -29,6 +29,7 @@ type Pool struct {
 	server *inProcess // nil unless Config.Server
 
 	complaints atomic.Uint64
+	incidents  incidents
 	waiting    waiting
 
 	mu     sync.Mutex

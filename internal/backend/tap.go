@@ -8,15 +8,18 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// tap wraps credentials to learn what gRPC does not expose: why a handshake
-// failed, and how many streams the backend allows on the connection.
+// tap wraps credentials to learn what gRPC does not expose: between which
+// addresses a connection is, why its handshake failed, and how many streams the
+// backend allows on it.
 type tap struct {
 	credentials.TransportCredentials
 	failed func(error)
 	limit  func(uint32)
+	opened func(net.Conn)
 }
 
 func (t tap) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	t.opened(conn)
 	secured, info, err := t.TransportCredentials.ClientHandshake(ctx, authority, conn)
 	if err != nil {
 		t.failed(err)
@@ -26,7 +29,7 @@ func (t tap) ClientHandshake(ctx context.Context, authority string, conn net.Con
 }
 
 func (t tap) Clone() credentials.TransportCredentials {
-	return tap{t.TransportCredentials.Clone(), t.failed, t.limit}
+	return tap{t.TransportCredentials.Clone(), t.failed, t.limit, t.opened}
 }
 
 // HTTP/2 (RFC 9113): section 4.1 frame header, section 6.5 SETTINGS.

@@ -104,7 +104,7 @@ func TestTLS(t *testing.T) {
 		"":                   {CAFile: a.ca()},
 		" ":                  {CAFile: a.ca(), ServerName: "server"},
 		"unknown authority":  {CAFile: stranger.ca()},
-		"not someone":        {CAFile: a.ca(), ServerName: "someone"},
+		"another name":       {CAFile: a.ca(), ServerName: "someone"},
 		"unknown authority ": {},
 	} {
 		cfg := backend.Config{Target: srv.Addr, TLS: &config}
