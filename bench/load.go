@@ -118,7 +118,7 @@ func (s scenario) take(ctx context.Context, cfg config, w *way) (sample, error) 
 	return got, err
 }
 
-// measure repeats the calls for a while, and tells what that cost.
+// measure repeats the calls for a while and returns what that cost.
 func measure(hop *process, calls []func() error, window time.Duration) (sample, error) {
 	before, err1 := hop.usage()
 	own, err2 := cpuTime(os.Getpid())

@@ -112,8 +112,8 @@ func split(calls []call, from, to time.Time) (before, within []time.Duration) {
 }
 
 // othersRole is the main of a process whose sessions a storm leaves alone: one
-// that dials thousands could not tell how long RPCs take. It makes calls until
-// it reads a line, and then tells how long each took.
+// that dials thousands could not measure RPCs. It makes calls until it reads
+// a line, and then writes how long each took.
 func othersRole(addr string) error {
 	c, err := newCrowd("http://"+addr, "ws", othersCount)
 	defer c.close()

@@ -1,7 +1,7 @@
 // Command conformance is the client under test of the public conformance suite
 // for RPC implementations (connectrpc.com/conformance). Its standard input
-// tells it which RPCs to run; it runs them through a bridge in this process and
-// tells on its standard output what the caller saw. run.sh runs the suite.
+// names the RPCs to run; it runs them through a bridge in this process and
+// writes what the caller saw to its standard output. run.sh runs the suite.
 package main
 
 import (

@@ -29,7 +29,7 @@ import (
 
 // serveBridge is the server under test: a bridge that serves clients without a
 // session, in front of the suite's own server, which is the program called
-// backend. It serves until it is told to end.
+// backend. It serves until it gets SIGTERM.
 func serveBridge(cfg config, in io.Reader, out io.Writer) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -131,7 +131,7 @@ func startBackend(ctx context.Context, program string) (target string, end func(
 	}
 	end = func() {
 		_ = command.Cancel() // it may have ended with ctx
-		_ = command.Wait()   // it says that it was told to end
+		_ = command.Wait()   // its error is the signal
 	}
 	return net.JoinHostPort(response.GetHost(), strconv.Itoa(int(response.GetPort()))), end, nil
 }

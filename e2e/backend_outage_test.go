@@ -189,7 +189,7 @@ func TestOutage_limit(t *testing.T) {
 // TestOutage_goAway: a backend that retires its connections one after the other
 // costs no unary RPC, and none runs twice.
 func TestOutage_goAway(t *testing.T) {
-	p := startBackend(t, "127.0.0.1:0", "-max-age=100ms", "-tell")
+	p := startBackend(t, "127.0.0.1:0", "-max-age=100ms", "-report")
 	_, ch := bridged(t, nil, bridge.Backend{Target: p.addr})
 	echo := echopb.NewEchoClient(ch)
 	var calls sync.WaitGroup
@@ -210,7 +210,7 @@ func TestOutage_goAway(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	p.kill() // all that it told is read
+	p.kill() // all its output is read
 	for n := range numbers.Load() {
 		if times := p.began[n+1]; times != 1 {
 			t.Errorf("RPC %d ran %d times", n+1, times)

@@ -37,15 +37,15 @@ func beBackend(addr string) {
 	flags := flag.NewFlagSet(asBackend, flag.ExitOnError)
 	maxAge := flags.Duration("max-age", 0, "retire connections of this age; 0: never")
 	permitPings := flags.Bool("permit-pings", false, "take no offence at a ping every 5 s")
-	tell := flags.Bool("tell", false, "print a line for each connection, and for each unary RPC before it runs")
+	report := flags.Bool("report", false, "print a line for each connection, and for each unary RPC before it runs")
 	_ = flags.Parse(os.Args[1:]) // exits on an error
 
 	opts := []grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: *maxAge})}
 	if *permitPings {
 		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 	}
-	if *tell {
-		opts = append(opts, grpc.StatsHandler(toldConns{}), grpc.UnaryInterceptor(tellRPC))
+	if *report {
+		opts = append(opts, grpc.StatsHandler(reportedConns{}), grpc.UnaryInterceptor(reportRPC))
 	}
 	svc, err := testsvc.Listen(addr, opts...)
 	if err != nil {
@@ -61,19 +61,19 @@ const (
 	toldRPC  = "RPC %d"
 )
 
-func tellRPC(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func reportRPC(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	fmt.Printf(toldRPC+"\n", req.(*echopb.Request).GetNumber())
 	return next(ctx, req)
 }
 
-// toldConns is a stats.Handler that tells of connections.
-type toldConns struct{}
+// reportedConns is a stats.Handler that reports connections.
+type reportedConns struct{}
 
-func (toldConns) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (toldConns) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (toldConns) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (reportedConns) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (reportedConns) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (reportedConns) HandleRPC(context.Context, stats.RPCStats)                         {}
 
-func (toldConns) HandleConn(_ context.Context, s stats.ConnStats) {
+func (reportedConns) HandleConn(_ context.Context, s stats.ConnStats) {
 	if _, ok := s.(*stats.ConnBegin); ok {
 		fmt.Println(toldConn)
 	}
@@ -82,9 +82,9 @@ func (toldConns) HandleConn(_ context.Context, s stats.ConnStats) {
 // process is a gRPC server with a process of its own.
 type process struct {
 	addr  string
-	conns atomic.Int64   // with -tell
-	began map[uint64]int // with -tell, of each numbered RPC, once it was killed
-	kill  func()         // returns when it is dead and what it told is read
+	conns atomic.Int64   // with -report
+	began map[uint64]int // with -report, of each numbered RPC, once it was killed
+	kill  func()         // returns when it is dead and all its output is read
 }
 
 // startBackend starts a server with the defaults of grpc-go, but for the flags.
@@ -125,7 +125,7 @@ func startBackend(t *testing.T, addr string, flags ...string) *process {
 	return p
 }
 
-// read takes what the server tells, until it is dead.
+// read reads the server's reports until it is dead.
 func (p *process) read(out *bufio.Reader) {
 	for {
 		line, err := out.ReadString('\n')

@@ -37,7 +37,7 @@ type visit struct {
 // visitLimit ends a visit that hangs.
 const visitLimit = 5 * time.Minute
 
-// seen is what is told of a visit: that the page is quiet, or how it ended.
+// seen is a report on a visit: the page is quiet, or how the visit ended.
 type seen struct {
 	ID     int             `json:"id"`
 	Quiet  bool            `json:"quiet"`

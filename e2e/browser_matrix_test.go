@@ -15,7 +15,7 @@ import (
 // with the transport left to it.
 type browserRow struct {
 	row
-	// cross tells that the page is of another origin than the bridge: there a
+	// cross says that the page is of another origin than the bridge: there a
 	// proxy's page is only a TypeError, and binary bodies have a preflight.
 	cross bool
 	// idle names behaviours that find no occasion here.
@@ -65,7 +65,7 @@ var browserRows = []browserRow{
 	{row: row{name: "strip", profile: "strip=Pollbridge,Cache-Control,X-Content-Type-Options", does: "removes headers, our marker among them", carried: ws}},
 }
 
-// timed tells whether times are part of a row.
+// timed reports whether times are part of a row.
 func (r browserRow) timed() bool {
 	for _, word := range []string{"cut=", "drop=", "hole="} {
 		if strings.Contains(r.profile, word) {

@@ -15,7 +15,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
 
-// embeddings are the ways of an application to give its gRPC server to a bridge
+// embeddings are the ways in which an application hands its gRPC server to a bridge
 // with no TCP between.
 var embeddings = map[string]func(*testing.T, *testsvc.Server) bridge.Backend{
 	"server": func(_ *testing.T, svc *testsvc.Server) bridge.Backend { return bridge.Backend{GRPCServer: svc.GRPC} },

@@ -250,8 +250,8 @@ func headerOf(stream grpc.ClientStream) (metadata.MD, error) {
 	}
 }
 
-// shown is an error as its caller tells it from others. Who noticed first that
-// a deadline had passed is told by its message only.
+// shown returns what a caller can distinguish an error by. Only its message says
+// who noticed first that a deadline had passed, so that is left out.
 func shown(err error) string {
 	if err == nil || errors.Is(err, io.EOF) {
 		return fmt.Sprint(err)

@@ -101,7 +101,7 @@ func echoAny(_ any, stream grpc.ServerStream) error {
 }
 
 // TestMethods: the lists of methods that may be called hold on the whole road,
-// and what a server tells about itself is refused unless allowed.
+// and services by which a server describes itself are refused unless allowed.
 func TestMethods(t *testing.T) {
 	const own, reflection, channelz, envoy = "/shop.v1.Cart/Add", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 		"/grpc.channelz.v1.Channelz/GetServers", "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
@@ -201,7 +201,7 @@ func TestCompression_asDirectly(t *testing.T) {
 	})
 }
 
-// exchangeEmpty sends a message of no bytes, and tells what came back.
+// exchangeEmpty sends a message of no bytes and returns what came back.
 func exchangeEmpty(t *testing.T, cc grpc.ClientConnInterface, desc *grpc.StreamDesc, compressor string) string {
 	t.Helper()
 	var opts []grpc.CallOption

@@ -46,7 +46,7 @@ func TestAdapt_requestRate(t *testing.T) {
 	}
 }
 
-// TestAdapt_learnt holds that the state tells what was learnt of the network,
+// TestAdapt_learnt holds that the state shows what was learnt of the network,
 // and that the next session knows it.
 func TestAdapt_learnt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestAdapt_learnt(t *testing.T) {
 }
 
 // TestAdapt_idleLife holds that WebSockets stay alive in a network that forgets
-// quiet ones and tells nobody, once one was lost so: found out by an RPC, or
-// by the session's lapse.
+// quiet ones without a word, once one was lost so: found out by an RPC, or
+// because the session expired.
 func TestAdapt_idleLife(t *testing.T) {
 	for _, pause := range []time.Duration{time.Minute, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ type cutter struct {
 	to          string
 	least, most time.Duration
 	cuts        atomic.Int64
-	calm        atomic.Bool // cut no more
+	over        atomic.Bool // cut no more
 	tasks       sync.WaitGroup
 }
 
@@ -70,7 +70,7 @@ func (c *cutter) pass(in net.Conn) {
 		}
 	}
 	timer := time.AfterFunc(c.least+rand.N(c.most-c.least), func() {
-		if !c.calm.Load() {
+		if !c.over.Load() {
 			c.cuts.Add(1)
 			cut()
 		}
@@ -130,7 +130,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// run keeps RPCs going until the time is over, and ends them in calm.
+// run keeps RPCs going until the time is over, and then ends them.
 func (c *cutter) run(t *testing.T, echo echopb.EchoClient) int64 {
 	var messages atomic.Int64
 	var rpcs sync.WaitGroup
@@ -145,7 +145,7 @@ func (c *cutter) run(t *testing.T, echo echopb.EchoClient) int64 {
 		})
 	}
 	rpcs.Wait()
-	c.calm.Store(true)
+	c.over.Store(true)
 	return messages.Load()
 }
 

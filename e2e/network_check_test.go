@@ -138,8 +138,8 @@ func runCheck(t *testing.T, r row, p pace, holds []time.Duration, entrance, fron
 	return report
 }
 
-// TestCheck_sockets holds over real sockets, with short waits, that the bubbles
-// tell the truth. How fast the machine is decides what else is found.
+// TestCheck_sockets holds over real sockets, with short waits, what TestCheck
+// holds in bubbles. How fast the machine is decides what else is found.
 func TestCheck_sockets(t *testing.T) {
 	long(t)
 	t.Parallel()

@@ -38,7 +38,7 @@ type firstResult struct {
 // prove itself.
 const aWhile = 5
 
-// lies tells that a network answers falsely, by the count: which request is
+// lies reports whether a network answers falsely, by the count: which request is
 // struck is chance then.
 func (r row) lies() bool {
 	for _, word := range []string{"loseresp", "inject", "stale", "lateevery", "killevery", "reorder"} {
@@ -49,7 +49,7 @@ func (r row) lies() bool {
 	return false
 }
 
-// forgets tells that a network forgets connections that were quiet so long.
+// forgets reports whether a network forgets connections that were quiet so long.
 func (r row) forgets(quiet time.Duration) bool {
 	f, err := middlebox.Parse(r.profile)
 	return err == nil && f.IdleDrop > 0 && f.IdleDrop < quiet

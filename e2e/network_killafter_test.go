@@ -50,7 +50,7 @@ func TestKillAfter(t *testing.T) {
 }
 
 // killed plays an RPC while connections die in its first second, and in its
-// third, and tells what its caller saw and how many died.
+// third. It returns what its caller saw and how many connections died.
 func killed(t *testing.T, choice string, after int, sc scenario) (string, int64) {
 	profile, err := middlebox.Parse(fmt.Sprintf("killafter=%d", after))
 	if err != nil {

@@ -167,7 +167,7 @@ func (c cell) startedOnce(s *street, report func(string, ...any)) {
 // struck holds that the network was as bad as the row says.
 func (c cell) struck(n middlebox.Counts, report func(string, ...any)) {
 	if c.fails[c.choice] != "" {
-		return // what was seen tells
+		return // the status shows what struck
 	}
 	for word := range strings.FieldsSeq(c.profile) {
 		name, _, _ := strings.Cut(word, "=")
@@ -199,8 +199,8 @@ func TestMatrix(t *testing.T) {
 }
 
 // TestMatrix_sockets plays each behaviour once over real sockets, all side by
-// side: the bubbles tell the truth. Combinations, whose names have a comma, are
-// left to them.
+// side, as TestMatrix does in bubbles. Combinations, whose names have a comma,
+// are left to that.
 func TestMatrix_sockets(t *testing.T) {
 	long(t)
 	want := directly(t, onSockets)

@@ -84,8 +84,8 @@ var rows = []row{
 	{name: "all at once, mobile", profile: "idledrop=800ms killafter=80000 delay=150ms jitter=100ms dup dupdelay=1s", does: "the same for a phone on the move"},
 }
 
-// needs tells where a behaviour cannot but strike; the ones that are missing
-// here go with others, or this client gives them no occasion.
+// needs says with which choices of transports a behaviour must strike. Those
+// missing here go with others, or this client never provokes them.
 var needs = map[string][]string{
 	"buffer": polls, "bufbytes": polls, "onebehind": polls, "http10": polls,
 	"cut": anyway, "idledrop": anyway, "blackhole": anyway, "killafter": {ws},

@@ -26,7 +26,7 @@ type path int
 
 const (
 	reverse   path = iota // it stands for the bridge
-	forward               // a proxy that the client was told of, http
+	forward               // a proxy that the client is configured with, http
 	tunnelled             // the same, https: it sees CONNECT and bytes
 	inspected             // the same, and it looks into TLS
 )
@@ -35,7 +35,7 @@ const (
 // perhaps a client in front of them.
 type street struct {
 	url     string // of the bridge, for clients
-	proxy   string // that clients are to be told of; empty: none
+	proxy   string // for clients to be configured with; empty: none
 	ca      *middlebox.CA
 	box     *middlebox.Proxy
 	service *testsvc.Server

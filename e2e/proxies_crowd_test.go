@@ -18,7 +18,7 @@ import (
 )
 
 // playCrowd has a page and Go clients poll side by side through an nginx that
-// gives an upstream 20 s, and leaves each of two alone for 10 s that needed
+// waits 20 s for an upstream, and leaves each of two alone for 10 s that needed
 // longer. Polls held as long as the bridge does by default never bring it to
 // that, which would be 502 for everybody. quiet is called when the page has
 // nothing left to do.
@@ -83,7 +83,7 @@ func stayQuiet(t *testing.T, home string) {
 	}
 }
 
-// pollTimer makes a client's requests, and tells of those that took long.
+// pollTimer makes a client's requests and reports those that took long.
 type pollTimer struct {
 	long     chan struct{}
 	poisoned atomic.Int64 // answered with 502

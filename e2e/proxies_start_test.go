@@ -32,11 +32,11 @@ type settings struct {
 	Upstream string // host:port of the bridge behind a reverse proxy
 	TLSPort  string // port of the bridge in front of which a forward proxy stands
 	SquidLib string
-	Seconds  int    // that it gives the bridge to answer, where it gives less than usual
+	Seconds  int    // it waits for the bridge's answer, where that is less than usual
 	Site     string // nginx: what is in http {}
 }
 
-// nextPort is below those that the system gives to connections, so that none
+// nextPort is below those that the system assigns to connections, so that none
 // is taken between being found free and being used.
 var nextPort atomic.Int32
 
@@ -195,7 +195,7 @@ func startProxy(t *testing.T, cmd *exec.Cmd, s settings) {
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it is told to end, and how it does is its own affair
+		_ = cmd.Wait() // its exit code after a signal does not matter
 		close(ended)
 	}()
 	t.Cleanup(func() {

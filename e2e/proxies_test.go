@@ -34,10 +34,10 @@ type realProxy struct {
 	name    string
 	start   func(t *testing.T, name string, s settings) *exec.Cmd
 	does    string // for people
-	reverse bool   // it stands for the bridge; else clients are told of it
+	reverse bool   // it stands for the bridge; else clients are configured with it
 	https   bool   // the page and the bridge have https
 	carried string
-	// cuts tells that polls held for 18 s are cut after 15 s, with this status;
+	// cuts says that polls held for 18 s are cut after 15 s, with this status;
 	// 0: none.
 	cuts bool
 	with int
@@ -159,7 +159,7 @@ func (s demoVisit) statuses() []int {
 }
 
 // watchBystander asks for the page all the time: a poll that is cut must not
-// make the proxy give up on its upstreams. It returns what ends that.
+// make the proxy give up on its upstreams. It returns a function that stops it.
 func watchBystander(t *testing.T, home string) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
@@ -364,7 +364,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.FileServerFS(demo.Page()).ServeHTTP(w, r)
 }
 
-// serve serves a handler until the test ends, and tells where.
+// serve serves a handler until the test ends, and returns its address.
 func serve(t *testing.T, addr string, h http.Handler, https bool) string {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -95,7 +95,7 @@ func (w *world) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return conn, nil
 }
 
-// Cut closes every connection between client and bridge, and tells how many.
+// Cut closes every connection between client and bridge, and returns how many.
 func (w *world) Cut() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -213,7 +213,7 @@ func failed(err error) *transcript {
 	return tr
 }
 
-// poison is a mem.BufferPool that spoils what is given back to it: a message
+// poison is a mem.BufferPool that spoils what is put back into it: a message
 // that the bridge lets go of too early arrives spoilt.
 type poison struct{}
 

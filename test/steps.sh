@@ -1,4 +1,4 @@
-# steps.sh runs the steps of test.sh, counts their tests and tells how they
+# steps.sh runs the steps of test.sh, counts their tests and says how they
 # went. Sourced.
 
 logs=$(mktemp -d)
@@ -32,7 +32,7 @@ step() {
 }
 
 # failing shows a failed step's output and remembers it. The other steps go on,
-# so that one run tells all that is to be mended.
+# so that one run shows all that is broken.
 failing() {
   local before=$failed
   failed_steps+=("$1")

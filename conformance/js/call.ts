@@ -20,7 +20,7 @@ import {
   UnaryResponseSchema,
 } from "./gen/connectrpc/conformance/v1/service_pb.js";
 
-/** Runs a case, a ClientCompatRequest, through the bridge at url, and gives the ClientCompatResponse. */
+/** Runs a case, a ClientCompatRequest, through the bridge at url, and returns the ClientCompatResponse. */
 export type Run = (url: string, request: Uint8Array) => Promise<Uint8Array>;
 
 /** Makes a Run that keeps a session with each bridge. */
@@ -122,7 +122,7 @@ class Rpc {
     this.#cancelAfterCloseSend();
   }
 
-  /** Sends one message and, in full duplex, takes one; tells whether the RPC goes on. */
+  /** Sends one message and, in full duplex, takes one; reports whether the RPC goes on. */
   async #exchange(call: Pollbridge.Call, message: Any): Promise<boolean> {
     try {
       await call.send(message.value);

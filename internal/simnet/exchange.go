@@ -200,7 +200,7 @@ func (n *Network) remember(body []byte) {
 	n.past = append(n.past, bytes.Clone(body))
 }
 
-// old gives an earlier answer.
+// old returns an earlier answer.
 func (d *draw) old(body []byte) []byte {
 	d.n.mu.Lock()
 	defer d.n.mu.Unlock()

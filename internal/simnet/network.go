@@ -89,7 +89,7 @@ func (n *Network) Pending() int {
 	return len(n.plan.queued)
 }
 
-// Change gives the network another profile.
+// Change replaces the network's profile.
 func (n *Network) Change(profile Profile) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -105,7 +105,7 @@ func (n *Network) Calm() {
 	n.profile.Loss = 0
 }
 
-// Counts tells how often each fault struck.
+// Counts returns how often each fault struck.
 func (n *Network) Counts() map[Fault]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()

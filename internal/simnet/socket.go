@@ -121,8 +121,8 @@ func (s *socket) mute(up, down bool) {
 	s.muted[1] = s.muted[1] || down
 }
 
-// strike tells whether the socket's fault spoils this piece, or has done so
-// before. It reports the piece as it arrives; nil: it does not.
+// strike applies the socket's fault to a piece, and returns the piece as it
+// arrives; nil: it does not.
 func (s *socket) strike(way int, piece []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
