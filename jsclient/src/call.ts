@@ -1,10 +1,11 @@
-import { MAX_DELAY } from "./dialer/limits.js";
 import { fromWire, type Metadata, toWire } from "./metadata.js";
-import { bridgeEnd } from "./engine/errors.js";
-import { CANCELLED, DEADLINE_EXCEEDED } from "./engine/limits.js";
+import { bridgeEnd, CANCELLED, DEADLINE_EXCEEDED } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
 import { type Status, StatusError, toStatus } from "./status.js";
 import type { Open } from "./wire/batch.js";
+
+/** The longest delay of a timer, in milliseconds. */
+const MAX_DELAY = 0x7fffffff;
 
 /** CallOptions are the options of one RPC. */
 export interface CallOptions {

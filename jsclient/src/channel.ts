@@ -4,16 +4,23 @@ import type { LinkConfig } from "./dialer/exchanges.js";
 import { HttpCarrier } from "./dialer/http.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";
 import { watchLife } from "./dialer/life.js";
-import { LONG_LIFE, MAX_EVENTS, MAX_SESSIONS, STREAM_WINDOW } from "./dialer/limits.js";
 import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
 import { Session } from "./dialer/session.js";
-import { bridgeEnd, lossEnd, SessionError } from "./engine/errors.js";
-import { CANCELLED } from "./engine/limits.js";
+import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
 import type { Metadata } from "./metadata.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
 import type { Open } from "./wire/batch.js";
+
+/** The first window of a stream towards the client, in bytes. */
+const STREAM_WINDOW = 64 << 10;
+/** How many sessions an RPC outlives that may be sent again. */
+const MAX_SESSIONS = 3;
+/** A lost session that lived for so many milliseconds is replaced soon. */
+const LONG_LIFE = 10_000;
+/** How many events are kept. */
+const MAX_EVENTS = 200;
 
 /** ChannelOptions configure a Channel. It reads them once, when it is made. */
 export interface ChannelOptions {

@@ -2,15 +2,27 @@
 
 import { isRefusal, SessionError } from "../engine/errors.js";
 import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
-import { type Attempt, ExchangeTuner } from "../tune/exchanges.js";
-import { HOLD_WITH_FRAMES } from "../tune/limits.js";
+import { type Attempt, ExchangeTuner, HOLD_WITH_FRAMES } from "../tune/exchanges.js";
 import type { Network } from "../tune/network.js";
 import { uploadTime } from "../tune/path.js";
 import type { Batch, Close, Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, OriginError } from "./carrier.js";
-import { ACK_ALONE, FIRST_HOLD, HELLO_AGAIN, LATE, MAX_EXCHANGES, QUICK_FAILURE } from "./limits.js";
 import type { Session } from "./session.js";
+
+// Times are in milliseconds, sizes in bytes.
+
+const MAX_EXCHANGES = 2;
+/** A failure within this time is one at once. */
+const QUICK_FAILURE = 200;
+/** An ack alone is worth an exchange above so many bytes. */
+const ACK_ALONE = 64 << 10;
+/** A Hello unanswered for so long gets another beside it. */
+const HELLO_AGAIN = 3_000;
+/** By how much a timer must be late to tell of a sleep. */
+const LATE = 2_000;
+/** The least hold that is asked for while something is expected. */
+const FIRST_HOLD = 1_500;
 
 type Timer = ReturnType<typeof setTimeout>;
 

@@ -3,7 +3,9 @@
 import { base64, fromBase64 } from "../wire/base64.js";
 import { type Carrier, LinkError, OriginError, type Socket, type SocketEvents, type WebSocketConstructor, type WebSocketLike } from "./carrier.js";
 import { findCause } from "./causes.js";
-import { MAX_RETRY_AFTER } from "./limits.js";
+
+/** The longest foreign Retry-After that is honoured, in milliseconds. */
+const MAX_RETRY_AFTER = 10_000;
 
 const SUBPROTOCOL = "pollbridge.v1";
 

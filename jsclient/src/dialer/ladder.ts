@@ -10,8 +10,10 @@ import { encodeBatch } from "../wire/codec.js";
 import type { Carrier, LinkError } from "./carrier.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
 import { LastingLink } from "./lasting.js";
-import { HELLO_ALONE } from "./limits.js";
 import type { Links, Session } from "./session.js";
+
+/** Exchanges have so many milliseconds to bring the Welcome before a WebSocket is tried for it: a little less than until HELLO_AGAIN. */
+const HELLO_ALONE = 2_990;
 
 /** A kind of carriage. */
 export type Transport = "longpoll" | "ws";

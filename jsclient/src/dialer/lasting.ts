@@ -6,8 +6,20 @@ import { type Path, uploadTime } from "../tune/path.js";
 import type { Batch, Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, type LinkErrorReason, type Socket } from "./carrier.js";
-import { ACK_BYTES, ACK_DELAY, DEAD, DRAIN, MAX_BUFFERED, PROBE_TIMEOUT, UNREAD } from "./limits.js";
 import type { Session } from "./session.js";
+
+// Times are in milliseconds, sizes in bytes.
+
+const ACK_DELAY = 20;
+const ACK_BYTES = 16 << 10;
+const MAX_BUFFERED = 128 << 10;
+const DRAIN = 5;
+/** The least time for an answer to the dial. */
+const PROBE_TIMEOUT = 3_000;
+/** A WebSocket is given up so long after a ping without a pong. */
+const DEAD = 10_000;
+/** What a late look leaves for answers that wait unread. */
+const UNREAD = 1_000;
 
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { watchLife } from "./life.js";
 import { SessionError } from "../engine/errors.js";
-import { MAX_BEACON } from "./limits.js";
 import { endFrame, fixture, flush, messageFrame } from "../testing.js";
 import { TYPE_CANCEL, TYPE_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
+import { MAX_BEACON } from "./session.js";
 
 class FakePage extends EventTarget {
   visibilityState = "hidden";

@@ -1,6 +1,5 @@
 import { Endpoint, type Role } from "../engine/endpoint.js";
-import { endOfSession, isRefusal, SessionError } from "../engine/errors.js";
-import { CANCELLED } from "../engine/limits.js";
+import { CANCELLED, endOfSession, isRefusal, SessionError } from "../engine/errors.js";
 import type { LinkID } from "../engine/link.js";
 import type { Stream } from "../engine/stream.js";
 import { base64url } from "../wire/base64.js";
@@ -18,7 +17,26 @@ import {
 import { newBatch } from "../wire/codec.js";
 import type { LinkError } from "./carrier.js";
 import { Expiry } from "./expiry.js";
-import { CLOSE_TIMEOUT, CONNECT_TIMEOUT, HELLO_WINDOW, LEFT, MAX_BEACON, MAX_RESUME, PAUSE, RESUME, RESUME_PART } from "./limits.js";
+
+// Times are in milliseconds, sizes in bytes.
+
+/** Part of the resume window after which the client gives up (E1). */
+const RESUME_PART = 0.8;
+/** How long the bridge keeps a session from which only Hellos came (O4). */
+const HELLO_WINDOW = 30_000;
+/** The resume window of a bridge that states none, and the longest that is believed. */
+const RESUME = 120_000;
+const MAX_RESUME = 86_400_000;
+/** Bounds the wait for the first Welcome. */
+const CONNECT_TIMEOUT = 20_000;
+/** The resume window that a pause asks for: browsers do not keep a page aside for much longer. */
+const PAUSE = 600_000;
+/** How long a session that was left lives on where its CLOSE cannot be taken. */
+const LEFT = 1_000;
+/** How long close waits for the bridge to hear of it. */
+const CLOSE_TIMEOUT = 3_000;
+/** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
+export const MAX_BEACON: number = 40 << 10;
 
 /** What a session tells the one who made it. */
 export interface SessionEvents {

@@ -1,12 +1,14 @@
 import { type Batch, type Frame, MAX_FRAGMENT, TYPE_CLOSE, TYPE_END, TYPE_HEADERS, TYPE_MESSAGE, TYPE_WINDOW } from "../wire/batch.js";
 import { Path } from "../tune/path.js";
-import { bridgeEnd, endOfSession, lossEnd, SessionError, violation } from "./errors.js";
+import { bridgeEnd, endOfSession, lossEnd, SessionError, UNIMPLEMENTED, violation } from "./errors.js";
 import { Inbox } from "./inbox.js";
-import { ASK_AGAIN, UNIMPLEMENTED } from "./limits.js";
 import type { LinkID } from "./link.js";
 import { Outbox, type Unsent } from "./outbox.js";
 import { Reassembly } from "./reassembly.js";
 import type { Stream } from "./stream.js";
+
+/** Milliseconds that a request to send dropped frames again has for its answer. */
+const ASK_AGAIN = 1_000;
 
 /** Role is what an endpoint asks of the client's session. */
 export interface Role {

@@ -14,7 +14,15 @@ import {
   type End,
   ORIGIN_BRIDGE,
 } from "../wire/batch.js";
-import { UNAUTHENTICATED, UNAVAILABLE } from "./limits.js";
+
+/** gRPC status codes that the engine itself gives to RPCs. */
+export const OK = 0;
+export const CANCELLED = 1;
+export const DEADLINE_EXCEEDED = 4;
+export const RESOURCE_EXHAUSTED = 8;
+export const UNIMPLEMENTED = 12;
+const UNAVAILABLE = 14;
+const UNAUTHENTICATED = 16;
 
 /** Reasons for which a session, or by the engine's doing an RPC, ends. */
 export type Reason =

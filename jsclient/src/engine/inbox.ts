@@ -1,5 +1,8 @@
 import { type Frame, FRAME_COST } from "../wire/batch.js";
-import { MAX_AHEAD_BYTES, MAX_AHEAD_FRAMES } from "./limits.js";
+
+/** Most that is kept ahead of order, in frames and in bytes (D1). */
+const MAX_AHEAD_FRAMES = 1024;
+const MAX_AHEAD_BYTES = 1 << 20;
 
 /** Inbox puts frames in order and drops what comes twice (D1). */
 export class Inbox {

@@ -9,9 +9,14 @@ import {
   TYPE_OPEN,
   TYPE_WINDOW,
 } from "../wire/batch.js";
-import { FRAME_OVERHEAD, MAX_FRAMES_PER_BATCH, SMALLEST_CUT } from "./limits.js";
 import type { LinkID } from "./link.js";
 import type { Stream } from "./stream.js";
+
+const MAX_FRAMES_PER_BATCH = 1024;
+/** The fewest bytes worth cutting off a longer message to fill a batch. */
+const SMALLEST_CUT = 1 << 10;
+/** Bounds what a frame's encoding adds to its payload, in bytes. */
+const FRAME_OVERHEAD = 48;
 
 /** A frame that has no number yet. */
 export type Unsent = Partial<Frame> & { type: number };

@@ -1,4 +1,5 @@
-import { ROOM_TIMEOUT } from "./limits.js";
+/** Bounds the wait for room, in milliseconds (D4). */
+const ROOM_TIMEOUT = 10_000;
 
 /** A message that waits for room. */
 interface Waiter {

@@ -1,8 +1,10 @@
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
 import { Writer } from "../wire/proto.js";
-import { bridgeEnd, violation } from "./errors.js";
-import { RESOURCE_EXHAUSTED, WINDOW_GROWTH } from "./limits.js";
+import { bridgeEnd, RESOURCE_EXHAUSTED, violation } from "./errors.js";
 import type { Stream } from "./stream.js";
+
+/** How many times its first size a stream's window grows (D3). */
+const WINDOW_GROWTH = 4;
 
 /** A message being put together. */
 interface InMessage {

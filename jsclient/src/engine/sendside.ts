@@ -1,7 +1,9 @@
 import { FRAME_COST } from "../wire/batch.js";
 import type { OutMessage, Unsent } from "./outbox.js";
-import { QUEUE_BYTES } from "./limits.js";
 import type { Stream } from "./stream.js";
+
+/** Bytes that a stream queues before send waits. */
+const QUEUE_BYTES = 64 << 10;
 
 /** SendSide is what a stream has to send. */
 export class SendSide {

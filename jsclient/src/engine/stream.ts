@@ -1,7 +1,6 @@
 import { type End, type Frame, MAX_FRAGMENT, type Metadatum, type Open, TYPE_HALF_CLOSE, TYPE_OPEN } from "../wire/batch.js";
 import type { Endpoint } from "./endpoint.js";
-import { bridgeEnd } from "./errors.js";
-import { OK, UNIMPLEMENTED } from "./limits.js";
+import { bridgeEnd, OK, UNIMPLEMENTED } from "./errors.js";
 import { RecvSide } from "./recvside.js";
 import { SendSide } from "./sendside.js";
 

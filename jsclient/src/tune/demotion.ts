@@ -1,5 +1,7 @@
-import { FIRST_DEMOTION, MAX_DEMOTION } from "./limits.js";
-import type { Network } from "./network.js";
+import { MAX_DEMOTION, type Network } from "./network.js";
+
+/** In milliseconds, doubled with each failure up to MAX_DEMOTION. */
+const FIRST_DEMOTION = 30_000;
 
 /** Demotion puts WebSockets off that do not work on this network. Times are in milliseconds since 1970. */
 export class Demotion {

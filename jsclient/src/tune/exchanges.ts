@@ -1,8 +1,19 @@
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
 import { Hold } from "./hold.js";
-import { FIRST_MISSES, HOLD_WITH_FRAMES, MAX_DOWN, MEASURED, MIN_DOWN, MIN_STATED_HOLD, MISSES } from "./limits.js";
-import type { Network } from "./network.js";
+import { MAX_DOWN, MIN_DOWN, type Network } from "./network.js";
 import { Uplink } from "./uplink.js";
+
+// Times are in milliseconds, sizes in bytes.
+
+/** The bridge holds an exchange that carried frames no longer. */
+export const HOLD_WITH_FRAMES = 2_000;
+/** The least hold that a bridge is taken at its word for. */
+const MIN_STATED_HOLD = 1_000;
+/** The other form is tried after so many failures in a row: of one that never worked, and of one that did. */
+const FIRST_MISSES = 2;
+const MISSES = 4;
+/** The shortest body that the uplink's rate is measured by. */
+const MEASURED = 16 << 10;
 
 /** What is learnt from of an exchange. */
 export interface Attempt {

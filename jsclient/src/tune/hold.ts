@@ -1,5 +1,11 @@
-import { KEPT_BEFORE_LONGER, LONGER, MIN_HOLD, SHORTER, SIMILAR } from "./limits.js";
-import type { Network } from "./network.js";
+import { MIN_HOLD, type Network } from "./network.js";
+
+/** Two cuts within this factor of each other are at a similar age. */
+const SIMILAR = 1.3;
+export const SHORTER = 0.7;
+const LONGER = 1.2;
+/** Polls in a row that were held to their end before a longer hold is tried. */
+const KEPT_BEFORE_LONGER = 20;
 
 /** Hold learns how long a poll may be held on this network before something on the way cuts it. */
 export class Hold {

@@ -1,5 +1,16 @@
-import { GROW_AFTER, MAX_BATCH, MAX_DOUBLINGS, MIN_BATCH, MIN_HOLD, PINGED, SHORTER } from "./limits.js";
-import type { Network } from "./network.js";
+import { MIN_HOLD, type Network } from "./network.js";
+import { SHORTER } from "./hold.js";
+
+/** The bridge pings a WebSocket that was quiet for PINGED, and the client one on which that ping did not come. */
+const PINGED = 15_000;
+// Times are in milliseconds, sizes in bytes.
+
+const MAX_BATCH = 64 << 10;
+const MIN_BATCH = 4 << 10;
+/** How many batches must have been acked until they grow. */
+const GROW_AFTER = 4;
+/** How many suspicions double what a WebSocket has for its answer. */
+const MAX_DOUBLINGS = 3;
 
 /** LastingTuner learns from a session's WebSockets how long their batches may be, and how long they may be silent. */
 export class LastingTuner {

@@ -1,4 +1,15 @@
-import { FIRST_UP, LIFE, MAX_DEMOTION, MAX_DOWN, MAX_QUIET, MAX_UP, MIN_DOWN, MIN_HOLD, MIN_UP } from "./limits.js";
+// Times are in milliseconds, sizes in bytes.
+
+/** How long what was learnt counts. */
+const LIFE = 14_400_000;
+const FIRST_UP = 64 << 10;
+export const MAX_UP: number = 512 << 10;
+export const MIN_UP: number = 1 << 10;
+export const MAX_DOWN: number = 512 << 10;
+export const MIN_DOWN: number = 16 << 10;
+export const MIN_HOLD = 5_000;
+const MAX_QUIET = 20_000;
+export const MAX_DEMOTION = 600_000;
 
 /** What a channel has learnt of the network between it and its bridge; forgotten 4 hours after it began. */
 export interface Network {

@@ -1,4 +1,11 @@
-import { FREE_UPLOAD, MIN_IN_FLIGHT, RATE_WINDOW, UNKNOWN_UPLINK } from "./limits.js";
+/** How long the best rate and the least round-trip time count. */
+const RATE_WINDOW = 10_000;
+/** What may always be in flight on a lasting link. */
+const MIN_IN_FLIGHT = 64 << 10;
+/** What an uplink carries in no time worth counting. */
+const FREE_UPLOAD = 4 << 10;
+/** Bytes per millisecond that an uplink is taken for before it was measured: it is given twice the time. */
+const UNKNOWN_UPLINK = 8.192;
 
 /** Path estimates a path's round-trip time and rate. Times are in milliseconds, rates in bytes per millisecond. */
 export class Path {

@@ -1,5 +1,16 @@
-import { FIRST_RETRY_AFTER, MAX_RETRY_AFTER_BODIES, MAX_SUSPECTS, MAX_UP, MIN_UP, PLAIN_BREAK, QUICK } from "./limits.js";
-import type { Network } from "./network.js";
+import { MAX_UP, MIN_UP, type Network } from "./network.js";
+
+// Times are in milliseconds, sizes in bytes.
+
+/** An answer within this time lets bodies grow. */
+const QUICK = 1_000;
+/** The shortest body that one break proves too long. */
+const PLAIN_BREAK = 32 << 10;
+/** After so many failures in a row an exchange goes without frames. */
+const MAX_SUSPECTS = 3;
+/** Bodies that have to get through before what was refused is tried again: at first, and at most. */
+const FIRST_RETRY_AFTER = 8;
+const MAX_RETRY_AFTER_BODIES = 64;
 
 /**
  * Uplink learns how long the bodies may be that this network lets up. A length

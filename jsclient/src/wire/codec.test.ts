@@ -5,8 +5,7 @@ import { encodeBatch, newBatch, parseBatch } from "./codec.js";
 import { crc32c } from "./crc.js";
 import { seal } from "./envelope.js";
 import { isRefusal } from "../testing.js";
-import { HEAD, TAIL } from "./layout.js";
-
+import { HEAD, TAIL } from "./envelope.js";
 
 const text = (s: string): Uint8Array => new TextEncoder().encode(s);
 

@@ -18,9 +18,11 @@ import {
   type Welcome,
 } from "./batch.js";
 import { seal, unseal } from "./envelope.js";
-import { MAX_FRAMES } from "./layout.js";
 import { garbled, Reader } from "./proto.js";
 import { bool, bytes, define, fixed64, maybeUint64, message, read, repeated, type Schema, string, uint32, uint64, write, zero } from "./schema.js";
+
+/** Most frames of a batch. */
+const MAX_FRAMES = 4096;
 
 /** Encodes a batch, envelope included. */
 export function encodeBatch(value: Batch): Uint8Array<ArrayBuffer> {

@@ -1,8 +1,13 @@
 // The envelope of rule W2: what tells our bytes from everybody else's.
 
 import { crc32c } from "./crc.js";
-import { HEAD, MARK, TAIL } from "./layout.js";
 import { garbled, Writer } from "./proto.js";
+
+/** Magic, version and flags that an envelope begins with. */
+const MARK = 0xb1d6_01_00;
+/** Bytes before and after the body. */
+export const HEAD = 8;
+export const TAIL = 4;
 
 /** Wraps what write appends to its writer. */
 export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {

@@ -1,6 +1,14 @@
 // The protobuf wire format: what a codec by hand needs of it, no more.
 
-import { BYTES, END_GROUP, FIXED32, FIXED64, MAX_GROUP_DEPTH, START_GROUP, VARINT } from "./layout.js";
+/** Wire types. */
+export const VARINT = 0;
+export const FIXED64 = 1;
+export const BYTES = 2;
+const START_GROUP = 3;
+const END_GROUP = 4;
+const FIXED32 = 5;
+
+const MAX_GROUP_DEPTH = 100;
 
 /** Throws for bytes that are not a batch (W2), whatever is wrong with them. */
 export function garbled(): never {

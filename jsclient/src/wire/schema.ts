@@ -1,7 +1,6 @@
 // Messages as tables: each field stands once, for writing and for reading.
 
-import { BYTES, FIXED64, VARINT } from "./layout.js";
-import { Reader, Writer } from "./proto.js";
+import { BYTES, FIXED64, Reader, VARINT, Writer } from "./proto.js";
 
 /** How a field of type V stands on the wire. */
 export interface Kind<V> {
