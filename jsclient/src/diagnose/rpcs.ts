@@ -104,7 +104,7 @@ async function collect(messages: AsyncIterable<Uint8Array>): Promise<Uint8Array>
 
 function same(kind: string, want: Uint8Array, got: Uint8Array): void {
   if (want.length === got.length && want.every((byte, i) => byte === got[i])) return;
-  throw new Error(`${kind} RPC: ${want.length} bytes were to come, and ${got.length} others came`);
+  throw new Error(`${kind} RPC: got ${got.length} bytes, not the ${want.length} expected ones`);
 }
 
 const random = (): Uint8Array => crypto.getRandomValues(new Uint8Array(SIZE));

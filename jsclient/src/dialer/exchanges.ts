@@ -293,7 +293,7 @@ export class Exchanges {
       return this.#failed(x, new LinkError("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true }));
     }
     if (isRefusal(answer)) this.#refused(x, answer.close!);
-    else if (!this.#session.isOurs(answer, x.number)) this.#failed(x, new LinkError("foreign", "another exchange's answer"));
+    else if (!this.#session.isOurs(answer, x.number)) this.#failed(x, new LinkError("foreign", "the answer of another exchange"));
     else this.#answered(x, answer);
   }
 

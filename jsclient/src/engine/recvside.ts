@@ -101,7 +101,7 @@ export class RecvSide {
     const end = this.#used + length - part.pieces.length;
     if (end <= this.#limit) return;
     if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
-    const timedOut = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for ${length} bytes`));
+    const timedOut = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for a message of ${length} bytes`));
     part.release = stream.endpoint!.reassembly.reserve(length, () => this.#grant(end), timedOut);
   }
 

@@ -4,8 +4,8 @@ import { bridgeEnd, OK, UNIMPLEMENTED } from "./errors.js";
 import { RecvSide } from "./recvside.js";
 import { SendSide } from "./sendside.js";
 
-/** The end of an RPC with singleResponse that got no message or a second one. */
-const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "not exactly one message came");
+/** The end of an RPC with singleResponse that got no message, or a second one. */
+const CARDINALITY = bridgeEnd(UNIMPLEMENTED, "cardinality", "cardinality violation: expected exactly one response message");
 
 /** Stream is one RPC on a session. */
 export class Stream {
