@@ -102,19 +102,26 @@ func requestOf(ctx context.Context, hello *transport.Hello) *http.Request {
 	return request.WithContext(ctx)
 }
 
-// refusal logs a failed authentication and returns the error for the client.
+// refusal logs a failed authentication and returns the error for the client. One
+// that could not be decided refuses nobody: it wraps registry.ErrTryLater.
 func (s *Server) refusal(hello transport.Hello, err error) error {
 	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
-	result := authRefused
-	if status.Code(err) == codes.Unavailable {
-		result = authUnavailable
-	}
-	s.metrics.authenticated.WithLabelValues(result).Inc()
+	told := errUnauthenticated
 	if st, ok := status.FromError(err); ok {
-		return errors.New(st.Message())
+		told = errors.New(st.Message())
 	}
-	return errUnauthenticated
+	if status.Code(err) == codes.Unavailable {
+		s.metrics.authenticated.WithLabelValues(authUnavailable).Inc()
+		return tryLater{told}
+	}
+	s.metrics.authenticated.WithLabelValues(authRefused).Inc()
+	return told
 }
+
+// tryLater is an error that registry.ErrTryLater is said of, in words of its own.
+type tryLater struct{ error }
+
+func (tryLater) Is(target error) bool { return target == registry.ErrTryLater }
 
 // forwarded returns the named headers of a request as metadata; an absent one
 // has no values. A value that gRPC forbids is left out: it is the browser's, and

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric/noop"
+	"google.golang.org/grpc"
+
 	"github.com/pollbridge/pollbridge/internal/backend"
 )
 
@@ -22,9 +26,19 @@ func (b Backend) pool(c Config) backend.Config {
 		PerSession:    b.ChannelPerSession,
 		MaxMessage:    c.MaxMessageBytes,
 		UserAgent:     "pollbridge/" + Version(),
-		DialOptions:   b.DialOptions,
+		DialOptions:   append(c.tracing(), b.DialOptions...),
 		Logger:        c.Logger,
 	}
+}
+
+// tracing are the options by which a channel makes a span for each RPC.
+func (c Config) tracing() []grpc.DialOption {
+	if c.TracerProvider == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(c.TracerProvider), otelgrpc.WithPropagators(traceContext), otelgrpc.WithMeterProvider(noop.NewMeterProvider()),
+	))}
 }
 
 // problemOf is the ConfigError of a backend that could not be made.

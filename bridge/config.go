@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -64,8 +65,9 @@ type Config struct {
 	// Authenticate, if not nil, admits a client and returns its principal. It is
 	// called when a session begins, and again for each refreshed token (rule O5);
 	// an error about a refreshed token fails new RPCs but does not end the
-	// session. The message of a gRPC status error reaches the client; any other
-	// error is only logged. Authenticate may be called by several goroutines at
+	// session, and UNAVAILABLE refuses nobody: the client is told to try again. The
+	// message of a gRPC status error reaches the client; any other error is only
+	// logged. Authenticate may be called by several goroutines at
 	// once and must return when ctx ends. Default: everyone is admitted, and the
 	// principal is the client's address.
 	Authenticate func(ctx context.Context, info AuthInfo) (Principal, error)
@@ -103,6 +105,14 @@ type Config struct {
 	// Registry receives the bridge's metrics; AdminHandler serves everything in
 	// it. Default: a registry of the bridge's own.
 	Registry *prometheus.Registry
+	// AccessLog receives one record for each RPC that ended, at level info.
+	// Default: none.
+	AccessLog *slog.Logger
+	// TracerProvider makes a span for each RPC, below the one that the client
+	// names in the metadata traceparent (W3C), and another for each at a backend
+	// with a Target or a GRPCServer, which sees that one in its turn. Default: no
+	// spans; traceparent passes through.
+	TracerProvider trace.TracerProvider
 
 	// Hold is the longest time that a poll is held open. 1 s to 10 min.
 	// Default: 18 s, just below the shortest timeout of common proxies, 20 s.

@@ -45,6 +45,8 @@ var configFields = map[string]fieldCase{
 	"DrainTimeout":            {bad: func(c *bridge.Config) { c.DrainTimeout = -1 }, field: "DrainTimeout", defaulted: true},
 	"Logger":                  {defaulted: true},
 	"Registry":                {},
+	"AccessLog":               {},
+	"TracerProvider":          {},
 	"Hold":                    {bad: func(c *bridge.Config) { c.Hold = time.Hour }, field: "Hold", defaulted: true},
 	"ResumeWindow":            {bad: func(c *bridge.Config) { c.ResumeWindow = -1 }, field: "ResumeWindow", defaulted: true},
 	"PauseMax":                {bad: func(c *bridge.Config) { c.PauseMax = time.Second }, field: "PauseMax", defaulted: true},

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
@@ -22,3 +23,12 @@ var (
 	Forwarded       = forwarded
 	CallEnd         = callEnd
 )
+
+// ObserveNothing runs what an RPC does for those who watch, when nobody does.
+func (s *Server) ObserveNothing(ctx context.Context, st Stream) {
+	o := s.observer.begin(nil, time.Time{})
+	_ = o.context(ctx)
+	_ = o.watch(st)
+	o.end(&wire.End{}, 0)
+	s.metrics.of(sessionProtocol).completed(0, 0, o.traceID())
+}

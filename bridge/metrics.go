@@ -100,8 +100,14 @@ const (
 // of returns the metrics of a protocol's RPCs.
 func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol] }
 
-func (m *rpcMetrics) completed(status uint32, took time.Duration) {
+// completed counts an RPC. Its trace, if it has one, becomes the exemplar of how
+// long it took.
+func (m *rpcMetrics) completed(status uint32, took time.Duration, traceID string) {
 	m.ended[min(status, otherCode)].Inc()
+	if exemplar, ok := m.duration.(prometheus.ExemplarObserver); ok && traceID != "" {
+		exemplar.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
 	m.duration.Observe(took.Seconds())
 }
 

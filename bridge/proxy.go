@@ -30,8 +30,11 @@ func (s *Server) handle(st *registry.Stream) {
 	m.started.Inc()
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
-	end := s.serve(st.Context(), st, call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
-	m.completed(end.Status, time.Since(began))
+	o := s.observer.begin(st, began)
+	end := s.serve(o.context(st.Context()), o.watch(st), call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
+	took := time.Since(began)
+	m.completed(end.Status, took, o.traceID())
+	o.end(&end, took)
 	st.End(end)
 }
 

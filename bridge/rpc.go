@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
 	"github.com/pollbridge/pollbridge/internal/schema"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -38,26 +40,37 @@ func (s *Server) newRPC() (*rpc.Handler, error) {
 func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 	m := s.metrics.of(c.Protocol())
 	m.started.Inc()
-	end := s.serveCall(ctx, c)
-	m.completed(c.Code(end), time.Since(c.Began()))
+	o := s.observer.beginRequest(c.Request(), c.Protocol(), s.access.ClientAddr(c.Request()), c.Began())
+	end := s.serveCall(o.context(ctx), c, o)
+	told := end
+	told.Status = c.Code(end)
+	took := time.Since(c.Began())
+	m.completed(told.Status, took, o.traceID())
+	o.end(&told, took)
 	return end
 }
 
-func (s *Server) serveCall(ctx context.Context, c *rpc.Call) wire.End {
+func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.End {
 	open, err := c.Open()
 	if err != nil {
 		return wire.End{} // c tells the client
 	}
 	who, err := s.identify(ctx, c.Request())
+	if errors.Is(err, registry.ErrTryLater) {
+		return bridgeEnd(codes.Unavailable, engine.ReasonUnauthenticated, "%v", err)
+	}
 	if err != nil {
 		return bridgeEnd(codes.Unauthenticated, engine.ReasonUnauthenticated, "%v", err)
+	}
+	if o != nil && who != nil {
+		o.who = who.principal.Name
 	}
 	if c.JSON() {
 		if end := s.prepareJSON(ctx, c, open, who); end != nil {
 			return *end
 		}
 	}
-	return s.serve(ctx, callStream{c}, call{open: open, who: who, cancel: c.Cancel()})
+	return s.serve(ctx, o.watch(callStream{c}), call{open: open, who: who, cancel: c.Cancel()})
 }
 
 // prepareJSON has messages in JSON go to a backend that speaks it as they are,

@@ -32,6 +32,7 @@ type Server struct {
 	parker   *park.Parker
 	check    *check // nil: switched off
 	metrics  *metrics
+	observer *observer
 	rpc      *rpc.Handler                     // nil: switched off
 	types    map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
 	mux      *http.ServeMux
@@ -48,6 +49,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg.WithDefaults(), parker: park.New()}
+	s.observer = newObserver(s.cfg)
 	rules := newMethodRules(s.cfg)
 	s.rules.Store(&rules)
 	var err error

@@ -51,12 +51,12 @@ mistake is told with the flag, the variable, or the file and line that made it.`
 
 // tryOut makes all that "bridge serve" makes before it listens.
 func tryOut(settings *config.Settings) error {
-	auth, err := newAuthenticator(settings, slog.New(slog.DiscardHandler))
+	parts, err := newParts(settings, slog.New(slog.DiscardHandler), io.Discard, io.Discard)
 	if err != nil {
 		return err
 	}
-	defer auth.close()
-	server, err := bridge.New(settings.Bridge)
+	defer parts.close()
+	server, err := bridge.New(parts.cfg)
 	if err != nil {
 		return settings.Explain(err)
 	}

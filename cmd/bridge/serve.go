@@ -62,14 +62,12 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 	level.Set(settings.LogLevel)
 	logger := newLogger(settings.LogFormat, level, errOut)
 	tuneMemory(logger)
-	auth, err := newAuthenticator(settings, logger)
+	parts, err := newParts(settings, logger, out, errOut)
 	if err != nil {
 		return &usageError{err}
 	}
-	defer auth.close()
-	cfg := settings.Bridge
-	cfg.Logger, cfg.Authenticate, cfg.Registry = logger, auth.authenticate, auth.registry
-	server, err := bridge.New(cfg)
+	defer parts.close()
+	server, err := bridge.New(parts.cfg)
 	if err != nil {
 		return &usageError{settings.Explain(err)}
 	}
@@ -82,7 +80,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		admin:        settings.Admin,
 		hold:         settings.Bridge.Hold,
 		drainTimeout: settings.Bridge.DrainTimeout,
-		registry:     auth.registry,
+		registry:     parts.cfg.Registry,
 	}
 	if settings.TLSCert != "" {
 		if h.certificate, err = newCertificate(settings.TLSCert, settings.TLSKey, logger); err != nil {

@@ -42,6 +42,7 @@ const (
 	connect   = "connectrpc.com/connect/v2"
 	jwt       = "github.com/golang-jwt/jwt/v5"
 	jwks      = "github.com/MicahParks"
+	otel      = "go.opentelemetry.io"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -79,7 +80,7 @@ var rules = []rule{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
 			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
-		others: []string{echo, grpc, protobuf, rpcstatus, metrics},
+		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel},
 	},
 	{
 		path:   "client",
@@ -89,9 +90,10 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/schema", "internal/auth/...", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
 	},
+	{path: "internal/telemetry", others: []string{otel, metrics}},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},
 	{path: "internal/auth/forwardauth", own: []string{"bridge"}, others: []string{grpc}},
 	{path: "internal/auth/oidctest", others: []string{jwt, jwks}},

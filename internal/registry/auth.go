@@ -13,6 +13,10 @@ import (
 // refreshLimit bounds how long a lasting link waits for Authenticate.
 const refreshLimit = 10 * time.Second
 
+// ErrTryLater is what Authenticate wraps where it could not find out who a client
+// is: that refuses nobody for good.
+var ErrTryLater = errors.New("try later")
+
 // credential is what Authenticate returned last for a session's client.
 type credential struct {
 	principal Principal
@@ -51,6 +55,9 @@ func (r *Registry) authenticate(ctx context.Context, hello *transport.Hello, b *
 		return Principal{}, s.refresh(ctx, hello, b)
 	}
 	who, err := r.cfg.Authenticate(ctx, *hello, b.Token)
+	if errors.Is(err, ErrTryLater) {
+		return who, busy("%v", err)
+	}
 	if err != nil {
 		return who, &wire.Close{Code: wire.CodeUnauthenticated, Message: err.Error()}
 	}
@@ -75,6 +82,9 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 	if errors.Is(ctx.Err(), context.Canceled) { // by a link that is gone: its token comes again
 		return nil
 	}
+	if errors.Is(err, ErrTryLater) { // what was known still counts, and the token comes again
+		return nil
+	}
 	if err == nil && who.Name != s.owner {
 		return unknown()
 	}
@@ -91,9 +101,12 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 	return nil
 }
 
-// isFresh reports whether a token is another one than the latest, and not older.
+// isFresh reports whether a token is worth a look: it is not older than the latest,
+// and another one, or the same that has expired meanwhile, for which there may be
+// some leeway.
 func (s *Session) isFresh(stated uint64, sum [sha256.Size]byte) bool {
 	s.ep.Lock()
 	defer s.unlock()
-	return stated >= s.credential.stated && sum != s.credential.token
+	c := &s.credential
+	return stated >= c.stated && (sum != c.token || c.expired())
 }

@@ -9,12 +9,14 @@ import (
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
+// busy is the refusal of a client that may come again.
+func busy(format string, args ...any) *wire.Close {
+	return &wire.Close{Code: wire.CodeBusy, Message: fmt.Sprintf(format, args...), RetryAfterMillis: 5000}
+}
+
 // noRoom returns the refusal of a new session, nil if there is room. r.mu is
 // held.
 func (r *Registry) noRoom(who Principal) *wire.Close {
-	busy := func(format string, args ...any) *wire.Close {
-		return &wire.Close{Code: wire.CodeBusy, Message: fmt.Sprintf(format, args...), RetryAfterMillis: 5000}
-	}
 	switch {
 	case r.closed:
 		return busy("the bridge is shutting down")

@@ -35,6 +35,9 @@ type Session struct {
 	notTaken       bool       // an OPEN was not taken (D6)
 	goAwaySent     bool       // (E3)
 	credential     credential // what Authenticate returned last (O5)
+	lastLasting    bool       // the latest link was one
+	resumed        uint64     // links that came after the session had lost all
+	note           any        // Note's
 	fresh          streamList // whose Handles unlock begins
 }
 
@@ -62,6 +65,28 @@ func (s *Session) Done() <-chan struct{} { return s.ep.Done() }
 
 // Err returns nil while the session lives, then an *engine.Error.
 func (s *Session) Err() error { return s.ep.Err() }
+
+// Transport returns the kind of link that carries frames now, and how often the
+// session came back after it had lost all its links: the gap between two
+// exchanges does not count.
+func (s *Session) Transport() (kind transport.Kind, resumed uint64) {
+	s.ep.Lock()
+	defer s.unlock()
+	if s.ep.Preferred() != 0 && s.lasting != nil {
+		return transport.WS, s.resumed
+	}
+	return transport.Longpoll, s.resumed
+}
+
+// Note returns the application's own value of the session, which first makes.
+func (s *Session) Note(first func() any) any {
+	s.ep.Lock()
+	defer s.unlock()
+	if s.note == nil {
+		s.note = first()
+	}
+	return s.note
+}
 
 // unlock releases ep's lock and begins the RPCs that were opened under it.
 func (s *Session) unlock() {
@@ -116,7 +141,11 @@ func (s *Session) attach(hello *transport.Hello, b *wire.Batch) transport.Link {
 	}
 	if s.highest > 0 && b.X > s.highest && b.Hello == nil && s.links == 0 {
 		s.reg.resumes.Add(1)
+		if s.lastLasting || s.away() {
+			s.resumed++
+		}
 	}
+	s.lastLasting = hello.Kind.Lasting()
 	s.reg.links[hello.Kind].Add(1)
 	if hello.Kind.Lasting() {
 		return s.attachLasting(hello, b)

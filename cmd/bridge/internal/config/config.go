@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/accesslog"
 	"github.com/pollbridge/pollbridge/internal/auth/forwardauth"
 	"github.com/pollbridge/pollbridge/internal/auth/jwtauth"
 )
@@ -37,6 +38,9 @@ type Settings struct {
 	// has a URL. Not both.
 	JWT         jwtauth.Config
 	ForwardAuth forwardauth.Config
+
+	// AccessLog has a To if there is one.
+	AccessLog accesslog.Config
 
 	LogLevel  slog.Level
 	LogFormat string // "text" or "json"

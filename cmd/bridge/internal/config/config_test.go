@@ -271,6 +271,15 @@ forward-auth-response-header: "a b"
 			},
 		},
 		{
+			name: "access log",
+			args: []string{"--backend", "a:1", "--access-log", "stdout", "--access-log-sample", "0", "--access-log-code", "OK", "--access-log-code", "LOST", "--access-log-format", "xml"},
+			want: []string{
+				`--access-log-format: "xml" is wrong, want text or json`,
+				`--access-log-sample: "0" is wrong, want a number above 0 and at most 1, such as 0.01`,
+				`--access-log-code: "LOST" is wrong, want a gRPC status code such as NOT_FOUND`,
+			},
+		},
+		{
 			name: "authentication without its source",
 			args: []string{"--backend", "a:1", "--jwt-issuer", "x", "--jwt-clock-skew", "1s", "--forward-auth-valid-for", "1m"},
 			want: []string{

@@ -72,7 +72,7 @@ func many[S, T any](at func(*S) *[]T, parse func(string) (T, error)) func(*S, []
 // bridge.Config have bridge.Config's defaults.
 func Options() []*Option {
 	d := bridge.Config{Backends: []bridge.Backend{{}}}.WithDefaults()
-	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), authentication(), limits(d), logging())
+	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), authentication(), limits(d), logging(), accessLog())
 }
 
 func listening(d bridge.Config) []*Option {
@@ -231,6 +231,29 @@ var (
 	levels  = []string{"debug", "info", "warn", "error"}
 	formats = []string{"text", "json"}
 )
+
+func accessLog() []*Option {
+	const group = "Access log"
+	return []*Option{
+		{
+			Group: group, Name: "access-log", Value: "FILE",
+			Help: "file to which a line is appended for each RPC that ended; or stdout or stderr; none without it",
+			set:  one(func(s *Settings) *string { return &s.AccessLog.To }, plain),
+		}, {
+			Group: group, Name: "access-log-format", Value: "FORMAT", Default: "json", Words: formats, needs: "access-log",
+			Help: "text or json",
+			set:  one(func(s *Settings) *string { return &s.AccessLog.Format }, oneOf(formats...)),
+		}, {
+			Group: group, Name: "access-log-sample", Value: "SHARE", Default: "1", needs: "access-log",
+			Help: "share of the RPCs that ended with OK of which there is a line: 0.01 is one of a hundred",
+			set:  one(func(s *Settings) *float64 { return &s.AccessLog.Sample }, share),
+		}, {
+			Group: group, Name: "access-log-code", Value: "CODE", Many: true, needs: "access-log",
+			Help: "status codes, such as UNAVAILABLE, of which there are lines; without it all",
+			set:  many(func(s *Settings) *[]string { return &s.AccessLog.Codes }, statusCode),
+		},
+	}
+}
 
 func logging() []*Option {
 	const group = "Log, on standard error"

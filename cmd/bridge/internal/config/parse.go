@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/accesslog"
 )
 
 // The parsers of this file turn text into a value, or say what is wrong with
@@ -137,6 +139,24 @@ func count(text string) (int, error) {
 		return 0, wrong(text, "a whole number above 0")
 	}
 	return n, nil
+}
+
+// share takes a number above 0 and at most 1.
+func share(text string) (float64, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f > 0 && f <= 1) {
+		return 0, wrong(text, "a number above 0 and at most 1, such as 0.01")
+	}
+	return f, nil
+}
+
+// statusCode takes the name of a gRPC status code.
+func statusCode(text string) (string, error) {
+	name, ok := accesslog.Code(text)
+	if !ok {
+		return "", wrong(text, "a gRPC status code such as NOT_FOUND")
+	}
+	return name, nil
 }
 
 func boolean(text string) (bool, error) {

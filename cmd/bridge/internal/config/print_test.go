@@ -85,7 +85,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	backend := root.Properties["backend"].AnyOf[0].AnyOf[1]
-	if len(backend.Properties) != 13 || backend.Properties["profile"].Enum == nil || !reflect.DeepEqual(backend.Required, []string{"target"}) {
+	if len(backend.Properties) < 13 || backend.Properties["profile"].Enum == nil || !reflect.DeepEqual(backend.Required, []string{"target"}) {
 		t.Errorf("a backend: %+v", backend)
 	}
 }

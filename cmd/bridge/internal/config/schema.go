@@ -11,6 +11,7 @@ type schema struct {
 	Enum                 []string           `json:"enum,omitempty"`
 	Pattern              string             `json:"pattern,omitempty"`
 	Minimum              *int               `json:"minimum,omitempty"`
+	Maximum              *int               `json:"maximum,omitempty"`
 	Default              any                `json:"default,omitempty"`
 	AnyOf                []*schema          `json:"anyOf,omitempty"`
 	Items                *schema            `json:"items,omitempty"`
@@ -55,6 +56,8 @@ func item(value string, isSwitch bool, words []string) *schema {
 		return &schema{Enum: words}
 	case value == "N":
 		return &schema{Type: "integer", Minimum: &one}
+	case value == "SHARE":
+		return &schema{Type: "number", Maximum: &one}
 	case value == "SIZE":
 		return &schema{Type: []string{"string", "integer"}, Pattern: "^[0-9]+([KMG]iB)?$", Minimum: &one}
 	case value == "DURATION":
