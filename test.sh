@@ -142,6 +142,8 @@ simulate() {
 # lists the modes.
 part_conformance() {
   step 'conformance of the Go client' 60 conformance/run.sh ws longpoll
+  step 'conformance of bridge --rpc' 30 conformance/run.sh rpc-http1
+  long step 'conformance of bridge --rpc, HTTP/2' 60 conformance/run.sh rpc-http2 rpc-json
   long step 'conformance on bad networks' 240 conformance/run.sh buffered upgrade switched cut-ws cut-longpoll cut
   need_node || { leave_out 'conformance of the JavaScript client' "$no_node"; return; }
   npm_packages jsclient

@@ -8,13 +8,26 @@
 # A mode of the Go client, in conformance/, is a transport and what lies on the
 # way; one of the JavaScript client, in conformance/js, is where it runs and its
 # transport. Every case must pass in each. That an RPC reached the server twice
-# is a failure too.
+# is a failure too. In the modes that begin with rpc the bridge is the server
+# under test, for clients without a session: rpc-http1 and rpc-http2 by version of
+# HTTP, and rpc-json with messages in JSON that the bridge does not convert.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CASES=646
+declare -A RPC=([rpc-http1]=1392 [rpc-http2]=2420 [rpc-json]=3812) # cases
 GO=(ws longpoll buffered upgrade switched cut-ws cut-longpoll cut)
 JS=(node-ws node-longpoll chromium-ws chromium-longpoll)
+
+# arguments MODE prints what connectconformance is given.
+arguments() {
+  local server="--mode server --conf conformance/rpc.yaml" bridge="$bin/conformance -serve $bin/referenceserver"
+  case $1 in
+    rpc-http1 | rpc-http2) echo "$server --run **/HTTPVersion:${1#rpc-http}/** -- $bridge" ;;
+    rpc-json) echo "$server -- $bridge -pass-json" ;;
+    *) client "$1" | sed 's|^|--mode client --conf conformance/suite.yaml -- |' ;;
+  esac
+}
 
 # client MODE prints the command that runs the client under test.
 client() {
@@ -28,19 +41,21 @@ client() {
     cut) echo "$go -network cut" ;;
     node-ws | node-longpoll) echo "$js --transport ${1#node-}" ;;
     chromium-ws | chromium-longpoll) echo "$js --transport ${1#chromium-} --chromium $(command -v chromium)" ;;
-    *) echo "conformance/run.sh: mode $1 is none of ${GO[*]} ${JS[*]}" >&2 && return 2 ;;
+    *) echo "conformance/run.sh: mode $1 is none of ${GO[*]} ${JS[*]} ${!RPC[*]}" >&2 && return 2 ;;
   esac
 }
 
 run() {
   local mode=$1 command log=$bin/../conformance-$1.log start
-  command=$(client "$mode")
+  command=$(arguments "$mode")
   start=$(date +%s%N)
+  local cases=${RPC[$mode]:-$CASES}
+  set -f # a pattern of cases is one word
   # shellcheck disable=SC2086 # a command is words
-  "$bin/connectconformance" --mode client --conf conformance/suite.yaml -- $command >"$log" 2>&1 &&
-    grep -qx "$CASES passed, 0 failed" "$log" ||
-    { cat "$log" && echo "$mode failed, of $CASES cases" && return 1; }
-  echo "DONE $CASES tests of $mode in $((($(date +%s%N) - start) / 1000000)) ms"
+  "$bin/connectconformance" $command >"$log" 2>&1 &&
+    grep -qx "$cases passed, 0 failed" "$log" ||
+    { cat "$log" && echo "$mode failed, of $cases cases" && return 1; }
+  echo "DONE $cases tests of $mode in $((($(date +%s%N) - start) / 1000000)) ms"
 }
 
 # bundle_driver compiles what drives the JavaScript client.
@@ -52,8 +67,8 @@ bundle_driver() (
 
 bin=$PWD/.cache/bin
 mkdir -p "$bin"
-go build -modfile=tools/conformance/go.mod -o "$bin/" connectrpc.com/conformance/cmd/connectconformance
+go build -modfile=tools/conformance/go.mod -o "$bin/" connectrpc.com/conformance/cmd/connectconformance connectrpc.com/conformance/cmd/referenceserver
 go build -o "$bin/" ./conformance ./cmd/bridge
-[ $# -gt 0 ] || set -- "${GO[@]}" "${JS[@]}"
+[ $# -gt 0 ] || set -- "${GO[@]}" "${JS[@]}" "${!RPC[@]}"
 [[ " $* " != *" node-"* && " $* " != *" chromium-"* ]] || bundle_driver
 for mode; do run "$mode"; done

@@ -52,12 +52,14 @@ func (a *answer) end() {
 	if a.text != nil {
 		_ = a.text.pad() // fails only with the connection
 	}
-	a.call.extendWrites()
-	if server, _ := a.call.request.Context().Value(http.ServerContextKey).(*http.Server); server != nil && server.WriteTimeout > 0 {
-		return // it bounds the connection's next answer anew
+	if a.call.request.ProtoMajor < 2 && a.call.writeTimeout() == 0 {
+		// A deadline would count for the connection's next answer, too.
+		a.call.extendWrites()
+		_ = a.call.control.Flush()
+		a.call.liftWrites()
+		return
 	}
-	_ = a.call.control.Flush()
-	a.call.liftWrites()
+	a.call.endWrites()
 }
 
 // pacedWriter has each piece of an answer leave in time.

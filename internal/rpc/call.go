@@ -38,12 +38,14 @@ type Call struct {
 	held    int     // bytes of the message that Recv gave last
 	replies []reply // Connect's unary form: what goes once the trailers are known
 	watched [2]watch
+	stall   *time.Timer // cuts writes that a client does not take; nil: none yet
 
 	mu          sync.Mutex
 	reading     bool
 	writing     bool
 	interrupted bool
 	cut         bool // writes were interrupted
+	ended       bool // nothing more is written
 	over        bool
 	failed      error // what is wrong with what the client sent, or could not be told it
 }
@@ -68,7 +70,9 @@ const linger = 500 * time.Millisecond
 func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
 	c := &Call{handler: h, form: f, control: http.NewResponseController(w), began: time.Now()}
 	c.answer = &answer{pacedWriter: pacedWriter{w, c}}
-	c.liftWrites()
+	if c.request = r; c.writeTimeout() > 0 {
+		c.setWriteDeadline(time.Time{}) // a stream may take longer
+	}
 	c.request = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	c.source = &source{ReadCloser: r.Body, length: r.ContentLength}
 	c.body = &body{ReadCloser: c.source, call: c, unary: f.unary}
@@ -79,6 +83,15 @@ func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
 	c.request.Body = c.body
 	c.adaptHeaders()
 	return c
+}
+
+// writeTimeout is the server's, for answers that it bounds itself.
+func (c *Call) writeTimeout() time.Duration {
+	server, ok := c.request.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return 0
+	}
+	return server.WriteTimeout
 }
 
 // adaptHeaders gives connect-go the form that it knows.

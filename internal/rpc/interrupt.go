@@ -41,17 +41,55 @@ func (c *Call) interrupt() {
 		_ = c.control.SetReadDeadline(passed)
 	}
 	if c.writing {
+		c.cutOnce()
+	}
+}
+
+// extendWrites bounds the writes that follow: a client that does not read must
+// not hold the call for ever. A timer does it, since net/http takes its time for
+// a deadline, in HTTP/2.
+func (c *Call) extendWrites() {
+	if c.stall == nil {
+		c.stall = time.AfterFunc(httpwrite.Timeout, c.cutWrites)
+		return
+	}
+	c.stall.Reset(httpwrite.Timeout)
+}
+
+// liftWrites takes the bound back.
+func (c *Call) liftWrites() {
+	if c.stall != nil {
+		c.stall.Stop()
+	}
+}
+
+func (c *Call) cutWrites() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.cutOnce()
+	}
+}
+
+// cutOnce has what is being written fail. In HTTP/2 each deadline that has
+// passed resets the stream. c.mu is held.
+func (c *Call) cutOnce() {
+	if !c.cut {
 		c.cut = true
 		_ = c.control.SetWriteDeadline(passed)
 	}
 }
 
-// extendWrites bounds the writes that follow: a client that does not read must
-// not hold the call for ever.
-func (c *Call) extendWrites() { c.setWriteDeadline(time.Now().Add(httpwrite.Timeout)) }
-
-// liftWrites takes the bound back.
-func (c *Call) liftWrites() { c.setWriteDeadline(time.Time{}) }
+// endWrites leaves what net/http still has to write to a deadline of its own.
+func (c *Call) endWrites() {
+	c.liftWrites()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if !c.cut {
+		_ = c.control.SetWriteDeadline(time.Now().Add(httpwrite.Timeout))
+	}
+}
 
 func (c *Call) setWriteDeadline(at time.Time) {
 	c.mu.Lock()

@@ -2,7 +2,10 @@ module github.com/pollbridge/pollbridge/tools/conformance
 
 go 1.26.0
 
-tool connectrpc.com/conformance/cmd/connectconformance
+tool (
+	connectrpc.com/conformance/cmd/connectconformance
+	connectrpc.com/conformance/cmd/referenceserver
+)
 
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.6-20250425153114-8976f5be98c1.1 // indirect
