@@ -223,7 +223,7 @@ func TestNoMove(t *testing.T) {
 	}{
 		{"sent", &fakeRPC{end: lost("expired"), sent: true}, nil, codes.Unavailable, "gone; it may have run"},
 		{"backend", &fakeRPC{end: &wire.End{Status: 14, Message: "down", Reason: "expired"}}, nil, codes.Unavailable, "down"},
-		{"breach", &fakeRPC{end: lost("protocol_violation")}, nil, codes.Unavailable, "gone; it may have run"},
+		{"protocol violation", &fakeRPC{end: lost("protocol_violation")}, nil, codes.Unavailable, "gone; it may have run"},
 		{"unauthenticated", &fakeRPC{end: lost("unauthenticated")}, nil, codes.Unauthenticated, "pollbridge: unauthenticated: gone; it may have run"},
 		{"delivered", &fakeRPC{end: lost("expired"), sent: true, replies: [][]byte{{1}}}, []grpc.CallOption{client.Idempotent()}, codes.Unavailable, "gone; it may have run"},
 	} {

@@ -10,9 +10,9 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// ladder chooses the transport: it opens a WebSocket beside the exchanges,
-// prefers it once it proved itself, watches it, and goes back to exchanges
-// when it falls silent. Guarded by the endpoint's lock.
+// ladder chooses what carries new frames: it opens a lasting link beside the
+// exchanges, prefers it once it has proved itself, watches it, and goes back to
+// exchanges when it falls silent. Guarded by the endpoint's lock.
 type ladder struct {
 	s          *Session
 	kind       transport.Kind // of lasting links; 0: none is used
@@ -22,16 +22,16 @@ type ladder struct {
 	retry      tune.Backoff
 	lastError  error         // how the latest failed; nil: one carries frames
 	suspicions int           // links suspected since the last pong
-	quiet      time.Duration // of a WebSocket, until a ping: learnt
+	quiet      time.Duration // how long a lasting link may be, until a ping: learnt
 }
 
 const (
 	probeLimit    = 3 * time.Second  // from the dial to the last echo
 	probePadding  = 4 << 10          // of the second probe
-	muteLimit     = 10 * time.Second // after a ping: give the WebSocket up
+	muteLimit     = 10 * time.Second // after a ping: give the link up
 	helloLimit    = 3 * time.Second  // for a Hello to be answered before another goes beside it
 	maxDialing    = 2
-	maxSuspicions = 3 // double what a WebSocket has for its answer
+	maxSuspicions = 3 // that double what a link has for its pong
 	minDemotion   = 30 * time.Second
 	maxDemotion   = 10 * time.Minute
 	maxQuiet      = engine.PingAfter + 5*time.Second // by then the bridge's ping has come
@@ -75,7 +75,7 @@ func (l *ladder) step(now time.Duration) time.Duration {
 	return now + longest
 }
 
-// dial opens a WebSocket.
+// dial opens a lasting link.
 func (l *ladder) dial(now time.Duration) {
 	l.dialing++
 	l.dialedAt = now
@@ -95,8 +95,8 @@ func (l *ladder) secondDue() time.Duration {
 // dialSoon tries a lasting link at once, because exchanges get no answer.
 func (l *ladder) dialSoon(now time.Duration) { l.nextDial = min(l.nextDial, now) }
 
-// helloDue is when a WebSocket may be opened for all that the Welcome says: at
-// once when it came, or there are no exchanges to bring it; else when those had
+// helloDue is when a lasting link may be opened as far as the Welcome goes: at once
+// when it came, or when there are no exchanges to bring it; else when those had
 // their time.
 func (l *ladder) helloDue() time.Duration {
 	if l.alone() || l.s.welcomed() {
@@ -105,7 +105,7 @@ func (l *ladder) helloDue() time.Duration {
 	return l.s.reachedAt + helloLimit
 }
 
-// opened is called when the WebSocket's handshake is done.
+// opened is called when the link's handshake is done.
 func (l *ladder) opened(link *lastingLink) {
 	if l.alone() {
 		l.choose(link)
@@ -127,7 +127,7 @@ func (l *ladder) proved(link *lastingLink) {
 	l.choose(link)
 }
 
-// choose moves new frames to the WebSocket (L3).
+// choose moves new frames to the link (L3).
 func (l *ladder) choose(link *lastingLink) {
 	l.s.ep.Prefer(link.ID.Number)
 	link.proven, l.lastError = true, nil
@@ -147,7 +147,7 @@ func (l *ladder) leave() {
 	l.s.ep.Wake()
 }
 
-// watch looks for silence on the attached WebSocket.
+// watch looks for silence on the attached link.
 func (l *ladder) watch(now time.Duration) time.Duration {
 	link := l.s.link
 	if l.alone() && !l.s.welcomed() {
@@ -168,8 +168,8 @@ func (l *ladder) watch(now time.Duration) time.Duration {
 }
 
 // pingIfQuiet asks for a sign of life when one is missing: frames are unacked,
-// or nothing came for a while, a short one when a stream is open. The WebSocket
-// keeps order, so that a pong clears all that was sent before its ping.
+// or nothing came for a while, a short one when a stream is open. The link keeps
+// order, so that a pong clears all that was sent before its ping.
 func (l *ladder) pingIfQuiet(link *lastingLink, now time.Duration) time.Duration {
 	due := link.Heard + l.quiet
 	if l.s.ep.NumStreams() > 0 {
@@ -224,9 +224,9 @@ func (l *ladder) openSecondLink(now time.Duration) {
 	}
 }
 
-// answered is called when an exchange was answered: frames leave a WebSocket
-// that was in doubt when it began, but for one on which frames come, and got
-// through too, as the answer says: its pong only waits in a queue.
+// answered is called when an exchange was answered: frames leave a link that was
+// suspected when the exchange began. One on which frames come, and got through
+// too, as the answer says, is cleared: its pong only waits in a queue.
 func (l *ladder) answered(x *exchange) {
 	link := l.s.link
 	if link == nil || link.suspectedAt == 0 || x.sent < link.suspectedAt || !l.s.ep.Carries() {
@@ -242,8 +242,8 @@ func (l *ladder) answered(x *exchange) {
 
 var errMute = errors.New("the WebSocket is mute")
 
-// ended learns from the end of a WebSocket how long another one may be quiet:
-// not as long as this one was. One that was quiet for longer than until the
+// ended learns from the end of a link how long another one may be quiet: not as
+// long as this one was. One that was quiet for longer than until the
 // bridge's ping may have been dead since any time before it.
 func (l *ladder) ended(link *lastingLink, now time.Duration) {
 	if link.Pinged > 0 {
@@ -254,7 +254,7 @@ func (l *ladder) ended(link *lastingLink, now time.Duration) {
 	}
 }
 
-// lost is called when the WebSocket, or the attempt at one, is gone.
+// lost is called when a lasting link, or the attempt at one, is gone.
 func (l *ladder) lost(link *lastingLink, err error, now time.Duration) {
 	if !link.open {
 		l.dialing--

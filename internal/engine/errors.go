@@ -48,7 +48,7 @@ func CloseCode(e *Error) wire.CloseCode {
 	case ReasonDrained:
 		return wire.CodeDrained
 	case ReasonViolation:
-		return wire.CodeBreach
+		return wire.CodeProtocolViolation
 	case ReasonOverloaded:
 		return wire.CodeOverloaded
 	case ReasonUnauthenticated:
@@ -65,7 +65,7 @@ func ErrorOf(c *wire.Close) *Error {
 	switch c.Code {
 	case wire.CodeDrained:
 		reason = ReasonDrained
-	case wire.CodeBreach:
+	case wire.CodeProtocolViolation:
 		reason = ReasonViolation
 	case wire.CodeOverloaded:
 		reason = ReasonOverloaded

@@ -45,8 +45,8 @@ const idleAfter = time.Second
 // LongestWait is how far ahead a link looks that has nothing to send.
 const LongestWait = time.Hour
 
-// Waiter waits until a link has something to send. Guarded by the endpoint's
-// lock.
+// Waiter waits until a link has something to send: in Next, or, once that took a
+// second, without a goroutine. Guarded by the endpoint's lock.
 type Waiter struct {
 	// Static after Init.
 	ep     *Endpoint
@@ -59,9 +59,9 @@ type Waiter struct {
 	idle    bool          // Next has returned ErrIdle, and wake was not called
 }
 
-// Init prepares the Waiter. wake, if not nil, lets the link go idle: Next then
-// returns transport.ErrIdle after a second, and wake is called, without the
-// lock, when Next is to be called again.
+// Init prepares the Waiter. wake, if not nil, lets the link go idle: Next returns
+// transport.ErrIdle after a quiet second, and wake is called, without the lock, when
+// Next is to be called again.
 func (w *Waiter) Init(ep *Endpoint, sender Sender, wake func()) {
 	w.ep, w.sender, w.wake = ep, sender, wake
 }

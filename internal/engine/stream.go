@@ -49,7 +49,7 @@ func (st *Stream) SetContext(ctx context.Context, cancel context.CancelCauseFunc
 	}
 }
 
-// Accept numbers a stream that the peer opened, and keeps it until Release.
+// Accept numbers a stream that the peer opened.
 func (st *Stream) Accept(id uint64) { st.ep.add(st, id) }
 
 // Keep keeps the stream in the endpoint's table after its END, until it is called
@@ -106,8 +106,8 @@ func (st *Stream) Cancel(cause error) { st.cancel(cause) }
 // CancelFunc returns the function that ends Context with a cause.
 func (st *Stream) CancelFunc() context.CancelCauseFunc { return st.cancel }
 
-// Cork keeps what is queued from being sent, until Uncork or until there is more
-// than two frames' worth of it.
+// Cork keeps what is queued from being sent until Uncork, or until more is queued
+// than headers and one short message.
 func (st *Stream) Cork() { st.corked = true }
 
 // Uncork lets what is queued go.
@@ -118,7 +118,7 @@ func (st *Stream) Uncork() {
 	}
 }
 
-// Wait keeps a stream from being sent while waits is true.
+// Wait keeps the stream from being sent while waits is true.
 func (st *Stream) Wait(waits bool) {
 	st.waits = waits
 	st.update()

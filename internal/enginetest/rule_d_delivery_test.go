@@ -102,7 +102,7 @@ func TestRule_tooFarAhead(t *testing.T) {
 }
 
 // D1, D3, D5, O4: what ends a session, and that it says why.
-func TestRule_breaches(t *testing.T) {
+func TestRule_protocolViolations(t *testing.T) {
 	long := dataFrame(1, "")
 	long.Length, long.Data = 1<<20, make([]byte, wire.MaxFragment+1)
 	beyond := []wire.Frame{openFrame(1)}
@@ -134,7 +134,7 @@ func TestRule_breaches(t *testing.T) {
 				p := newPeer(t, reg)
 				p.open()
 				a := <-p.park(p.batch(nil, frames...))
-				if a.Close == nil || a.Close.Code != wire.CodeBreach || a.Close.Message == "" {
+				if a.Close == nil || a.Close.Code != wire.CodeProtocolViolation || a.Close.Message == "" {
 					t.Errorf("%+v", a.Close)
 				}
 				if n := reg.Stats().SessionsClosed[engine.ReasonViolation]; n != 1 {
@@ -146,7 +146,7 @@ func TestRule_breaches(t *testing.T) {
 	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
 		p := newPeer(t, reg)
 		p.open()
-		if a := <-p.park(p.batch(func(b *wire.Batch) { b.Ack = 1 })); a.Close == nil || a.Close.Code != wire.CodeBreach {
+		if a := <-p.park(p.batch(func(b *wire.Batch) { b.Ack = 1 })); a.Close == nil || a.Close.Code != wire.CodeProtocolViolation {
 			t.Errorf("ack of what was never sent: %+v", a.Close)
 		}
 	})

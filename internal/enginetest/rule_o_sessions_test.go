@@ -78,7 +78,7 @@ func TestRule_early(t *testing.T) {
 		}
 		q := newPeer(t, reg)
 		late := <-q.park(q.batch(withHello, openFrame(1)))
-		if late.Close == nil || late.Close.Code != wire.CodeBreach {
+		if late.Close == nil || late.Close.Code != wire.CodeProtocolViolation {
 			t.Errorf("not early: %+v", late.Close)
 		}
 		h := newPeer(t, reg)

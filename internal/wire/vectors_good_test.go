@@ -41,7 +41,7 @@ func goodVectors() []goodVector {
 		}},
 		{name: "every header field", batch: wire.Batch{
 			Session: vectorID, X: 2, Key: vectorKey, Incarnation: vectorIncarnation, Ack: 3,
-			Close:    &wire.Close{Code: wire.CodeBreach, Message: "stream 4", RetryAfterMillis: 5, Limit: 6},
+			Close:    &wire.Close{Code: wire.CodeProtocolViolation, Message: "stream 4", RetryAfterMillis: 5, Limit: 6},
 			Versions: &wire.Versions{Lowest: 7, Highest: 8},
 			Hello:    &wire.Hello{Release: "a", StreamWindow: 9, MaxMessageBytes: 10},
 			Welcome: &wire.Welcome{

@@ -97,17 +97,17 @@ type CloseCode uint32
 
 // Close codes: refusals, `unknown`, then ends of a session (W6).
 const (
-	CodeUnspecified     CloseCode = 0
-	CodeGarbled         CloseCode = 1
-	CodeVersion         CloseCode = 2
-	CodeBusy            CloseCode = 3
-	CodeTooLarge        CloseCode = 4
-	CodeUnknown         CloseCode = 5
-	CodeDone            CloseCode = 16
-	CodeDrained         CloseCode = 17
-	CodeBreach          CloseCode = 18
-	CodeOverloaded      CloseCode = 19
-	CodeUnauthenticated CloseCode = 20
+	CodeUnspecified       CloseCode = 0
+	CodeGarbled           CloseCode = 1
+	CodeVersion           CloseCode = 2
+	CodeBusy              CloseCode = 3
+	CodeTooLarge          CloseCode = 4
+	CodeUnknown           CloseCode = 5
+	CodeDone              CloseCode = 16
+	CodeDrained           CloseCode = 17
+	CodeProtocolViolation CloseCode = 18
+	CodeOverloaded        CloseCode = 19
+	CodeUnauthenticated   CloseCode = 20
 )
 
 // Close ends something with a reason that a program can read.

@@ -46,7 +46,7 @@ const (
 	Close_VERSION   Close_Code = 2
 	Close_BUSY      Close_Code = 3
 	Close_TOO_LARGE Close_Code = 4
-	// Session unknown, lapsed, another's, or its key wrong: one answer (W6).
+	// Session unknown, expired, another's, or its key wrong: one answer (W6).
 	Close_UNKNOWN Close_Code = 5
 	// The session is over.
 	// Orderly: the peer asked for it (L6).
@@ -54,7 +54,7 @@ const (
 	// The bridge shuts down and its drain time is over.
 	Close_DRAINED Close_Code = 17
 	// The peer sent more than its credit or broke another rule.
-	Close_BREACH Close_Code = 18
+	Close_PROTOCOL_VIOLATION Close_Code = 18
 	// The global buffer budget closed a session with no link (D8).
 	Close_OVERLOADED Close_Code = 19
 	// Authenticate refused the client.
@@ -72,22 +72,22 @@ var (
 		5:  "UNKNOWN",
 		16: "DONE",
 		17: "DRAINED",
-		18: "BREACH",
+		18: "PROTOCOL_VIOLATION",
 		19: "OVERLOADED",
 		20: "UNAUTHENTICATED",
 	}
 	Close_Code_value = map[string]int32{
-		"CODE_UNSPECIFIED": 0,
-		"GARBLED":          1,
-		"VERSION":          2,
-		"BUSY":             3,
-		"TOO_LARGE":        4,
-		"UNKNOWN":          5,
-		"DONE":             16,
-		"DRAINED":          17,
-		"BREACH":           18,
-		"OVERLOADED":       19,
-		"UNAUTHENTICATED":  20,
+		"CODE_UNSPECIFIED":   0,
+		"GARBLED":            1,
+		"VERSION":            2,
+		"BUSY":               3,
+		"TOO_LARGE":          4,
+		"UNKNOWN":            5,
+		"DONE":               16,
+		"DRAINED":            17,
+		"PROTOCOL_VIOLATION": 18,
+		"OVERLOADED":         19,
+		"UNAUTHENTICATED":    20,
 	}
 )
 
@@ -1379,12 +1379,12 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	"\x12max_metadata_bytes\x18\n" +
 	" \x01(\rR\x10maxMetadataBytes\x12\x1f\n" +
 	"\vmax_streams\x18\v \x01(\rR\n" +
-	"maxStreams\"\xb3\x02\n" +
+	"maxStreams\"\xbf\x02\n" +
 	"\x05Close\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.pollbridge.v1.Close.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12$\n" +
 	"\x0eretry_after_ms\x18\x03 \x01(\rR\fretryAfterMs\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\x04R\x05limit\"\xa4\x01\n" +
+	"\x05limit\x18\x04 \x01(\x04R\x05limit\"\xb0\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aGARBLED\x10\x01\x12\v\n" +
@@ -1393,9 +1393,8 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	"\tTOO_LARGE\x10\x04\x12\v\n" +
 	"\aUNKNOWN\x10\x05\x12\b\n" +
 	"\x04DONE\x10\x10\x12\v\n" +
-	"\aDRAINED\x10\x11\x12\n" +
-	"\n" +
-	"\x06BREACH\x10\x12\x12\x0e\n" +
+	"\aDRAINED\x10\x11\x12\x16\n" +
+	"\x12PROTOCOL_VIOLATION\x10\x12\x12\x0e\n" +
 	"\n" +
 	"OVERLOADED\x10\x13\x12\x13\n" +
 	"\x0fUNAUTHENTICATED\x10\x14\"%\n" +
