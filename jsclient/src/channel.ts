@@ -136,7 +136,7 @@ export class Channel extends EventTarget {
   #state: State = "connecting";
   #transport: Transport | undefined;
   #lastError: SessionError | LinkError | undefined;
-  /** Why the channel is of no more use. */
+  /** Why the channel is closed for good; undefined: it is not. */
   #final: SessionError | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
   #notBefore = 0;
@@ -171,7 +171,7 @@ export class Channel extends EventTarget {
     return this.#state;
   }
 
-  /** What carries messages now; undefined while nothing does. */
+  /** The transport that carries messages now; undefined while none does. */
   get transport(): Transport | undefined {
     return this.#transport;
   }
@@ -181,7 +181,7 @@ export class Channel extends EventTarget {
     return this.#current?.endpoint.path.smoothedRTT || undefined;
   }
 
-  /** The latest thing that went wrong, whether or not it was mended since. */
+  /** The latest error of a link or a session, whether or not it was mended since; undefined: none yet. */
   get lastError(): SessionError | LinkError | undefined {
     return this.#lastError;
   }
@@ -196,7 +196,7 @@ export class Channel extends EventTarget {
     return [...this.#events];
   }
 
-  /** What a support ticket needs, for JSON.stringify(channel). */
+  /** Returns what a support ticket needs, for JSON.stringify(channel). */
   toJSON(): object {
     const { state, transport, rtt, network, events } = this;
     return { release: RELEASE, bridge: this.#carrier.base, page: globalThis.location?.origin, agent: globalThis.navigator?.userAgent, state, transport, rtt, network, events };
@@ -242,7 +242,7 @@ export class Channel extends EventTarget {
     return stream;
   }
 
-  /** The session for new RPCs; opens one, after a delay, if there is none. */
+  /** Returns the session for new RPCs; opens one, after a delay in milliseconds, if there is none. */
   #ensure(delay: number): Session {
     return (this.#current ??= this.#openSession(Math.max(delay, this.#notBefore - performance.now())));
   }
@@ -335,7 +335,7 @@ export class Channel extends EventTarget {
     for (const stream of orphans) next.endpoint.adopt(stream);
   }
 
-  /** The bridge asks for new RPCs to go to another session (E3). */
+  /** Moves new RPCs to another session, as the bridge asked, opened within spread milliseconds (E3). */
   #goAway(session: Session, spread: number): void {
     if (this.#current !== session) return;
     this.#current = undefined;
@@ -378,7 +378,7 @@ function noCredential(err: unknown): SessionError {
   return new SessionError("unauthenticated", `no credential: ${String(err)}`);
 }
 
-/** The end of an RPC on a channel that is of no more use. */
+/** Returns the end of an RPC on a channel that is closed for good. */
 function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
   return why.reason === "closed" ? bridgeEnd(CANCELLED, why.reason, why.message) : lossEnd(why, false);
 }

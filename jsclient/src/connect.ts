@@ -40,7 +40,7 @@ export interface BridgeTransportOptions {
 }
 
 /**
- * A Connect transport for all four kinds of RPC. Requests of a stream are sent
+ * Returns a Connect transport for all four kinds of RPC. Requests of a stream are sent
  * as they come, before there are response headers. Methods declared
  * NO_SIDE_EFFECTS or IDEMPOTENT need not wait until the session is open.
  *
@@ -82,7 +82,7 @@ type Next = ReturnType<Interceptor>;
 type Method = DescMethodUnary | DescMethodStreaming;
 type Draft = Omit<UnaryRequest, "signal"> | Omit<StreamRequest, "signal">;
 
-/** What the requests of all kinds have in common. */
+/** Returns what the requests of all kinds have in common. */
 function common(method: Method, header: HeadersInit | undefined, contextValues = createContextValues()): Omit<Draft, "stream" | "method" | "message"> {
   return { service: method.parent, requestMethod: "POST", url: pathOf(method), header: new Headers(header), contextValues };
 }
@@ -189,7 +189,7 @@ async function* receive<O extends DescMessage>(
   for (const [key, text] of toText((await call.status).trailers)) trailer.append(key, text);
 }
 
-/** What Connect's users expect to catch. */
+/** Returns the error that Connect's users expect to catch. */
 function toError(err: unknown, signal: AbortSignal): ConnectError {
   if (!(err instanceof StatusError)) return ConnectError.from(err, Code.Internal);
   const { status, headers } = err;

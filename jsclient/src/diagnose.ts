@@ -111,7 +111,7 @@ async function sessions(found: checks.Found, base: string, options: DiagnoseOpti
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
-/** The bridge's URL with its prefix, as Channel understands it. */
+/** Returns the bridge's URL with its prefix, as Channel understands it. */
 function baseOf(url: string | URL): string {
   const { protocol, origin, pathname } = new URL(url, globalThis.location?.href);
   if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`bridge URL ${String(url)}: must be http or https`);

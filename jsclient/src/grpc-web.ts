@@ -311,7 +311,7 @@ export { GrpcWebClientBase as AbstractClientBase };
 const channels = new Map<string, Channel>();
 
 /**
- * The channel that all stubs of a hostname share unless they were given
+ * Returns the channel that all stubs of a hostname share unless they were given
  * another; it is made by whoever asks first. The hostname "" is the page's own.
  */
 export function sharedChannel(hostname: string, withCredentials = false): Channel {

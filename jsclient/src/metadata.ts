@@ -7,13 +7,13 @@ import type { Metadatum } from "./wire/batch.js";
  */
 export type Metadata = readonly (readonly [key: string, value: string | Uint8Array])[];
 
-/** The values of a key, in order. */
+/** Returns the values of a key, in order. */
 export function metadataValues(metadata: Metadata, key: string): (string | Uint8Array)[] {
   const wanted = key.toLowerCase();
   return metadata.filter(([k]) => k === wanted).map(([, value]) => value);
 }
 
-/** The first value of a key as text; undefined if there is none, or if it is bytes. */
+/** Returns the first value of a key as text; undefined if there is none, or if it is bytes. */
 export function metadataText(metadata: Metadata, key: string): string | undefined {
   const value = metadataValues(metadata, key)[0];
   return typeof value === "string" ? value : undefined;

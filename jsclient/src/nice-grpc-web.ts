@@ -11,7 +11,7 @@ import { isReserved } from "./text.js";
 type Transport = NonNullable<Parameters<typeof createChannel>[1]>;
 
 /**
- * A nice-grpc-web transport for all four kinds of RPC. The address given to
+ * Returns a nice-grpc-web transport for all four kinds of RPC. The address given to
  * nice-grpc-web's createChannel does not matter. Leaving a `for await` early
  * cancels the RPC. Methods declared NO_SIDE_EFFECTS or IDEMPOTENT need not wait
  * until the session is open. Details of a status are in the trailer, as

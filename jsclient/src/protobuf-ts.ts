@@ -24,7 +24,7 @@ import { fromText, toText } from "./text.js";
 export { withCancel } from "./cancel.js";
 
 /**
- * A protobuf-ts transport for all four kinds of RPC; defaults are the options
+ * Returns a protobuf-ts transport for all four kinds of RPC; defaults are the options
  * of RPCs that do not state their own. Methods declared NO_SIDE_EFFECTS or
  * IDEMPOTENT need not wait until the session is open.
  *
@@ -104,7 +104,7 @@ function toMeta(metadata: Metadata): RpcMetadata {
   return meta;
 }
 
-/** What protobuf-ts users expect to catch. */
+/** Returns the error that protobuf-ts's users expect to catch. */
 function toError(err: unknown, method: MethodInfo): RpcError {
   const error = err instanceof StatusError ? fromStatus(err) : new RpcError(err instanceof Error ? err.message : String(err), "INTERNAL");
   error.methodName = method.name;
@@ -122,7 +122,7 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** The parts that streaming calls have in common. */
+/** Returns the parts that streaming calls have in common. */
 function parts(call: Call, method: MethodInfo): { headers: Promise<RpcMetadata>; status: Promise<RpcStatus>; trailers: Promise<RpcMetadata> } {
   const ended = call.status.then(async (status): Promise<Status> => {
     if (status.code !== Code.ok) throw toError(new StatusError(status, await call.headers), method);
@@ -147,7 +147,7 @@ function requests<I extends object>(call: Call, method: MethodInfo<I>, options: 
   };
 }
 
-/** The one response of a client-streaming RPC. */
+/** Returns the one response of a client-streaming RPC. */
 async function only<O>(responses: AsyncIterable<O>): Promise<O> {
   const { value } = await responses[Symbol.asyncIterator]().next();
   return value as O;

@@ -21,7 +21,7 @@ declare const localStorage: Record<string, string | undefined>;
 const GROUP = "pollbridge.group";
 
 /**
- * A fetch for a Channel of each of an origin's tabs, so that all of them
+ * Returns a fetch for a Channel of each of an origin's tabs, so that all of them
  * together have at most two requests to a bridge under way:
  *
  *     const channel = new Channel("/", { fetch: sharedFetch() });
@@ -29,7 +29,7 @@ const GROUP = "pollbridge.group";
  * They are carried by a SharedWorker; where there is none, by one of the tabs
  * (which needs Web Locks, and so a secure context); where there is neither, by
  * each tab for itself, held for 2 s at most from the fifth tab on. Nothing is
- * lost when who carries them is closed or dies. Call it once in a page.
+ * lost when the one that carries them is closed or dies. Call it once in a page.
  * WebSockets stay each tab's own.
  */
 export function sharedFetch(options: SharedOptions = {}): typeof fetch {
@@ -55,7 +55,7 @@ function starter(worker: SharedOptions["worker"]): () => SharedWorkerLike {
   return worker ?? (() => new SharedWorker(new URL("./shared-worker.js", import.meta.url), { type: "module", name: "pollbridge" }));
 }
 
-/** The origin's group: one for all tabs where there is storage. */
+/** Returns the origin's group: one for all tabs where there is storage. */
 function groupOf(): string {
   try {
     return (localStorage[GROUP] ??= randomName());

@@ -66,7 +66,7 @@ export class StatusError extends Error {
   }
 }
 
-/** The name of a gRPC status code as gRPC writes it, e.g. "DEADLINE_EXCEEDED". */
+/** Returns the name of a gRPC status code as gRPC writes it, e.g. "DEADLINE_EXCEEDED". */
 export function codeName(code: number): string {
   const name = Object.keys(Code)[code];
   return name?.replace(/[A-Z]/g, "_$&").toUpperCase() ?? `CODE_${code}`;

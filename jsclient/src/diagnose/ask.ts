@@ -98,7 +98,7 @@ export class Asker {
     this.way = way;
   }
 
-  /** The number of the next request or WebSocket. */
+  /** Returns the number of the next request or WebSocket. */
   number(): number {
     return ++this.#count;
   }
@@ -189,7 +189,7 @@ export class Asker {
   }
 }
 
-/** AbortSignal.any, which browsers before 2024 lack. */
+/** Does what AbortSignal.any does, which browsers before 2024 lack. */
 function anyOf(signals: readonly AbortSignal[]): AbortSignal {
   const controller = new AbortController();
   for (const signal of signals) {
@@ -213,7 +213,7 @@ function parse(line: Uint8Array): Answer | undefined {
   }
 }
 
-/** The beginning of what a page says, without its tags. */
+/** Returns the beginning of a page's text, without its tags. */
 function glimpse(body: Uint8Array): string {
   const words = text(body.subarray(0, 512)).replace(/<[^>]*>/g, "\n").trim();
   return (words.split("\n")[0] ?? "").slice(0, 80);

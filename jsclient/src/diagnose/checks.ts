@@ -48,7 +48,7 @@ export async function reach(f: Found): Promise<boolean> {
   return false;
 }
 
-/** The version of HTTP from here to the next hop, where the browser tells. */
+/** Returns the version of HTTP from here to the next hop, where the browser tells. */
 function versionOf({ asker, seen }: Found): string {
   const entries = performance.getEntriesByName?.(`${asker.way.base}/v1/check/echo`) ?? [];
   const hop = (entries.at(-1) as { nextHopProtocol?: string } | undefined)?.nextHopProtocol;
@@ -257,7 +257,7 @@ export async function order(f: Found): Promise<void> {
   f.say("order", overtaken ? "reordered" : "ok");
 }
 
-/** abort gives a request up and asks whether the bridge was told. */
+/** abort cancels a request and asks whether the bridge noticed. */
 export async function abort(f: Found): Promise<void> {
   const apart = Math.round(300 + 2 * f.rtt);
   let came = false;

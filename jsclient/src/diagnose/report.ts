@@ -67,7 +67,7 @@ export interface Table {
   readonly verdicts: readonly Verdict[];
 }
 
-/** What is said of an outcome. */
+/** Returns the row that states an outcome. */
 export function rowOf(table: Table, check: string, outcome: string, facts?: Facts): Row {
   const known = table.checks.find((c) => c.id === check);
   const said = known?.outcomes[outcome];
@@ -117,7 +117,7 @@ export function list(parts: readonly string[]): string {
 
 const MARKS: Record<Level, string> = { good: "ok", warn: "WARN", bad: "BAD", none: "-" };
 
-/** The report as plain text, to be pasted into a message. */
+/** Returns the report as plain text, to be pasted into a message. */
 export function reportText(report: Report): string {
   const bridge = report.bridge ? ` (${report.bridge})` : "";
   const head = `${report.verdict}\n\nBridge    ${report.url}${bridge}\nProfiles  ${report.profiles.join(", ")}\n\n`;
@@ -130,14 +130,14 @@ export function reportText(report: Report): string {
 
 const digits = (n: number, places: number): string => n.toFixed(places).replace(/\.0$/, "");
 
-/** A duration as people read it: 0.83 ms, 84 ms, 2.1 s. */
+/** Returns a duration as people read it: 0.83 ms, 84 ms, 2.1 s. */
 export function inTime(ms: number): string {
   if (ms === 0) return "0 ms";
   if (ms < 1000) return `${ms.toFixed(ms < 1 ? 2 : ms < 10 ? 1 : 0)} ms`;
   return `${digits(ms / 1000, 1)} s`;
 }
 
-/** A size: 512 B, 64 KiB, 1.5 MiB. */
+/** Returns a size as people read it: 512 B, 64 KiB, 1.5 MiB. */
 export function inBytes(n: number): string {
   if (n < 1 << 10) return `${Math.round(n)} B`;
   return n < 1 << 20 ? `${digits(n / (1 << 10), 1)} KiB` : `${digits(n / (1 << 20), 1)} MiB`;

@@ -94,7 +94,7 @@ export async function websocket(f: Found): Promise<void> {
   socket.close();
 }
 
-/** How long a tiny echo took, in milliseconds; undefined if it did not come. */
+/** Returns how long a tiny echo took, in milliseconds; undefined if it did not come. */
 async function trip(socket: EchoSocket, limit?: number): Promise<number | undefined> {
   const start = performance.now();
   return (await socket.echo(Uint8Array.of(0), limit)) && performance.now() - start;
@@ -102,7 +102,7 @@ async function trip(socket: EchoSocket, limit?: number): Promise<number | undefi
 
 const PINGS = 4;
 
-/** The round trip of a WebSocket, of which one is known, how much it varies, and its rate. */
+/** Returns what a row says of a WebSocket's round trip, its variation and its rate; rtt is one round trip, in milliseconds. */
 async function pace(socket: EchoSocket, rtt: number, rate: string): Promise<string> {
   const trips = [rtt];
   for (let i = 0; i < PINGS; i++) {
@@ -278,7 +278,7 @@ async function hold({ asker, rtt }: Found, ms: number): Promise<Reply> {
   }
 }
 
-/** How long an answer of one byte every 500 ms lived. */
+/** Returns how long an answer of one byte every 500 ms lived, in milliseconds. */
 async function dripLife(f: Found, life: number): Promise<number> {
   const start = performance.now();
   let last = 0;
@@ -296,7 +296,7 @@ async function quiet(f: Found, silence: number): Promise<boolean> {
   return alive;
 }
 
-/** Keeps a WebSocket busy and tells how long it lived. */
+/** Keeps a WebSocket busy, and returns how long it lived, in milliseconds. */
 async function chatter(f: Found, life: number): Promise<number> {
   const { socket } = await dial(f);
   const start = performance.now();

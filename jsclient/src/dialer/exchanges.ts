@@ -85,7 +85,7 @@ export class Exchanges {
     this.#backoff = newRetry(backoff);
   }
 
-  /** Lowest number of those in flight. */
+  /** The lowest number of those in flight; undefined: there are none. */
   get awaiting(): number | undefined {
     return this.#inFlight[0]?.number;
   }
@@ -250,7 +250,7 @@ export class Exchanges {
     this.#session.lose((on) => on.number === number);
   }
 
-  /** A timer that runs later than latest tells of a sleep: the answer may wait unread, and gets a little more time. */
+  /** Fails an exchange that had no answer in time. A timer that runs after latest tells of a sleep: the answer may wait unread, and gets a little more time. */
   #timedOut(x: Exchange, latest: number): void {
     const { endpoint, welcome } = this.#session;
     const now = endpoint.now();

@@ -26,7 +26,7 @@ export class Expiry {
   }
 }
 
-/** A steady clock and the one on the wall: either may stand still while the machine sleeps. */
+/** Returns the times of a steady clock and of the one on the wall: either may stand still while the machine sleeps. */
 function clocks(): number[] {
   return [performance.now(), Date.now()];
 }

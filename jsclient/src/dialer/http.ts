@@ -117,7 +117,7 @@ export class HttpCarrier implements Carrier {
   }
 }
 
-/** What an answer with another status than 200 means (W4). */
+/** Returns the error that an answer with another status than 200 stands for (W4). */
 async function refusal(response: Response): Promise<LinkError | OriginError> {
   const { status, headers } = response;
   if (status === 403 && headers.get("Pollbridge")) {
@@ -129,7 +129,7 @@ async function refusal(response: Response): Promise<LinkError | OriginError> {
   return new LinkError("status", `HTTP status ${status}`, { status, retryAfterMillis });
 }
 
-/** The bytes that a body of text stands for: its own where it is no base64, and so not the bridge's. */
+/** Returns the bytes that a body of base64 stands for; the body's own if it is no base64, and so not the bridge's. */
 function bytesOf(text: string): Uint8Array {
   try {
     return fromBase64(text);

@@ -61,7 +61,7 @@ export class Ladder implements Links {
     });
   }
 
-  /** What carries new frames; undefined while nothing does. */
+  /** The transport that carries new frames; undefined while none does. */
   get transport(): Transport | undefined {
     if (this.#session.preferred > 0 && this.#link?.proven) return "ws";
     return this.#exchanges && this.#session.welcome ? "longpoll" : undefined;
@@ -90,14 +90,14 @@ export class Ladder implements Links {
     this.#session.prefer(0);
   }
 
-  /** The page is put aside and may come back: ends every link, and asks the bridge to wait (L6). */
+  /** Ends every link for a page that is put aside and may come back, and asks the bridge to wait (L6). */
   pause(): void {
     if (this.#halted) return;
     this.halt();
     this.#beacon(this.#session.pause());
   }
 
-  /** The page goes for good: closes the session with a last batch. */
+  /** Closes the session of a page that goes for good, with a last batch. */
   leave(why: SessionError): void {
     this.halt();
     this.#beacon(this.#session.leave(why));
@@ -108,7 +108,7 @@ export class Ladder implements Links {
     if (batch) this.#carrier.beacon(this.#session.sid, encodeBatch(batch), this.#network.form === "text");
   }
 
-  /** Tries at once what was put off, and whether links work: the page is back. newNetwork: the network may be another. */
+  /** Tries at once what was put off, and whether links work, for a page that is back. newNetwork: the network may be another. */
   retryNow(newNetwork: boolean): void {
     if (this.#session.expired()) return;
     this.#halted = false;
@@ -182,7 +182,7 @@ export class Ladder implements Links {
     this.#session.lose((on) => on.kind === "lasting");
   }
 
-  /** A link that opened beside another takes its place if that is still suspected. */
+  /** Puts a link that opened beside another in its place if that is still suspected; else closes it. */
   #opened(link: LastingLink): void {
     const old = this.#link!;
     if (old === link) return;
@@ -198,7 +198,7 @@ export class Ladder implements Links {
     this.#exchanges?.release();
   }
 
-  /** A link that is suspected gets another beside it; one that answers after all is preferred again. */
+  /** Opens another link beside one that is suspected; prefers one again that answers after all. */
   #suspected(link: LastingLink): void {
     if (!link.suspectedAt) this.#prefer(link.id.number);
     else if (this.#exchanges) this.#exchanges.probe();
@@ -212,7 +212,7 @@ export class Ladder implements Links {
     this.#session.note();
   }
 
-  /** An exchange was answered that began when the link was suspected: frames move to exchanges (L3). */
+  /** Moves frames to exchanges when one was answered that began while the link was suspected (L3). */
   #exchangeAnswered(sentAt: number): void {
     const link = this.#link;
     if (!link?.suspectedAt || sentAt < link.suspectedAt || this.#session.preferred === 0 || link.excused()) return;

@@ -200,7 +200,7 @@ export class LastingLink {
     return true;
   }
 
-  /** The ping is answered, or as good as that: the link keeps order. */
+  /** Notes that the ping was answered, or that it might as well have been: the link keeps order. */
   #pingAnswered(): void {
     this.#answeredAt = this.#pingedAt;
     this.#ping = this.suspectedAt = 0;
@@ -234,7 +234,7 @@ export class LastingLink {
     else this.#send({ ping: true });
   }
 
-  /** Judges a link on which an answer is awaited. */
+  /** Suspects a link whose answer is overdue, or gives it up. */
   #judge(): void {
     const { endpoint } = this.#session;
     const { path, out } = endpoint;

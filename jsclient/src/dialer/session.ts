@@ -124,7 +124,7 @@ export class Session implements Role {
     this.endpoint = new Endpoint(this, config.maxMessageBytes);
   }
 
-  /** Begins, with a token if there is one: from now on links are made. */
+  /** Starts making links; with a token if there is one. */
   start(links: Links, token: string = this.#token): void {
     this.#links = links;
     this.#token = token;

@@ -190,7 +190,7 @@ class Lane {
     return [...this.#bundles].filter((bundle) => bundle.text === text);
   }
 
-  /** Each form has bundles of its own: where one is swallowed, the other is to get through. */
+  /** Sends what waits in one form. Each form has bundles of its own: where one is swallowed, the other is to get through. */
   #sendAs(text: boolean): void {
     const fresh = [...this.#waiting.values()].filter((w) => w.carriers === 0 && w.text === text);
     if (this.#old) return fresh.forEach((w) => void this.#single(w));
@@ -205,7 +205,7 @@ class Lane {
     void this.#send(items, text);
   }
 
-  /** What a new bundle carries beside others, so that they can be let go: the newest exchange of each session, if it is short. */
+  /** Returns what a new bundle carries besides, so that others can be let go: the newest exchange of each session, if it is short. */
   #again(text: boolean): Waiting[] {
     const newest = new Map([...this.#waiting.values()].map((w) => [w.sid, w]));
     return [...newest.values()].filter((w) => w.carriers > 0 && w.text === text && retryable(w));

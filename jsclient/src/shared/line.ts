@@ -20,7 +20,7 @@ export interface SharedWorkerLike {
 /** Names what tabs of one origin share; the number changes with what is said. */
 const NAME = "pollbridge/1";
 
-/** The hub is in a SharedWorker. failed: there can be none. */
+/** Returns the line to a hub in a SharedWorker. failed is called if there can be none. */
 export function workerLine(start: () => SharedWorkerLike, heard: (tell: Tell) => void, failed: () => void): Line {
   let port: MessagePort | undefined;
   let watching: AbortController | undefined;
@@ -65,7 +65,7 @@ function whenFree(name: string, signal: AbortSignal, freed: () => void): void {
   navigator.locks?.request(name, { mode: "shared", signal }, took).catch(() => undefined); // not watched any more
 }
 
-/** The hub is in the tab that holds a Web Lock. */
+/** Returns the line to a hub in the tab that holds a Web Lock. */
 export function lockLine(tab: string, heard: (tell: Tell) => void): Line {
   let toHub: BroadcastChannel | undefined;
   let channels: BroadcastChannel[] = [];
@@ -102,7 +102,7 @@ export function lockLine(tab: string, heard: (tell: Tell) => void): Line {
   };
 }
 
-/** Is the hub of all tabs until it resigns. */
+/** Runs the hub of all tabs until resigned. */
 async function lead(resigned: Promise<void>): Promise<void> {
   const hub = new Hub({ fetch: (input, init) => fetch(input, init), holdMillis: () => 0 });
   const asks = new BroadcastChannel(`${NAME} hub`);
@@ -135,7 +135,7 @@ interface Presence {
   readonly type: "here" | "too" | "gone";
 }
 
-/** The hub is in the tab, and only its own; it looks how many others there are. */
+/** Returns the line to a hub in the tab itself, for that tab alone; it counts the others. */
 export function ownLine(tab: string, heard: (tell: Tell) => void): Line {
   const others = new Set<string>();
   const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(`${NAME} tabs`);

@@ -46,13 +46,13 @@ export class Tab {
     if (tell.type === "ready" || own) this.#askAgain();
   }
 
-  /** The page is put aside or goes. */
+  /** Closes the line of a page that is put aside or goes. */
   leave(): void {
     this.#line?.post({ type: "gone", tab: this.#name });
     this.#line?.close();
   }
 
-  /** The page is back. */
+  /** Opens the line again, for a page that is back. */
   back(): void {
     this.#line?.renew();
     this.#askAgain();

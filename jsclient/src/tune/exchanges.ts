@@ -90,7 +90,7 @@ export class ExchangeTuner {
     if (why.cut) this.#network.downBytes = Math.max(MIN_DOWN, this.#network.downBytes / 2);
   }
 
-  /** Perhaps something swallows its form. */
+  /** Counts a failure against the form: perhaps something swallows it. */
   #miss(attempt: Attempt): void {
     if (this.#worked && !attempt.frames) return;
     if (++this.#misses % (this.#worked ? MISSES : FIRST_MISSES) === 0) this.changeForm();

@@ -46,7 +46,7 @@ function isWhole(f: Frame): boolean {
   return !part || !!f[part];
 }
 
-/** An empty batch, which says nothing. */
+/** Returns an empty batch. */
 export function newBatch(): Batch {
   return zero(batch);
 }

@@ -7,7 +7,7 @@ const table: Int32Array = /* @__PURE__ */ new Int32Array(256).map((_, i) => {
   return i;
 });
 
-/** CRC-32C of bytes, as an unsigned number. */
+/** Returns the CRC-32C of bytes, as an unsigned number. */
 export function crc32c(bytes: Uint8Array): number {
   let c = -1;
   for (let i = 0; i < bytes.length; i++) c = table[(c ^ bytes[i]!) & 0xff]! ^ (c >>> 8);

@@ -9,7 +9,7 @@ const MARK = 0xb1d6_01_00;
 export const HEAD = 8;
 export const TAIL = 4;
 
-/** Wraps what write appends to its writer. */
+/** Returns what write appends to its writer, wrapped. */
 export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
   const w = new Writer();
   write(w);

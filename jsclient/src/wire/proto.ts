@@ -21,7 +21,7 @@ export class Writer {
   /** How many bytes were written. */
   length = 0;
 
-  /** The bytes written. */
+  /** Returns the bytes written. */
   bytes(): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(this.length);
     let at = 0;
@@ -83,7 +83,7 @@ export class Reader {
     return (this.field > 0 && this.field < 2 ** 29) || garbled();
   }
 
-  /** An integer, rounded above 2^53. */
+  /** Reads an integer, rounded above 2^53. */
   integer(): number {
     let value = 0;
     this.low = 0;
@@ -97,20 +97,20 @@ export class Reader {
     return garbled();
   }
 
-  /** An integer of at most 2^53 - 1; more is refused. */
+  /** Reads an integer of at most 2^53 - 1; more is refused. */
   varint(): number {
     const value = this.integer();
     return value < 2 ** 53 ? value : garbled();
   }
 
-  /** Bytes with their length before them, or as many as are said. */
+  /** Reads bytes with their length before them, or as many as given. */
   raw(length: number = this.varint()): Uint8Array {
     const at = this.#pos;
     this.#pos += length;
     return this.#pos > this.#buf.length ? garbled() : this.#buf.subarray(at, this.#pos);
   }
 
-  /** Passes over the field that next moved to. */
+  /** Skips the field that next moved to. */
   skip(depth = 0): void {
     if (this.type === VARINT) this.integer();
     else if (this.type === BYTES) this.raw();

@@ -33,7 +33,7 @@ export function define<T>(table: { [K in keyof T]-?: Property<Exclude<T[K], unde
   return schema;
 }
 
-/** A field whose number is not the one after the field before. */
+/** Returns the kind of a field whose number is not the one after the field before. */
 export function at<V>(number: number, kind: Kind<V>): Kind<V> {
   return { ...kind, number };
 }
@@ -50,7 +50,7 @@ export function write<T>(w: Writer, schema: Schema<T>, value: T): void {
   }
 }
 
-/** A message whose fields are all absent. */
+/** Returns a message whose fields are all absent. */
 export function zero<T>(schema: Schema<T>): T {
   const value: Partial<T> = {};
   for (const [name, kind] of schema.values()) {
@@ -91,7 +91,7 @@ export const fixed64: Kind<bigint> = {
   read: (r) => new BigUint64Array(r.raw(8).slice().buffer)[0]!,
 };
 
-/** A message in a message; a further occurrence is merged into the first. */
+/** Returns the kind of a message in a message; a further occurrence is merged into the first. */
 export function message<T>(schema: Schema<T>): Kind<T> {
   return {
     type: BYTES,
@@ -105,7 +105,7 @@ export function message<T>(schema: Schema<T>): Kind<T> {
   };
 }
 
-/** A list of messages. */
+/** Returns the kind of a list of messages. */
 export function repeated<T>(schema: Schema<T>): Kind<T> {
   return { ...message(schema), list: true };
 }
