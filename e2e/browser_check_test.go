@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/middlebox"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // TestCheck_browser has the JavaScript client's diagnose look at networks from

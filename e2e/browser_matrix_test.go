@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/middlebox"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // browserRow is a row that a browser decides, played by the JavaScript client

@@ -13,7 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // TestAdapt_requestRate holds that long-polling takes at most 1.2 requests for

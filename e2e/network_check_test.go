@@ -12,7 +12,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/netcheck"
 	"github.com/pollbridge/pollbridge/internal/netcheck/probe"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // profiles are what "bridge check" finds in each network of the matrix. Clean are

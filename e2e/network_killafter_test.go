@@ -11,7 +11,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // longestAnswer is more than the bytes of any answer, and of the first ones on a

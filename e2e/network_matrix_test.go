@@ -16,7 +16,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/middlebox"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // The choices of transports that every row runs with.

@@ -29,7 +29,7 @@ import (
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 var (

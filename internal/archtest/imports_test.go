@@ -50,10 +50,9 @@ const (
 var rules = []rule{
 	{path: "transport"},
 	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
-	{path: "transport/internal", own: []string{"transport"}},
 	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/park"}},
 	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/wsframe"}, others: []string{websocket, unix}},
-	{path: "transport/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
+	{path: "internal/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{
 		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},
 		not: []string{"context", "log", "net", "os", "sync"},
@@ -66,7 +65,7 @@ var rules = []rule{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
-	{path: "internal/enginetest", own: []string{"internal/registry"}},
+	{path: "internal/enginetest", own: []string{"internal/dialer", "internal/registry", "internal/simnet", "transport"}},
 	{path: "internal/httpwrite"},
 	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
@@ -122,7 +121,7 @@ var rules = []rule{
 }
 
 // testsOnly lists packages that only tests import.
-var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/enginetest", "internal/simnet", "internal/middlebox", "transport/transporttest", "transport/internal/fake"}
+var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/enginetest", "internal/simnet", "internal/middlebox", "internal/transporttest", "internal/transporttest/fake"}
 
 // testCode lists packages that serve tests alone.
 var testCode = []string{"e2e", "conformance", "internal/cmd"}

@@ -37,7 +37,7 @@ func TestBeside(t *testing.T) {
 						}
 						st.End(wire.End{})
 					}})
-					carrier := newFaulty(net, reg)
+					carrier := enginetest.NewCarrier(net, reg)
 					s := dialer.Start(dialer.Config{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{kind}})
 					alone := pingPongP99(t, s, 6*time.Second)
 					st, err := s.Open(t.Context(), wire.Open{Method: "/test/Long"})
@@ -60,7 +60,7 @@ func TestBeside(t *testing.T) {
 					}
 					sending.Wait()
 					_ = s.Close(t.Context())
-					carrier.close()
+					carrier.Close()
 					reg.Close()
 				})
 			})

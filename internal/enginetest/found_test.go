@@ -199,7 +199,7 @@ func TestFound_socketsThatBreakBySize(t *testing.T) {
 	for _, choice := range []string{"ws", "auto"} {
 		synctest.Test(t, func(t *testing.T) {
 			reg := enginetest.NewRegistry(registry.Config{Handle: echo})
-			carrier := newFaulty(simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond, Kill: 20_000}), reg)
+			carrier := enginetest.NewCarrier(simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond, Kill: 20_000}), reg)
 			s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[choice]})
 			began := time.Now()
 			var calls sync.WaitGroup
@@ -211,7 +211,7 @@ func TestFound_socketsThatBreakBySize(t *testing.T) {
 			if err := s.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			carrier.close()
+			carrier.Close()
 			reg.Close()
 		})
 	}
@@ -224,7 +224,7 @@ func TestFound_weatherAfterHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := enginetest.NewRegistry(registry.Config{Handle: echo})
 		net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
-		carrier := newFaulty(net, reg)
+		carrier := enginetest.NewCarrier(net, reg)
 		s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["longpoll"]})
 		time.Sleep(time.Second)
 		net.Change(simnet.Profile{RTT: 20 * time.Millisecond, Rates: map[simnet.Fault]float64{simnet.HTML: 1}})
@@ -233,7 +233,7 @@ func TestFound_weatherAfterHello(t *testing.T) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		carrier.close()
+		carrier.Close()
 		reg.Close()
 	})
 }

@@ -52,7 +52,7 @@ func follow(t *testing.T, script []byte) {
 		m := &model{dice: dice{script[:min(len(script), 2*modelOps)]}, t: t}
 		kinds := transports()[[]string{"longpoll", "ws", "auto"}[m.byte()%3]]
 		m.net = simnet.New(uint64(m.byte()), simnet.Profile{RTT: 20 * ms})
-		carrier := newFaulty(m.net, reg)
+		carrier := enginetest.NewCarrier(m.net, reg)
 		m.s = dialer.Start(dialer.Config{Carrier: carrier, Transports: kinds, Pause: 30 * time.Minute})
 		pingpong(t, m.s, 1, 1) // from now on the bridge keeps more than a Hello
 		for !m.done() {
@@ -70,7 +70,7 @@ func follow(t *testing.T, script []byte) {
 			t.Error(err)
 		}
 		time.Sleep(31 * time.Minute)
-		carrier.close()
+		carrier.Close()
 		synctest.Wait()
 		checkIdle(t, reg)
 		reg.Close()

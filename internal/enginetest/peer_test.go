@@ -216,3 +216,7 @@ func (so *socket) frames() []wire.Frame {
 		}
 	}
 }
+
+func hello(kind transport.Kind, sid string, batch []byte) transport.Hello {
+	return transport.Hello{Kind: kind, Session: sid, Batch: batch, RemoteAddr: "test"}
+}

@@ -38,7 +38,7 @@ func sharing(t *testing.T, choice string, f func(*share)) {
 	synctest.Test(t, func(t *testing.T) {
 		sh := &share{t: t, net: simnet.New(1, simnet.Profile{RTT: shareRTT, Rate: shareRate})}
 		sh.reg = enginetest.NewRegistry(registry.Config{Handle: sh.handle})
-		carrier := newFaulty(sh.net, sh.reg)
+		carrier := enginetest.NewCarrier(sh.net, sh.reg)
 		sh.s = dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[choice]})
 		time.Sleep(5 * time.Second)
 		f(sh)
@@ -48,7 +48,7 @@ func sharing(t *testing.T, choice string, f func(*share)) {
 		if err := sh.s.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		carrier.close()
+		carrier.Close()
 		synctest.Wait()
 		checkIdle(t, sh.reg)
 		sh.reg.Close()

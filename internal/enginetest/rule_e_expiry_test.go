@@ -76,7 +76,7 @@ func (n nap) run(t *testing.T) {
 	c := &cancelled{}
 	reg := enginetest.NewRegistry(registry.Config{Handle: c.handle})
 	net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
-	carrier := newFaulty(net, reg)
+	carrier := enginetest.NewCarrier(net, reg)
 	s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[n.choice], Pause: n.pause})
 	time.Sleep(5 * time.Second)
 	var open []*dialer.Stream
@@ -110,7 +110,7 @@ func (n nap) run(t *testing.T) {
 		checkIdle(t, reg)
 	}
 	_ = s.Close(t.Context())
-	carrier.close()
+	carrier.Close()
 	synctest.Wait()
 	checkIdle(t, reg)
 	reg.Close()
@@ -186,7 +186,7 @@ func TestRule_lastTry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				reg := enginetest.NewRegistry(registry.Config{Handle: echo})
 				net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
-				carrier := newFaulty(net, reg)
+				carrier := enginetest.NewCarrier(net, reg)
 				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[choice]})
 				st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
 				if err != nil {
@@ -198,7 +198,7 @@ func TestRule_lastTry(t *testing.T) {
 				net.Up()
 				nap{}.goesOn(t, st)
 				_ = s.Close(t.Context())
-				carrier.close()
+				carrier.Close()
 				reg.Close()
 			})
 		}

@@ -152,7 +152,7 @@ func TestRule_switchingGap(t *testing.T) {
 					l := &load{t: t}
 					reg := enginetest.NewRegistry(registry.Config{Handle: l.handle})
 					net := simnet.New(1, simnet.Profile{RTT: rtt})
-					carrier := newFaulty(net, reg)
+					carrier := enginetest.NewCarrier(net, reg)
 					s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["auto"]})
 					time.Sleep(10 * time.Second)
 					l.run(s, func() {
@@ -176,7 +176,7 @@ func TestRule_switchingGap(t *testing.T) {
 					if err := s.Close(t.Context()); err != nil {
 						t.Error(err)
 					}
-					carrier.close()
+					carrier.Close()
 					reg.Close()
 				})
 			})

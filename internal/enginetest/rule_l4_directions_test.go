@@ -154,7 +154,7 @@ func (c dead) run(t *testing.T) (tried, came time.Duration) {
 		k := &talk{t: t, words: make(chan string), heard: make(chan time.Time, 10), came: make(chan time.Time, 10)}
 		reg := enginetest.NewRegistry(registry.Config{Handle: k.handle})
 		net := simnet.New(1, simnet.Profile{RTT: c.rtt})
-		carrier := newFaulty(net, reg)
+		carrier := enginetest.NewCarrier(net, reg)
 		log := &logged{Carrier: carrier}
 		s := dialer.Start(dialer.Config{Carrier: log, Transports: transports()[c.choice]})
 		time.Sleep(10 * time.Second) // a WebSocket has proved itself
@@ -184,7 +184,7 @@ func (c dead) run(t *testing.T) (tried, came time.Duration) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		carrier.close()
+		carrier.Close()
 		reg.Close()
 	})
 	return tried, came
@@ -260,7 +260,7 @@ func TestRule_helloBeside(t *testing.T) {
 			reg := enginetest.NewRegistry(registry.Config{Handle: echo})
 			net := simnet.New(1, simnet.Profile{RTT: 200 * time.Millisecond})
 			mute(net)
-			log := &logged{Carrier: newFaulty(net, reg)}
+			log := &logged{Carrier: enginetest.NewCarrier(net, reg)}
 			began := time.Now()
 			s := dialer.Start(dialer.Config{Carrier: log, Transports: transports()[choice]})
 			pingpong(t, s, 1, 1)
@@ -269,7 +269,7 @@ func TestRule_helloBeside(t *testing.T) {
 				t.Errorf("%s: an RPC took %v", choice, took)
 			}
 			_ = s.Close(t.Context())
-			log.Carrier.(*faulty).close()
+			log.Carrier.(*enginetest.Carrier).Close()
 			reg.Close()
 		})
 	}
@@ -280,14 +280,14 @@ func TestRule_muteSocketBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := enginetest.NewRegistry(registry.Config{Handle: echo})
 		net := simnet.New(1, simnet.Profile{RTT: 200 * time.Millisecond})
-		log := &logged{Carrier: newFaulty(net, reg)}
+		log := &logged{Carrier: enginetest.NewCarrier(net, reg)}
 		began := time.Now()
 		time.AfterFunc(201*time.Millisecond, func() { net.MuteSockets(true, true) })
 		s := dialer.Start(dialer.Config{Carrier: log, Transports: transports()["ws"]})
 		pingpong(t, s, 1, 1)
 		equal(t, "another was begun after", log.after(began), 3200*time.Millisecond)
 		_ = s.Close(t.Context())
-		log.Carrier.(*faulty).close()
+		log.Carrier.(*enginetest.Carrier).Close()
 		reg.Close()
 	})
 }
@@ -304,7 +304,7 @@ func TestRule_fewRequests(t *testing.T) {
 				k := &talk{t: t, words: make(chan string), heard: make(chan time.Time, 10), came: make(chan time.Time, 10)}
 				reg := enginetest.NewRegistry(registry.Config{Handle: k.handle})
 				net := simnet.New(1, simnet.Profile{RTT: 20 * time.Millisecond})
-				carrier := newFaulty(net, reg)
+				carrier := enginetest.NewCarrier(net, reg)
 				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["longpoll"]})
 				k.open(s, fourKinds[3])
 				if c.mute {
@@ -320,7 +320,7 @@ func TestRule_fewRequests(t *testing.T) {
 				net.Calm()
 				k.st.Cancel()
 				_ = s.Close(t.Context())
-				carrier.close()
+				carrier.Close()
 				reg.Close()
 			})
 		})

@@ -375,7 +375,7 @@ func TestRule_makeRoom(t *testing.T) {
 	for _, rtt := range []time.Duration{20 * time.Millisecond, 800 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			reg := enginetest.NewRegistry(registry.Config{Handle: echo})
-			carrier := newFaulty(simnet.New(1, simnet.Profile{RTT: rtt}), reg)
+			carrier := enginetest.NewCarrier(simnet.New(1, simnet.Profile{RTT: rtt}), reg)
 			h := &hung{Carrier: carrier}
 			s := dialer.Start(dialer.Config{Carrier: h, Transports: []transport.Kind{transport.Longpoll}})
 			st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
@@ -404,7 +404,7 @@ func TestRule_makeRoom(t *testing.T) {
 				t.Errorf("the message took %v", took)
 			}
 			_ = s.Close(t.Context())
-			carrier.close()
+			carrier.Close()
 			reg.Close()
 		})
 	}

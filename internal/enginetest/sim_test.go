@@ -76,7 +76,7 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		o := newOracle(sim.most)
 		reg := enginetest.NewRegistry(registry.Config{Handle: o.handle, ResumeWindow: sim.window()})
 		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
-		carrier := newFaulty(net, reg)
+		carrier := enginetest.NewCarrier(net, reg)
 		s := sim.client(dialer.Config{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
 		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want, began: time.Now()}
 		r.connect(t)
@@ -90,7 +90,7 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 			t.Errorf("close: %v", err)
 		}
 		time.Sleep(max(10*time.Minute, sim.window())) // copies still under way
-		carrier.close()
+		carrier.Close()
 		synctest.Wait()
 		o.report(t)
 		checkIdle(t, reg)

@@ -21,7 +21,7 @@ func rateOf(t *testing.T, n *node, f func(t *testing.T, c caller, net *simnet.Ne
 	synctest.Test(t, func(t *testing.T) {
 		net := simnet.New(1, simnet.Profile{RTT: 100 * time.Millisecond})
 		reg := enginetest.NewRegistry(registry.Config{Handle: echo})
-		carrier := newFaulty(net, reg)
+		carrier := enginetest.NewCarrier(net, reg)
 		c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.Longpoll}})
 		start := time.Now()
 		f(t, c, net)
@@ -29,7 +29,7 @@ func rateOf(t *testing.T, n *node, f func(t *testing.T, c caller, net *simnet.Ne
 		if err := c.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		carrier.close()
+		carrier.Close()
 		reg.Close()
 	})
 	return exchanges, took
@@ -129,7 +129,7 @@ func TestSimJS_fills(t *testing.T) {
 				}
 				st.End(wire.End{})
 			}})
-			carrier := newFaulty(net, reg)
+			carrier := enginetest.NewCarrier(net, reg)
 			c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.WS}})
 			st, err := c.Open(t.Context(), wire.Open{Method: "/test/Flood", Metadata: []wire.Metadatum{{Key: "test", Value: "fills"}}})
 			if err != nil {
@@ -158,7 +158,7 @@ func TestSimJS_fills(t *testing.T) {
 			if err := c.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			carrier.close()
+			carrier.Close()
 			reg.Close()
 		})
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/middlebox"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 )
 
 // lab is an origin, a middlebox before it, and a client; all in memory.

@@ -42,6 +42,8 @@ type Network struct {
 	plan      plan
 	exchanges uint64
 	dials     uint64
+	steps     int
+	at        map[int]func() // by step
 	counts    map[Fault]int
 	past      [][]byte             // answers, for Replay
 	passed    chan struct{}        // closed when the next exchange passes
@@ -59,7 +61,7 @@ type flight struct{ cancel context.CancelCauseFunc }
 func New(seed uint64, profile Profile) *Network {
 	n := &Network{
 		seed: seed, profile: profile, plan: plan{rates: profile.Rates},
-		counts: make(map[Fault]int), passed: make(chan struct{}),
+		counts: make(map[Fault]int), at: make(map[int]func()), passed: make(chan struct{}),
 		flights: make(map[*flight]struct{}), sockets: make(map[*socket]struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
@@ -112,6 +114,32 @@ func (n *Network) Counts() map[Fault]int {
 	c := make(map[Fault]int, len(n.counts))
 	maps.Copy(c, n.counts)
 	return c
+}
+
+// At calls f in the given step, which must be to come: before the network carries
+// a request, an answer, a handshake's way or a piece of a socket. Steps count from
+// 1.
+func (n *Network) At(step int, f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.at[step] = f
+}
+
+// Steps returns how many steps there were.
+func (n *Network) Steps() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.steps
+}
+
+func (n *Network) step() {
+	n.mu.Lock()
+	n.steps++
+	f := n.at[n.steps]
+	n.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // Exchanges is how many were begun.
@@ -250,6 +278,7 @@ func (n *Network) queued(way, size int) time.Duration {
 
 // travel takes one traversal's time, and longer while the network is frozen.
 func (d *draw) travel(ctx context.Context, way, size int) error {
+	d.n.step()
 	if err := sleep(ctx, d.n.queued(way, size)+d.way()); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package simnet
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -164,7 +163,8 @@ func (s *socket) wayTime() time.Duration {
 // Write sends one piece.
 func (e *End) Write(piece []byte) error {
 	l := e.out
-	piece = l.s.strike(l.way, bytes.Clone(piece))
+	l.s.n.step()
+	piece = l.s.strike(l.way, append([]byte{}, piece...))
 	if piece == nil {
 		return e.s.alive()
 	}

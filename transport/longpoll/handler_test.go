@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
-	"github.com/pollbridge/pollbridge/transport/internal/fake"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 )
 

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
 )
 
 func TestSuite(t *testing.T)        { transporttest.Run(t, transport.Longpoll, start) }

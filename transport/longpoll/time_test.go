@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pollbridge/pollbridge/transport/internal/fake"
+	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
 	"github.com/pollbridge/pollbridge/transport/longpoll"
 )
 

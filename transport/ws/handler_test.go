@@ -15,9 +15,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
 	"github.com/pollbridge/pollbridge/transport"
 	"github.com/pollbridge/pollbridge/transport/access"
-	"github.com/pollbridge/pollbridge/transport/internal/fake"
 	"github.com/pollbridge/pollbridge/transport/ws"
 )
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/transporttest"
 	"github.com/pollbridge/pollbridge/transport"
-	"github.com/pollbridge/pollbridge/transport/transporttest"
 	"github.com/pollbridge/pollbridge/transport/ws"
 )
 

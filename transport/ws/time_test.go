@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
 	"github.com/pollbridge/pollbridge/transport"
-	"github.com/pollbridge/pollbridge/transport/internal/fake"
 	"github.com/pollbridge/pollbridge/transport/ws"
 )
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -29,17 +30,29 @@ func scenarios(kind transport.Kind) []scenario {
 		{name: "bad input", tcp: true, run: badInput},
 		{name: "registry closed", tcp: true, run: registryClosed},
 	}
-	lossy := scenario{name: "thousand streams, lossy", run: thousandStreams}
-	lossy.plan = oneIn(4, 0, loseRequest, loseAnswer, duplicate, cutAnswer)
-	list = append(list, lossy)
-	for f := loseRequest; f <= mute; f++ {
-		list = append(list, scenario{name: f.String(), plan: oneIn(5, uint64(f), f), run: underFaults})
+	all, share := simnet.ExchangeFaults(), 0.25
+	if kind.Lasting() { // there are few, and each lives long
+		all, share = simnet.SocketFaults(), 0.75
 	}
-	all := []fault{loseRequest, loseAnswer, duplicate, replay, delay, cutRequest, cutAnswer, flipRequest, flipAnswer, page}
+	lossy := scenario{name: "thousand streams, lossy", run: thousandStreams, faults: rated(share, all...)}
+	list = append(list, lossy)
+	for _, f := range all {
+		list = append(list, scenario{name: string(f), faults: rated(share, f), run: underFaults})
+	}
 	for seed := range uint64(3) {
-		list = append(list, scenario{name: fmt.Sprintf("all faults %d", seed), plan: oneIn(4, seed, all...), run: underFaults})
+		list = append(list, scenario{name: fmt.Sprintf("all faults %d", seed), seed: seed, faults: rated(share, all...), run: underFaults})
 	}
 	return list
+}
+
+// rated is a network that spoils a share of what it carries, by each of the faults
+// alike.
+func rated(share float64, faults ...simnet.Fault) simnet.Profile {
+	p := simnet.Profile{Rates: make(map[simnet.Fault]float64)}
+	for _, f := range faults {
+		p.Rates[f] = share / float64(len(faults))
+	}
+	return p
 }
 
 // together runs n functions at the same time and reports every error.
@@ -80,11 +93,12 @@ func underFaults(t *testing.T, r *rig) {
 	const rounds, rpcs = 4, 6
 	sizes := []int{10, 0, 1000, 20 << 10, 3, 40 << 10}
 	for round := range rounds {
+		r.network.CutSockets()
 		together(t, rpcs, func(i int) error { return r.echo(t.Context(), fmt.Sprintf("rpc%d.%d", round, i), sizes) })
 	}
 	r.startedOnce(t, rounds*rpcs)
-	if n := r.network.taken(); n < 10 {
-		t.Errorf("only %d steps: nothing was tried", n)
+	if len(r.network.Counts()) == 0 {
+		t.Error("no fault struck")
 	}
 }
 
@@ -117,7 +131,7 @@ func thousandStreams(t *testing.T, r *rig) {
 	if r.service.maxOpen != rpcs {
 		t.Errorf("%d RPCs were open at once, want %d", r.service.maxOpen, rpcs)
 	}
-	if n := r.network.mostInFlight(); r.kind == transport.Longpoll && n > 2 {
+	if n := r.recorder.mostInFlight(); !r.kind.Lasting() && n > 2 {
 		t.Errorf("%d exchanges were in flight at once, want 2 at most", n)
 	}
 	if got := r.reg.Stats().Sessions; got != 1 {

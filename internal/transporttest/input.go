@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
-	"github.com/pollbridge/pollbridge/transport"
 )
 
 // badInput sends what strangers send beside a living session, and looks that
@@ -23,9 +22,7 @@ func badInput(t *testing.T, r *rig) {
 	if err := r.echo(t.Context(), "first", []int{1}); err != nil { // all of the session's secrets were sent
 		t.Fatal(err)
 	}
-	r.network.mu.Lock()
-	own, sid := r.network.own, r.network.sid
-	r.network.mu.Unlock()
+	sid, own := r.recorder.session()
 
 	// A batch of the session's own, with a change. Its x is the lowest, so that
 	// it displaces nothing.
@@ -38,6 +35,8 @@ func badInput(t *testing.T, r *rig) {
 		return wire.AppendBatch(nil, &b)
 	}
 	good := like(func(*wire.Batch) {})
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)/2] ^= 4
 	stranger := bytes.Repeat([]byte{7}, wire.IDSize)
 	tests := []struct {
 		name, sid string
@@ -50,7 +49,7 @@ func badInput(t *testing.T, r *rig) {
 		{"page", sid, []byte("<html><body>Log in</body></html>"), wire.CodeGarbled, 0},
 		{"truncated", sid, good[:len(good)-1], wire.CodeGarbled, 0},
 		{"one byte more", sid, append(bytes.Clone(good), 0), wire.CodeGarbled, 0},
-		{"bit flipped", sid, flipped(good), 0, 0},
+		{"bit flipped", sid, flipped, 0, 0},
 		{"path of nobody", "x", good, wire.CodeGarbled, 0},
 		{"path of another", wire.EncodeSession(stranger), good, wire.CodeGarbled, 0},
 		{"key wrong", sid, like(func(b *wire.Batch) { b.Key = stranger }), wire.CodeUnknown, 0},
@@ -100,8 +99,8 @@ func (r *rig) ask(ctx context.Context, sid string, batch []byte) (wire.Batch, er
 	var b wire.Batch
 	var answer []byte
 	var err error
-	if r.kind == transport.Longpoll {
-		answer, err = r.network.Carrier.Exchange(ctx, sid, batch)
+	if !r.kind.Lasting() {
+		answer, err = r.carrier.Exchange(ctx, sid, batch)
 	} else {
 		answer, err = r.askSocket(ctx, sid, batch)
 	}
@@ -115,7 +114,7 @@ func (r *rig) ask(ctx context.Context, sid string, batch []byte) (wire.Batch, er
 }
 
 func (r *rig) askSocket(ctx context.Context, sid string, batch []byte) ([]byte, error) {
-	s, err := r.network.Carrier.Dial(ctx, sid)
+	s, err := r.carrier.Dial(ctx, sid)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
-	"github.com/pollbridge/pollbridge/transport/internal/fake"
+	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
 )
 
 // Network is where a transport listens and how it is reached.
@@ -43,7 +43,7 @@ func TCP(t *testing.T) Network {
 }
 
 // Serve serves a bridge's routes over HTTP and returns a carrier that uses
-// them: an exchange posts to /v1/{sid}/poll, a WebSocket is had from
+// them: an exchange posts to /v1/{sid}/poll, a WebSocket is dialled at
 // /v1/{sid}/ws.
 func Serve(t *testing.T, network Network, handler http.Handler) dialer.Carrier {
 	var served sync.WaitGroup

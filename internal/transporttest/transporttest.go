@@ -1,6 +1,6 @@
 // Package transporttest is the suite that every transport must pass: the real
-// session engine at both ends, the transport between them, and a network that
-// loses, repeats, delays and spoils what it carries.
+// session engine at both ends, the transport between them, and a simnet.Network
+// that loses, repeats, delays and spoils what it carries.
 package transporttest
 
 import (
@@ -13,6 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
+	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -30,7 +31,7 @@ func Run(t *testing.T, kind transport.Kind, start Start) {
 			})
 		})
 	}
-	t.Run("close at each step", func(t *testing.T) { closeAtEachStep(t, kind, start) })
+	t.Run("break at each step", func(t *testing.T) { breakAtEachStep(t, kind, start) })
 }
 
 // RunTCP runs over real sockets those scenarios that need no fault.
@@ -51,36 +52,42 @@ func RunTCP(t *testing.T, kind transport.Kind, start Start) {
 
 // scenario is one story of the suite.
 type scenario struct {
-	name string
-	tcp  bool // runs over TCP too
-	plan plan // what the network does; nil: nothing
-	run  func(t *testing.T, r *rig)
+	name   string
+	tcp    bool // runs over TCP too
+	seed   uint64
+	faults simnet.Profile // what the network does
+	run    func(t *testing.T, r *rig)
 }
 
 // rig is a bridge and a client of it.
 type rig struct {
-	kind    transport.Kind
-	reg     *registry.Registry
-	service *service
-	network *faults
-	client  *dialer.Session
+	kind     transport.Kind
+	reg      *registry.Registry
+	service  *service
+	carrier  dialer.Carrier // without faults
+	network  *simnet.Network
+	recorder *recorder
+	client   *dialer.Session
 }
 
 func newRig(t *testing.T, kind transport.Kind, start Start, network Network, s scenario) *rig {
 	t.Helper()
-	r := &rig{kind: kind, service: newService()}
+	r := &rig{kind: kind, service: newService(), network: simnet.New(s.seed, s.faults)}
 	r.reg = enginetest.NewRegistry(registry.Config{Handle: r.service.handle})
-	r.network = &faults{Carrier: start(t, r.reg, network), plan: s.plan}
-	r.client = dialer.Start(dialer.Config{Carrier: r.network, Transports: []transport.Kind{kind}})
+	r.carrier = start(t, r.reg, network)
+	faulty := &faulty{carrier: r.carrier, net: r.network}
+	r.recorder = &recorder{Carrier: faulty}
+	r.client = dialer.Start(dialer.Config{Carrier: r.recorder, Transports: []transport.Kind{kind}})
 	t.Cleanup(func() {
-		r.network.heal()
+		r.network.Calm()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := r.client.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
 		}
 		r.reg.Close()
-		r.network.copies.Wait()
+		r.network.Close()
+		faulty.tasks.Wait()
 	})
 	return r
 }
