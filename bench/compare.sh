@@ -29,7 +29,7 @@ build() {
 
 # measure NAME TREE
 measure() {
-  "$work/bench-$1" -tree "$2" -only "$only" -own-only -rounds 1 -scenarios "$scenarios" -ways "$ways" -format go >>"$work/$1.txt"
+  "$work/bench-$1" -tree "$2" -only "$only" -own-only -rounds 3 -scenarios "$scenarios" -ways "$ways" -format go >>"$work/$1.txt"
 }
 
 build base "$work/base"

@@ -45,7 +45,7 @@ func measureStorm(ctx context.Context, cfg config) (*section, error) {
 		return s, err
 	}
 	time.Sleep(cfg.settle())
-	before, err1 := bridge.usage()
+	before, err1 := bridge.collected()
 	err2 := bridge.forgetPeak()
 	start := time.Now()
 	c.cut()
@@ -71,9 +71,9 @@ func measureStorm(ctx context.Context, cfg config) (*section, error) {
 	s.row("resumed, and the stream went on with nothing lost", figure(100*float64(resumed.Load())/float64(cfg.crowd))+" %")
 	s.row("all were back after", figure(took.Seconds())+" s")
 	s.row("bridge's CPU time for each", micros(float64(after.CPU-before.CPU)/float64(cfg.crowd)))
-	s.row("peak of resident memory ÷ before", figure(peak))
+	s.row("peak of resident memory ÷ before, garbage collected", figure(peak))
 	s.row(fmt.Sprintf("p99 of RPCs of %d other sessions ÷ before", othersCount), figure(slower))
-	s.bench("storm", took.Seconds(), "back-s", float64(after.CPU-before.CPU)/float64(cfg.crowd), "CPU-ns/session", peak, "x-memory", slower, "x-p99")
+	s.bench("storm", took.Seconds(), "back-s", float64(after.CPU-before.CPU)/float64(cfg.crowd), "CPU-ns/session", float64(after.Peak), "peak-B", peak, "x-memory", slower, "x-p99")
 	return s, err3
 }
 
