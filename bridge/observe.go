@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
+	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -232,6 +233,9 @@ func (o *observed) attrs(end *wire.End, took time.Duration, carriage string, res
 	}
 	if end.Reason != "" {
 		attrs = append(attrs, slog.String("reason", end.Reason))
+	}
+	if id := backend.IncidentID(end.Message); id != "" && end.Status != 0 {
+		attrs = append(attrs, slog.String("id", id))
 	}
 	if o.who != "" {
 		attrs = append(attrs, slog.String("principal", o.who))

@@ -311,3 +311,26 @@ func TestObserve_resumed(t *testing.T) {
 		t.Errorf("%v: %s", err, &log)
 	}
 }
+
+// TestObserve_refused: an RPC that ended before it began is told and counted too.
+func TestObserve_refused(t *testing.T) {
+	var log bytes.Buffer
+	srv, dial, _ := serveOn(t, bridge.Config{AccessLog: slog.New(slog.NewJSONHandler(&log, nil)), MaxMetadataBytes: 1 << 10})
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-long", strings.Repeat("x", 2000))
+	if _, err := dial("longpoll").Unary(ctx, testsvc.Request(1, 1)); err == nil {
+		t.Fatal("no error")
+	}
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	var line struct{ Method, Code, Reason string }
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Method != echopb.Echo_Unary_FullMethodName || line.Code != "ResourceExhausted" || line.Reason != "limit" {
+		t.Errorf("%v: %s", err, &log)
+	}
+	text := body(t, get(srv.AdminHandler(), "GET", "/metrics"))
+	for _, want := range []string{`pollbridge_rpcs_started_total{protocol="session"} 1`, `pollbridge_rpcs_completed_total{code="ResourceExhausted",protocol="session"} 1`} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+}

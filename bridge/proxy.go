@@ -38,6 +38,17 @@ func (s *Server) handle(st *registry.Stream) {
 	st.End(end)
 }
 
+// refused counts an RPC that ended before it began. It is registry.Config's
+// Refused.
+func (s *Server) refused(st *registry.Stream, end wire.End) {
+	began := time.Now()
+	m := s.metrics.of(sessionProtocol)
+	m.started.Inc()
+	o := s.observer.begin(st, began)
+	m.completed(end.Status, 0, o.traceID())
+	o.end(&end, 0)
+}
+
 // call is what is known about an RPC when it begins.
 type call struct {
 	open        *wire.Open

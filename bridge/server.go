@@ -129,6 +129,7 @@ func (s *Server) sessionConfig() registry.Config {
 	c := s.cfg
 	cfg := registry.Config{
 		Handle:           s.handle,
+		Refused:          s.refused,
 		Logger:           c.Logger,
 		Release:          "pollbridge/" + Version(),
 		Hold:             c.Hold,

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/auth/oidctest"
@@ -130,6 +133,54 @@ func TestJWT_header(t *testing.T) {
 		channel := dial(t, p.url, client.Config{Transports: []string{transport}, Header: http.Header{"Authorization": {"Bearer " + issuer.Token("ann", time.Hour)}}})
 		if seen, err := reflected(t.Context(), channel, "x-user"); err != nil || !slices.Equal(seen["x-user"], []string{"ann"}) {
 			t.Errorf("%s: backend saw %q, %v", transport, seen, err)
+		}
+	}
+}
+
+// TestJWT_rpc holds that RPCs without a session are each asked for a token.
+func TestJWT_rpc(t *testing.T) {
+	issuer := oidctest.New(t)
+	p := startJWT(t, issuer, "--rpc", "--jwt-claim-to-metadata", "sub=x-user")
+	for authorization, want := range map[string]int{
+		"": http.StatusUnauthorized, "Bearer " + issuer.Token("ann", -time.Hour): http.StatusUnauthorized, "Bearer " + issuer.Token("ann", time.Hour): http.StatusOK,
+	} {
+		body, err := proto.Marshal(&echopb.Request{Script: &echopb.Script{Reflect: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+echopb.Echo_Unary_FullMethodName, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/proto")
+		request.Header.Set("X-User", "root")
+		if authorization != "" {
+			request.Header.Set("Authorization", authorization)
+		}
+		resp, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%.20q: %s: %s", authorization, resp.Status, text)
+		}
+		if want != http.StatusOK {
+			continue
+		}
+		reply := new(echopb.Reply)
+		if err := proto.Unmarshal(text, reply); err != nil {
+			t.Fatal(err)
+		}
+		var users []string
+		for _, pair := range reply.Metadata {
+			if pair.Key == "x-user" {
+				users = append(users, string(pair.Value))
+			}
+		}
+		if !slices.Equal(users, []string{"ann"}) {
+			t.Errorf("backend saw x-user %q", users)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	collectormetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pollbridge/pollbridge/client"
@@ -175,6 +177,15 @@ func TestAccessLog(t *testing.T) {
 	dir := t.TempDir()
 	if _, stderr, code := runOnce(t, "", "serve", "--backend", nowhere, "--access-log", dir); code != exitUsage || !strings.HasPrefix(stderr, "bridge serve: --access-log: open "+dir+": is a directory\n") {
 		t.Errorf("a directory: exit code %d, standard error %q", code, stderr)
+	}
+
+	// The ID of a failure is in the status, in the log and in the access log.
+	p = start(t, "serve", "--listen", "127.0.0.1:0", "--backend", nowhere, "--backend-ready-timeout", "50ms", "--access-log", "stdout")
+	_, err = reflected(t.Context(), dial(t, p.url, client.Config{}))
+	id := regexp.MustCompile(`\(id ([0-9a-f]{8})\)`).FindStringSubmatch(status.Convert(err).Message())
+	p.signal(syscall.SIGTERM)
+	if rest, _ := p.wait(); id == nil || !strings.Contains(rest, `"id":"`+id[1]+`"`) || !strings.Contains(p.err.String(), " id="+id[1]+" ") {
+		t.Errorf("status %v, access log %q, log %q", err, rest, p.err)
 	}
 
 	p = start(t, "serve", "--listen", "127.0.0.1:0", "--backend", echoServer(t), "--access-log", "stdout", "--access-log-format", "text")

@@ -139,3 +139,14 @@ func (t *turn) public(err error) *status.Status {
 	kind := kindOf(s.Message())
 	return status.Newf(s.Code(), "lost the backend: %s (id %s)", kind, t.report(kind, s.Message()))
 }
+
+var idText = regexp.MustCompile(`\(id ([0-9a-f]{8})\)`)
+
+// IncidentID returns the ID that a status of this package has in its message, ""
+// if there is none.
+func IncidentID(message string) string {
+	if match := idText.FindStringSubmatch(message); match != nil {
+		return match[1]
+	}
+	return ""
+}

@@ -3,6 +3,7 @@ package enginetest_test
 import (
 	"context"
 	"crypto/rand"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type peer struct {
 	ack         uint64
 	incarnation uint64
 	began       time.Time
+	header      http.Header // of its requests
 }
 
 func newPeer(t *testing.T, reg *registry.Registry) *peer {
@@ -71,7 +73,8 @@ func (p *peer) batch(change func(*wire.Batch), frames ...wire.Frame) *wire.Batch
 // accept opens a link with a batch.
 func (p *peer) accept(kind transport.Kind, b *wire.Batch) transport.Link {
 	return p.reg.Accept(p.t.Context(), transport.Hello{
-		Kind: kind, Session: wire.EncodeSession(p.id), Batch: wire.AppendBatch(nil, b), RemoteAddr: "192.0.2.1",
+		Header: p.header,
+		Kind:   kind, Session: wire.EncodeSession(p.id), Batch: wire.AppendBatch(nil, b), RemoteAddr: "192.0.2.1",
 	})
 }
 

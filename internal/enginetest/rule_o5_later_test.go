@@ -2,7 +2,10 @@ package enginetest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +57,48 @@ func TestRule_authenticateLater(t *testing.T) {
 		time.Sleep(time.Minute)
 		got = append(got, rpc(bearing))
 		equal(t, "ends", got, []string{"", "unauthenticated", "", ""})
+	})
+}
+
+// O5: a credential that has expired is renewed by another Authorization too, once
+// for each; one that is not good, or another's, changes nothing.
+func TestRule_authorizationHeader(t *testing.T) {
+	var asked []string
+	auth := func(_ context.Context, hello transport.Hello, _ string) (registry.Principal, error) {
+		name := hello.Header.Get("Authorization")
+		asked = append(asked, name)
+		if name == "bad" {
+			return registry.Principal{}, errors.New("nobody's")
+		}
+		return registry.Principal{Name: strings.TrimRight(name, "0123456789"), Expires: time.Now().Add(time.Minute)}, nil
+	}
+	bubble(t, registry.Config{Authenticate: auth}, func(t *testing.T, reg *registry.Registry) {
+		asked = nil
+		p := newPeer(t, reg)
+		stream := uint64(0)
+		rpc := func(authorization string) string {
+			p.header = http.Header{"Authorization": {authorization}}
+			stream++
+			frames := p.poll(p.batch(nil, openFrame(stream), frameOf(stream, wire.TypeHalfClose))).Frames
+			for {
+				for _, f := range frames {
+					if f.Type == wire.TypeEnd && f.Stream == stream {
+						return f.End.Reason
+					}
+				}
+				frames = p.poll(p.batch(holding(time.Second))).Frames
+			}
+		}
+		p.header = http.Header{"Authorization": {"ann1"}}
+		p.open()
+		got := []string{rpc("ann1"), rpc("ann2")}
+		time.Sleep(time.Minute)
+		for _, header := range []string{"", "bad", "bad", "bob1", "ann3", "ann3"} {
+			got = append(got, rpc(header))
+		}
+		const expired = "unauthenticated"
+		equal(t, "ends", got, []string{"", "", expired, expired, expired, expired, "", ""})
+		equal(t, "asked", asked, []string{"ann1", "bad", "bob1", "ann3"})
 	})
 }
 

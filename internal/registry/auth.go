@@ -23,6 +23,7 @@ type credential struct {
 	refused   string            // why the latest token was not good; empty: it was
 	stated    uint64            // now_us of the batch that brought the token
 	token     [sha256.Size]byte // so that one that comes again is not asked for again
+	header    [sha256.Size]byte // the Authorization that was last asked for
 }
 
 // expired reports whether no RPC may start on the credential (O5).
@@ -72,6 +73,7 @@ func (r *Registry) authenticate(ctx context.Context, hello *transport.Hello, b *
 // each other.
 func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.Batch) *wire.Close {
 	if b.Token == "" {
+		s.renewByHeader(ctx, hello)
 		return nil
 	}
 	sum := sha256.Sum256([]byte(b.Token))
@@ -99,6 +101,35 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 		*c = credential{principal: who, stated: b.NowMicros, token: sum}
 	}
 	return nil
+}
+
+// renewByHeader asks once more for a credential that has expired where the request
+// has another Authorization than before, which something in front may set. That it
+// is not good, or another's, changes nothing.
+func (s *Session) renewByHeader(ctx context.Context, hello *transport.Hello) {
+	header := hello.Header.Get("Authorization")
+	if header == "" {
+		return
+	}
+	sum := sha256.Sum256([]byte(header))
+	s.ep.Lock()
+	asks := s.credential.expired() && s.credential.header != sum
+	if asks {
+		s.credential.header = sum
+	}
+	s.unlock()
+	if !asks {
+		return
+	}
+	who, err := s.reg.cfg.Authenticate(ctx, *hello, "")
+	if err != nil || who.Name != s.owner {
+		return
+	}
+	s.ep.Lock()
+	defer s.unlock()
+	if c := &s.credential; c.expired() {
+		c.principal, c.refused = who, ""
+	}
 }
 
 // isFresh reports whether a token is worth a look: it is not older than the latest,

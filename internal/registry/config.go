@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -22,11 +23,14 @@ type Principal struct {
 }
 
 // Config configures a Registry. bridge.Config has the defaults: here every field
-// must be set, but for Authenticate and those whose comment gives a default.
+// must be set, but for Authenticate, Refused and those whose comment gives a default.
 type Config struct {
 	// Handle serves one RPC; each call has a goroutine of its own and must
 	// call Stream.End before it returns.
 	Handle func(*Stream)
+	// Refused, if not nil, is called for each RPC that a limit or an expired
+	// credential ended before it began. It must not block.
+	Refused func(*Stream, wire.End)
 	// Authenticate runs at Hello and for each refreshed token (rule O5). Nil: the
 	// principal is the peer's address.
 	Authenticate func(ctx context.Context, hello transport.Hello, token string) (Principal, error)

@@ -118,6 +118,9 @@ func (r *role) Open(id uint64, open *wire.Open) {
 	st.base.Accept(id)
 	if refusal != nil {
 		(*owner)(st).Fail(*refusal)
+		if tell := s.reg.cfg.Refused; tell != nil {
+			s.ep.Later(func() { tell(st, *refusal) })
+		}
 		return
 	}
 	st.base.Keep(true)

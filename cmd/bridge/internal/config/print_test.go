@@ -3,6 +3,8 @@ package config_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -87,5 +89,33 @@ func TestSchema(t *testing.T) {
 	backend := root.Properties["backend"].AnyOf[0].AnyOf[1]
 	if len(backend.Properties) < 13 || backend.Properties["profile"].Enum == nil || !reflect.DeepEqual(backend.Required, []string{"target"}) {
 		t.Errorf("a backend: %+v", backend)
+	}
+}
+
+// TestExamples holds that the examples are good, and what is printed of them too.
+func TestExamples(t *testing.T) {
+	names, err := filepath.Glob("../../../../examples/config/*.yaml")
+	if err != nil || len(names) < 3 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			s, err := load(t, string(text), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if err := s.Print(&out); err != nil {
+				t.Fatal(err)
+			}
+			again, err := load(t, out.String(), nil)
+			if err != nil || !reflect.DeepEqual(again.Bridge, s.Bridge) {
+				t.Errorf("read again: %v\n%s", err, &out)
+			}
+		})
 	}
 }
