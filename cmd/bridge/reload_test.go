@@ -168,6 +168,6 @@ func TestReload_refused(t *testing.T) {
 		p := start(t, "serve", "--config", file)
 		write("tls-cert: " + filepath.Join(dir, "cert.pem") + "\ntls-key: " + filepath.Join(dir, "key.pem") + "\n")
 		p.signal(syscall.SIGHUP)
-		p.err.await(t, "bridge.yaml:3: tls-cert: cannot come or go without a restart")
+		p.err.await(t, "bridge.yaml:3: tls-cert: cannot be added or removed without a restart")
 	})
 }

@@ -22,39 +22,39 @@ func jwtOptions(d jwtauth.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "jwt-jwks", Value: "URL|FILE",
-			Help: "admit only clients with a token (JWT) of an issuer whose keys are there, as a JSON Web Key Set",
+			Help: "admit only clients with a token (JWT) signed with a key of this JSON Web Key Set",
 			set:  one(func(s *Settings) *string { return &s.JWT.JWKS }, jwks),
 		}, {
 			Group: group, Name: "jwt-issuer", Value: "ISSUER", needs: "jwt-jwks",
-			Help: "what a token's iss must be; without it anything",
+			Help: "required iss of a token; without it any",
 			set:  one(func(s *Settings) *string { return &s.JWT.Issuer }, plain),
 		}, {
 			Group: group, Name: "jwt-audience", Value: "AUDIENCE", Many: true, needs: "jwt-jwks",
-			Help: "what a token may be for: one of its aud must be one of these; without it anything",
+			Help: "accepted aud of a token; without it any",
 			set:  many(func(s *Settings) *[]string { return &s.JWT.Audiences }, plain),
 		}, {
 			Group: group, Name: "jwt-algorithm", Value: "NAME", Many: true, Words: jwtauth.Algorithms(), needs: "jwt-jwks",
-			Help: "algorithms by which a token may be signed; without it " + strings.Join(jwtauth.Algorithms(), ", "),
+			Help: "accepted signature algorithms; without it " + strings.Join(jwtauth.Algorithms(), ", "),
 			set:  many(func(s *Settings) *[]string { return &s.JWT.Algorithms }, oneOf(jwtauth.Algorithms()...)),
 		}, {
 			Group: group, Name: "jwt-clock-skew", Value: "DURATION", Default: durationText(d.ClockSkew), needs: "jwt-jwks",
-			Help: "how far the issuer's clock may be from the bridge's",
+			Help: "accepted difference of the issuer's clock and the bridge's",
 			set:  one(func(s *Settings) *time.Duration { return &s.JWT.ClockSkew }, duration),
 		}, {
 			Group: group, Name: "jwt-cache-duration", Value: "DURATION", Default: durationText(d.CacheDuration), needs: "jwt-jwks",
-			Help: "how long the keys count before they are read again; they also are, every 10s at most, for a token of an unknown one",
+			Help: "how often the keys are reread; also, every 10s at most, for a token with an unknown key",
 			set:  one(func(s *Settings) *time.Duration { return &s.JWT.CacheDuration }, duration),
 		}, {
 			Group: group, Name: "jwt-principal-claim", Value: "CLAIM", Default: d.PrincipalClaim, needs: "jwt-jwks",
-			Help: "claim that says who a client is",
+			Help: "claim that identifies a client",
 			set:  one(func(s *Settings) *string { return &s.JWT.PrincipalClaim }, plain),
 		}, {
 			Group: group, Name: "jwt-claim-to-metadata", Value: "CLAIM=KEY", Many: true, needs: "jwt-jwks",
-			Help: "claim that RPCs take along to the backend as metadata; what a page sets under that key is dropped; dots lead into a claim: realm_access.roles=x-roles",
+			Help: "claim that RPCs carry to the backend as metadata, replacing the page's own of that key; dots name a claim within a claim: realm_access.roles=x-roles",
 			set:  many(func(s *Settings) *[]jwtauth.ClaimToMetadata { return &s.JWT.ClaimToMetadata }, claimToMetadata),
 		}, {
 			Group: group, Name: "jwt-allow-method", Value: "CLAIM=VALUE:PATTERN", Many: true, needs: "jwt-jwks",
-			Help: "methods, as of --allow-method, that a token with this claim may call; with one of these, those without are refused; VALUE is the claim, one of its list or of its words, or *",
+			Help: "methods, as in --allow-method, that a token with this claim may call; with any of these, all others are refused; VALUE is the claim, an element of its list, one of its words, or *",
 			set:  many(func(s *Settings) *[]jwtauth.AllowMethods { return &s.JWT.AllowMethods }, allowMethod),
 		},
 	}
@@ -65,33 +65,33 @@ func forwardOptions(d forwardauth.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "forward-auth", Value: "URL",
-			Help: "admit only clients that this URL answers 2xx for",
+			Help: "admit only clients for which this URL responds with 2xx",
 			set:  one(func(s *Settings) *string { return &s.ForwardAuth.URL }, webURL),
 		}, {
 			Group: group, Name: "forward-auth-request-header", Value: "NAME", Default: strings.Join(d.RequestHeaders, ","), Many: true, needs: "forward-auth",
-			Help: "header of the client's request that goes along; its token, if it has one, goes as a Bearer in Authorization",
+			Help: "header of the client's request that is sent to the URL; the client's token, if any, is sent as a Bearer in Authorization",
 			set:  many(func(s *Settings) *[]string { return &s.ForwardAuth.RequestHeaders }, headerName),
 		}, {
 			Group: group, Name: "forward-auth-response-header", Value: "NAME", Many: true, needs: "forward-auth",
-			Help: "header of the answer that RPCs take along to the backend as metadata; what a page sets under that key is dropped",
+			Help: "header of the URL's response that RPCs carry to the backend as metadata, replacing the page's own of that key",
 			set:  many(func(s *Settings) *[]string { return &s.ForwardAuth.ResponseHeaders }, headerName),
 		}, {
 			Group: group, Name: "forward-auth-principal-header", Value: "NAME", Default: d.PrincipalHeader, needs: "forward-auth",
-			Help: "header of the answer that says who a client is",
+			Help: "header of the URL's response that identifies a client",
 			set:  one(func(s *Settings) *string { return &s.ForwardAuth.PrincipalHeader }, headerName),
 		}, {
 			Group: group, Name: "forward-auth-valid-for", Value: "DURATION", needs: "forward-auth",
-			Help: "how long an answer counts; then the client has to send a token again; without it as long as its session lives",
+			Help: "how long a response is valid; then the client must send a token again; without it for the session's life",
 			set:  one(func(s *Settings) *time.Duration { return &s.ForwardAuth.ValidFor }, duration),
 		}, {
 			Group: group, Name: "forward-auth-timeout", Value: "DURATION", Default: durationText(d.Timeout), needs: "forward-auth",
-			Help: "how long the bridge waits for an answer",
+			Help: "how long the bridge waits for the URL's response",
 			set:  one(func(s *Settings) *time.Duration { return &s.ForwardAuth.Timeout }, duration),
 		},
 	}
 }
 
-// webURL takes an http or https URL.
+// webURL parses an http or https URL.
 func webURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -100,7 +100,7 @@ func webURL(text string) (string, error) {
 	return text, nil
 }
 
-// jwks takes the URL or the file of a key set.
+// jwks parses the URL or the file of a key set.
 func jwks(text string) (string, error) {
 	if strings.Contains(text, "://") {
 		return webURL(text)
@@ -108,7 +108,7 @@ func jwks(text string) (string, error) {
 	return readable(text, "a URL or a file with a JSON Web Key Set")
 }
 
-// headerName takes what can be metadata as well.
+// headerName parses the name of a header that can also be a metadata key.
 func headerName(text string) (string, error) {
 	if fieldProblem(bridge.Config{ForwardHeaders: []string{text}}, "ForwardHeaders[0]") != "" {
 		return "", wrong(text, "the name of a header, such as X-Roles")
@@ -141,8 +141,7 @@ func allowMethod(text string) (jwtauth.AllowMethods, error) {
 	return jwtauth.AllowMethods{Claim: claim, Value: rest[:i], Patterns: []string{pattern}}, nil
 }
 
-// fieldProblem is what the bridge finds wrong with one field of a Config, "" for
-// nothing.
+// fieldProblem returns the bridge's error about one field of a Config, "" for none.
 func fieldProblem(cfg bridge.Config, field string) string {
 	joined, ok := cfg.Validate().(interface{ Unwrap() []error })
 	if !ok {
@@ -156,7 +155,7 @@ func fieldProblem(cfg bridge.Config, field string) string {
 	return ""
 }
 
-// redact hides a password in a URL.
+// redact returns a URL without its password.
 func redact(text string) string {
 	if u, err := url.Parse(text); err == nil && u.User != nil {
 		return u.Redacted()

@@ -13,8 +13,8 @@ import (
 	"github.com/pollbridge/pollbridge/bridge"
 )
 
-// backendKey is a setting of a backend: the flag --backend-Name for all of them,
-// and the key Name of one that is given as a mapping.
+// backendKey is a setting of a backend: the flag --backend-Name for all backends,
+// and the key Name of one given as a mapping.
 type backendKey struct {
 	Name    string
 	Value   string
@@ -31,7 +31,7 @@ type backendKey struct {
 
 var profiles = []string{"safe", "balanced", "fast"}
 
-// backendDraft is a backend before it is known whether it uses TLS.
+// backendDraft is a backend while it is not known yet whether it uses TLS.
 type backendDraft struct {
 	bridge.Backend
 	tls   bool
@@ -48,7 +48,7 @@ func (d backendDraft) backend() bridge.Backend {
 	return b
 }
 
-// ownKeys are those that only one backend can have.
+// ownKeys returns the keys that only mappings can have.
 func ownKeys() []*backendKey {
 	return []*backendKey{
 		{
@@ -67,7 +67,8 @@ func ownKeys() []*backendKey {
 	}
 }
 
-// sharedKeys are those that flags give to all backends. Defaults are those of d.
+// sharedKeys returns the keys that are also flags for all backends, with the
+// defaults of d.
 func sharedKeys(d bridge.Backend) []*backendKey {
 	return []*backendKey{
 		{
@@ -121,7 +122,7 @@ func sharedKeys(d bridge.Backend) []*backendKey {
 
 func backendKeys() []*backendKey { return append(ownKeys(), sharedKeys(bridge.Backend{})...) }
 
-// option is the flag for all backends.
+// option returns the flag for all backends.
 func (k *backendKey) option(group string) *Option {
 	o := &Option{
 		Group: group, Name: "backend-" + k.Name, Value: k.Value, Default: k.Default, Help: k.Help, Switch: k.Switch, Words: k.Words,
@@ -136,16 +137,17 @@ func (k *backendKey) option(group string) *Option {
 // entry is one value of --backend.
 type entry struct {
 	value value
-	// at is where the keys of a mapping are; nil: it is no mapping.
+	// at is where the keys of a mapping are; nil: not a mapping.
 	at    map[string]value
 	apply []func(*backendDraft)
 	draft backendDraft // what it says itself
 	bad   bool
-	// disputed: a service of it goes to another one already.
+	// disputed reports whether a service of it goes to another one already.
 	disputed bool
 }
 
-// backend puts what the entry says over what all backends have in common.
+// backend returns the backend of the entry: its settings over those of all
+// backends.
 func (e *entry) backend(common backendDraft) bridge.Backend {
 	d := common
 	for _, apply := range e.apply {
@@ -215,12 +217,12 @@ func (e *entry) mapping(node *yaml.Node) Errors {
 	return errs
 }
 
-// needs finds keys that are of no use without another.
+// needs reports keys that require another one.
 func (e *entry) needs(tls bool) Errors {
 	var errs Errors
 	for _, k := range backendKeys() {
 		if at, ok := e.at[k.Name]; ok && k.needs != "" && !e.bad && !tls && !e.draft.tls {
-			errs = append(errs, at.error("given without "+k.needs+", which it needs"))
+			errs = append(errs, at.error("given without "+k.needs+", which it requires"))
 		}
 	}
 	return errs
@@ -235,7 +237,7 @@ func (e *entry) key(key *backendKey, at value, node *yaml.Node) Errors {
 	texts := make([]string, len(items))
 	for i, item := range items {
 		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
-			return Errors{at.error("no plain value")}
+			return Errors{at.error("not a plain value")}
 		}
 		texts[i] = item.Value
 	}
@@ -248,7 +250,7 @@ func (e *entry) key(key *backendKey, at value, node *yaml.Node) Errors {
 	return nil
 }
 
-// below is where a key of a mapping is.
+// below returns the place of a key of a mapping.
 func (v value) below(key string, line int) value {
 	at := value{place: v.place, key: v.key}
 	if v.line > 0 {
@@ -263,7 +265,7 @@ func (v value) below(key string, line int) value {
 	return at
 }
 
-// itemText is a value of --backend from a list in YAML.
+// itemText returns the text of a value of --backend in a list in YAML.
 func itemText(node *yaml.Node) string {
 	if node.Kind == yaml.ScalarNode {
 		return node.Value

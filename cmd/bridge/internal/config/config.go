@@ -18,24 +18,25 @@ import (
 	"github.com/pollbridge/pollbridge/internal/auth/jwtauth"
 )
 
-// Settings is what "bridge serve" runs by.
+// Settings are the settings of "bridge serve".
 type Settings struct {
-	// Bridge is the bridge's part, validated; Logger is left for the caller.
+	// Bridge is the bridge's configuration, validated. Logger is left to the
+	// caller.
 	Bridge bridge.Config
 
 	// Listen is the address of the public listener, HOST:PORT or unix:PATH.
 	Listen string
 	// Admin is the address of the admin listener; empty: none.
 	Admin string
-	// TLSCert and TLSKey are the files of the public listener's certificate,
-	// which are good; empty: plain HTTP.
+	// TLSCert and TLSKey are the files of the public listener's certificate, which
+	// are valid; empty: plain HTTP.
 	TLSCert, TLSKey string
-	// HealthPath is where the public listener says that the process serves;
-	// empty: nowhere.
+	// HealthPath is the path at which the public listener answers as /healthz does;
+	// empty: none.
 	HealthPath string
 
-	// JWT admits clients by token if it has a JWKS, ForwardAuth by asking if it
-	// has a URL. Not both.
+	// JWT admits clients by their tokens if it has a JWKS, ForwardAuth by asking a
+	// URL if it has one. Not both.
 	JWT         jwtauth.Config
 	ForwardAuth forwardauth.Config
 
@@ -68,9 +69,9 @@ func NewFlags(set *pflag.FlagSet) *Flags {
 	return f
 }
 
-// Load merges the sources: a flag wins over the environment, that over the
-// file, and that over the default. A list given in one replaces the list of
-// another. It returns every mistake at once, as Errors. Environ is os.Environ's.
+// Load merges the sources: flags override the environment, which overrides the
+// file, which overrides the defaults. A list in one replaces the list in another.
+// It returns every mistake at once, as Errors. environ is as from os.Environ.
 func (f *Flags) Load(environ []string) (*Settings, error) {
 	env := environment(environ)
 	m := &merger{settings: &Settings{}, given: map[string][]value{}, bad: map[string]bool{}, said: map[string]bool{}, claimed: map[string]string{}}
@@ -102,15 +103,16 @@ func (f *Flags) Load(environ []string) (*Settings, error) {
 	return m.settings, nil
 }
 
-// Error is err as a mistake in the setting called name, with where its value came
-// from.
+// Error returns err as a mistake in the setting called name, with the source of
+// its value.
 func (s *Settings) Error(name string, err error) error {
 	s.origin.errors = nil
 	s.origin.wrong(name, 0, err.Error())
 	return s.origin.errors
 }
 
-// Explain says of what bridge.New found wrong with s.Bridge where it came from.
+// Explain returns an error of bridge.New about s.Bridge with the source of the
+// value.
 func (s *Settings) Explain(err error) error {
 	s.origin.errors = nil
 	s.origin.explain(err)
@@ -118,7 +120,7 @@ func (s *Settings) Explain(err error) error {
 	return s.origin.errors
 }
 
-// defaults are the values that stand where none is given.
+// defaults returns the values of an option that is not set.
 func (o *Option) defaults() []value {
 	var values []value
 	for _, text := range o.split(o.Default) {
@@ -127,7 +129,8 @@ func (o *Option) defaults() []value {
 	return values
 }
 
-// split takes the values of a list apart. Mappings are a list in YAML, or one.
+// split returns the values in the text of a list. Mappings are a list in YAML, or
+// a single one.
 func (o *Option) split(text string) []string {
 	var list []yaml.Node
 	switch {
@@ -152,7 +155,7 @@ func envValues(o *Option, text string) []value {
 	return values
 }
 
-// value is a setting's text as it was given, and where.
+// value is a setting's text and its source.
 type value struct {
 	text  string
 	place string
@@ -165,8 +168,8 @@ func (v value) error(text string) *Error {
 	return &Error{Place: v.place, Key: v.key, Text: text, line: v.line}
 }
 
-// flagValue keeps what the command line says, unparsed, so that all mistakes
-// are reported at once and in one way.
+// flagValue keeps a flag's texts unparsed, so that all mistakes are reported at
+// once and in one form.
 type flagValue struct {
 	option *Option
 	texts  []string

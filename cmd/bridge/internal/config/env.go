@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// envPrefix is that of every variable that is a setting.
+// envPrefix is the prefix of every variable that is a setting.
 const envPrefix = "POLLBRIDGE_"
 
-// EnvName is the environment variable of the setting called name.
+// EnvName returns the environment variable of the setting called name.
 func EnvName(name string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
@@ -30,7 +30,7 @@ func environment(environ []string) map[string]string {
 // namespace that has a Service called pollbridge, or pollbridge-something.
 var ofService = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// unknown reports variables that look like settings and are none, as it would
+// unknown reports variables that look like settings but are none, like unknown
 // keys of a file.
 func (m *merger) unknown(env map[string]string) {
 	names := []string{EnvName("config")}

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Error is one mistake in the settings, and where it was made.
+// Error is one mistake in the settings, and its place.
 type Error struct {
 	// Place is "FILE:LINE" for the file, "--name" for a flag and the
 	// variable's name for the environment. Empty when nothing was given where
 	// something is needed.
 	Place string
-	// Key is the setting; empty where Place already names it.
+	// Key is the setting; empty if Place names it already.
 	Key string
-	// Text says what is wrong and what would be right.
+	// Text is what is wrong and what is expected.
 	Text string
 
 	line int // in the file; 0: not from there
@@ -31,8 +31,8 @@ func (e *Error) Error() string {
 	return b.String() + e.Text
 }
 
-// Errors is every mistake found: the file's in the order of its lines, then
-// the environment's and the flags', then what does not fit together.
+// Errors are all mistakes: those in the file in the order of its lines, then those
+// in the environment and the flags, then settings that do not fit together.
 type Errors []*Error
 
 func (e Errors) Error() string {
@@ -52,7 +52,7 @@ func (e Errors) sort() {
 	})
 }
 
-// Unknown words the error for a name that is none of names.
+// Unknown returns the error for a name that is none of names, with a suggestion.
 func Unknown(what, name string, names []string) string {
 	text := fmt.Sprintf("unknown %s %q", what, name)
 	if n := nearest(name, names); n != "" {
@@ -61,7 +61,7 @@ func Unknown(what, name string, names []string) string {
 	return text
 }
 
-// nearest is the name that was probably meant, or "".
+// nearest returns the name that was probably meant, or "".
 func nearest(name string, names []string) string {
 	best, distance := "", min(len(name), 64)/3+2
 	for _, candidate := range names {
@@ -72,7 +72,7 @@ func nearest(name string, names []string) string {
 	return best
 }
 
-// editDistance is Levenshtein's.
+// editDistance returns the Levenshtein distance.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile is far more than all settings together can need.
+// maxFile is far more than all settings can need, in bytes.
 const maxFile = 1 << 20
 
 // given is one key of a file with its values.
@@ -50,8 +50,8 @@ func readFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// parseFile reads the settings that data, the content of the file called
-// name, gives, and every mistake in its form.
+// parseFile returns the settings in data, the content of the file called name, and
+// every syntax error.
 func parseFile(name string, data []byte) ([]given, Errors) {
 	p := fileParser{name: name, options: map[string]*Option{}, seen: map[string]int{}}
 	for _, o := range Options() {
@@ -103,7 +103,7 @@ func (p *fileParser) document(data []byte) {
 	}
 }
 
-// validPrefix is data up to the first byte that is not UTF-8.
+// validPrefix returns data up to the first byte that is not UTF-8.
 func validPrefix(data []byte) []byte {
 	valid := 0
 	for valid < len(data) {
@@ -118,8 +118,8 @@ func validPrefix(data []byte) []byte {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// syntax reports an error of the YAML package, which gives the line in its
-// text if at all, and counts lines from zero where a token was expected.
+// syntax reports an error of the YAML package, which has the line only in its
+// text, if at all, and counts lines from zero if it expected a token.
 func (p *fileParser) syntax(err error) {
 	match := yamlLine.FindStringSubmatch(err.Error())
 	if match == nil {
@@ -195,7 +195,7 @@ func (p *fileParser) item(o *Option, node *yaml.Node) (value, bool) {
 	return p.scalar(o.Name, node, "an item")
 }
 
-// resolved follows an alias.
+// resolved returns the node behind an alias.
 func resolved(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -203,12 +203,12 @@ func resolved(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// scalar reads one value; want says what else would do.
+// scalar reads one value. want describes what else is accepted.
 func (p *fileParser) scalar(key string, node *yaml.Node, want string) (value, bool) {
 	line := node.Line
 	node = resolved(node)
 	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
-		p.wrong(line, key, "no plain value, want "+want)
+		p.wrong(line, key, "not a plain value, want "+want)
 		return value{}, false
 	}
 	return value{text: node.Value, place: p.place(line), key: key, line: line}, true

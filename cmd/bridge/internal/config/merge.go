@@ -12,20 +12,20 @@ import (
 	"github.com/pollbridge/pollbridge/bridge"
 )
 
-// merger lays sources over one another and collects mistakes.
+// merger merges sources and collects mistakes.
 type merger struct {
 	settings *Settings
 	given    map[string][]value // by setting: what won
 	bad      map[string]bool    // what won is not even well-formed: checked no further
 	entries  []*entry
-	// made gives, for each backend, the entries that made it.
+	// made has the entries of each backend.
 	made    [][]*entry
 	claimed map[string]string // by service: the first target that it goes to
 	said    map[string]bool   // settings of all backends of which a problem was told
 	errors  Errors
 }
 
-// apply parses values and lays them over what was there.
+// apply parses values, which replace those of an earlier source.
 func (m *merger) apply(o *Option, values []value) {
 	texts := make([]string, len(values))
 	for i, v := range values {
@@ -65,22 +65,22 @@ func (m *merger) wrong(name string, index int, text string) {
 	m.errors = append(m.errors, v.error(text))
 }
 
-// has says whether the setting has a value, its default included.
+// has reports whether the setting has a value, even if only its default.
 func (m *merger) has(name string) bool { return len(m.given[name]) > 0 }
 
-// chosen says whether somebody gave the setting a value.
+// chosen reports whether a source sets the setting.
 func (m *merger) chosen(name string) bool { return m.has(name) && m.given[name][0].place != "" }
 
-// on says whether a setting has a value, and is not a switch that is off.
+// on reports whether a setting has a value, and is not a switch that is off.
 func (m *merger) on(name string) bool { return m.has(name) && m.given[name][0].text != "false" }
 
-// finish puts together what belongs together and checks the whole.
+// finish combines related settings and checks all of them.
 func (m *merger) finish() {
 	m.pair("tls-cert", "tls-key")
 	m.pair("backend-cert", "backend-key")
 	m.needs()
 	if m.has("jwt-jwks") && m.has("forward-auth") {
-		m.wrong("forward-auth", 0, "given beside jwt-jwks, want one of them")
+		m.wrong("forward-auth", 0, "given together with jwt-jwks, want one of them")
 	}
 	if !m.has("backend") {
 		m.bad["backend"] = true
@@ -100,11 +100,11 @@ func (m *merger) pair(cert, key string) {
 	}
 }
 
-// needs finds settings that are of no use without another.
+// needs reports settings that require another one.
 func (m *merger) needs() {
 	for _, o := range Options() {
 		if o.needs != "" && m.chosen(o.Name) && !m.on(o.needs) && !m.someEntry(o.needs) {
-			m.wrong(o.Name, 0, "given without "+o.needs+", which it needs")
+			m.wrong(o.Name, 0, "given without "+o.needs+", which it requires")
 		}
 	}
 	for _, e := range m.entries {
@@ -112,7 +112,7 @@ func (m *merger) needs() {
 	}
 }
 
-// someEntry says whether a setting of all backends is one of a backend's own.
+// someEntry reports whether some backend has a setting of all backends itself.
 func (m *merger) someEntry(name string) bool {
 	key, of := strings.CutPrefix(name, "backend-")
 	return of && slices.ContainsFunc(m.entries, func(e *entry) bool { _, ok := e.at[key]; return ok })
@@ -124,12 +124,12 @@ func (m *merger) certificate() {
 		return
 	}
 	if _, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey); err != nil {
-		m.wrong("tls-cert", 0, fmt.Sprintf("no use with tls-key: %v; want a certificate and its key in PEM", err))
+		m.wrong("tls-cert", 0, fmt.Sprintf("unusable with tls-key: %v; want a certificate and its key in PEM", err))
 	}
 }
 
-// join makes one entry of those that send the same services to plain addresses:
-// their addresses share the RPCs.
+// join combines entries with plain addresses for the same services: the addresses
+// share the RPCs.
 func (m *merger) join() {
 	first := map[string]*entry{}
 	m.entries = slices.DeleteFunc(m.entries, func(e *entry) bool {
@@ -156,8 +156,8 @@ func isList(target string) bool {
 	return target != "" && !strings.Contains(target, "://") && !strings.HasPrefix(target, "unix:")
 }
 
-// backends makes a backend of each mapping, and one of all other entries with the
-// same target.
+// backends returns a backend for each mapping, and one for all other entries with
+// the same target.
 func (m *merger) backends() {
 	m.join()
 	s := m.settings
@@ -181,7 +181,7 @@ func (m *merger) backends() {
 	}
 }
 
-// claim finds services that go to another backend already.
+// claim reports services that go to another backend already.
 func (m *merger) claim(e *entry, b bridge.Backend) {
 	for _, service := range b.Services {
 		first, taken := m.claimed[service]
@@ -194,7 +194,7 @@ func (m *merger) claim(e *entry, b bridge.Backend) {
 	}
 }
 
-// goesTo tells that two backends have one service.
+// goesTo reports a service of two backends.
 func goesTo(service, first string) string {
 	const hint = "want a PREFIX= before one of them, or, if they share the RPCs, each as another HOST:PORT"
 	if service == "" {
@@ -203,10 +203,10 @@ func goesTo(service, first string) string {
 	return fmt.Sprintf("services that begin with %q go to %s already; %s", service, first, hint)
 }
 
-// validate has the bridge check its part.
+// validate validates the bridge's part.
 func (m *merger) validate() { m.explain(m.settings.Bridge.Validate()) }
 
-// explain says of each problem that the bridge has where the value came from.
+// explain reports each mistake found by the bridge with the source of the value.
 func (m *merger) explain(err error) {
 	if err == nil {
 		return
@@ -229,7 +229,7 @@ var (
 	listField    = regexp.MustCompile(`^(\w+)\[(\d+)\]$`)
 )
 
-// problem finds the setting that a field of bridge.Config came from.
+// problem returns the setting of a field of bridge.Config.
 func (m *merger) problem(problem *bridge.ConfigError) {
 	field, index := problem.Field, 0
 	if match := backendField.FindStringSubmatch(field); match != nil {
@@ -253,8 +253,8 @@ func (m *merger) problem(problem *bridge.ConfigError) {
 	m.errors = append(m.errors, &Error{Key: problem.Field, Text: problem.Problem})
 }
 
-// backendProblem finds where a field of a bridge.Backend came from: a key of its
-// own, or a setting of all backends, of which it is said once.
+// backendProblem reports a mistake in a field of a bridge.Backend: as one in a key
+// of its own, or once as one in a setting of all backends.
 func (m *merger) backendProblem(made []*entry, field string, item int, text string) {
 	from := made[0]
 	if field == "Services" && item < len(made) {

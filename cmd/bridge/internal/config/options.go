@@ -22,22 +22,22 @@ type Option struct {
 	Many    bool // may be given several times; a list in the file
 	Switch  bool // true or false; the bare flag means true
 
-	// Words are all values that there are; nil: there is no such list.
+	// Words are all possible values; nil: any.
 	Words []string
 
-	// needs names the setting without which this one is of no use.
+	// needs is the name of a setting that this one requires.
 	needs string
-	// mapping says that a value may be a mapping of backendKeys: only --backend.
+	// mapping reports whether a value may be a mapping of backendKeys: only for
+	// --backend.
 	mapping bool
-	// field is where the value lands in bridge.Config, by the path that a
-	// bridge.ConfigError names.
+	// field is the path of the value in bridge.Config, as in a bridge.ConfigError.
 	field string
-	// set parses the texts and stores what they say. It returns an error for
-	// each text, nil for a good one.
+	// set parses the texts and stores their values. It returns an error for each
+	// text, nil for a valid one.
 	set func(s *Settings, texts []string) []error
 }
 
-// usage is the flag's help; pflag adds the default.
+// usage returns the flag's help; pflag adds the default.
 func (o *Option) usage() string {
 	if o.Many {
 		return o.Help + " (repeatable)"
@@ -92,7 +92,7 @@ func listening(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *string { return &s.TLSKey }, file),
 		}, {
 			Group: group, Name: "prefix", Value: "PATH", Default: d.Prefix, field: "Prefix",
-			Help: "path under which the bridge's routes are",
+			Help: "path prefix of the bridge's routes",
 			set:  one(func(s *Settings) *string { return &s.Bridge.Prefix }, plain),
 		}, {
 			Group: group, Name: "rpc", Switch: true,
@@ -101,12 +101,12 @@ func listening(d bridge.Config) []*Option {
 			set: one(func(s *Settings) *bool { return &s.Bridge.RPC }, boolean),
 		}, {
 			Group: group, Name: "descriptors", Value: "FILE", field: "Descriptors",
-			Help: "types of services for RPCs in JSON, as protoc --include_imports --descriptor_set_out=FILE writes them; " +
-				"read again when it changes; other services are asked for by server reflection",
+			Help: "types of services for RPCs in JSON, as written by protoc --include_imports --descriptor_set_out=FILE; " +
+				"reread when it changes; other services are looked up by server reflection",
 			set: one(func(s *Settings) *string { return &s.Bridge.Descriptors }, plain),
 		}, {
 			Group: group, Name: "check", Switch: true,
-			Help: "serve the network check: a page at PREFIX/check, and what \"bridge check\" asks for",
+			Help: "serve the network check: a page at PREFIX/check, and the endpoints of \"bridge check\"",
 			set:  one(func(s *Settings) *bool { return &s.Bridge.Check }, boolean),
 		}, {
 			Group: group, Name: "admin", Value: "ADDR",
@@ -114,11 +114,11 @@ func listening(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *string { return &s.Admin }, listenAddress),
 		}, {
 			Group: group, Name: "health-path", Value: "PATH",
-			Help: "path at which the address for clients says, too, that the process serves, as /healthz; none without it",
+			Help: "path at which the address for clients answers as /healthz does; none without it",
 			set:  one(func(s *Settings) *string { return &s.HealthPath }, healthPath),
 		}, {
 			Group: group, Name: "drain-timeout", Value: "DURATION", Default: durationText(d.DrainTimeout), field: "DrainTimeout",
-			Help: "how long open RPCs may go on after SIGTERM or SIGINT",
+			Help: "how long open RPCs may continue after SIGTERM or SIGINT",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.DrainTimeout }, duration),
 		},
 	}
@@ -128,8 +128,8 @@ func backends(d bridge.Backend, methods []string) []*Option {
 	const group = "Backends"
 	list := []*Option{{
 		Group: group, Name: "backend", Value: "[PREFIX=]HOST:PORT", Many: true, mapping: true, field: "Backends",
-		Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins so; several for the same services share their RPCs; " +
-			"or {target: HOST:PORT, KEY: VALUE, …} with what follows for this one alone, as {target: a:443, services: [chat.], tls: true}",
+		Help: "gRPC server to bridge to; with PREFIX only for services whose full name begins with it; several for the same services share their RPCs; " +
+			"or {target: HOST:PORT, KEY: VALUE, …} with settings of this one only, such as {target: a:443, services: [chat.], tls: true}",
 	}}
 	for _, k := range sharedKeys(d) {
 		list = append(list, k.option(group))
@@ -137,12 +137,12 @@ func backends(d bridge.Backend, methods []string) []*Option {
 	return append(list, []*Option{
 		{
 			Group: group, Name: "allow-method", Value: "PATTERN", Default: strings.Join(methods, ","), Many: true, field: "AllowMethods",
-			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star as pkg.*",
+			Help: "methods that clients may call: pkg.Service/Method, pkg.Service, or a prefix with a star such as pkg.*",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowMethods }, plain),
 		}, {
 			Group: group, Name: "deny-method", Value: "PATTERN", Many: true, field: "DenyMethods",
-			Help: "methods that clients may not call; the longest fitting pattern decides; without it " +
-				strings.Join(bridge.DefaultDenyMethods(), ", ") + " are denied unless --allow-method names them",
+			Help: "methods that clients may not call; the longest matching pattern decides; without it " +
+				strings.Join(bridge.DefaultDenyMethods(), ", ") + " are denied unless --allow-method has them",
 			set: many(func(s *Settings) *[]string { return &s.Bridge.DenyMethods }, plain),
 		},
 	}...)
@@ -157,7 +157,7 @@ func browsers() []*Option {
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.AllowOrigins }, plain),
 		}, {
 			Group: group, Name: "allow-host", Value: "NAME", Many: true, field: "AllowHosts",
-			Help: "host name, or *.example.com, by which the bridge may be asked for, beside those of --allow-origin; " +
+			Help: "host name, or *.example.com, accepted in Host in addition to those of --allow-origin; " +
 				"without it any, but only loopback names over a loopback connection",
 			set: many(func(s *Settings) *[]string { return &s.Bridge.AllowHosts }, plain),
 		}, {
@@ -170,11 +170,11 @@ func browsers() []*Option {
 			set:  one(func(s *Settings) *bool { return &s.Bridge.AllowPrivateNetwork }, boolean),
 		}, {
 			Group: group, Name: "trusted-proxy", Value: "CIDR", Many: true, field: "TrustedProxies",
-			Help: "network of proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto are believed",
+			Help: "network of proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto are trusted",
 			set:  many(func(s *Settings) *[]netip.Prefix { return &s.Bridge.TrustedProxies }, network),
 		}, {
 			Group: group, Name: "forward-header", Value: "NAME", Many: true, field: "ForwardHeaders",
-			Help: "HTTP header, such as Cookie, that RPCs take along to the backend as metadata",
+			Help: "HTTP header, such as Cookie, that RPCs carry to the backend as metadata",
 			set:  many(func(s *Settings) *[]string { return &s.Bridge.ForwardHeaders }, plain),
 		},
 	}
@@ -185,35 +185,35 @@ func limits(d bridge.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "hold", Value: "DURATION", Default: durationText(d.Hold), field: "Hold",
-			Help: "longest time that a poll is kept waiting",
+			Help: "longest time that a poll is held open",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.Hold }, duration),
 		}, {
 			Group: group, Name: "resume-window", Value: "DURATION", Default: durationText(d.ResumeWindow), field: "ResumeWindow",
-			Help: "how long a session that lost its network is kept",
+			Help: "how long a session without a connection is kept",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.ResumeWindow }, duration),
 		}, {
 			Group: group, Name: "pause-max", Value: "DURATION", field: "PauseMax",
-			Help: "longest resume window that a client may ask for; without it " + durationText(d.PauseMax) + ", or resume-window where that is longer",
+			Help: "longest resume window that a client may request; without it " + durationText(d.PauseMax) + ", or resume-window if that is longer",
 			set:  one(func(s *Settings) *time.Duration { return &s.Bridge.PauseMax }, duration),
 		}, {
 			Group: group, Name: "max-message", Value: "SIZE", Default: sizeText(d.MaxMessageBytes), field: "MaxMessageBytes",
-			Help: "longest message, both ways",
+			Help: "longest message in either direction",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMessageBytes }, sizeInt),
 		}, {
 			Group: group, Name: "max-metadata", Value: "SIZE", Default: sizeText(d.MaxMetadataBytes), field: "MaxMetadataBytes",
-			Help: "most metadata of an RPC in each direction",
+			Help: "most metadata of an RPC in each direction: keys, values and 32 bytes per pair",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMetadataBytes }, sizeInt),
 		}, {
 			Group: group, Name: "max-batch", Value: "SIZE", Default: sizeText(d.MaxBatchBytes), field: "MaxBatchBytes",
-			Help: "most bytes that one request or WebSocket message carries",
+			Help: "most bytes of one request or WebSocket message",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxBatchBytes }, sizeInt),
 		}, {
 			Group: group, Name: "max-streams", Value: "N", Default: strconv.Itoa(d.MaxStreams), field: "MaxStreams",
-			Help: "most RPCs that a session may have open",
+			Help: "most open RPCs of a session",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxStreams }, count),
 		}, {
 			Group: group, Name: "max-sessions", Value: "N", Default: strconv.Itoa(d.MaxSessions), field: "MaxSessions",
-			Help: "most sessions that the bridge keeps",
+			Help: "most sessions of the bridge",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessions }, count),
 		}, {
 			Group: group, Name: "max-sessions-per-client", Value: "N", Default: strconv.Itoa(d.MaxSessionsPerPrincipal), field: "MaxSessionsPerPrincipal",
@@ -221,7 +221,7 @@ func limits(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessionsPerPrincipal }, count),
 		}, {
 			Group: group, Name: "max-buffered", Value: "SIZE", Default: sizeText(d.MaxBufferedBytes), field: "MaxBufferedBytes",
-			Help: "most bytes that wait for clients, over all sessions",
+			Help: "most bytes that wait for clients or backends, over all sessions",
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
 		},
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/accesslog"
 )
 
-// The parsers of this file turn text into a value, or say what is wrong with
-// the text and what would be right. Ranges are bridge.Config's to check, but
-// for zero, which it takes for "default".
+// The parsers in this file return a text's value, or an error with what is
+// expected. Ranges are left to bridge.Config, except zero, which means "default"
+// there.
 
 func wrong(text, want string) error {
 	return fmt.Errorf("%q is wrong, want %s", text, want)
@@ -27,7 +27,7 @@ func wrong(text, want string) error {
 
 func plain(text string) (string, error) { return text, nil }
 
-// Address takes HOST:PORT, with or without the host.
+// Address parses HOST:PORT, with or without the host.
 func Address(text string) (string, error) { return address(text, "HOST:PORT or :PORT") }
 
 func address(text, want string) (string, error) {
@@ -41,10 +41,10 @@ func address(text, want string) (string, error) {
 	return text, nil
 }
 
-// longestSocket is the longest path of a Unix socket that every system takes.
+// longestSocket is the longest path of a Unix socket on all systems, in bytes.
 const longestSocket = 103
 
-// listenAddress takes what Address does, or unix:PATH.
+// listenAddress parses what Address does, or unix:PATH.
 func listenAddress(text string) (string, error) {
 	path, unix := strings.CutPrefix(text, "unix:")
 	if !unix {
@@ -56,7 +56,7 @@ func listenAddress(text string) (string, error) {
 	return text, nil
 }
 
-// healthPath takes a plain path.
+// healthPath parses a plain path.
 func healthPath(text string) (string, error) {
 	if !strings.HasPrefix(text, "/") || text == "/" || path.Clean(text) != text || strings.ContainsAny(text, "?#%*: ") {
 		return "", wrong(text, "a plain path such as /healthz")
@@ -64,7 +64,7 @@ func healthPath(text string) (string, error) {
 	return text, nil
 }
 
-// network takes a network or a single address.
+// network parses a network or a single address.
 func network(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p.Masked(), nil
@@ -83,7 +83,7 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// durationText is the shortest text that duration takes for d.
+// durationText returns the shortest text of d.
 func durationText(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
@@ -105,7 +105,7 @@ func units() []unit {
 	return []unit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
 }
 
-// size takes a number of bytes, with or without a unit.
+// size parses a number of bytes, with or without a unit.
 func size(text string) (int64, error) {
 	for _, unit := range units() {
 		digits, found := strings.CutSuffix(text, unit.name)
@@ -121,7 +121,7 @@ func size(text string) (int64, error) {
 	return 0, wrong(text, "a number of bytes such as 65536, 64KiB, 16MiB or 1GiB")
 }
 
-// sizeText is the shortest text that size takes for n.
+// sizeText returns the shortest text of n bytes.
 func sizeText[N int | int64](n N) string {
 	all := units()
 	i := slices.IndexFunc(all, func(u unit) bool { return int64(n)%u.bytes == 0 })
@@ -174,7 +174,7 @@ func level(text string) (slog.Level, error) {
 	return l, l.UnmarshalText([]byte(text))
 }
 
-// oneOf takes one of at least two words.
+// oneOf returns a parser of at least two words.
 func oneOf(words ...string) func(string) (string, error) {
 	last := len(words) - 1
 	return func(text string) (string, error) {
@@ -185,10 +185,10 @@ func oneOf(words ...string) func(string) (string, error) {
 	}
 }
 
-// file takes the name of a file that can be read.
+// file parses the name of a readable file in PEM.
 func file(text string) (string, error) { return readable(text, "a file in PEM") }
 
-// readable takes the name of a file; want says of what.
+// readable parses the name of a readable file. want describes the file.
 func readable(text, want string) (string, error) {
 	f, err := os.Open(text)
 	if err != nil {
@@ -201,7 +201,8 @@ func readable(text, want string) (string, error) {
 	return text, nil
 }
 
-// bare drops the operation and the name, which the text around it gives.
+// bare returns an error without the operation and the name, which the text around
+// it has.
 func bare(err error) error {
 	if path, ok := errors.AsType[*os.PathError](err); ok {
 		return path.Err
@@ -209,14 +210,14 @@ func bare(err error) error {
 	return err
 }
 
-// target is a backend as the command line gives it.
+// target is a backend on the command line.
 type target struct {
 	service string // prefix of the services that go there; "" for all
 	target  string
 }
 
-// backendTarget takes HOST:PORT or PREFIX=HOST:PORT; gRPC's other forms of
-// target, such as dns:///HOST:PORT or unix:PATH, are its to judge.
+// backendTarget parses HOST:PORT or PREFIX=HOST:PORT. Other forms of gRPC's
+// targets, such as dns:///HOST:PORT or unix:PATH, are left to gRPC.
 func backendTarget(text string) (target, error) {
 	service, addr, found := strings.Cut(text, "=")
 	if !found {
@@ -232,7 +233,7 @@ func backendTarget(text string) (target, error) {
 	return target{service, addr}, nil
 }
 
-// targetAddress takes what stands for one backend.
+// targetAddress parses the address of one backend.
 func targetAddress(addr string) (string, error) {
 	const want = "HOST:PORT, several of them with commas between, dns:///HOST:PORT or unix:PATH"
 	scheme, _, isURL := strings.Cut(addr, "://")

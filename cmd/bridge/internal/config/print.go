@@ -11,11 +11,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// printed is a line of a file and where its value comes from.
+// printed is a line of a file and the source of its value.
 type printed struct{ text, from string }
 
-// Print writes every setting that has a value, as a file, with where the value
-// comes from. Passwords in URLs are hidden.
+// Print writes every setting that has a value, in the form of a file, with the
+// source of the value. Passwords in URLs are hidden.
 func (s *Settings) Print(out io.Writer) error {
 	var lines []printed
 	group := ""
@@ -62,10 +62,10 @@ func (o *Option) print(values []value) []printed {
 	return lines
 }
 
-// from is where a value comes from.
+// from returns the source of a value.
 func (v value) from() string { return cmp.Or(v.place, "default") }
 
-// plainScalar is what needs no quotes, as settings are read.
+// plainScalar matches values that need no quotes.
 var plainScalar = regexp.MustCompile(`^([0-9]+|true|false)$`)
 
 func scalarText(v value) string {

@@ -3,7 +3,7 @@ package config
 import "slices"
 
 // reloadable reports whether the setting called name can change while a bridge
-// serves: who may use it and call what, and how it is run.
+// serves.
 func reloadable(name string) bool {
 	switch name {
 	case "tls-cert", "tls-key", "drain-timeout", "log-level",
@@ -14,9 +14,9 @@ func reloadable(name string) bool {
 	return false
 }
 
-// Changes returns the names of the settings of which next says something else. If
-// some of them cannot change while a bridge serves, it returns Errors that name
-// each with where its new value comes from.
+// Changes returns the names of the settings that differ in next. If some of them
+// cannot change while a bridge serves, it returns Errors that name each with the
+// source of its new value.
 func (s *Settings) Changes(next *Settings) ([]string, error) {
 	var names []string
 	next.origin.errors = nil
@@ -30,7 +30,7 @@ func (s *Settings) Changes(next *Settings) ([]string, error) {
 		}
 	}
 	if (s.TLSCert == "") != (next.TLSCert == "") {
-		next.origin.wrong("tls-cert", 0, "cannot come or go without a restart")
+		next.origin.wrong("tls-cert", 0, "cannot be added or removed without a restart")
 	}
 	if len(next.origin.errors) > 0 {
 		next.origin.errors.sort()

@@ -2,7 +2,7 @@ package config
 
 import "encoding/json"
 
-// schema is a JSON Schema, so far as the settings need it.
+// schema is a JSON Schema, as far as the settings need it.
 type schema struct {
 	Schema               string             `json:"$schema,omitempty"`
 	Title                string             `json:"title,omitempty"`
@@ -20,7 +20,7 @@ type schema struct {
 	AdditionalProperties *bool              `json:"additionalProperties,omitempty"`
 }
 
-// Schema is the JSON Schema of the file, for editors.
+// Schema returns the JSON Schema of the file, for editors.
 func Schema() ([]byte, error) {
 	root := object("Settings of bridge serve", nil)
 	root.Schema = "https://json-schema.org/draft/2020-12/schema"
@@ -46,7 +46,7 @@ func object(title string, required []string) *schema {
 	return &schema{Title: title, Type: "object", Properties: map[string]*schema{}, Required: required, AdditionalProperties: new(bool)}
 }
 
-// item is the schema of one value, by the word that stands for it in help.
+// item returns the schema of one value, by its name in help.
 func item(value string, isSwitch bool, words []string) *schema {
 	one := 1
 	switch {
