@@ -109,7 +109,7 @@ func (s *Server) answer(ctx context.Context, st stream, reply *backend.Reply, er
 
 func sendAll(ctx context.Context, st stream, messages []backend.Message) error {
 	for _, m := range messages {
-		if err := st.Send(ctx, engine.Message(m)); err != nil {
+		if err := st.Send(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,7 @@ func (p *proxy) pumpDown() wire.End {
 		if err != nil {
 			return lastEnd(p.ctx, err, p.call.Trailer(), p.maxMetadata)
 		}
-		if err := p.stream.Send(p.ctx, engine.Message(m)); err != nil {
+		if err := p.stream.Send(p.ctx, m); err != nil {
 			return callEnd(p.ctx, err, nil)
 		}
 	}

@@ -59,7 +59,8 @@ var rules = []rule{
 	},
 	{path: "internal/wire/wirepb", others: []string{protobuf}},
 	{path: "internal/tune", not: []string{"context", "log", "net", "os", "sync"}},
-	{path: "internal/engine", own: []string{"transport", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
+	{path: "internal/message"},
+	{path: "internal/engine", own: []string{"transport", "internal/message", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
 	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/wire"}, not: []string{"net/http", "os"}},
 	{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
@@ -70,7 +71,7 @@ var rules = []rule{
 	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
-	{path: "internal/backend", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
+	{path: "internal/backend", own: []string{"internal/message"}, others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
 	{path: "internal/schema", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
 	{path: "internal/rpc", own: []string{"transport/access", "internal/schema", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
 	{

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
+
+	"github.com/pollbridge/pollbridge/internal/message"
 )
 
 // smallMessage is the length below which a message is copied rather than kept
@@ -12,13 +14,8 @@ import (
 // one that waits for an ack would pin all of it.
 const smallMessage = 1 << 10
 
-// Message is one gRPC message: its bytes in order, in one or more pieces.
-type Message struct {
-	Pieces [][]byte
-	// Free, if not nil, returns the bytes to their pool. Calls after the first do
-	// nothing.
-	Free func()
-}
+// Message is one gRPC message. Free returns the bytes to their pool.
+type Message = message.Message
 
 // rawCodec passes messages through unchanged. Its value is the content-subtype,
 // so that the content-type is that of a client with generated code:
@@ -33,7 +30,7 @@ func (c rawCodec) Name() string { return string(c) }
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	switch v := v.(type) {
 	case *Message:
-		return v.appendTo(make(mem.BufferSlice, 0, len(v.Pieces))), nil
+		return appendPieces(make(mem.BufferSlice, 0, len(v.Pieces)), v), nil
 	case *invocation:
 		v.taken = v.turn.endWait()
 		return v.marshal(), nil
@@ -46,13 +43,13 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 func (in *invocation) marshal() mem.BufferSlice {
 	out := mem.BufferSlice(in.buffer[:0])
 	if len(in.request.Pieces) != 1 {
-		return in.request.appendTo(out)
+		return appendPieces(out, &in.request)
 	}
 	in.whole = in.request.Pieces[0]
 	return append(out, &in.whole)
 }
 
-func (m *Message) appendTo(out mem.BufferSlice) mem.BufferSlice {
+func appendPieces(out mem.BufferSlice, m *Message) mem.BufferSlice {
 	for _, p := range m.Pieces {
 		out = append(out, mem.SliceBuffer(p))
 	}

@@ -1,38 +1,14 @@
 package engine
 
 import (
-	"bytes"
 	"sync"
+
+	"github.com/pollbridge/pollbridge/internal/message"
 )
 
-// Message is one gRPC message: its bytes in order, in one or more pieces.
-type Message struct {
-	Pieces [][]byte
-	// Free, if not nil, is called once when the engine needs the bytes of a
-	// sent message no more: acked, or dropped with its stream. It must not
-	// block and must not call back into the session.
-	Free func()
-}
-
-// Len is the number of bytes of the message.
-func (m Message) Len() int {
-	n := 0
-	for _, p := range m.Pieces {
-		n += len(p)
-	}
-	return n
-}
-
-// Bytes returns the message in one piece, copying only if it has several.
-func (m Message) Bytes() []byte {
-	switch len(m.Pieces) {
-	case 0:
-		return nil
-	case 1:
-		return m.Pieces[0]
-	}
-	return bytes.Join(m.Pieces, nil)
-}
+// Message is one gRPC message. The engine calls Free once, when it needs the bytes
+// of a sent message no more.
+type Message = message.Message
 
 // copyBelow is the size up to which a sent message is copied: a pooled buffer
 // of the sender's may be far larger than a short message in it.
