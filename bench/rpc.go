@@ -7,15 +7,15 @@ import (
 
 // scenarios of RPCs, of 100 bytes unless they say otherwise.
 func scenarios() []scenario {
-	grpcWays := []string{native, proxy, ws, longpoll}
+	grpcWays := []string{native, proxy, rpcGRPC, ws, longpoll}
 	return []scenario{
 		{"unary, 1 session, 64 in flight", unary, 1, 64, 100, grpcWays},
-		{"unary, 64 sessions, 1 in flight on each", unary, 64, 1, 100, append(grpcWays, gwpHTTP, connectFront)},
-		{"unary, 1 in flight", unary, 1, 1, 100, append(grpcWays, gwpHTTP, connectFront)},
+		{"unary, 64 sessions, 1 in flight on each", unary, 64, 1, 100, append(grpcWays, gwpHTTP, connectFront, rpcWeb, rpcConnect)},
+		{"unary, 1 in flight", unary, 1, 1, 100, append(grpcWays, gwpHTTP, connectFront, rpcWeb, rpcConnect)},
 		{"bidi ping-pong, 1 stream", pingPong, 1, 1, 100, append(grpcWays, gwpWS)},
 		{"bidi ping-pong, 64 streams in 1 session", pingPong, 1, 64, 100, grpcWays},
-		{"server stream, messages received", stream, 1, 1, 100, append(grpcWays, gwpHTTP, gwpWS, connectFront)},
-		{"server stream of 64 KiB, messages received", stream, 1, 1, 64 << 10, append(grpcWays, gwpHTTP, connectFront)},
+		{"server stream, messages received", stream, 1, 1, 100, append(grpcWays, gwpHTTP, gwpWS, connectFront, rpcWeb, rpcConnect)},
+		{"server stream of 64 KiB, messages received", stream, 1, 1, 64 << 10, append(grpcWays, gwpHTTP, connectFront, rpcWeb, rpcConnect)},
 		{"unary of 64 KiB, 8 in flight", unary, 1, 8, 64 << 10, grpcWays},
 	}
 }

@@ -26,6 +26,9 @@ const (
 	gwpHTTP      = "grpcwebproxy, HTTP/1.1"
 	gwpWS        = "grpcwebproxy, WebSocket"
 	connectFront = "connect-go, HTTP/1.1"
+	rpcGRPC      = "Pollbridge --rpc, gRPC"
+	rpcWeb       = "Pollbridge --rpc, gRPC-Web, HTTP/1.1"
+	rpcConnect   = "Pollbridge --rpc, Connect, HTTP/1.1"
 )
 
 // conn is a connection that RPCs go over.
@@ -86,6 +89,13 @@ func (l *lab) ways(ctx context.Context, s *section) (map[string]*way, error) {
 		add(name, bridge, func() (conn, error) {
 			return client.New("http://"+bridge.addr, client.Config{Transports: []string{transport}})
 		})
+	}
+	if b, err := l.bridge(ctx, "--rpc"); err != nil {
+		s.note("bridge serve --rpc: %v", err) // older ones have none
+	} else {
+		add(rpcGRPC, b, func() (conn, error) { return dialGRPC(b.addr) })
+		add(rpcWeb, b, func() (conn, error) { return newConnectConn(b.addr, connect.WithGRPCWeb()), nil })
+		add(rpcConnect, b, func() (conn, error) { return newConnectConn(b.addr), nil })
 	}
 	if l.cfg.ownOnly {
 		return all, nil

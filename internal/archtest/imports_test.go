@@ -87,6 +87,7 @@ var rules = []rule{
 		own:    []string{"transport", "internal/dialer", "internal/engine", "internal/wire", "internal/wsframe", "internal/httpclient"},
 		others: []string{websocket, grpc, protobuf, rpcstatus},
 	},
+	{path: "client/connecttransport", others: []string{connect, grpc}},
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
