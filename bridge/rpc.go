@@ -70,6 +70,7 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.E
 			return *end
 		}
 	}
+	open.SingleRequest = open.SingleRequest || c.OneRequest(ctx)
 	return s.serve(ctx, o.watch(callStream{c}), call{open: open, who: who, cancel: c.Cancel()})
 }
 

@@ -33,16 +33,21 @@ type Call struct {
 
 	stream connect.ServerStream
 	info   *connect.CallInfo
+	ctx    context.Context // Serve's
 	cancel context.CancelCauseFunc
 
-	held    int     // bytes of the message that Recv gave last
-	replies []reply // Connect's unary form: what goes once the trailers are known
-	watched [2]watch
+	held    int // bytes of the message that Recv gave last
+	ahead   received
+	replies []reply     // Connect's unary form: what goes once the trailers are known
 	stall   *time.Timer // cuts writes that a client does not take; nil: none yet
 
+	headers    *time.Timer // flushes headers; nil: there are none yet
+	out        sync.Mutex  // held while headers go out by themselves
+	headersOut bool        // guarded by out
+
 	mu          sync.Mutex
-	reading     bool
-	writing     bool
+	reads       half
+	writes      half
 	interrupted bool
 	cut         bool // writes were interrupted
 	ended       bool // nothing more is written
@@ -50,16 +55,17 @@ type Call struct {
 	failed      error // what is wrong with what the client sent, or could not be told it
 }
 
+// received is what OneRequest took for Recv.
+type received struct {
+	pieces [][]byte
+	err    error
+	valid  bool
+}
+
 // reply is a message to the client.
 type reply struct {
 	pieces [][]byte
 	free   func() // nil: nothing to free
-}
-
-// watch is a context whose end interrupts the call.
-type watch struct {
-	ctx  context.Context
-	stop func() bool
 }
 
 type callKey struct{}
@@ -134,12 +140,14 @@ func serve(ctx context.Context, _ connect.Spec, stream connect.ServerStream) err
 	c.stream = stream
 	c.info, _ = connect.CallInfoForServerContext(ctx)
 	ctx, c.cancel = context.WithCancelCause(ctx)
+	c.ctx = ctx
 	defer c.cancel(nil)
 	if !c.handler.calls.add(c) {
 		return connect.NewError(connect.CodeUnavailable, "the bridge is shutting down")
 	}
 	defer c.handler.calls.remove(c)
 	end := c.handler.cfg.Serve(ctx, c)
+	c.takeOut()
 	defer c.dropReplies()
 	defer c.unwatch()
 	if err := c.failure(); err != nil {
@@ -229,23 +237,45 @@ func (c *Call) fail(err error) {
 // io.EOF says that there is none. After any other error the context that Serve
 // got has ended.
 func (c *Call) Recv(ctx context.Context) ([][]byte, error) {
-	c.release()
-	if err := c.start(ctx, &c.reading); err != nil {
+	pieces, err := c.ahead.pieces, c.ahead.err
+	if !c.ahead.valid {
+		c.release()
+		pieces, err = c.receive(ctx)
+	}
+	c.ahead = received{}
+	if err != nil || c.converter == nil {
+		return pieces, err
+	}
+	if pieces, err = c.toBinary(ctx, pieces); err != nil {
+		c.fail(err)
+	}
+	return pieces, err
+}
+
+// OneRequest reports whether the client's first message, which it waits for, is
+// its only one, so far as that can be told: a request of known length that ends
+// with it.
+func (c *Call) OneRequest(ctx context.Context) bool {
+	if c.request.ContentLength <= 0 || c.form.text || c.form.unary {
+		return c.form.unary
+	}
+	pieces, err := c.receive(ctx)
+	c.ahead = received{pieces, err, true}
+	return err == nil && c.source.whole()
+}
+
+// receive takes a message as the client sent it.
+func (c *Call) receive(ctx context.Context) ([][]byte, error) {
+	if err := c.start(ctx, &c.reads); err != nil {
 		return nil, err
 	}
 	m := message{call: c}
 	err := c.stream.Receive(&m)
-	c.done(&c.reading)
+	c.done(&c.reads)
 	c.body.release()
 	switch {
-	case err == nil && c.converter == nil:
-		return m.pieces, nil
 	case err == nil:
-		pieces, err := c.toBinary(ctx, m.pieces)
-		if err != nil {
-			c.fail(err)
-		}
-		return pieces, err
+		return m.pieces, nil
 	case errors.Is(err, io.EOF):
 		return nil, io.EOF
 	case ctx.Err() != nil:
@@ -272,11 +302,39 @@ func (c *Call) release() {
 	c.held = 0
 }
 
-// SendHeaders gives the client the backend's headers. In Connect's unary form
-// they go with what follows.
+// headersAfter is how long headers wait for the first message, to go with it.
+const headersAfter = time.Millisecond
+
+// SendHeaders gives the client the backend's headers, together with what follows
+// if that comes soon, and in Connect's unary form in any case.
 func (c *Call) SendHeaders(md []wire.Metadatum) error {
 	setMetadata(c.info.ResponseHeader(), md)
-	return c.stream.SendHeaders()
+	if !c.form.unary {
+		c.headers = time.AfterFunc(headersAfter, c.flushHeaders)
+	}
+	return nil
+}
+
+func (c *Call) flushHeaders() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	if c.headersOut || c.start(c.ctx, &c.writes) != nil {
+		return
+	}
+	defer c.done(&c.writes)
+	c.headersOut = true
+	_ = c.stream.SendHeaders() // an error comes again with what follows
+}
+
+// takeOut keeps headers from going out by themselves from now on, and waits for
+// them if they do.
+func (c *Call) takeOut() {
+	if c.headers != nil {
+		c.headers.Stop()
+	}
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.headersOut = true
 }
 
 // Send sends a message, and waits for a client that reads slowly. free, if not
@@ -307,10 +365,11 @@ func (c *Call) send(ctx context.Context, pieces [][]byte) error {
 		return err
 	}
 	defer c.handler.budget.give(n)
-	if err := c.start(ctx, &c.writing); err != nil {
+	c.takeOut()
+	if err := c.start(ctx, &c.writes); err != nil {
 		return err
 	}
-	defer c.done(&c.writing)
+	defer c.done(&c.writes)
 	if err := c.stream.Send(&m); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -336,25 +395,6 @@ func (c *Call) dropReplies() {
 		}
 	}
 	c.replies = nil
-}
-
-// start says that the call reads or writes until done: should ctx end, it is
-// interrupted.
-func (c *Call) start(ctx context.Context, busy *bool) error {
-	c.watch(ctx)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	*busy = true
-	return nil
-}
-
-func (c *Call) done(busy *bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*busy = false
 }
 
 // details are those of a status in its binary form.

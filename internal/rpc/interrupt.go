@@ -11,37 +11,50 @@ import (
 // interrupts them.
 var passed = time.Unix(1, 0)
 
-// watch interrupts the call when ctx ends. Recv and Send are given the same
-// one, or one that derives from it, each time.
-func (c *Call) watch(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range c.watched {
-		switch w := &c.watched[i]; {
-		case w.ctx == ctx:
-			return
-		case w.ctx == nil:
-			*w = watch{ctx, context.AfterFunc(ctx, c.interrupt)}
-			return
-		}
-	}
+// half is one direction of a call. Call.mu guards it.
+type half struct {
+	ctx  context.Context // whose end interrupts it; nil: none yet
+	stop func() bool
+	busy bool // something waits
 }
 
-// interrupt ends the Recv and Send that wait. The deadlines are set for what
-// waits only: they break the connection. Errors say that it has none to set,
-// and then nothing can wait on it either.
-func (c *Call) interrupt() {
+// start says that the call reads, or writes, until done: should ctx end, it is
+// interrupted.
+func (c *Call) start(ctx context.Context, h *half) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
-		return
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	if c.reading {
+	if h.ctx != ctx {
+		if h.stop != nil {
+			h.stop()
+		}
+		h.ctx, h.stop = ctx, context.AfterFunc(ctx, func() { c.interrupt(h, ctx) })
+	}
+	h.busy = true
+	return nil
+}
+
+func (c *Call) done(h *half) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.busy = false
+}
+
+// interrupt ends what waits because ctx has ended. A deadline is set for what
+// waits only: it breaks the connection. An error says that there is none to set,
+// and then nothing can wait either.
+func (c *Call) interrupt(h *half, ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over || !h.busy || h.ctx != ctx:
+	case h == &c.writes:
+		c.cutOnce()
+	default:
 		c.interrupted = true
 		_ = c.control.SetReadDeadline(passed)
-	}
-	if c.writing {
-		c.cutOnce()
 	}
 }
 
@@ -99,14 +112,14 @@ func (c *Call) setWriteDeadline(at time.Time) {
 	}
 }
 
-// unwatch ends watch. Nothing interrupts the call from now on.
+// unwatch has nothing interrupt the call from now on.
 func (c *Call) unwatch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
-	for i := range c.watched {
-		if w := &c.watched[i]; w.stop != nil {
-			w.stop()
+	for _, h := range []*half{&c.reads, &c.writes} {
+		if h.stop != nil {
+			h.stop()
 		}
 	}
 }
