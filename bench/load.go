@@ -93,7 +93,7 @@ type sample struct {
 func (s scenario) take(ctx context.Context, cfg config, w *way) (sample, error) {
 	ctx, cancel := context.WithCancel(ctx) // without a deadline, which RPCs would carry
 	defer cancel()
-	limit := time.AfterFunc(20*time.Second+10*cfg.window, cancel)
+	limit := time.AfterFunc(time.Minute+10*cfg.window, cancel)
 	defer limit.Stop()
 	conns, err := w.open(s.sessions)
 	if err != nil {

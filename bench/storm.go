@@ -120,20 +120,27 @@ func othersRole(addr string) error {
 	if err != nil {
 		return err
 	}
+	calls := make([][]call, othersCount)
+	one := func(i int) error {
+		start := time.Now()
+		err := callOnce(context.Background(), c.channels[i])
+		calls[i] = append(calls[i], call{time.Now(), time.Since(start)})
+		return err
+	}
+	if err := together(othersCount, one); err != nil { // a call of each is before the storm
+		return err
+	}
 	fmt.Println(addr)
 	asked := make(chan struct{})
 	go func() { // until the process ends
 		_, _ = fmt.Scanln()
 		close(asked)
 	}()
-	calls := make([][]call, othersCount)
 	if err := together(othersCount, func(i int) error {
 		for {
-			start := time.Now()
-			if err := callOnce(context.Background(), c.channels[i]); err != nil {
+			if err := one(i); err != nil {
 				return err
 			}
-			calls[i] = append(calls[i], call{time.Now(), time.Since(start)})
 			select {
 			case <-asked:
 				return nil
