@@ -89,6 +89,7 @@ generated() {
 
 part_go() {
   step 'go build' 60 go build ./...
+  step 'go build, 32 bits' 90 build_32
   need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
   if need gcc gcc; then
     step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m ./...
@@ -96,6 +97,12 @@ part_go() {
     leave_out 'race detector' 'no C compiler (gcc), and not root on Debian to install one'
     step 'go test' 360 gotest -shuffle=on -timeout=10m ./...
   fi
+}
+
+# build_32 holds that nothing takes an int for 64 bits.
+build_32() {
+  local arch
+  for arch in 386 arm; do GOARCH=$arch CGO_ENABLED=0 go build -o /dev/null ./bridge ./client ./cmd/bridge || return; done
 }
 
 # gotest FLAG... PACKAGES runs tests. Under the race detector each package's run

@@ -3,6 +3,7 @@ package engine
 import (
 	"iter"
 	"maps"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -255,8 +256,8 @@ func (e *Endpoint) congested() bool {
 // LinklessOutbox is what a session without a link still takes (D8).
 const LinklessOutbox = 64 << 10
 
-// Unlimited is more than any limit of bytes, and keeps sums within an int64.
-const Unlimited = 1 << 40
+// Unlimited is more than any limit of bytes, and keeps sums within an int.
+const Unlimited = min(1<<40, math.MaxInt>>2)
 
 // WakeStalled lets Sends that wait for room in the outbox look again.
 func (e *Endpoint) WakeStalled() {
