@@ -145,12 +145,12 @@ func (r *routes) close() error {
 }
 
 // serve serves HTTP on a free port.
-func serve(handler http.Handler, onState func(net.Conn, http.ConnState)) (*http.Server, string, error) {
+func serve(handler http.Handler) (*http.Server, string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
 	}
-	s := &http.Server{Handler: handler, ConnState: onState, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.Serve(listener) }() // ends with Close
 	return s, "http://" + listener.Addr().String(), nil
 }

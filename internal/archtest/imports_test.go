@@ -119,7 +119,7 @@ var rules = []rule{
 	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
-	{path: "conformance", own: []string{"bridge", "client", "conformance/..."}, others: []string{grpc, protobuf}},
+	{path: "conformance", own: []string{"bridge", "client", "conformance/...", "internal/middlebox"}, others: []string{grpc, protobuf}},
 }
 
 // testsOnly lists packages that only tests import.

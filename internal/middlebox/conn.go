@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // maxTaken is the longest body of a request that is taken, whatever the
@@ -126,7 +127,7 @@ func (c *conn) connect(req *http.Request, f *Profile) bool {
 		up.Close()
 		return false
 	}
-	ctx, cancel := c.p.lifetime(c.p.ctx, f)
+	ctx, cancel := c.p.lifetime(c.p.ctx, false, f)
 	defer cancel()
 	c.splice(ctx, up, f)
 	return false
@@ -173,12 +174,16 @@ func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 var errCut = errors.New("middlebox: cut")
 
-// lifetime is a context that ends with errCut when the profile says.
-func (p *Proxy) lifetime(ctx context.Context, f *Profile) (context.Context, context.CancelFunc) {
-	if f.Cut <= 0 {
+// lifetime returns a context that ends by errCut when the profile says.
+func (p *Proxy) lifetime(ctx context.Context, upgrades bool, f *Profile) (context.Context, context.CancelFunc) {
+	if f.Cut <= 0 || f.CutUpgrades && !upgrades {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, f.Cut, errCut)
+	age := f.Cut
+	if f.CutSpread > 0 {
+		age += time.Duration(p.upTo(int(f.CutSpread)))
+	}
+	return context.WithTimeoutCause(ctx, age, errCut)
 }
 
 // url is where a request goes to, and whether that is known.

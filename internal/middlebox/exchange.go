@@ -71,7 +71,7 @@ func (c *conn) upgradable(ctx context.Context, out *request, f *Profile) bool {
 // forward asks the upstream and answers with what came.
 func (c *conn) forward(ctx context.Context, number int, req *http.Request, out *request, f *Profile) bool {
 	p := c.p
-	ctx, cancel := p.lifetime(ctx, f)
+	ctx, cancel := p.lifetime(ctx, out.upgrades(), f)
 	defer cancel()
 	if !out.upgrades() { // those stay for long
 		if !p.enter(ctx, f) {

@@ -19,6 +19,8 @@ func (f *Profile) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&f.Cache, "cache", f.Cache, "answer a GET from memory when its URL was asked for before")
 
 	fs.DurationVar(&f.Cut, "cut", f.Cut, "end each exchange, tunnel and upgraded connection at this `age`")
+	fs.DurationVar(&f.CutSpread, "cutspread", f.CutSpread, "with cut: at a random age, up to this `time` later")
+	fs.BoolVar(&f.CutUpgrades, "cutupgrades", f.CutUpgrades, "with cut: upgraded connections only")
 	fs.Var(&f.CutWith, "cutwith", "how an exchange is cut: `504`, eof or short (a proper 200 with what came so far)")
 	fs.DurationVar(&f.IdleDrop, "idledrop", f.IdleDrop, "a connection idle for this `time` forwards nothing more and is not closed")
 	fs.DurationVar(&f.BlackHole, "blackhole", f.BlackHole, "a connection of this `age` forwards nothing more and is not closed")

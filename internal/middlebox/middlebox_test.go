@@ -93,6 +93,29 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestCutSpread: exchanges are cut at ages of their own, or not if upgraded
+// connections alone are.
+func TestCutSpread(t *testing.T) {
+	inLab(t, reverse, "cut=1s cutspread=1s", func(t *testing.T, l *lab) {
+		ages := make(map[time.Duration]bool)
+		for range 20 {
+			got, age := l.reply("GET", "/hold", "")
+			if got != "504 page" || age < time.Second || age > 2*time.Second {
+				t.Errorf("%q after %v", got, age)
+			}
+			ages[age] = true
+		}
+		if len(ages) < 10 {
+			t.Errorf("20 exchanges were cut at %d ages", len(ages))
+		}
+	})
+	inLab(t, reverse, "cut=1s cutupgrades", func(t *testing.T, l *lab) {
+		if got, age := l.reply("GET", "/hold", ""); got == "504 page" {
+			t.Errorf("cut after %v", age)
+		}
+	})
+}
+
 // TestModes sends a request each way through the middlebox.
 func TestModes(t *testing.T) {
 	for how, name := range map[mode]string{reverse: "reverse", forward: "forward", inspected: "inspected", secure: "secure"} {
@@ -183,6 +206,7 @@ func TestUpgrades(t *testing.T) {
 		{"blackhole=1s", 101, "…"},
 		{"idledrop=1s", 101, "…"},
 		{"cut=500ms", 101, ""},
+		{"cut=250ms cutspread=250ms cutupgrades", 101, ""},
 	} {
 		t.Run(tt.profile, func(t *testing.T) {
 			inLab(t, reverse, tt.profile, func(t *testing.T, l *lab) {

@@ -20,7 +20,10 @@ type Profile struct {
 	// How long things live.
 
 	Cut       time.Duration // age at which an exchange, tunnel or upgraded connection ends, busy or not
+	CutSpread time.Duration // added to Cut, at random
 	CutWith   Ending        // how an exchange ends then; default Status504
+	// CutUpgrades has Cut end upgraded connections alone.
+	CutUpgrades bool
 	IdleDrop  time.Duration // a connection idle for so long forwards nothing more, and nobody is told
 	BlackHole time.Duration // the same at this age, busy or not; 1 ns: from the start
 	KillAfter int           // reset after this many bytes of an answer's body, tunnel or upgraded connection
