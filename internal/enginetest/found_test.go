@@ -227,7 +227,7 @@ func TestFound_weatherAfterHello(t *testing.T) {
 		carrier := enginetest.NewCarrier(net, reg)
 		s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["longpoll"]})
 		time.Sleep(time.Second)
-		net.Change(simnet.Profile{RTT: 20 * time.Millisecond, Rates: map[simnet.Fault]float64{simnet.HTML: 1}})
+		net.Change(simnet.Profile{RTT: 20 * time.Millisecond, Rates: map[simnet.Fault]float64{simnet.Inject: 1}})
 		time.AfterFunc(60*time.Second, net.Calm) // the next try may be 30 s away
 		pingpong(t, s, 3, 1000)
 		if err := s.Close(t.Context()); err != nil {

@@ -254,7 +254,7 @@ func TestRule_deadDirection(t *testing.T) {
 func TestRule_helloBeside(t *testing.T) {
 	for choice, mute := range map[string]func(*simnet.Network){
 		"longpoll": func(n *simnet.Network) { n.Inject(simnet.Swallow) },
-		"ws":       func(n *simnet.Network) { n.Inject(simnet.LostDial) },
+		"ws":       func(n *simnet.Network) { n.Inject(simnet.MuteUpgrade) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			reg := enginetest.NewRegistry(registry.Config{Handle: echo})

@@ -40,7 +40,7 @@ func profiles() map[string]simulation {
 		add(f, 20*time.Second, sockets...)
 	}
 	p["buffer until close"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{simnet.MuteDown: 1}}, pause: 30 * time.Minute, choices: sockets[1:], drive: reopens, faults: 2}
-	p["hold first until second"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{simnet.HoldAnswer: 0.4, simnet.Lag: 0.4}}, pause: 30 * time.Minute, drive: reopens, faults: 20}
+	p["hold first until second"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{simnet.HoldAnswer: 0.4, simnet.OneBehind: 0.4}}, pause: 30 * time.Minute, drive: reopens, faults: 20}
 	p["one-way loss"] = simulation{profile: simnet.Profile{RTT: 20 * ms, Rates: map[simnet.Fault]float64{
 		simnet.Swallow: 0.05, simnet.Deaf: 0.05, simnet.MuteUp: 0.3, simnet.MuteDown: 0.3,
 	}}, pause: 30 * time.Minute, drive: reopens, faults: 20}

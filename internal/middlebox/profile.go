@@ -24,10 +24,10 @@ type Profile struct {
 	CutWith   Ending        // how an exchange ends then; default Status504
 	// CutUpgrades has Cut end upgraded connections alone.
 	CutUpgrades bool
-	IdleDrop  time.Duration // a connection idle for so long forwards nothing more, and nobody is told
-	BlackHole time.Duration // the same at this age, busy or not; 1 ns: from the start
-	KillAfter int           // reset after this many bytes of an answer's body, tunnel or upgraded connection
-	KillEvery int           // but only every Nth of them; default 1
+	IdleDrop    time.Duration // a connection idle for so long forwards nothing more, and nobody is told
+	BlackHole   time.Duration // the same at this age, busy or not; 1 ns: from the start
+	KillAfter   int           // reset after this many bytes of an answer's body, tunnel or upgraded connection
+	KillEvery   int           // but only every Nth of them; default 1
 
 	// What is refused.
 

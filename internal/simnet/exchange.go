@@ -17,7 +17,7 @@ const (
 	holdRequest = 3 * time.Second
 	holdAnswer  = 20 * time.Second
 	cutDefault  = 10 * time.Second
-	remembered  = 16 // answers, for Replay
+	remembered  = 16 // answers, for Stale
 )
 
 // Exchange carries one exchange. An error stands for a cut or refused carriage.
@@ -98,7 +98,7 @@ func (d *draw) ask(ctx context.Context, request []byte, serve Serve) ([]byte, er
 			n.copyOf(0, request, serve)
 		}
 		return nil, nil
-	case HTML, Empty, Deaf:
+	case Inject, Empty, Deaf:
 		n.copyOf(0, request, serve)
 		if d.fault != Deaf {
 			return nil, nil
@@ -111,19 +111,19 @@ func (d *draw) ask(ctx context.Context, request []byte, serve Serve) ([]byte, er
 	case Late:
 		n.copyOf(time.Second+d.within(lateBy), request, serve)
 		return nil, errCut
-	case Duplicate:
+	case Dup:
 		if d.coin() {
 			n.copyOf(0, request, serve)
 			break
 		}
 		defer n.copyOf(0, request, serve)
-	case DuplicateLate:
+	case DupDelay:
 		n.copyOf(time.Second+d.within(lateAgain), request, serve)
 	case FlipRequest:
 		request = d.flip(request)
-	case HoldRequest:
+	case Reorder:
 		n.waitForPass(ctx, holdRequest)
-	case CutAt:
+	case Cut:
 		n.mu.Lock()
 		age := n.profile.Cut
 		n.mu.Unlock()
@@ -162,7 +162,7 @@ func (d *draw) answer(body []byte) *Answer {
 	case BadStatus:
 		a.Status = d.status()
 		a.Body = []byte("<html><body>the proxy is not amused")
-	case HTML:
+	case Inject:
 		a.Body = []byte("<html><body><form>Please log in to the guest network")
 	case Empty:
 		a.Body = nil
@@ -172,7 +172,7 @@ func (d *draw) answer(body []byte) *Answer {
 		a.Body = body[:len(body)-1]
 	case Flip:
 		a.Body = d.flip(body)
-	case Replay:
+	case Stale:
 		a.Body = d.old(body)
 	}
 	return a
@@ -190,7 +190,7 @@ func (d *draw) flip(b []byte) []byte {
 	return b
 }
 
-// remember keeps an answer for Replay.
+// remember keeps an answer for Stale.
 func (n *Network) remember(body []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

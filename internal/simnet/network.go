@@ -23,7 +23,7 @@ type Profile struct {
 	Jitter time.Duration     // most that is added to each way
 	Loss   float64           // share of traversals that need sending again
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
-	Cut    time.Duration     // age at which CutAt cuts; 0: 10 s
+	Cut    time.Duration     // age at which Cut cuts; 0: 10 s
 	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
 	Rate   int               // bytes a second that all carriages share, each way; 0: no limit
 }
@@ -45,7 +45,7 @@ type Network struct {
 	steps     int
 	at        map[int]func() // by step
 	counts    map[Fault]int
-	past      [][]byte             // answers, for Replay
+	past      [][]byte             // answers, for Stale
 	passed    chan struct{}        // closed when the next exchange passes
 	flights   map[*flight]struct{} // exchanges in flight
 	sockets   map[*socket]struct{} // sockets that are open

@@ -37,7 +37,7 @@ type lane struct {
 	way   int // index into socket.muted
 	items chan item
 	last  time.Time // when the piece before arrives
-	held  []byte    // by Lag
+	held  []byte    // by OneBehind
 }
 
 type item struct {
@@ -62,9 +62,9 @@ func (n *Network) Dial(ctx context.Context) (*End, *End, error) {
 		}
 	}
 	switch d.fault {
-	case Refuse:
+	case NoUpgrade:
 		return nil, nil, errors.New("simnet: status 426")
-	case LostDial:
+	case MuteUpgrade:
 		<-ctx.Done()
 		return nil, nil, context.Cause(ctx)
 	}
@@ -133,13 +133,13 @@ func (s *socket) strike(way int, piece []byte) []byte {
 	}
 	if s.countdown--; s.countdown < 0 {
 		switch s.d.fault {
-		case Mute:
+		case BlackHole:
 			s.muted = [2]bool{true, true}
 		case MuteUp:
 			s.muted[0] = true
 		case MuteDown:
 			s.muted[1] = true
-		case Reset:
+		case KillAfter:
 			s.close()
 		case FlipSocket:
 			if s.countdown == -1 && len(piece) > 0 {
@@ -168,7 +168,7 @@ func (e *End) Write(piece []byte) error {
 	if piece == nil {
 		return e.s.alive()
 	}
-	if l.s.d.fault == Lag { // it holds the last message back until the next comes
+	if l.s.d.fault == OneBehind { // it holds the last message back until the next comes
 		l.held, piece = piece, l.held
 		if piece == nil {
 			return e.s.alive()
