@@ -31,7 +31,7 @@ func (b Backend) pool(c Config) backend.Config {
 	}
 }
 
-// tracing are the options by which a channel makes a span for each RPC.
+// tracing returns the options that make a channel create a span for each RPC.
 func (c Config) tracing() []grpc.DialOption {
 	if c.TracerProvider == nil {
 		return nil

@@ -33,10 +33,10 @@ type rpcMetrics struct {
 	duration prometheus.Observer
 }
 
-// sessionProtocol is the label of RPCs in sessions.
+// sessionProtocol is the value of the label "protocol" for RPCs in sessions.
 const sessionProtocol = "session"
 
-// protocols are the values of the label "protocol".
+// protocols returns the values of the label "protocol".
 func protocols(cfg Config) []string {
 	if !cfg.RPC {
 		return []string{sessionProtocol}
@@ -44,8 +44,7 @@ func protocols(cfg Config) []string {
 	return append([]string{sessionProtocol}, rpc.Protocols...)
 }
 
-// newMetrics returns an error where Config.Registry has metrics of the same
-// names.
+// newMetrics returns an error if Config.Registry has metrics of the same names.
 func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
 		registry:  cmp.Or(s.cfg.Registry, prometheus.NewRegistry()),
@@ -94,14 +93,13 @@ func newMetrics(s *Server) (*metrics, error) {
 const (
 	authOK          = "ok"
 	authRefused     = "refused"
-	authUnavailable = "unavailable" // whoever knows could not be asked
+	authUnavailable = "unavailable" // credentials cannot be checked now
 )
 
 // of returns the metrics of a protocol's RPCs.
 func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol] }
 
-// completed counts an RPC. Its trace, if it has one, becomes the exemplar of how
-// long it took.
+// completed counts an RPC. Its trace, if any, becomes the exemplar of its duration.
 func (m *rpcMetrics) completed(status uint32, took time.Duration, traceID string) {
 	m.ended[min(status, otherCode)].Inc()
 	if exemplar, ok := m.duration.(prometheus.ExemplarObserver); ok && traceID != "" {

@@ -24,7 +24,8 @@ import (
 // traceContext is how a trace crosses processes: W3C's traceparent and tracestate.
 var traceContext propagation.TraceContext
 
-// observer tells of each RPC in the access log and in a span. Nil: nobody asked.
+// observer records each RPC in the access log and in a span. Nil: neither is
+// configured.
 type observer struct {
 	log    *slog.Logger // nil: no access log
 	tracer trace.Tracer // nil: no spans
@@ -41,7 +42,7 @@ func newObserver(cfg Config) *observer {
 	return o
 }
 
-// observed is what is told of one RPC. Nil: nothing is.
+// observed is the record of one RPC. Nil: none is kept.
 type observed struct {
 	by       *observer
 	began    time.Time
@@ -85,7 +86,7 @@ func (o *observer) mark(sess *registry.Session, resumed uint64) trace.Link {
 	return trace.Link{SpanContext: t.latest}
 }
 
-// tally counts the messages of one direction. One goroutine does.
+// tally counts the messages of one direction. It is used by one goroutine.
 type tally struct{ messages, bytes int64 }
 
 func (t *tally) add(m engine.Message) {
@@ -107,7 +108,7 @@ func (o *observer) begin(st *registry.Stream, began time.Time) *observed {
 	return rpc
 }
 
-// beginRequest observes an RPC that is a request of its own.
+// beginRequest observes an RPC without a session.
 func (o *observer) beginRequest(r *http.Request, protocol, remote string, began time.Time) *observed {
 	if o == nil {
 		return nil
@@ -136,7 +137,7 @@ func (o *observed) startSpan(ctx context.Context, from propagation.TextMapCarrie
 		trace.WithTimestamp(o.began), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...), trace.WithLinks(links...))
 }
 
-// context gives what comes of the RPC a place below its span.
+// context returns the RPC's context with its span as the parent of further ones.
 func (o *observed) context(ctx context.Context) context.Context {
 	if o == nil || o.span == nil {
 		return ctx
@@ -144,7 +145,7 @@ func (o *observed) context(ctx context.Context) context.Context {
 	return trace.ContextWithSpan(ctx, o.span)
 }
 
-// watch counts what crosses the stream.
+// watch returns the stream with its messages counted.
 func (o *observed) watch(st stream) stream {
 	if o == nil {
 		return st
@@ -170,7 +171,7 @@ func (s *observedStream) Send(ctx context.Context, m engine.Message) error {
 	return s.stream.Send(ctx, m)
 }
 
-// traceID is that of a trace that is recorded, else "".
+// traceID returns the ID of the trace if it is recorded, else "".
 func (o *observed) traceID() string {
 	if o == nil || o.span == nil || !o.span.SpanContext().IsSampled() {
 		return ""
@@ -178,7 +179,7 @@ func (o *observed) traceID() string {
 	return o.span.SpanContext().TraceID().String()
 }
 
-// end tells how the RPC ended.
+// end records the RPC's end.
 func (o *observed) end(end *wire.End, took time.Duration) {
 	if o == nil {
 		return
@@ -212,8 +213,8 @@ func (o *observed) endSpan(end *wire.End, took time.Duration, carriage string, r
 	o.span.End(trace.WithTimestamp(o.began.Add(took)))
 }
 
-// failed reports whether a status is a server's failure, as OpenTelemetry's
-// conventions for gRPC have it: what a client did wrong is none.
+// failed reports whether a status is a server's failure, and not a client's,
+// according to OpenTelemetry's conventions for gRPC.
 func failed(code codes.Code) bool {
 	switch code {
 	case codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss:
@@ -222,7 +223,7 @@ func failed(code codes.Code) bool {
 	return false
 }
 
-// attrs are the fields of a line of the access log. They are described in
+// attrs returns the fields of a line of the access log, as documented in
 // docs/OPERATIONS.md.
 func (o *observed) attrs(end *wire.End, took time.Duration, carriage string, resumed uint64) []slog.Attr {
 	attrs := []slog.Attr{

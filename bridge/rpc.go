@@ -35,7 +35,7 @@ func (s *Server) newRPC() (*rpc.Handler, error) {
 	}), nil
 }
 
-// handleCall serves one RPC of a client without a session: it is rpc.Config's
+// handleCall serves one RPC of a client without a session. It is rpc.Config's
 // Serve.
 func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 	m := s.metrics.of(c.Protocol())
@@ -53,7 +53,7 @@ func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.End {
 	open, err := c.Open()
 	if err != nil {
-		return wire.End{} // c tells the client
+		return wire.End{} // c reports it to the client
 	}
 	who, err := s.identify(ctx, c.Request())
 	if errors.Is(err, registry.ErrTryLater) {
@@ -74,8 +74,9 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.E
 	return s.serve(ctx, o.watch(callStream{c}), call{open: open, who: who, cancel: c.Cancel()})
 }
 
-// prepareJSON has messages in JSON go to a backend that speaks it as they are,
-// and converted to any other. It returns how the RPC ends if that cannot be.
+// prepareJSON makes messages in JSON pass unchanged to a backend that supports
+// JSON, and converted to any other. It returns the RPC's end if that is
+// impossible.
 func (s *Server) prepareJSON(ctx context.Context, c *rpc.Call, open *wire.Open, who *identity) *wire.End {
 	pool, refusal := s.route(open.Method, who)
 	if refusal != nil {
@@ -88,13 +89,13 @@ func (s *Server) prepareJSON(ctx context.Context, c *rpc.Call, open *wire.Open, 
 	}
 	method, err := c.Convert(ctx, types)
 	if err != nil {
-		return &wire.End{} // c tells the client
+		return &wire.End{} // c reports it to the client
 	}
 	open.SingleRequest, open.SingleResponse = !method.IsStreamingClient(), !method.IsStreamingServer()
 	return nil
 }
 
-// openTypes prepares the types of the backends that do not speak JSON.
+// openTypes prepares the types of the backends that do not support JSON.
 func (s *Server) openTypes() error {
 	var file *schema.File
 	if s.cfg.Descriptors != "" {
@@ -112,8 +113,8 @@ func (s *Server) openTypes() error {
 	return nil
 }
 
-// identify says who makes a request of its own, nil if nothing is asked of
-// clients.
+// identify returns who makes a request without a session, nil if clients are not
+// authenticated.
 func (s *Server) identify(ctx context.Context, r *http.Request) (*identity, error) {
 	if s.cfg.Authenticate == nil && len(s.cfg.ForwardHeaders) == 0 {
 		return nil, nil
@@ -128,7 +129,8 @@ func (s *Server) identify(ctx context.Context, r *http.Request) (*identity, erro
 	return who, nil
 }
 
-// bearerToken is the token of a request's Authorization (RFC 6750 §2.1), or "".
+// bearerToken returns the token in a request's Authorization (RFC 6750, section
+// 2.1), or "".
 func bearerToken(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -137,7 +139,7 @@ func bearerToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// callStream makes a stream of a rpc.Call.
+// callStream adapts an rpc.Call to a stream.
 type callStream struct{ *rpc.Call }
 
 func (s callStream) Recv(ctx context.Context) (engine.Message, error) {

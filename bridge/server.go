@@ -79,11 +79,10 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Reload takes from cfg who may use the bridge and call what: AllowOrigins,
-// AllowHosts, AllowHeaders, AllowPrivateNetwork, TrustedProxies, AllowMethods and
-// DenyMethods. They count for requests and RPCs that come from now on. The rest
-// of cfg has no effect, but must be valid: the error is Config.Validate's, and
-// nothing has changed then.
+// Reload applies AllowOrigins, AllowHosts, AllowHeaders, AllowPrivateNetwork,
+// TrustedProxies, AllowMethods and DenyMethods of cfg to requests and RPCs from now
+// on. The rest of cfg has no effect, but must be valid: the error is
+// Config.Validate's, and then nothing has changed.
 func (s *Server) Reload(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err

@@ -10,11 +10,12 @@ import (
 	"github.com/pollbridge/pollbridge/internal/ratelog"
 )
 
-// certificateInterval is how often a handshake looks whether the files changed.
+// certificateInterval is the least time between two checks of the files for
+// changes, which handshakes make.
 const certificateInterval = time.Second
 
-// certificate is the listener's, read again when its files change. While they
-// are of no use, as in the middle of being replaced, the one before stays.
+// certificate is the listener's certificate, reread when its files change. While
+// they are unusable, such as in the middle of a replacement, the old one stays.
 type certificate struct {
 	logger *slog.Logger
 	unfit  *ratelog.Line
@@ -35,7 +36,7 @@ func newCertificate(cert, key string, logger *slog.Logger) (*certificate, error)
 	return c, c.read(cert, key)
 }
 
-// read presents the certificate of the given files from now on. With an error
+// read reads the certificate to present from now on. If it returns an error,
 // nothing has changed.
 func (c *certificate) read(cert, key string) error {
 	c.mu.Lock()
@@ -43,7 +44,7 @@ func (c *certificate) read(cert, key string) error {
 	return c.load([2]string{cert, key})
 }
 
-// load is read, with the mutex held.
+// load is read with the mutex held.
 func (c *certificate) load(files [2]string) error {
 	infos := stat(files) // before the content: a change in between is seen later
 	pair, err := tls.LoadX509KeyPair(files[0], files[1])
@@ -54,7 +55,7 @@ func (c *certificate) load(files [2]string) error {
 	return nil
 }
 
-// get is tls.Config's GetCertificate.
+// get implements tls.Config's GetCertificate.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -49,7 +49,7 @@ mistake is told with the flag, the variable, or the file and line that made it.`
 	})
 }
 
-// tryOut makes all that "bridge serve" makes before it listens.
+// tryOut creates everything that "bridge serve" creates before it listens.
 func tryOut(settings *config.Settings) error {
 	parts, err := newParts(settings, slog.New(slog.DiscardHandler), io.Discard, io.Discard)
 	if err != nil {
@@ -95,8 +95,8 @@ with it; those with yaml-language-server when the file begins so:
 	}
 }
 
-// withSettings gives a command the flags of "bridge serve", and runs it with what
-// they and the other sources say.
+// withSettings adds the flags of "bridge serve" to a command, and runs it with the
+// settings.
 func withSettings(command *cobra.Command, run func(*config.Settings, io.Writer) error) *cobra.Command {
 	flags := config.NewFlags(command.Flags())
 	completeWords(command)
@@ -115,11 +115,11 @@ func withSettings(command *cobra.Command, run func(*config.Settings, io.Writer) 
 	return command
 }
 
-// completeWords lets shells complete the values of flags that have a list of them.
+// completeWords lets shells complete the values of flags with fixed values.
 func completeWords(command *cobra.Command) {
 	for _, o := range config.Options() {
 		if o.Words != nil {
-			// It fails only for a flag that is not there.
+			// It fails only for an unknown flag.
 			_ = command.RegisterFlagCompletionFunc(o.Name, cobra.FixedCompletions(o.Words, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}

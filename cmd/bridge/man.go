@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// newMan is for those who make packages.
+// newMan returns the command "man", for packagers.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",

@@ -17,17 +17,18 @@ import (
 	"github.com/pollbridge/pollbridge/internal/telemetry"
 )
 
-// telemetryTimeout bounds how long the last traces and metrics take to send.
+// telemetryTimeout is how long sending the last traces and metrics may take.
 const telemetryTimeout = 3 * time.Second
 
-// parts are what the settings give a bridge beside its Config: who is admitted,
-// and who is told of RPCs.
+// parts are the parts of a bridge outside its Config: the authenticator, the access
+// log and the telemetry.
 type parts struct {
 	cfg   bridge.Config
 	close func()
 }
 
-// newParts makes them. Out and errOut are the program's.
+// newParts returns the parts according to the settings. out and errOut are the
+// program's.
 func newParts(settings *config.Settings, logger *slog.Logger, out, errOut io.Writer) (*parts, error) {
 	p := &parts{cfg: settings.Bridge, close: func() {}}
 	p.cfg.Logger, p.cfg.Registry = logger, prometheus.NewRegistry()
@@ -44,7 +45,7 @@ func newParts(settings *config.Settings, logger *slog.Logger, out, errOut io.Wri
 	return p, nil
 }
 
-// closing adds what is to be closed, before what was added earlier.
+// closing adds a function that close calls, before those added earlier.
 func (p *parts) closing(f func()) {
 	rest := p.close
 	p.close = func() { f(); rest() }

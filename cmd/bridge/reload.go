@@ -10,7 +10,7 @@ import (
 	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
 )
 
-// reloader reads the settings again while the bridge serves.
+// reloader rereads the settings while the bridge serves.
 type reloader struct {
 	flags       *config.Flags
 	settings    *config.Settings // in force
@@ -20,8 +20,8 @@ type reloader struct {
 	logger      *slog.Logger
 }
 
-// reload reads the file and the certificate again, and puts all of them in force
-// or nothing. No RPC notices. It returns the drain timeout in force.
+// reload rereads the file and the certificate, and applies all of it or nothing.
+// No RPC is affected. It returns the current drain timeout.
 func (r *reloader) reload() time.Duration {
 	if changed, err := r.try(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -41,8 +41,8 @@ func (r *reloader) try() (changed []string, err error) {
 	if changed, err = r.settings.Changes(next); err != nil {
 		return nil, err
 	}
-	// Both have been checked by now. A certificate may be replaced meanwhile, so
-	// it comes first.
+	// Both were checked. The certificate may have been replaced meanwhile, so it
+	// comes first.
 	if r.certificate != nil {
 		if err := r.certificate.read(next.TLSCert, next.TLSKey); err != nil {
 			return nil, next.Error("tls-cert", err)

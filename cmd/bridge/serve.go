@@ -101,8 +101,8 @@ func compose(server *bridge.Server) *echo.Echo {
 	return e
 }
 
-// addHealth serves what says that the process serves, for who asks on the public
-// listener; nowhere if path is empty.
+// addHealth adds a path that answers as /healthz does to the public listener, none
+// if path is empty.
 func addHealth(e *echo.Echo, path string) *echo.Echo {
 	if path != "" {
 		healthy := echo.WrapHandler(httpwrite.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

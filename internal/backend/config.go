@@ -43,8 +43,7 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
-// publicName is what clients are told of the backend: its name, if that is not
-// where it is.
+// publicName returns the backend's name for clients, unless that is its address.
 func (c Config) publicName() string {
 	if c.Name == "" || c.Name == c.Target {
 		return "backend"

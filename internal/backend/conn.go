@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Conn is the pool for generated code, for questions of the bridge's own. An RPC
+// Conn adapts the pool to generated code, for RPCs of the bridge itself. An RPC
 // waits for a channel until its context ends.
 func (p *Pool) Conn() grpc.ClientConnInterface { return conn{p} }
 
@@ -17,11 +17,12 @@ type conn struct{ pool *Pool }
 
 var errNoUnary = errors.New("backend: only streams")
 
-// Invoke implements grpc.ClientConnInterface. The bridge asks by streams alone.
+// Invoke implements grpc.ClientConnInterface. It is not supported: the bridge
+// itself makes streams only.
 func (conn) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return errNoUnary }
 
 // NewStream implements grpc.ClientConnInterface. The place on the channel is
-// given back when ctx ends.
+// freed when ctx ends.
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	group, channel, err := c.pool.acquire(CallOptions{})
 	if err != nil {

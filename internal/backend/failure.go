@@ -15,8 +15,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// kinds are what a client is told of a failure on the way to a backend: the first
-// of which the sign is in the error's text. They name no host, port or file.
+// kinds are the descriptions for clients of failures on the way to a backend: the
+// first whose sign is in the error's text applies. They name no host, port or
+// file.
 var kinds = []struct{ sign, kind string }{
 	{"no such host", "name not resolved"},
 	{"produced zero addresses", "name not resolved"},
@@ -56,14 +57,15 @@ func kindOf(text string) string {
 	return "connection failed"
 }
 
-// networkText is how the net package begins errors, with an address or a name.
+// networkText matches the beginning of the net package's errors, with an address
+// or a name.
 var networkText = regexp.MustCompile(`\b(?:(?:dial|read|write|connect) (?:tcp|udp|ip|unix)\w* |lookup )\S`)
 
-// keptAddresses is how many addresses a channel remembers: gRPC may speak of a
-// connection after the next one was dialled.
+// keptAddresses is how many addresses a channel remembers: gRPC may report an
+// error of a connection after the next one was dialled.
 const keptAddresses = 32
 
-// addresses are those of a channel's latest connections, of both ends.
+// addresses are the addresses of both ends of a channel's latest connections.
 type addresses struct {
 	mu   sync.Mutex
 	list []string
@@ -86,11 +88,12 @@ func (a *addresses) in(text string) bool {
 	return slices.ContainsFunc(a.list, func(addr string) bool { return strings.Contains(text, addr) })
 }
 
-// incidentSpan is how long RPCs that fail for one reason share an ID, and a line
-// of the log.
+// incidentSpan is how long RPCs that fail for the same reason share an ID and a
+// line in the log.
 const incidentSpan = time.Second
 
-// incidents gives failures IDs by which a client's report is found in the log.
+// incidents assigns IDs to failures, with which a client's report can be found in
+// the log.
 type incidents struct {
 	mu     sync.Mutex
 	latest map[string]incident // by kind
@@ -103,8 +106,8 @@ type incident struct {
 
 func (t *turn) report(kind, text string) string { return t.pool.report(t.ch.log, kind, text) }
 
-// report returns the ID of a failure of the given kind, and logs it with all that
-// is known unless that was just done.
+// report returns the ID of a failure of the given kind, and logs it with all
+// details unless the same failure was just logged.
 func (p *Pool) report(log *slog.Logger, kind, text string) string {
 	in := &p.incidents
 	now := time.Now()
@@ -124,9 +127,9 @@ func (p *Pool) report(log *slog.Logger, kind, text string) string {
 	return id
 }
 
-// public returns what a client may know of an RPC's error: the backend's own
-// status as it is, and of what went wrong on the way to it the kind and an ID.
-// gRPC does not tell the two apart, but by addresses of the channel's connections.
+// public returns an RPC's error for the client: the backend's own status
+// unchanged, but only the kind and an ID of a failure on the way to it. gRPC does
+// not distinguish the two, except by the addresses of the channel's connections.
 func (t *turn) public(err error) *status.Status {
 	s := status.Convert(err)
 	internal := t.ch.addresses.in(s.Message())
@@ -142,8 +145,8 @@ func (t *turn) public(err error) *status.Status {
 
 var idText = regexp.MustCompile(`\(id ([0-9a-f]{8})\)`)
 
-// IncidentID returns the ID that a status of this package has in its message, ""
-// if there is none.
+// IncidentID returns the ID in the message of a status of this package, "" if it
+// has none.
 func IncidentID(message string) string {
 	if match := idText.FindStringSubmatch(message); match != nil {
 		return match[1]
