@@ -106,19 +106,19 @@ func requestOf(ctx context.Context, hello *transport.Hello) *http.Request {
 // that could not be decided refuses nobody: it wraps registry.ErrTryLater.
 func (s *Server) refusal(hello transport.Hello, err error) error {
 	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
-	told := errUnauthenticated
+	public := errUnauthenticated
 	if st, ok := status.FromError(err); ok {
-		told = errors.New(st.Message())
+		public = errors.New(st.Message())
 	}
 	if status.Code(err) == codes.Unavailable {
 		s.metrics.authenticated.WithLabelValues(authUnavailable).Inc()
-		return tryLater{told}
+		return tryLater{public}
 	}
 	s.metrics.authenticated.WithLabelValues(authRefused).Inc()
-	return told
+	return public
 }
 
-// tryLater is an error that registry.ErrTryLater is said of, in words of its own.
+// tryLater is a registry.ErrTryLater with its own text.
 type tryLater struct{ error }
 
 func (tryLater) Is(target error) bool { return target == registry.ErrTryLater }

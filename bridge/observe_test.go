@@ -121,15 +121,15 @@ func TestTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := spans.GetSpans()
-	var told []string
+	var got []string
 	for _, pair := range reply.Metadata {
 		if pair.Key == "traceparent" {
-			told = append(told, string(pair.Value))
+			got = append(got, string(pair.Value))
 		}
 	}
 	want := "00-0af7651916cd43dd8448eb211c80319c-" + list[1].SpanContext.SpanID().String() + "-01"
-	if !slices.Equal(told, []string{want}) {
-		t.Errorf("the backend was told %q, want %q", told, want)
+	if !slices.Equal(got, []string{want}) {
+		t.Errorf("the backend got %q, want %q", got, want)
 	}
 
 	// Exemplars of the histogram, in the format that has them.

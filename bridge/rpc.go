@@ -42,11 +42,11 @@ func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 	m.started.Inc()
 	o := s.observer.beginRequest(c.Request(), c.Protocol(), s.access.ClientAddr(c.Request()), c.Began())
 	end := s.serveCall(o.context(ctx), c, o)
-	told := end
-	told.Status = c.Code(end)
+	reported := end
+	reported.Status = c.Code(end)
 	took := time.Since(c.Began())
-	m.completed(told.Status, took, o.traceID())
-	o.end(&told, took)
+	m.completed(reported.Status, took, o.traceID())
+	o.end(&reported, took)
 	return end
 }
 

@@ -64,7 +64,7 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-func TestExchangeWeather(t *testing.T) {
+func TestExchange_linkErrors(t *testing.T) {
 	long := strings.Repeat("<html>", 1000)
 	tests := []struct {
 		name   string
@@ -240,7 +240,7 @@ func TestSocketText(t *testing.T) {
 	}
 }
 
-func TestDialWeather(t *testing.T) {
+func TestDial_linkErrors(t *testing.T) {
 	plain := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
 		if err == nil {

@@ -20,8 +20,9 @@ const detailsKey = "grpc-status-details-bin"
 // Domain is the domain of the google.rpc.ErrorInfo detail of an UNAVAILABLE that
 // did not come from the backend. Its reason is the cause, in capitals: EXPIRED,
 // UNKNOWN_SESSION, BRIDGE_RESTARTED, DRAINED, UNREACHABLE, OVERLOADED,
-// PROTOCOL_VIOLATION, or BACKEND if none could be reached (rule E2). Its metadata "started" is "no"
-// if no frame of the RPC was ever sent, so that it cannot have run, else "maybe".
+// PROTOCOL_VIOLATION, or BACKEND if none could be reached (rule E2). Its metadata
+// "started" is "no" if no frame of the RPC was ever sent, so that it cannot have
+// run, else "maybe".
 const Domain = "pollbridge"
 
 // madeHere returns the status of an RPC that the backend did not end. sent is
