@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
 )
 
 // forwardProxy is an HTTP proxy that opens tunnels and nothing else.
@@ -38,22 +38,7 @@ func (p *forwardProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "who are you", http.StatusProxyAuthRequired)
 		return
 	}
-	out, err := net.Dial("tcp", r.Host)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	defer out.Close()
-	w.WriteHeader(http.StatusOK)
-	in, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer in.Close()
-	var both sync.WaitGroup
-	both.Go(func() { io.Copy(out, buffered); out.Close() })
-	both.Go(func() { io.Copy(in, out); in.Close() })
-	both.Wait()
+	testsvc.Tunnel(w, r, new(net.Dialer).DialContext)
 }
 
 func via(t *testing.T, proxy *httptest.Server, user *url.Userinfo) func(*http.Request) (*url.URL, error) {

@@ -2,7 +2,6 @@ package probe_test
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -207,21 +206,6 @@ func tunnel(dial func(context.Context, string, string) (net.Conn, error)) http.H
 			http.Error(w, "CONNECT only", http.StatusForbidden)
 			return
 		}
-		out, err := dial(r.Context(), "tcp", r.Host)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		defer out.Close()
-		w.WriteHeader(http.StatusOK)
-		in, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer in.Close()
-		var both sync.WaitGroup
-		both.Go(func() { _, _ = io.Copy(out, buffered); out.Close() })
-		both.Go(func() { _, _ = io.Copy(in, out); in.Close() })
-		both.Wait()
+		testsvc.Tunnel(w, r, dial)
 	})
 }
