@@ -105,7 +105,7 @@ func requestOf(ctx context.Context, hello *transport.Hello) *http.Request {
 // refusal logs a failed authentication and returns the error for the client. One
 // that could not be decided refuses nobody: it wraps registry.ErrTryLater.
 func (s *Server) refusal(hello transport.Hello, err error) error {
-	s.cfg.Logger.Info("client not authenticated", "remote", hello.RemoteAddr, "err", err)
+	s.unauthenticated.Add("remote", hello.RemoteAddr, "err", err)
 	public := errUnauthenticated
 	if st, ok := status.FromError(err); ok {
 		public = errors.New(st.Message())

@@ -177,6 +177,12 @@ var table = []metric{
 	{desc("pollbridge_refusals_total", "Batches refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
 		setAll(set, f.Refusals, refusals)
 	}},
+	{desc("pollbridge_rpcs_refused_total", "RPCs ended before they began, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.RefusedRPCs, rpcRefusals)
+	}},
+	{desc("pollbridge_wrong_keys_total", "Batches with another key than their session's."), counter, func(f figures, set func(float64, ...string)) {
+		set(float64(f.WrongKeys))
+	}},
 	{desc("pollbridge_requests_refused_total", "HTTP requests refused, by reason.", "reason"), counter, func(f figures, set func(float64, ...string)) {
 		setAll(set, f.refused, nil)
 	}},
@@ -201,6 +207,7 @@ var table = []metric{
 // The values of the label "reason".
 var (
 	sessionEnds = []string{engine.ReasonClosed, engine.ReasonExpired, engine.ReasonDrained, engine.ReasonOverloaded, engine.ReasonViolation}
+	rpcRefusals = []string{engine.ReasonLimit, engine.ReasonOverloaded, engine.ReasonUnauthenticated}
 	refusals    = []string{"garbled", "version", "busy", "too_large", "unknown", "unauthenticated"}
 )
 

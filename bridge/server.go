@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/park"
+	"github.com/pollbridge/pollbridge/internal/ratelog"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
 	"github.com/pollbridge/pollbridge/internal/schema"
@@ -22,20 +24,22 @@ import (
 
 // Server is a bridge. It is an http.Handler.
 type Server struct {
-	cfg      Config
-	rules    atomic.Pointer[methodRules]
-	routes   []backendRoute
-	access   *access.Policy
-	pools    []*backend.Pool
-	registry *registry.Registry
-	sockets  *ws.Handler
-	parker   *park.Parker
-	check    *check // nil: switched off
-	metrics  *metrics
-	observer *observer
-	rpc      *rpc.Handler                     // nil: switched off
-	types    map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
-	mux      *http.ServeMux
+	cfg    Config
+	rules  atomic.Pointer[methodRules]
+	routes []backendRoute
+	access *access.Policy
+
+	unauthenticated *ratelog.Line
+	pools           []*backend.Pool
+	registry        *registry.Registry
+	sockets         *ws.Handler
+	parker          *park.Parker
+	check           *check // nil: switched off
+	metrics         *metrics
+	observer        *observer
+	rpc             *rpc.Handler                     // nil: switched off
+	types           map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
+	mux             *http.ServeMux
 
 	draining atomic.Bool
 	shutdown func(context.Context) error
@@ -50,6 +54,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg.WithDefaults(), parker: park.New()}
 	s.observer = newObserver(s.cfg)
+	s.unauthenticated = ratelog.New(s.cfg.Logger, slog.LevelInfo, "client not authenticated")
 	rules := newMethodRules(s.cfg)
 	s.rules.Store(&rules)
 	var err error

@@ -61,7 +61,7 @@ var rules = []rule{
 	{path: "internal/tune", not: []string{"context", "log", "net", "os", "sync"}},
 	{path: "internal/message"},
 	{path: "internal/engine", own: []string{"transport", "internal/message", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
-	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/wire"}, not: []string{"net/http", "os"}},
+	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/wire"}, not: []string{"net/http", "os"}},
 	{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
@@ -78,7 +78,7 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel},
 	},

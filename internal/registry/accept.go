@@ -73,6 +73,7 @@ func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.I
 		return nil, unknown()
 	}
 	if s != nil && subtle.ConstantTimeCompare(s.key[:], b.Key) != 1 {
+		r.wrongKey(hello)
 		return nil, unknown()
 	}
 	if s != nil && b.Incarnation == 0 && b.Hello == nil {
@@ -85,11 +86,13 @@ func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.I
 	if s != nil {
 		return s, nil
 	}
-	s, refusal = r.create(id, b.Key, b.Hello, who)
+	s, refusal = r.create(id, b.Key, b.Hello, who, hello.RemoteAddr)
 	if refusal != nil {
+		r.refusedSession(hello, refusal)
 		return nil, refusal
 	}
 	if subtle.ConstantTimeCompare(s.key[:], b.Key) != 1 {
+		r.wrongKey(hello)
 		return nil, unknown()
 	}
 	return s, nil

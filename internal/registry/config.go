@@ -34,8 +34,8 @@ type Config struct {
 	// Authenticate runs at Hello and for each refreshed token (rule O5). Nil: the
 	// principal is the peer's address.
 	Authenticate func(ctx context.Context, hello transport.Hello, token string) (Principal, error)
-	// Logger gets one record for each session that is opened or ends (debug)
-	// and for each protocol violation (warn).
+	// Logger gets a record for each session that is opened or ends (debug), and
+	// of what is refused, closed or violated, at most one of a kind in 10 s (warn).
 	Logger *slog.Logger
 	// Release is sent in the Welcome, e.g. "pollbridge/0.1.0".
 	Release string

@@ -72,6 +72,7 @@ func (r *Registry) evict() {
 		l.s.ep.Lock()
 		if l.s.away() {
 			l.s.ep.Over(&engine.Error{Reason: engine.ReasonOverloaded, Message: "the bridge's buffers are full"})
+			r.evictedSession(l.s, l.bytes)
 		}
 		l.s.unlock()
 	}

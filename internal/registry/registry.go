@@ -31,6 +31,9 @@ type Registry struct {
 	opened  atomic.Uint64
 	links   [transport.WS + 1]atomic.Int64 // by kind
 
+	wrongKeys atomic.Uint64
+	notices   notices
+
 	mu         sync.Mutex
 	sessions   map[[wire.IDSize]byte]*Session
 	principals map[string]int
@@ -40,6 +43,8 @@ type Registry struct {
 	idle       chan struct{} // closed when draining and no Handle runs
 	ends       map[string]uint64
 	refusals   map[string]uint64
+
+	refusedRPCs map[string]uint64
 }
 
 // New returns a Registry that is a fresh instance of a bridge.
@@ -55,6 +60,9 @@ func New(cfg Config) *Registry {
 		principals: make(map[string]int),
 		ends:       make(map[string]uint64),
 		refusals:   make(map[string]uint64),
+		notices:    newNotices(cfg.Logger),
+
+		refusedRPCs: make(map[string]uint64),
 	}
 	r.workers.Work, r.workers.Wait = r.handle, maxIdleWorkers
 	for r.instance == 0 {
@@ -79,15 +87,15 @@ func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
 // create adds a session for an ID that has none. If another request of the
 // same client was faster, its session is returned. A nil session comes with
 // what refuses it.
-func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close) {
-	s, refusal, added := r.add(id, key, hello, who)
+func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, remote string) (*Session, *wire.Close) {
+	s, refusal, added := r.add(id, key, hello, who, remote)
 	if added {
-		r.cfg.Logger.Debug("session opened", "session", s.ID(), "principal", who.Name, "client", hello.Release)
+		r.cfg.Logger.Debug("session opened", "session", s.ID(), "remote", remote, "principal", who.Name, "client", hello.Release)
 	}
 	return s, refusal
 }
 
-func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) (*Session, *wire.Close, bool) {
+func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, remote string) (*Session, *wire.Close, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.sessions[id]; s != nil {
@@ -97,6 +105,7 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 		return nil, c, false
 	}
 	s := newSession(r, id, key, hello, who)
+	s.remote = remote
 	r.lives++
 	s.incarnation = r.instance | r.lives&engine.LivesMask
 	r.sessions[id] = s

@@ -15,6 +15,8 @@ type Session struct {
 	reg   *Registry
 	key   [wire.KeySize]byte
 	owner string // Principal.Name
+	// remote is the address that the session was opened from.
+	remote string
 	// incarnation names this life of the session on this bridge (O2).
 	incarnation uint64
 
@@ -119,7 +121,7 @@ func (r *role) Over(why *engine.Error) {
 	s := (*Session)(r)
 	s.expiry.Stop()
 	if why.Reason == engine.ReasonViolation {
-		s.reg.cfg.Logger.Warn("protocol violation", "session", s.ID(), "err", why.Message)
+		s.reg.violation(s, why)
 	}
 	s.ep.Later(func() { s.reg.remove(s, why) })
 }

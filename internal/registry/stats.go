@@ -18,6 +18,8 @@ type Stats struct {
 	SessionsClosed map[string]uint64 // by engine.Error.Reason
 	Resumes        uint64            // links after a session's first
 	Refusals       map[string]uint64 // "garbled", "version", "busy", "too_large", "unknown", "unauthenticated"
+	RefusedRPCs    map[string]uint64 // by engine.Error.Reason: a limit, or the session's credential
+	WrongKeys      uint64            // batches refused for their key
 	FramesResent   uint64
 }
 
@@ -35,6 +37,8 @@ func (r *Registry) Stats() Stats {
 		SessionsClosed: maps.Clone(r.ends),
 		Resumes:        r.resumes.Load(),
 		Refusals:       maps.Clone(r.refusals),
+		RefusedRPCs:    maps.Clone(r.refusedRPCs),
+		WrongKeys:      r.wrongKeys.Load(),
 		FramesResent:   r.resent.Load(),
 	}
 	for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {

@@ -118,9 +118,12 @@ func (r *role) Open(id uint64, open *wire.Open) {
 	st.base.Accept(id)
 	if refusal != nil {
 		(*owner)(st).Fail(*refusal)
-		if tell := s.reg.cfg.Refused; tell != nil {
-			s.ep.Later(func() { tell(st, *refusal) })
-		}
+		s.ep.Later(func() {
+			s.reg.refusedRPC(s, *refusal)
+			if tell := s.reg.cfg.Refused; tell != nil {
+				tell(st, *refusal)
+			}
+		})
 		return
 	}
 	st.base.Keep(true)
