@@ -87,7 +87,7 @@ type Link interface {
 	// wait, until ctx ends: for Authenticate where the batch brings a new token
 	// (O5), or for a network where the session lives in another process. Its
 	// caller reads no further meanwhile, which slows the peer down. After an error
-	// the link is of no more use; Next still yields what is to be said about it.
+	// the link is of no more use; Next still yields what there is to say about it.
 	Deliver(ctx context.Context, batch []byte) error
 
 	// Next waits until there is something to say, appends one encoded batch of
@@ -99,8 +99,8 @@ type Link interface {
 	// that is not lasting answers as if its hold had ended.
 	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
 
-	// Close says that the connection is gone, for whatever reason. It is called
-	// exactly once, after the last Deliver and Next. It never ends a session.
+	// Close ends the link, whose connection is gone for whatever reason. It is
+	// called exactly once, after the last Deliver and Next. It never ends a session.
 	Close()
 }
 

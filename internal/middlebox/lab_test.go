@@ -183,7 +183,7 @@ func (l *lab) note(what string) {
 	l.seen = append(l.seen, what)
 }
 
-// saw tells how often the origin noted something.
+// saw returns how often the origin noted something.
 func (l *lab) saw(what string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

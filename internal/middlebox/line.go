@@ -51,7 +51,7 @@ func newLine(p *Proxy, raw net.Conn) *line {
 	return l
 }
 
-// passes tells whether bytes get through now, and that they want to.
+// passes reports whether bytes get through now, and notes that there are some.
 func (l *line) passes() bool {
 	f := l.p.profile.Load()
 	now := time.Now()

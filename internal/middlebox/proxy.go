@@ -214,5 +214,5 @@ func (p *Proxy) upTo(n int) int {
 	return 1 + p.random.IntN(n)
 }
 
-// every tells whether number, counted from 1, is an nth one; n 0 is never.
+// every reports whether number, counted from 1, is an nth one; n 0 is never.
 func every(number, n int) bool { return n > 0 && number%n == 0 }

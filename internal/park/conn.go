@@ -51,8 +51,7 @@ type Conn struct {
 	timer *time.Timer   // of an idle connection
 }
 
-// Wake says that PendingResponse.Next is to be called again, or that Wait is to
-// return. It may be called in any goroutine, and does not wait.
+// Wake has PendingResponse.Next called again, or Wait return. It may be called in any goroutine, and does not wait.
 func (c *Conn) Wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -319,7 +318,7 @@ func (c *Conn) giveBack(conn net.Conn) {
 // close closes the connection. Over TLS it says so, and may wait for it.
 func (c *Conn) close() {
 	c.server.parker.leave(c)
-	_ = c.conn.Close() // nobody is left to be told
+	_ = c.conn.Close() // nobody is left to report to
 }
 
 // cut closes the connection, without waiting.

@@ -133,7 +133,7 @@ func (p *Parker) Close() {
 	p.running.Wait()
 }
 
-// enter gives a connection its number, and starts what serves it. It reports
+// enter assigns a connection its number, and starts what serves it. It reports
 // whether it can be parked; if so, the caller calls running.Done when it has been.
 func (p *Parker) enter(c *Conn) bool {
 	p.mu.Lock()

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller tells of events on sockets: an epoll, which is itself watched by the
-// runtime's, so that who waits for it keeps no thread.
+// poller reports events on sockets: an epoll, which is itself watched by the
+// runtime's, so that waiting for it keeps no thread.
 type poller struct {
 	file   *os.File
 	raw    syscall.RawConn
@@ -30,8 +30,8 @@ func newPoller() (*poller, error) {
 	return p, err
 }
 
-// watch has one event of a socket told: that its peer is gone, or, if readable,
-// that something can be read.
+// watch has the next event of a socket reported: that its peer is gone, or, if
+// readable, that something can be read.
 func (p *poller) watch(socket syscall.Conn, id uint64, readable bool) error {
 	event := unix.EpollEvent{
 		Events: unix.EPOLLRDHUP | unix.EPOLLONESHOT, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32)),
@@ -72,9 +72,9 @@ func (p *poller) control(socket syscall.Conn, f func(epoll, fd int) error) error
 	return inner
 }
 
-// wait waits for events and tells of them. It reports false once the poller is
-// closed.
-func (p *poller) wait(tell func(id uint64, gone bool)) bool {
+// wait waits for events and reports each by a call of event. It returns false once
+// the poller is closed.
+func (p *poller) wait(event func(id uint64, gone bool)) bool {
 	const gone = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 	n := 0
 	err := p.raw.Read(func(epoll uintptr) bool {
@@ -85,7 +85,7 @@ func (p *poller) wait(tell func(id uint64, gone bool)) bool {
 		return false
 	}
 	for _, e := range p.events[:n] {
-		tell(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, e.Events&gone != 0)
+		event(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, e.Events&gone != 0)
 	}
 	return true
 }

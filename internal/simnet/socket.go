@@ -177,7 +177,7 @@ func (e *End) Write(piece []byte) error {
 	return l.push(piece)
 }
 
-// Finish tells the peer, after all that was written, that no more comes. Only
+// Finish ends what is sent, after all that was written. Only
 // Close may follow.
 func (e *End) Finish() error {
 	if e.out.s.strike(e.out.way, []byte{}) == nil {

@@ -8,12 +8,12 @@ import (
 	"net/http"
 )
 
-// form is how a batch stands in a body. An answer has its request's.
+// form is how a batch is encoded in a body. An answer has the form of its request.
 type form struct {
 	contentType string
 	text        bool // base64
-	// safelisted says that a page may send this form to any host unasked: all
-	// but octet-stream count, whatever browsers think of them.
+	// safelisted: a page may send this form to any host without a preflight. All
+	// but octet-stream count, whichever browsers in fact let through.
 	safelisted bool
 }
 
@@ -29,7 +29,7 @@ func formOf(r *http.Request) form {
 	return form{contentType: octetStream, safelisted: mediaType != octetStream}
 }
 
-// encodedLen is the length of a body that holds a batch of n bytes.
+// encodedLen returns the length of a body that holds a batch of n bytes.
 func (f form) encodedLen(n int) int {
 	if f.text {
 		return base64.StdEncoding.EncodedLen(n)

@@ -12,9 +12,9 @@ import (
 )
 
 // TestClose: a closed handler ends its sockets without their sessions' ending.
-// What is there to be said is said before, and a session's end is told as such.
+// What is ready is sent before, and the end of a session has its own code.
 func TestClose(t *testing.T) {
-	const goingAway = "the bridge ends its WebSockets"
+	const goingAway = "the bridge is closing its WebSockets"
 	tests := []struct {
 		name   string
 		before func(*fake.Link)

@@ -9,26 +9,27 @@ import (
 )
 
 // Close codes of the bridge. They are hints: a code alone never ends a session
-// (rule L6). After one below 3500 the client resumes; from 3500 on it reads the
-// last batch. Codes below 3000 are WebSocket's own and say nothing of a session.
+// (rule L6). After a code below 3500 the client resumes; from 3500 on it goes by
+// the last batch. Codes below 3000 are WebSocket's own and say nothing about a
+// session.
 const (
-	// CloseDone says that the link has nothing more to say.
+	// CloseDone: the link has nothing more to send.
 	CloseDone = websocket.StatusNormalClosure
-	// CloseGoingAway says that the handler was closed. The session lives.
+	// CloseGoingAway: the handler was closed. The session lives on.
 	CloseGoingAway = websocket.StatusGoingAway
-	// CloseText says that a text message came. The session lives.
+	// CloseText: a text message arrived. The session lives on.
 	CloseText websocket.StatusCode = 3400
-	// CloseMute says that no first batch, or no pong, came in time.
+	// CloseMute: no first batch, or no pong, arrived in time.
 	CloseMute websocket.StatusCode = 3408
-	// CloseReplaced says that a newer WebSocket took this one's place.
+	// CloseReplaced: a newer WebSocket took this one's place.
 	CloseReplaced websocket.StatusCode = 3409
-	// CloseTooLarge says that a message was over the batch limit, and names it.
+	// CloseTooLarge: a message was over the batch limit, which the reason names.
 	CloseTooLarge websocket.StatusCode = 3413
-	// CloseSession says that the session is over; the last batch says why.
+	// CloseSession: the session is over; the last batch says why.
 	CloseSession websocket.StatusCode = 3500
 )
 
-// closeCode is the code for an error of Link.Next that wraps ErrLinkDone.
+// closeCode returns the code for an error of Link.Next that wraps ErrLinkDone.
 func closeCode(err error) websocket.StatusCode {
 	switch {
 	case errors.Is(err, transport.ErrReplaced):

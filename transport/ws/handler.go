@@ -69,10 +69,10 @@ func New(acceptor transport.Acceptor, cfg Config) *Handler {
 	return &Handler{acceptor: acceptor, cfg: cfg.withDefaults(), sockets: make(map[*socket]struct{})}
 }
 
-// Close refuses further WebSockets, ends the present ones and waits until they
-// are closed. Each says what it has to say at once, and closes with
-// CloseGoingAway, or with CloseSession if its session is over; sessions that are
-// not live on. A peer that does not take this has 10 s.
+// Close refuses further WebSockets, closes the open ones and waits until they are
+// closed. Each sends what is ready, one batch, and then CloseGoingAway, or
+// CloseSession if its session is over. The other sessions live on. Peers have 10 s
+// for it.
 func (h *Handler) Close() {
 	h.mu.Lock()
 	h.closed = true

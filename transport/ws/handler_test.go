@@ -228,13 +228,13 @@ func TestBadMessages(t *testing.T) {
 			t.Error("part of a message over the limit was delivered")
 		}
 	})
-	t.Run("breach", func(t *testing.T) {
+	t.Run("protocol violation", func(t *testing.T) {
 		acceptor := fake.New(1)
 		c := dial(t, serve(t, acceptor))
 		write(t, c, []byte("first"))
 		link := <-acceptor.Links
-		breach := errors.New("breach")
-		link.Breach.Store(&breach)
+		violation := errors.New("protocol violation")
+		link.Failure.Store(&violation)
 		write(t, c, []byte("second"))
 		write(t, c, []byte("third"))
 		if got := <-link.Delivered; string(got) != "second" {
@@ -334,14 +334,14 @@ func maskedFrame(p []byte) string {
 	return string(head) + "\x00\x00\x00\x00" + string(p)
 }
 
-// TestRest holds that a link which rests is asked again once it is ready, any
-// number of times, and that a socket may end while its link rests.
-func TestRest(t *testing.T) {
+// TestIdle: an idle link is asked again after Wake, any number of times, and a
+// socket may end while its link is idle.
+func TestIdle(t *testing.T) {
 	acceptor := fake.New(1)
 	c := dial(t, serve(t, acceptor))
 	write(t, c, []byte("first"))
 	link := <-acceptor.Links
-	link.Say <- []byte("awake") // nobody rests before
+	link.Say <- []byte("awake") // a link is not idle before
 	expect(t, c, []byte("awake"))
 	for i := range 3 {
 		link.End <- transport.ErrIdle
@@ -361,8 +361,8 @@ func TestRest(t *testing.T) {
 	link.Hello.Wake() // too late, and harmless
 }
 
-// TestClosedAfterRest holds that a link which has rested may end its socket.
-func TestClosedAfterRest(t *testing.T) {
+// TestClosedAfterIdle: a link that was idle may end its socket.
+func TestClosedAfterIdle(t *testing.T) {
 	acceptor := fake.New(1)
 	c := dial(t, serve(t, acceptor))
 	write(t, c, []byte("first"))

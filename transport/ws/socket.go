@@ -21,22 +21,22 @@ const (
 	// writeMax is the longest message that is written. More waits in the
 	// outbox, where the next link would find it.
 	writeMax = 64 << 10
-	// keptBuffer is the largest write buffer that an idle socket keeps, busy how
-	// long after a longer batch it does not count as idle.
+	// keptBuffer is the largest write buffer that a quiet socket keeps. It counts
+	// as quiet once its last longer batch was written busy ago.
 	keptBuffer = 4 << 10
 	busy       = time.Second
 	// keptScratch is the largest buffer for reading that is used again.
 	keptScratch = 512 << 10
-	// lastWords is how long a broken link may take to say why.
+	// lastWords is how long a link that ends may take to say why.
 	lastWords = 10 * time.Second
 	// goingAway is the reason of CloseGoingAway.
-	goingAway = "the bridge ends its WebSockets"
+	goingAway = "the bridge is closing its WebSockets"
 )
 
 // socket is one WebSocket.
 //
-// Reads get a context that is never cancelled, which the library makes cheap;
-// what unblocks reads and writes is a deadline or the end of conn.
+// The library reads with a context that is never cancelled, which is cheap. A
+// deadline, or closing conn, unblocks reads and writes.
 type socket struct {
 	*websocket.Conn
 	conn     net.Conn
@@ -90,7 +90,7 @@ func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout 
 	return true
 }
 
-// refuse passes on what the link says about a first batch that was not taken.
+// refuse sends what the link says about a first batch that was not read.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
 	framed, nextErr := link.Next(ctx, make([]byte, wsframe.Room), writeMax)
@@ -137,7 +137,8 @@ func (s *socket) write() {
 	}
 }
 
-// goAway has the socket closed, with CloseGoingAway unless its link is done.
+// goAway closes the socket, with CloseGoingAway unless its link is done. It does
+// not wait.
 func (s *socket) goAway() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,8 +152,8 @@ func (s *socket) goAway() {
 	}
 }
 
-// leave writes what the link has to say at once, and closes. One batch is
-// enough: the session goes on elsewhere, or the batch says why it is over.
+// leave writes what the link has ready, and closes. One batch is enough: either
+// the session goes on over another link, or the batch says why it is over.
 func (s *socket) leave() {
 	code, reason := CloseGoingAway, goingAway
 	for range 2 {
@@ -183,7 +184,7 @@ func (s *socket) readLoop() {
 	}
 }
 
-// drain reads until the writer has said the last words and closed.
+// drain reads until the writer has sent the last batch and closed.
 func (s *socket) drain() {
 	for {
 		_, r, err := s.Reader(context.Background())
@@ -219,7 +220,7 @@ func (s *socket) close(code websocket.StatusCode, reason string) {
 var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // read reads one message into a buffer of exactly its size: the engine keeps
-// what points into it.
+// slices of it.
 func (s *socket) read() ([]byte, error) {
 	kind, r, err := s.Reader(context.Background())
 	if err != nil {
@@ -245,8 +246,7 @@ func (s *socket) read() ([]byte, error) {
 	return bytes.Clone(buf.Bytes()), nil
 }
 
-// writeLoop writes what the link has to say until it is idle, it is done, or the
-// socket ends.
+// writeLoop writes batches until the link is idle or done, or the socket ends.
 func (s *socket) writeLoop() {
 	buf := make([]byte, wsframe.Room)
 	var long time.Time // when the last long batch was written

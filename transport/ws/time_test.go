@@ -108,10 +108,10 @@ func TestMutePeer(t *testing.T) {
 			go io.Copy(io.Discard, peer)
 			send(t, peer, "\x81\xff\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00x")
 		}, 10 * time.Second},
-		{"breach, and the engine says nothing", func(t *testing.T, _ *ws.Handler, link *fake.Link, peer net.Conn) {
+		{"protocol violation, and the engine says nothing", func(t *testing.T, _ *ws.Handler, link *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
-			breach := errors.New("breach")
-			link.Breach.Store(&breach)
+			violation := errors.New("protocol violation")
+			link.Failure.Store(&violation)
 			send(t, peer, maskedFrame([]byte("second")))
 		}, 10 * time.Second},
 		{"reads nothing, handler closed", func(_ *testing.T, h *ws.Handler, link *fake.Link, _ net.Conn) {

@@ -44,8 +44,8 @@ type Link struct {
 	End       chan error    // what Next returns at the end
 	Closed    chan struct{} // closed by Close; a second Close panics
 
-	Breach atomic.Pointer[error] // what Deliver returns
-	Busy   atomic.Bool           // Deliver waits for its context's end
+	Failure atomic.Pointer[error] // what Deliver returns
+	Busy    atomic.Bool           // Deliver waits for its context's end
 }
 
 // Deliver implements transport.Link.
@@ -55,7 +55,7 @@ func (l *Link) Deliver(ctx context.Context, batch []byte) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	if err := l.Breach.Load(); err != nil {
+	if err := l.Failure.Load(); err != nil {
 		return *err
 	}
 	return nil
