@@ -1,5 +1,5 @@
-// What is asked of the network, one check after the other: the same as
-// internal/netcheck, as far as a browser lets a page see it.
+// The checks, one after the other. internal/netcheck/probe makes some of them for
+// "bridge check", and sees more of TLS and proxies than a page can.
 
 import { type Asker, type Kind, pause, type Reply, type Seen, checksum } from "./ask.js";
 import { type Facts, inBytes, inRate, inTime, list, moving, rateOf } from "./report.js";
