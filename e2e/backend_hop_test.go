@@ -1,0 +1,206 @@
+package e2e_test
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/pollbridge/pollbridge/bridge"
+	"github.com/pollbridge/pollbridge/internal/testsvc"
+	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
+)
+
+// retries is the service config that OPERATIONS.md shows for a layer-7 hop.
+func retries(t *testing.T) string {
+	page, err := os.ReadFile(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "Have the service config try again: `")
+	text, _, found := strings.Cut(after, "`")
+	if !found {
+		t.Fatalf("%s shows no service config", operations)
+	}
+	return text
+}
+
+// hopInDocs is the configuration that OPERATIONS.md shows of nginx before backends.
+func hopInDocs(t *testing.T) string {
+	page, err := os.ReadFile(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(page), "```nginx\nupstream shop {")
+	text, _, ended := strings.Cut(after, "```\n")
+	if !found || !ended {
+		t.Fatalf("%s shows no nginx before backends", operations)
+	}
+	return "upstream shop {" + text
+}
+
+// needNginx leaves a test out where there is none: ./test.sh proxies installs it.
+func needNginx(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("nginx"); err != nil {
+		t.Skip(err)
+	}
+}
+
+// hop runs the nginx of OPERATIONS.md between bridge and backends, changed by the
+// pairs, and gives its address.
+func hop(t *testing.T, backends []string, changes ...string) string {
+	t.Helper()
+	s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
+	site := replaceOnce(t, hopInDocs(t), "listen 50050 http2;", "listen 127.0.0.1:"+strconv.Itoa(s.Port)+" http2;")
+	servers := ""
+	for _, addr := range backends {
+		servers += "server " + addr + " max_fails=0;\n" // both are this test's, and never down for long
+	}
+	site = replaceOnce(t, site, "  server 10.0.0.21:50051;\n  server 10.0.0.22:50051;\n", servers)
+	for i := 0; i < len(changes); i += 2 {
+		site = replaceOnce(t, site, changes[i], changes[i+1])
+	}
+	s.Site = site
+	startProxy(t, nginx(t, "", s), s)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+}
+
+// TestHop_quietStream: a stream outlives silence behind the nginx of the docs, and
+// a backend that closes connections for pings gets none of the bridge's, whatever
+// the profile. With -quiet=10m it is the real thing.
+func TestHop_quietStream(t *testing.T) {
+	needNginx(t)
+	for _, profile := range []string{"safe", "fast"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			addr := hop(t, []string{startBackend(t, "127.0.0.1:0").addr})
+			_, ch := bridged(t, nil, bridge.Backend{Target: addr, Profile: profile})
+			stream := chat(t, ch)
+			began := time.Now()
+			time.Sleep(*quiet)
+			check(t, stream.Send(testsvc.Request(2, 1)))
+			reply, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, testsvc.Check(reply, 2, 1))
+			t.Logf("the stream lives after %v of quiet", time.Since(began).Round(time.Second))
+		})
+	}
+}
+
+// TestHop_timedOut: a stream that is quiet for longer than nginx allows ends, with
+// a status that names the backend's side, reset or not; the session and the next
+// RPC do not mind.
+func TestHop_timedOut(t *testing.T) {
+	needNginx(t)
+	for _, reset := range []string{"", "reset_timedout_connection on;\n"} {
+		t.Run(reset, func(t *testing.T) {
+			addr := hop(t, []string{startBackend(t, "127.0.0.1:0").addr},
+				"grpc_read_timeout    1h;", "grpc_read_timeout 100ms;", "client_body_timeout  1h;", "client_body_timeout 100ms;\n"+reset)
+			srv, ch := bridged(t, nil, bridge.Backend{Target: addr})
+			stream := chat(t, ch)
+			_, err := stream.Recv()
+			if code := status.Code(err); code != codes.Unavailable && code != codes.Internal {
+				t.Errorf("got %v", err)
+			}
+			t.Logf("ended with %v", err)
+			reply, err := echopb.NewEchoClient(ch).Unary(t.Context(), testsvc.Request(1, 1000))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantEcho(t, reply, 1, 1000)
+			if !hasMetric(srv, "pollbridge_sessions_opened_total 1") {
+				t.Error("the session did not live on")
+			}
+		})
+	}
+}
+
+// TestHop_restart: a backend behind nginx that is killed and comes back fails no RPC
+// that may be tried again, but those that it was answering, which nginx resets; one
+// that is down is UNAVAILABLE.
+func TestHop_restart(t *testing.T) {
+	needNginx(t)
+	const callers, kills = 4, 3
+	backend := startBackend(t, "127.0.0.1:0")
+	addr := hop(t, []string{backend.addr})
+	srv, ch := bridged(t, nil, bridge.Backend{Target: addr, ServiceConfig: retries(t)})
+	echo := echopb.NewEchoClient(ch)
+	var calls sync.WaitGroup
+	var numbers, reset atomic.Uint64
+	var stop atomic.Bool
+	for range callers {
+		calls.Go(func() {
+			for !stop.Load() {
+				n := numbers.Add(1)
+				reply, err := echo.Unary(t.Context(), testsvc.Request(n, 100))
+				switch {
+				case err == nil:
+					wantEcho(t, reply, n, 100)
+				case status.Code(err) == codes.Internal && strings.Contains(err.Error(), "RST_STREAM"):
+					reset.Add(1)
+				default:
+					t.Errorf("RPC %d: %v", n, err)
+					stop.Store(true)
+				}
+			}
+		})
+	}
+	for range kills {
+		before := numbers.Load()
+		until(t, t.Context(), "RPCs run", func() bool { return stop.Load() || numbers.Load() > before+100 })
+		backend.kill()
+		backend = startBackend(t, backend.addr)
+	}
+	stop.Store(true)
+	calls.Wait()
+	if n := reset.Load(); n > callers*kills {
+		t.Errorf("%d RPCs were reset, and %d at most were being answered", n, callers*kills)
+	}
+	if !hasMetric(srv, "pollbridge_sessions_opened_total 1") {
+		t.Error("the session did not live on")
+	}
+
+	backend.kill()
+	_, plain := bridged(t, nil, bridge.Backend{Target: addr})
+	_, err := echopb.NewEchoClient(plain).Unary(t.Context(), testsvc.Request(1, 1))
+	if st := status.Convert(err); st.Code() != codes.Unavailable || !strings.Contains(st.Message(), "502") {
+		t.Errorf("a backend that is down: %v", err)
+	}
+}
+
+// TestHop_two: RPCs on one connection to nginx reach both backends behind it.
+func TestHop_two(t *testing.T) {
+	needNginx(t)
+	services := make([]*testsvc.Server, 2)
+	addrs := make([]string, 2)
+	for i := range services {
+		svc, err := testsvc.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(svc.Stop)
+		services[i], addrs[i] = svc, svc.Addr
+	}
+	_, ch := bridged(t, nil, bridge.Backend{Target: hop(t, addrs)})
+	for n := range uint64(20) {
+		reply, err := echopb.NewEchoClient(ch).Unary(t.Context(), testsvc.Request(n, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEcho(t, reply, n, 10)
+	}
+	if a, b := services[0].Counts().Started, services[1].Counts().Started; a != 10 || b != 10 {
+		t.Errorf("%d and %d RPCs, want 10 each", a, b)
+	}
+}
