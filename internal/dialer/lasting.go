@@ -150,6 +150,9 @@ func (l *lastingLink) take(batch []byte) error {
 	l.Received(b, now)
 	l.useful = l.useful || len(b.Frames) > 0 || b.Ack > s.ep.AckedTo()
 	s.take(b, now)
+	if b.Close != nil && s.ep.Ended() == nil {
+		return refused(b.Close) // what the bridge says, not how it then closes
+	}
 	if b.Resend {
 		before := now - s.ep.Path.SmoothedRTT()
 		s.ep.MarkLost(func(_ engine.LinkID, at time.Duration) bool { return at <= before })

@@ -65,12 +65,17 @@ func (s *Session) takeWelcome(b *wire.Batch) {
 	s.releaseUnsent()
 }
 
+// refused is what a link failed of that the bridge refused.
+func refused(why *wire.Close) error {
+	return fmt.Errorf("refused by the bridge: %s", why.Message)
+}
+
 // closed handles a refusal, or the session's end as the bridge states it.
 func (s *Session) closed(b *wire.Batch) {
 	why := engine.ErrorOf(b.Close)
 	switch b.Close.Code {
 	case wire.CodeGarbled, wire.CodeBusy, wire.CodeTooLarge:
-		s.linkFailed(fmt.Errorf("refused by the bridge: %s", b.Close.Message))
+		s.linkFailed(refused(b.Close))
 		return
 	case wire.CodeUnknown:
 		if s.incarnation != 0 && b.Incarnation&^engine.LivesMask != s.incarnation&^engine.LivesMask {

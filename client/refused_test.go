@@ -1,0 +1,93 @@
+package client_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/registry"
+)
+
+// pipes is a listener, and the network that leads to it.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.done)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.conns <- there:
+		return here, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// TestRefusedSaysWhy: what a bridge says that has no room for a session is what
+// its client knows of it, on either transport, and not how the link then ended.
+func TestRefusedSaysWhy(t *testing.T) {
+	for _, transport := range []string{"ws", "longpoll"} {
+		t.Run(transport, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bridge := newEchoes(registry.Config{MaxSessions: 1})
+				network := &pipes{make(chan net.Conn), make(chan struct{})}
+				server := &http.Server{Handler: bridge}
+				go func() { _ = server.Serve(network) }() // until Close
+				defer server.Close()
+				defer bridge.registry.Close()
+				open := func(onState func(client.State)) *client.Channel {
+					ch, err := client.New("http://bridge.example", client.Config{Transports: []string{transport}, Dial: network.dial, OnState: onState})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return ch
+				}
+				first := open(nil)
+				defer first.Close()
+				synctest.Wait()
+				if state := first.State(); state.Phase != "open" {
+					t.Fatalf("the first session is %+v", state)
+				}
+				told := make(chan string, 100)
+				second := open(func(s client.State) {
+					if s.LastError != nil && s.Phase != "closed" {
+						told <- s.LastError.Error()
+					}
+				})
+				time.Sleep(12 * time.Second) // a few tries
+				second.Close()
+				synctest.Wait()
+				if len(told) < 2 {
+					t.Errorf("told %d times", len(told))
+				}
+				for len(told) > 0 {
+					if text := <-told; !strings.Contains(text, "refused by the bridge: the bridge has 1 sessions, its limit") {
+						t.Errorf("told %q", text)
+					}
+				}
+			})
+		})
+	}
+}
