@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ const maxAnswer = 16 << 20
 // carrier reaches a bridge over net/http and WebSocket.
 type carrier struct {
 	base   string
+	host   string       // in place of the URL's; empty: that
 	header http.Header  // of WebSocket handshakes
 	poll   http.Header  // of exchanges; shared by all, never written to
 	posts  *http.Client // exchanges
@@ -38,6 +40,8 @@ func newCarrier(base string, cfg *Config) *carrier {
 	if c.header.Get("User-Agent") == "" {
 		c.header.Set("User-Agent", release)
 	}
+	c.host = c.header.Get("Host") // net/http takes it from elsewhere
+	c.header.Del("Host")
 	c.poll = c.header.Clone()
 	c.poll.Set("Content-Type", "application/octet-stream")
 	if cfg.HTTPClient != nil {
@@ -66,7 +70,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	req.Header = c.poll
+	req.Header, req.Host = c.poll, c.host
 	resp, err := c.posts.Do(req)
 	if err != nil {
 		return nil, broken(ctx, err)
@@ -95,6 +99,9 @@ func linkError(ctx context.Context, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return fmt.Errorf("client: %w: %w", dialer.ErrUntrusted, err)
+	}
 	return fmt.Errorf("client: %w", err)
 }
 
@@ -103,7 +110,8 @@ func linkError(ctx context.Context, err error) error {
 func broken(ctx context.Context, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	_, answered := errors.AsType[*AnswerError](err) // to CONNECT
-	if ctx.Err() != nil || answered || ok && dial.Op == "dial" {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	if ctx.Err() != nil || answered || untrusted || ok && dial.Op == "dial" {
 		return linkError(ctx, err)
 	}
 	return fmt.Errorf("%w: %w", linkError(ctx, err), dialer.ErrBroken)

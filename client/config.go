@@ -63,7 +63,8 @@ type Config struct {
 	// gRPC channel, here the bridge's. An RPC may set x-user-agent itself.
 	UserAgent string
 
-	// Header is added to every HTTP request, including WebSocket handshakes.
+	// Header is added to every HTTP request, including WebSocket handshakes. Host
+	// in it replaces the URL's there, not for TLS.
 	Header http.Header
 
 	// TLS is the configuration for https and wss URLs. Default: the system's roots.

@@ -2,12 +2,22 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/registry"
@@ -17,7 +27,10 @@ import (
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
+	once  sync.Once
 }
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
@@ -29,7 +42,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 }
 
 func (p *pipes) Close() error {
-	close(p.done)
+	p.once.Do(func() { close(p.done) })
 	return nil
 }
 
@@ -52,7 +65,7 @@ func TestRefusedSaysWhy(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bridge := newEchoes(registry.Config{MaxSessions: 1})
-				network := &pipes{make(chan net.Conn), make(chan struct{})}
+				network := newPipes()
 				server := &http.Server{Handler: bridge}
 				go func() { _ = server.Serve(network) }() // until Close
 				defer server.Close()
@@ -86,6 +99,37 @@ func TestRefusedSaysWhy(t *testing.T) {
 					if text := <-told; !strings.Contains(text, "refused by the bridge: the bridge has 1 sessions, its limit") {
 						t.Errorf("told %q", text)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestUntrustedCertificate: RPCs end at once with what is wrong, on either
+// transport.
+func TestUntrustedCertificate(t *testing.T) {
+	for _, transport := range []string{"ws", "longpoll"} {
+		t.Run(transport, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := newPipes()
+				server := httptest.NewUnstartedServer(http.NotFoundHandler())
+				server.Config.ErrorLog = log.New(io.Discard, "", 0)
+				server.Listener.Close()
+				server.Listener = network
+				server.StartTLS()
+				defer server.Close()
+				ch, err := client.New("https://example.com", client.Config{Transports: []string{transport}, Dial: network.dial, TLS: &tls.Config{RootCAs: x509.NewCertPool()}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ch.Close()
+				began := time.Now()
+				err = ch.Invoke(t.Context(), "/a.B/C", &wrapperspb.BytesValue{}, &wrapperspb.BytesValue{})
+				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "certificate not trusted") || !strings.Contains(err.Error(), "unknown authority") {
+					t.Errorf("got %v", err)
+				}
+				if took := time.Since(began); took > 3*time.Second { // a few sessions, each without a wait
+					t.Errorf("told after %v", took)
 				}
 			})
 		})

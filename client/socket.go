@@ -48,6 +48,7 @@ func (c *carrier) Dial(ctx context.Context, session string) (dialer.Conn, error)
 	conn, resp, err := websocket.Dial(ctx, c.url(session, "ws"), &websocket.DialOptions{
 		HTTPClient:   &client,
 		HTTPHeader:   c.header,
+		Host:         c.host,
 		Subprotocols: []string{subprotocol},
 	})
 	if err != nil {

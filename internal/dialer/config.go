@@ -29,6 +29,9 @@ var (
 	// ErrBroken means that the request was begun and broke with no answer: it may
 	// be too long.
 	ErrBroken = errors.New("broken without an answer")
+	// ErrUntrusted means that who is there cannot prove to be the bridge. It ends
+	// a session that had no Welcome yet: waiting does not mend a certificate.
+	ErrUntrusted = errors.New("certificate not trusted")
 )
 
 // Conn carries a lasting link. Read and Write may run at the same time, each by

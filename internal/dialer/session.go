@@ -276,6 +276,9 @@ func (s *Session) linkFailed(err error) {
 		s.state.Phase = Retrying
 	}
 	s.cfg.Logger.Debug("link failed", "session", s.ID(), "err", err)
+	if errors.Is(err, ErrUntrusted) && !s.welcomed() && s.ep.Ended() == nil {
+		s.ep.Over(&engine.Error{Reason: engine.ReasonUnreachable, Message: "cannot reach the bridge: " + err.Error()})
+	}
 }
 
 // GoingAway reports whether the bridge asked for new RPCs to go to another

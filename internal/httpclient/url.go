@@ -40,5 +40,5 @@ func ParseURL(raw string) (Target, error) {
 	if prefix == "" {
 		prefix = "/bridge"
 	}
-	return Target{Base: scheme + "://" + u.Host + prefix, Host: u.Host, Secure: scheme == "https"}, nil
+	return Target{Base: (&url.URL{Scheme: scheme, Host: u.Host}).String() + prefix, Host: u.Host, Secure: scheme == "https"}, nil
 }

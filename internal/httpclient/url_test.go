@@ -1,6 +1,7 @@
 package httpclient_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -16,10 +17,14 @@ func TestParseURL(t *testing.T) {
 		{"https://h/", "https://h/bridge", true},
 		{"ws://h/api/", "http://h/api", false},
 		{"wss://[::1]:8443/a/b", "https://[::1]:8443/a/b", true},
+		{"http://[fe80::1%25eth0]:8080", "http://[fe80::1%25eth0]:8080/bridge", false},
 	} {
 		got, err := httpclient.ParseURL(tt.raw)
 		if err != nil || got.Base != tt.base || got.Secure != tt.secure {
 			t.Errorf("%s: %s %v %v", tt.raw, got.Base, got.Secure, err)
+		}
+		if _, err := http.NewRequest(http.MethodGet, got.Base+"/v1/x/poll", http.NoBody); err != nil {
+			t.Errorf("%s: no request can be made: %v", tt.raw, err)
 		}
 	}
 	for raw, want := range map[string]string{

@@ -109,7 +109,7 @@ func (r *runner) post(ctx context.Context, route, kind string, body []byte) (*ht
 	if err != nil {
 		return nil, err
 	}
-	req.Header = r.header.Clone()
+	req.Header, req.Host = r.header.Clone(), r.header.Get("Host") // net/http takes Host from there
 	if kind == "" {
 		kind = contentType
 	}

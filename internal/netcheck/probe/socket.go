@@ -44,7 +44,7 @@ func (r *runner) dialOnce(ctx context.Context) dialled {
 	start := time.Now()
 	//nolint:bodyclose // nothing to close: the package keeps a copy of the first bytes
 	conn, resp, err := websocket.Dial(limited, fmt.Sprintf("%s/v1/check/ws?run=%s&n=%d", r.base, r.id, d.n), &websocket.DialOptions{
-		HTTPClient: r.handshakes, HTTPHeader: r.header, Subprotocols: []string{subprotocol},
+		HTTPClient: r.handshakes, HTTPHeader: r.header, Host: r.header.Get("Host"), Subprotocols: []string{subprotocol},
 	})
 	if err == nil {
 		conn.SetReadLimit(maxMessage)
