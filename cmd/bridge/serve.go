@@ -62,6 +62,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 	level.Set(settings.LogLevel)
 	logger := newLogger(settings.LogFormat, level, errOut)
 	tuneMemory(logger)
+	defer startReleasing()()
 	parts, err := newParts(settings, logger, out, errOut)
 	if err != nil {
 		return &usageError{err}
