@@ -41,7 +41,7 @@ func (p *pending) Next(ctx context.Context) ([]byte, error) {
 	case <-p.cut:
 		return nil, errors.New("cut")
 	case <-ctx.Done():
-		return []byte(fmt.Sprint(context.Cause(ctx))), nil
+		return fmt.Append(nil, context.Cause(ctx)), nil
 	default:
 		return nil, transport.ErrIdle
 	}
