@@ -198,7 +198,10 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   if (begun) session.start(ladder);
   t.after(() => session.end(new SessionError("closed", "the test is over")));
   await flush();
-  if (welcomed && transports.includes("longpoll")) await carrier.last.answer();
+  if (welcomed && transports.includes("longpoll")) {
+    await carrier.last.answer();
+    await tick(0); // a WebSocket is dialled
+  }
   const open = async (): Promise<Stream> => {
     const stream = new Stream({ ...OPEN }, 64 << 10);
     session.endpoint.adopt(stream);

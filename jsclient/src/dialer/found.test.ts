@@ -44,6 +44,7 @@ test("both: exchanges that bring no Welcome are helped by a WebSocket after 3 s,
   await tick(2_999);
   assert.deepEqual([carrier.exchanges.length, carrier.sockets.length], [1, 0]);
   await tick(1);
+  await tick(0);
   assert.deepEqual([carrier.exchanges.length, carrier.sockets.length], [2, 1]);
   assert.ok(carrier.last.batch.hello);
   const socket = carrier.sockets[0]!;

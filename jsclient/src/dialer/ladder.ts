@@ -129,23 +129,25 @@ export class Ladder implements Links {
   /**
    * Opens a WebSocket, at once or when it is not put off any more: after the
    * Welcome, or for it where exchanges have not brought it in time. Whatever fails
-   * by then wakes the ladder, as does a Hello that is asked for again.
+   * by then wakes the ladder, as does a Hello that is asked for again. Where there
+   * are exchanges it is opened in a task of its own, as that takes milliseconds:
+   * what their answers bring goes first.
    */
-  #dialWhenDue(): void {
+  #dialWhenDue(ownTask = !this.#exchanges): void {
     const s = this.#session;
     const now = s.endpoint.now();
     this.#since ??= now;
     const early = !!this.#exchanges && !s.welcome && now < this.#since + HELLO_ALONE;
     if (!this.#dials || this.#link || this.#redialTimer || early) return;
     const wait = this.#exchanges ? this.#demotion.left(Date.now()) : 0;
-    if (wait > 0) this.#dialIn(wait);
+    if (wait > 0 || !ownTask) this.#dialIn(wait);
     else this.#dial();
   }
 
   #dialIn(millis: number): void {
     this.#redialTimer = setTimeout(() => {
       this.#redialTimer = undefined;
-      this.wake();
+      if (!this.#halted) this.#dialWhenDue(true);
     }, millis);
   }
 

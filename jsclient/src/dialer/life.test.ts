@@ -80,7 +80,7 @@ test("a page back too late finds its session expired (E1)", async (t) => {
 });
 
 test("a WebSocket is closed while the page is aside and another dialled when it is back", async (t) => {
-  const { ladder, carrier, open, session } = await fixture(t, ["longpoll", "ws"]);
+  const { ladder, carrier, open, session, tick } = await fixture(t, ["longpoll", "ws"]);
   await open();
   const socket = carrier.sockets[0]!;
   await socket.open();
@@ -90,6 +90,7 @@ test("a WebSocket is closed while the page is aside and another dialled when it 
   assert.deepEqual([socket.closed, session.preferred, carrier.beacons[0]!.prefer], [true, 0, 0]);
   ladder.retryNow(false);
   await flush();
+  await tick(0);
   assert.deepEqual([carrier.sockets.length, carrier.waiting.size], [2, 1]);
 });
 
@@ -161,13 +162,15 @@ test("a woken page asks its WebSocket for a sign of life", async (t) => {
 });
 
 test("a network change lifts a WebSocket's demotion, a page's return does not", async (t) => {
-  const { ladder, carrier } = await fixture(t, ["longpoll", "ws"]);
+  const { ladder, carrier, tick } = await fixture(t, ["longpoll", "ws"]);
   await carrier.sockets[0]!.lose();
   ladder.retryNow(false);
   await flush();
+  await tick(0);
   assert.equal(carrier.sockets.length, 1);
   ladder.retryNow(true);
   await flush();
+  await tick(0);
   assert.equal(carrier.sockets.length, 2);
 });
 

@@ -80,11 +80,13 @@ test("a WebSocket that was blocked is not tried by the next session before its t
   await tick(29_999);
   assert.equal(next.carrier.sockets.length, 0);
   await tick(1);
+  await next.tick(0);
   assert.equal(next.carrier.sockets.length, 1);
   await next.carrier.sockets[0]!.lose();
   assert.equal(network.wsPauseMs, 60_000);
   next.ladder.retryNow(true);
   await flush();
+  await next.tick(0);
   assert.deepEqual([next.carrier.sockets.length, network.wsPauseMs, network.wsAfter, network.wsWhy], [2, 0, 0, ""]);
 });
 

@@ -90,6 +90,8 @@ for (const early of [true, false]) {
     if (!early) await f.carrier.last.answer();
     await f.carrier.last.answer(result);
     assert.equal(stream.status?.status, 0);
-    assert.deepEqual([f.carrier.exchanges.length, f.carrier.sockets.length], [early ? 1 : 2, 1]);
+    assert.deepEqual([f.carrier.exchanges.length, f.carrier.sockets.length], [early ? 1 : 2, 0], "a WebSocket is dialled behind the result");
+    await f.tick(0);
+    assert.equal(f.carrier.sockets.length, 1);
   });
 }

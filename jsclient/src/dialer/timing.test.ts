@@ -92,6 +92,7 @@ test("an exchange without an answer in time makes a WebSocket be tried at once, 
   assert.ok(f.network.wsAfter > Date.now());
   await f.open();
   await lasts(f, f.carrier.last);
+  await f.tick(0);
   assert.equal(f.carrier.sockets.length, 2);
 });
 
