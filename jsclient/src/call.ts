@@ -34,7 +34,7 @@ export interface CallOptions {
   waitForReady?: boolean | undefined;
 }
 
-const METHOD = /^\/?([^/]+\/[^/]+)$/;
+const METHOD = /^\/?([a-z_]\w*(?:\.\w+)*\/[a-z_]\w*)$/i;
 
 /** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
 export function newOpen(path: string, options: CallOptions): Open {

@@ -121,7 +121,7 @@ test("close ends every RPC with CANCELLED, says so to the bridge, and may be cal
 });
 
 test("an origin that the bridge refuses is final and says how to mend it (W4)", async (t) => {
-  const refused: Bridge = () => new Response("origin http://a.test", { status: 403, headers: { Pollbridge: "1" } });
+  const refused: Bridge = () => new Response("origin \"http://a.test\" is not allowed; if it should be, give the bridge --allow-origin http://a.test", { status: 403, headers: { Pollbridge: "1" } });
   const channel = channelTo(t, refused);
   const status = await channel.open("s/m").status;
   assert.deepEqual([status.code, status.reason], [Code.unavailable, "origin"]);
@@ -183,4 +183,28 @@ test("a message sent after the half-close is an error, a deadline is a status", 
   assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.deadlineExceeded, "deadline"]);
   assert.deepEqual(await call.headers, []);
   await assert.rejects(call.messages.next(), /gRPC status 4: deadline/);
+});
+
+test("a URL that cannot be a bridge's is refused, and no password is shown", () => {
+  for (const [url, says] of [
+    ["http://bridge.test/?a=1", /query/], ["http://bridge.test/bridge?", /query/], ["http://bridge.test/#x", /fragment/],
+    ["http://user:secret@bridge.test/", /user and password/], ["ftp://user:secret@bridge.test/", /user and password/], ["ws://bridge.test/", /http or https/],
+  ] as const) {
+    assert.throws(() => new Channel(url), (error: Error) => error instanceof TypeError && says.test(error.message) && !error.message.includes("secret"), url);
+  }
+});
+
+test("a method is pkg.Service/Method and nothing else", (t) => {
+  const channel = channelTo(t, () => new Response());
+  for (const name of ["", "s", "/s/", "//m", "a.x/../b.S/M", "a%2eB/C", "a..B/C", ".a/C", "a./C", "1a/C", "a/1", "a/b/c", "a b/C", "a/C D", "a/C\n", "é/C"]) {
+    assert.throws(() => channel.open(name), TypeError, name);
+  }
+});
+
+test("a redirect is named with where it leads", async (t) => {
+  const away: Bridge = () => new Response(null, { status: 302, headers: { Location: "https://login.test/here" } });
+  const channel = channelTo(t, away);
+  const seen = new Promise<string>((resolve) => channel.addEventListener("statechange", () => channel.lastError && resolve(channel.lastError.message)));
+  void channel.open("s/m").status;
+  assert.match(await seen, /a redirect to https:\/\/login\.test\/here/);
 });

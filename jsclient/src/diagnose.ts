@@ -1,6 +1,7 @@
 // The network check: what a network does on the way to a bridge, in plain
 // words. The page at {prefix}/check is this function with a face.
 
+import { bridgeURL } from "./dialer/url.js";
 import type { ChannelOptions } from "./channel.js";
 import { Asker } from "./diagnose/ask.js";
 import * as checks from "./diagnose/checks.js";
@@ -40,7 +41,7 @@ export async function diagnose(url: string | URL, options: DiagnoseOptions = {})
   const { holdsMs = HOLDS, onrow, onstart, signal = new AbortController().signal } = options;
   if (holdsMs.length === 0 || holdsMs.some((ms) => !(ms >= 100 && ms <= 60_000))) throw new TypeError(`holdsMs ${JSON.stringify(holdsMs)}: each must be 100 to 60,000`);
   const start = performance.now();
-  const base = baseOf(url);
+  const base = bridgeURL(url);
   const rows = new Map<string, Row>();
   const outcomes = new Map<string, string>();
   const found: checks.Found = {
@@ -110,10 +111,3 @@ async function sessions(found: checks.Found, base: string, options: DiagnoseOpti
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-
-/** Returns the bridge's URL with its prefix, as Channel understands it. */
-function baseOf(url: string | URL): string {
-  const { protocol, origin, pathname } = new URL(url, globalThis.location?.href);
-  if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`bridge URL ${String(url)}: must be http or https`);
-  return origin + (pathname.replace(/\/+$/, "") || "/bridge");
-}

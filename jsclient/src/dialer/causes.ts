@@ -22,7 +22,7 @@ export async function findCause(url: string, fetch: typeof globalThis.fetch): Pr
   });
   if (forbidden) return ["csp", `Content-Security-Policy: add ${origin} to connect-src`];
   if (!reachable || protocol.startsWith("ws") || page.origin === origin) return undefined;
-  return ["cors", `${origin} answers without CORS headers for this page: give the bridge --allow-origin ${page.origin}`];
+  return ["cors", `${origin} answers without CORS headers for this page: give the bridge --allow-origin ${page.origin}, or, if a script adds a header to the page's requests, --allow-header`];
 }
 
 /** Reports whether the page's policy forbids to reach origin, as works tries to; it says whether that worked. */

@@ -1,5 +1,6 @@
 // Batches by fetch and WebSocket.
 
+import { bridgeURL } from "./url.js";
 import { base64, fromBase64 } from "../wire/base64.js";
 import { type Carrier, LinkError, OriginError, type Socket, type SocketEvents, type WebSocketConstructor, type WebSocketLike } from "./carrier.js";
 import { findCause } from "./causes.js";
@@ -36,9 +37,7 @@ export class HttpCarrier implements Carrier {
    * is called with what the browser kept back when something could not be reached.
    */
   constructor(url: string | URL, config: CarrierConfig, explained: (why: LinkError) => void) {
-    const { protocol, origin, pathname, href } = new URL(url, globalThis.location?.href);
-    if (!/^https?:$/.test(protocol)) throw new TypeError(`bridge URL ${href}: must be http or https`);
-    this.base = origin + (pathname.replace(/\/+$/, "") || "/bridge") + "/v1/";
+    this.base = `${bridgeURL(url)}/v1/`;
     this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#config = config;
     this.#explained = explained;
@@ -59,7 +58,8 @@ export class HttpCarrier implements Carrier {
   /** Throws the error of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
-    throw (!this.#answered && this.#cause) || new LinkError("network", (cause as Error).message, { cause });
+    const { message, cause: below } = cause as Error & { cause?: { message?: string } }; // Node says there what it was
+    throw (!this.#answered && this.#cause) || new LinkError("network", below?.message || message, { cause });
   }
 
   /** Looks once for the cause why nothing ever came from url, an http or ws one. */
@@ -85,7 +85,7 @@ export class HttpCarrier implements Carrier {
       body: text ? base64(batch) : batch,
       cache: "no-store",
       credentials: this.#config.credentials ?? "same-origin",
-      redirect: "error", // the body holds the session's key
+      redirect: "manual", // the body holds the session's key
       ...init,
     });
   }
@@ -122,7 +122,12 @@ async function refusal(response: Response): Promise<LinkError | OriginError> {
   const { status, headers } = response;
   if (status === 403 && headers.get("Pollbridge")) {
     const said = await response.text().catch(() => "");
-    return new OriginError(`the bridge refuses this origin: --allow-origin admits it (${said.trim()})`);
+    return new OriginError(`the bridge refuses this page: ${said.trim()}`);
+  }
+  if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
+    response.body?.cancel().catch(() => undefined);
+    const to = headers.get("Location"); // which no browser tells
+    return new LinkError("status", `a redirect${to ? ` to ${to}` : ""}`, { status });
   }
   response.body?.cancel().catch(() => undefined);
   const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
