@@ -264,7 +264,9 @@ func TestRPC_drain(t *testing.T) {
 	plain, _ := listen(t, srv)
 	ended := make(chan outcome, len(clients))
 	for _, call := range clients {
-		go func() { ended <- call(t.Context(), echopb.Echo_ServerStream_FullMethodName, &echopb.Request{Script: &echopb.Script{Hang: true}}) }()
+		go func() {
+			ended <- call(t.Context(), echopb.Echo_ServerStream_FullMethodName, &echopb.Request{Script: &echopb.Script{Hang: true}})
+		}()
 	}
 	for svc.Counts().Active < int64(len(clients)) {
 		time.Sleep(time.Millisecond)

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/reflection"
+
 	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
 )
@@ -33,16 +35,23 @@ func main() {
 }
 
 func run(static string, verbose bool) error {
-	backend, err := testsvc.Listen("")
+	backend := testsvc.New()
+	reflection.Register(backend.GRPC) // for clients in JSON
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	backend.Serve(lis)
 	defer backend.Stop()
 	logger := slog.New(slog.DiscardHandler)
 	if verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	br := &replaceable{cfg: bridge.Config{Backends: []bridge.Backend{{Target: backend.Addr}}, Logger: logger}}
+	br := &replaceable{cfg: bridge.Config{
+		RPC:      true,
+		Backends: []bridge.Backend{{Target: lis.Addr().String()}},
+		Logger:   logger,
+	}}
 	if err := br.replace(); err != nil {
 		return err
 	}
@@ -123,6 +132,7 @@ func serve(l net.Listener, h http.Handler) *http.Server {
 func pages(br http.Handler, static string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/bridge/", br)
+	mux.Handle("POST /pollbridge.test.v1.Echo/{method}", br)
 	if static != "" {
 		mux.Handle("/static/", http.StripPrefix("/static/", http.FileServer(http.Dir(static))))
 	}
