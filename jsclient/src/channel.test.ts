@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Channel, type ChannelOptions, Code, type StatusError } from "./index.js";
-import { type Bridge, channelTo, echo, stopClocks, WELCOME } from "./testing.js";
+import { asPage, type Bridge, channelTo, echo, stopClocks, WELCOME } from "./testing.js";
 import { type Batch, TYPE_CLOSE, TYPE_HEADERS, TYPE_OPEN } from "./wire/batch.js";
 
 test("the URL without a path means /bridge; a path is the prefix", async (t) => {
@@ -138,6 +138,7 @@ test("a foreign 403 ends no session", async (t) => {
 });
 
 test("where a page answers, whatever the form, RPCs end with what it says, though links broke after it", async (t) => {
+  asPage(t);
   const tick = stopClocks(t);
   const forms: string[] = [];
   const fake: typeof fetch = async (_, init) => {

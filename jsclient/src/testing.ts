@@ -61,6 +61,7 @@ export interface FakeSocket {
 
 /** FakeCarrier records what comes and lets the test answer. */
 export class FakeCarrier implements Carrier {
+  sendsOrigin: boolean = true;
   readonly exchanges: FakeExchange[] = [];
   readonly sockets: FakeSocket[] = [];
   readonly beacons: Batch[] = [];
@@ -184,12 +185,13 @@ export interface Fixture {
 }
 
 /** A session with links; welcomed by default. Unless begun, the test starts it. network: what another one has learnt. */
-export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true, network?: Network): Promise<Fixture> {
+export async function fixture(t: TestContext, transports: Transport[], welcomed = true, begun = true, network?: Network, sendsOrigin = true): Promise<Fixture> {
   const tick = network ? passTime : stopClocks(t);
   network ??= new Memory("test", undefined, 25_000).network;
   t.mock.method(Math, "random", () => 1);
   const lost: SessionError[] = [];
   const carrier = new FakeCarrier();
+  carrier.sendsOrigin = sendsOrigin;
   const session = new Session(
     { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
     { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why) => lost.push(why) },
@@ -238,6 +240,12 @@ export function channelTo(t: TestContext, bridge: Bridge, options: ChannelOption
   const channel = new Channel("http://bridge.test", { transports: ["longpoll"], fetch: fake, ...options });
   t.after(() => channel.close());
   return channel;
+}
+
+/** Has channels of this test take the process for a page of that origin, as far as a location goes. */
+export function asPage(t: TestContext, origin = "http://page.test"): void {
+  Object.defineProperty(globalThis, "location", { value: new URL(origin), configurable: true });
+  t.after(() => delete (globalThis as { location?: unknown }).location);
 }
 
 /** A bridge that welcomes, and answers each RPC with so many one-byte messages. */

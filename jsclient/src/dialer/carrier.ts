@@ -28,7 +28,7 @@ export class LinkError extends Error {
   }
 }
 
-/** OriginError says that the bridge itself refused this page's origin: final (W4). */
+/** OriginError says that the bridge itself refused this page's origin: final before a Welcome (W4). */
 export class OriginError extends Error {
   override name = "OriginError";
 }
@@ -52,6 +52,8 @@ export interface Socket {
 
 /** Carrier is how a session reaches its bridge. */
 export interface Carrier {
+  /** Requests from here carry the Origin of a page, without which the bridge admits no text. */
+  readonly sendsOrigin: boolean;
   /**
    * Sends one batch by POST and resolves with what the answer's body holds,
    * whatever that is; rejects with LinkError or OriginError. text: both bodies

@@ -53,6 +53,8 @@ interface Exchange extends Attempt {
   hello: boolean;
   /** It is to be answered at once, to see whether the network works. */
   probe: boolean;
+  /** It travels as base64. */
+  text: boolean;
   timers: Timer[];
   controller: AbortController;
 }
@@ -81,7 +83,7 @@ export class Exchanges {
     this.#carrier = carrier;
     this.#network = network;
     this.#events = events;
-    this.#tuner = new ExchangeTuner(network, holdMs);
+    this.#tuner = new ExchangeTuner(network, holdMs, carrier.sendsOrigin);
     this.#backoff = newRetry(backoff);
   }
 
@@ -184,15 +186,15 @@ export class Exchanges {
       frames: frames.length > 0,
       hold: frames.length > 0 ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis,
       hello,
+      text: this.#network.form === "text" && !purpose.trial,
       timers: [],
       controller: new AbortController(),
     };
     this.#inFlight.push(x);
     this.#watch(x);
-    const text = this.#network.form === "text" && !x.trial;
-    this.#carrier.exchange(s.sid, bytes, x.controller.signal, text).then(
+    this.#carrier.exchange(s.sid, bytes, x.controller.signal, x.text).then(
       (answer) => this.#arrived(x, answer),
-      (error: LinkError | OriginError) => this.#failed(x, error),
+      (error: LinkError | OriginError) => (error instanceof OriginError ? this.#notAdmitted(x, error) : this.#failed(x, error)),
     );
   }
 
@@ -263,11 +265,19 @@ export class Exchanges {
     this.#failed(x, new LinkError("timeout", `no answer within ${Math.round(now - x.sentAt)} ms`));
   }
 
-  #failed(x: Exchange, error: LinkError | OriginError): void {
+  /** Ends a session that never was admitted; a form that is not, or a session that was before, goes on (W4). */
+  #notAdmitted(x: Exchange, { message }: OriginError): void {
+    const s = this.#session;
+    if (!this.#inFlight.includes(x)) return; // abandoned
+    if (!x.text && !s.welcome) return s.end(new SessionError("origin", message));
+    this.#failed(x, new LinkError("status", message, { status: 403 }));
+    if (x.text) this.#tuner.textRefused();
+  }
+
+  #failed(x: Exchange, error: LinkError): void {
     if (!this.#remove(x)) return;
     this.#lose(x);
     const s = this.#session;
-    if (error instanceof OriginError) return s.end(new SessionError("origin", error.message));
     if (x.trial) return s.endpoint.wake();
     this.#probeNow ||= x.probe;
     const age = s.endpoint.now() - x.sentAt;

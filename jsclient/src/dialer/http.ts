@@ -21,6 +21,7 @@ export interface CarrierConfig {
 export class HttpCarrier implements Carrier {
   /** URL of the bridge with its prefix and version, and a final slash. */
   readonly base: string;
+  readonly sendsOrigin: boolean = hasOrigin();
   /** What dial opens; without it nothing can be dialled. */
   readonly WebSocket: WebSocketConstructor | undefined;
   readonly #config: CarrierConfig;
@@ -74,7 +75,7 @@ export class HttpCarrier implements Carrier {
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
     // Text where a binary body would need a preflight, for which a page that goes has no time.
-    text ||= !this.base.startsWith(globalThis.location?.origin + "/");
+    text ||= this.sendsOrigin && !this.base.startsWith(globalThis.location.origin + "/");
     this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
   }
 
@@ -115,6 +116,12 @@ export class HttpCarrier implements Carrier {
     socket.onerror = () => undefined; // close follows and says as much
     return socket;
   }
+}
+
+/** Reports whether this is a page or a worker of one whose origin has a name: not so in Node, nor in a file's or sandbox's page, whose Origin is null. */
+function hasOrigin(): boolean {
+  const { origin = "null" } = globalThis.location ?? {};
+  return origin !== "null";
 }
 
 /** Returns the error that an answer with another status than 200 stands for (W4). */

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { SessionError } from "../engine/errors.js";
 import { fixture, flush, messageFrame, stopClocks } from "../testing.js";
 import type { Network } from "../tune/network.js";
-import { LinkError } from "./carrier.js";
+import { LinkError, OriginError } from "./carrier.js";
 import { Memory } from "./memory.js";
 
 const HOUR = 3_600_000;
@@ -126,6 +126,74 @@ test("a Hello that is swallowed is sent again after 3 s in the other form", asyn
   assert.deepEqual(carrier.exchanges.map((e) => e.text), [false, true]);
   await carrier.last.answer();
   assert.equal(!!session.welcome, true);
+});
+
+const refusedForm = (): Error => new OriginError('a request of type "text/plain" needs the Origin of a page');
+
+test("where requests carry no Origin nothing turns to text, which would not be admitted, whatever fails before the Welcome", async (t) => {
+  for (const fails of ["at once", "in time"]) {
+    await t.test(fails, async (t) => {
+      const { carrier, tick, session, lost } = await fixture(t, ["longpoll"], false, true, undefined, false);
+      for (let i = 0; i < 6; i++) {
+        if (fails === "at once") for (const e of [...carrier.waiting]) await e.fail();
+        await tick(3_000);
+      }
+      assert.ok(carrier.exchanges.length > 2);
+      assert.ok(carrier.exchanges.every((e) => !e.text));
+      await carrier.last.answer();
+      assert.deepEqual([!!session.welcome, lost.length], [true, 0]);
+    });
+  }
+});
+
+test("where requests carry no Origin, what another had learnt of text does not count", async (t) => {
+  stopClocks(t);
+  const network = { ...fresh(), form: "text" as const };
+  const { ladder, carrier } = await fixture(t, ["longpoll"], true, true, network, false);
+  ladder.leave(new SessionError("closed", "left"));
+  assert.deepEqual([network.form, carrier.exchanges[0]!.text, ...carrier.beaconForms], ["binary", false, false]);
+});
+
+test("a 403 to text sends the client back to binary for good, and ends nothing (W4)", async (t) => {
+  const { carrier, tick, session, network, lost } = await fixture(t, ["longpoll"], false);
+  for (let i = 0; i < 2; i++) {
+    await carrier.last.fail();
+    await tick(250);
+  }
+  assert.equal(carrier.last.text, true);
+  await carrier.last.fail(refusedForm());
+  for (let i = 0; i < 4; i++) {
+    await tick(3_000);
+    assert.equal(carrier.last.text, false);
+    if (i < 3) await carrier.last.fail();
+  }
+  await carrier.last.answer();
+  assert.deepEqual([network.form, !!session.welcome, lost.length], ["binary", true, 0]);
+});
+
+test("a 403 to both forms is the page's, and final (W4)", async (t) => {
+  stopClocks(t);
+  const { carrier, tick, lost } = await fixture(t, ["longpoll"], false, true, { ...fresh(), form: "text" });
+  await carrier.last.fail(refusedForm());
+  await tick(250);
+  assert.deepEqual([carrier.last.text, lost.length], [false, 0]);
+  await carrier.last.fail(new OriginError("origin http://a.test is not allowed"));
+  assert.deepEqual(lost.map((why) => why.reason), ["origin"]);
+});
+
+test("after the Welcome a 403 is a link error, in either form (W4)", async (t) => {
+  for (const form of ["binary", "text"] as const) {
+    await t.test(form, async (t) => {
+      stopClocks(t);
+      const { carrier, tick, open, session, lost } = await fixture(t, ["longpoll"], true, true, { ...fresh(), form });
+      const stream = await open();
+      for (const e of [...carrier.waiting]) await e.fail(refusedForm());
+      assert.deepEqual([session.phase, lost.length], ["retrying", 0]);
+      await tick(5_000);
+      await carrier.last.answer({ ack: 1, frames: [messageFrame(1, 1, Uint8Array.of(7))] });
+      assert.deepEqual([await stream.recv(), session.phase], [Uint8Array.of(7), "open"]);
+    });
+  }
 });
 
 test("exchanges with frames that are swallowed, while polls are answered, lead to the other form at the fourth", async (t) => {

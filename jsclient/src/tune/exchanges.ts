@@ -47,6 +47,8 @@ export class ExchangeTuner {
   /** What the uplink carries in bytes per millisecond; 0: not measured yet. */
   uploadRate = 0;
   readonly #network: Network;
+  /** Both forms can be admitted; else binary alone. */
+  #bothForms: boolean;
   readonly #hold: Hold;
   readonly #uplink: Uplink;
   /** The form in use has worked. */
@@ -56,9 +58,11 @@ export class ExchangeTuner {
   /** The other form was tried beside it. */
   #tried = false;
 
-  /** holdMs: how long a poll may be held at most. */
-  constructor(network: Network, holdMs: number) {
+  /** holdMs: how long a poll may be held at most. bothForms: the bridge may admit text from here. */
+  constructor(network: Network, holdMs: number, bothForms: boolean) {
     this.#network = network;
+    this.#bothForms = bothForms;
+    if (!bothForms) network.form = "binary";
     this.#hold = new Hold(network, holdMs);
     this.#uplink = new Uplink(network);
   }
@@ -75,10 +79,18 @@ export class ExchangeTuner {
     if (frames) this.adaptiveHold = 0;
   }
 
-  /** Goes over to the other form. */
+  /** Goes over to the other form, if that can be admitted. */
   changeForm(): void {
+    if (!this.#bothForms) return;
     this.#network.form = this.#network.form === "text" ? "binary" : "text";
     this.#worked = this.#tried = false;
+  }
+
+  /** Notes that the bridge admits no text from here: it goes back to binary for good. */
+  textRefused(): void {
+    this.#network.form = "binary";
+    this.#bothForms = this.#worked = false;
+    this.#misses = 0;
   }
 
   /** Notes that an exchange failed, at this age in milliseconds. */

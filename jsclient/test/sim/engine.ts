@@ -47,6 +47,7 @@ const say = (type: string, id: number, fields: object = {}): void => void out.pu
 
 /** A carrier whose other end is in the simulation. */
 class SimCarrier implements Carrier {
+  readonly sendsOrigin = true;
   readonly exchanges = new Map<number, { resolve: (body: Uint8Array) => void; reject: (why: Error) => void }>();
   readonly sockets = new Map<number, SocketEvents>();
   #next = 0;
