@@ -209,3 +209,13 @@ test("a redirect is named with where it leads", async (t) => {
   void channel.open("s/m").status;
   assert.match(await seen, /a redirect to https:\/\/login\.test\/here/);
 });
+
+test("an untrusted certificate, as Node tells of it, ends RPCs at once", async (t) => {
+  const fetch = (): Promise<Response> => Promise.reject(new TypeError("fetch failed", { cause: Object.assign(new Error("self-signed certificate"), { code: "DEPTH_ZERO_SELF_SIGNED_CERT" }) }));
+  const channel = new Channel("https://bridge.test", { fetch, transports: ["longpoll"] });
+  t.after(() => channel.close());
+  const status = await channel.open("s/m").status;
+  assert.deepEqual([status.code, status.reason], [Code.unavailable, "unreachable"]);
+  assert.match(status.message, /self-signed certificate/);
+  assert.doesNotMatch(status.message, /no answer/);
+});

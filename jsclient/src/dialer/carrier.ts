@@ -6,9 +6,10 @@
  * page's Content-Security-Policy forbids it; "cors": the server answers, but
  * not for this page; "timeout"; "status": an HTTP status that is not the
  * bridge's; "foreign": an answer that is not the bridge's; "refused" by the
- * bridge, for now; "cut" on request.
+ * bridge, for now; "cut" on request; "certificate": it is not trusted, which
+ * only Node tells.
  */
-export type LinkErrorReason = "network" | "mixed_content" | "csp" | "cors" | "timeout" | "status" | "foreign" | "refused" | "cut";
+export type LinkErrorReason = "network" | "mixed_content" | "csp" | "cors" | "timeout" | "status" | "foreign" | "refused" | "cut" | "certificate";
 
 /** LinkError is anything but a batch of ours: an answer of somebody else, or none. It never ends a session (W2). */
 export class LinkError extends Error {

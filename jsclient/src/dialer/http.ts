@@ -59,8 +59,9 @@ export class HttpCarrier implements Carrier {
   /** Throws the error of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
-    const { message, cause: below } = cause as Error & { cause?: { message?: string } }; // Node says there what it was
-    throw (!this.#answered && this.#cause) || new LinkError("network", below?.message || message, { cause });
+    const { message, cause: below } = cause as Error & { cause?: { message?: string; code?: string } }; // Node says there what it was
+    const reason = /CERT|LEAF_SIGNATURE/.test(below?.code ?? "") ? "certificate" : "network";
+    throw (!this.#answered && this.#cause) || new LinkError(reason, below?.message || message, { cause });
   }
 
   /** Looks once for the cause why nothing ever came from url, an http or ws one. */
