@@ -278,11 +278,7 @@ export class Exchanges {
     if (!this.#remove(x)) return;
     this.#lose(x);
     const s = this.#session;
-<<<<<<< HEAD
-=======
-    if (error instanceof OriginError) return s.end(new SessionError("origin", error.message));
     if (error.reason === "certificate" && !s.welcome) return s.end(new SessionError("unreachable", error.message)); // waiting does not mend it
->>>>>>> ed8e500 (jsclient: tell an untrusted certificate at once, where Node knows of it)
     if (x.trial) return s.endpoint.wake();
     this.#probeNow ||= x.probe;
     const age = s.endpoint.now() - x.sentAt;
