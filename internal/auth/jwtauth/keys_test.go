@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,26 @@ import (
 	"github.com/pollbridge/pollbridge/internal/auth/oidctest"
 )
 
+// logged is a log that can be read while it is written.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// String returns what was logged, once nobody has more to say.
+func (l *logged) String() string {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // direct brings requests to a handler without a network, so that time can be
 // virtual.
 type direct struct{ handler http.Handler }
@@ -31,11 +52,11 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // inBubble runs a test with an issuer in virtual time.
-func inBubble(t *testing.T, test func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *bytes.Buffer)) {
+func inBubble(t *testing.T, test func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *logged)) {
 	t.Helper()
 	issuer := oidctest.New(t)
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log logged
 		test(t, issuer, jwtauth.Config{
 			JWKS: issuer.JWKS(), Client: &http.Client{Transport: direct{issuer.Handler()}}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		}, &log)
@@ -52,7 +73,7 @@ func accepted(t *testing.T, a *jwtauth.Authenticator, token string) bool {
 // but no more than every 10 s, and a key that is no longer published counts until
 // they are read the next time.
 func TestRotation(t *testing.T) {
-	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, _ *bytes.Buffer) {
+	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, _ *logged) {
 		a := newAuthenticator(t, cfg)
 		synctest.Wait()
 		first := issuer.Key()
@@ -91,7 +112,7 @@ func TestRotation(t *testing.T) {
 // TestUnreachable: keys that were read count while the issuer cannot be reached,
 // which the log and the metrics tell, and it is asked again every 30 s.
 func TestUnreachable(t *testing.T) {
-	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *bytes.Buffer) {
+	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *logged) {
 		a := newAuthenticator(t, cfg)
 		synctest.Wait()
 		token := issuer.Token("ann", 24*time.Hour)
@@ -124,7 +145,7 @@ func TestUnreachable(t *testing.T) {
 // TestUnreachableAtStart: until the keys could be read once nothing can be
 // proved, which is UNAVAILABLE and no refusal.
 func TestUnreachableAtStart(t *testing.T) {
-	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *bytes.Buffer) {
+	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *logged) {
 		issuer.Down(true)
 		a := newAuthenticator(t, cfg)
 		synctest.Wait()
@@ -146,7 +167,7 @@ func TestUnreachableAtStart(t *testing.T) {
 // TestExpiry: a session's RPCs are ended at exp; a token that comes within the
 // skew of the clocks after it counts as long.
 func TestExpiry(t *testing.T) {
-	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, _ *bytes.Buffer) {
+	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, _ *logged) {
 		a := newAuthenticator(t, cfg)
 		token := issuer.Token("ann", time.Minute)
 		exp := time.Now().Add(time.Minute)
@@ -166,7 +187,7 @@ func TestExpiry(t *testing.T) {
 
 // TestFile: a file of keys is read again, and one that is spoilt changes nothing.
 func TestFile(t *testing.T) {
-	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *bytes.Buffer) {
+	inBubble(t, func(t *testing.T, issuer *oidctest.Issuer, cfg jwtauth.Config, log *logged) {
 		cfg.JWKS = filepath.Join(t.TempDir(), "jwks.json")
 		write := func(text []byte) {
 			t.Helper()
