@@ -143,8 +143,16 @@ type Config struct {
 	// Default: 10,000.
 	MaxSessionsPerPrincipal int
 	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
-	// over all sessions (rule D8). At least MaxMessageBytes. Default: 1 GiB.
+	// over all sessions (rule D8); each open RPC counts another 24 KiB. At least
+	// MaxMessageBytes. Default: 1 GiB.
 	MaxBufferedBytes int64
+	// MaxRPCs is the most open RPCs of the bridge, with or without a session.
+	// Default: one for each 32 KiB of MaxBufferedBytes, 1,024 at least: 32,768.
+	MaxRPCs int
+	// MaxRPCsPerPrincipal is the most open RPCs of one principal. Whatever it is, a
+	// principal gets at most three times what is left of MaxRPCs. Default: half of
+	// MaxRPCs.
+	MaxRPCsPerPrincipal int
 }
 
 // Backend is one gRPC target. Exactly one of Target, ClientConn and GRPCServer
@@ -260,6 +268,8 @@ func (c Config) WithDefaults() Config {
 	c.MaxSessions = cmp.Or(c.MaxSessions, 100_000)
 	c.MaxSessionsPerPrincipal = cmp.Or(c.MaxSessionsPerPrincipal, 10_000)
 	c.MaxBufferedBytes = cmp.Or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
+	c.MaxRPCs = cmp.Or(c.MaxRPCs, int(min(max(1024, c.MaxBufferedBytes>>15), 1<<24)))
+	c.MaxRPCsPerPrincipal = cmp.Or(c.MaxRPCsPerPrincipal, max(1, c.MaxRPCs/2))
 
 	backends := make([]Backend, len(c.Backends))
 	for i, b := range c.Backends {

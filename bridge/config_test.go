@@ -57,6 +57,8 @@ var configFields = map[string]fieldCase{
 	"MaxSessions":             {bad: func(c *bridge.Config) { c.MaxSessions = -1 }, field: "MaxSessions", defaulted: true},
 	"MaxSessionsPerPrincipal": {bad: func(c *bridge.Config) { c.MaxSessionsPerPrincipal = -1 }, field: "MaxSessionsPerPrincipal", defaulted: true},
 	"MaxBufferedBytes":        {bad: func(c *bridge.Config) { c.MaxBufferedBytes = 1 }, field: "MaxBufferedBytes", defaulted: true},
+	"MaxRPCs":                 {bad: func(c *bridge.Config) { c.MaxRPCs = -1 }, field: "MaxRPCs", defaulted: true},
+	"MaxRPCsPerPrincipal":     {bad: func(c *bridge.Config) { c.MaxRPCsPerPrincipal = -1 }, field: "MaxRPCsPerPrincipal", defaulted: true},
 }
 
 var backendFields = map[string]fieldCase{

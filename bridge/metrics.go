@@ -122,6 +122,7 @@ func codeName(status uint32) string {
 // figures are what a scrape reads.
 type figures struct {
 	registry.Stats
+	limits  Config
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
 	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
@@ -162,8 +163,20 @@ var table = []metric{
 			set(float64(n), protocol)
 		}
 	}},
-	{desc("pollbridge_buffered_bytes", "Bytes of messages held by sessions."), gauge, func(f figures, set func(float64, ...string)) {
+	{desc("pollbridge_buffered_bytes", "Bytes held by sessions: messages, and a fixed cost of each RPC."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.BufferedBytes))
+	}},
+	{desc("pollbridge_sessions_limit", "Most open sessions."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.limits.MaxSessions))
+	}},
+	{desc("pollbridge_streams_limit", "Most RPCs in flight."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.limits.MaxRPCs))
+	}},
+	{desc("pollbridge_buffered_bytes_limit", "Most bytes held."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.limits.MaxBufferedBytes))
+	}},
+	{desc("pollbridge_principals", "Principals that have sessions or RPCs."), gauge, func(f figures, set func(float64, ...string)) {
+		set(float64(f.Principals))
 	}},
 	{desc("pollbridge_sessions_opened_total", "Sessions opened."), counter, func(f figures, set func(float64, ...string)) {
 		set(float64(f.SessionsOpened))
@@ -233,7 +246,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	f := figures{Stats: c.s.registry.Stats(), pools: c.s.pools, refused: c.s.access.Refused()}
+	f := figures{Stats: c.s.registry.Stats(), limits: c.s.cfg, pools: c.s.pools, refused: c.s.access.Refused()}
 	if c.s.rpc != nil {
 		f.calls = c.s.rpc.Active()
 	}

@@ -65,6 +65,15 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.E
 	if o != nil && who != nil {
 		o.who = who.principal.Name
 	}
+	name := s.access.ClientAddr(c.Request())
+	if who != nil {
+		name = who.principal.Name
+	}
+	done, refusal := s.registry.Begin(name)
+	if refusal != nil {
+		return *refusal
+	}
+	defer done()
 	if c.JSON() {
 		if end := s.prepareJSON(ctx, c, open, who); end != nil {
 			return *end

@@ -129,6 +129,10 @@ func (s *Server) closePools() error {
 	return errors.Join(errs...)
 }
 
+// rpcBytes is what an open RPC holds beside its messages: three goroutines, and
+// what gRPC and the engine keep of it. Measured with 4,000 idle ones.
+const rpcBytes = 24 << 10
+
 func (s *Server) sessionConfig() registry.Config {
 	c := s.cfg
 	cfg := registry.Config{
@@ -146,6 +150,10 @@ func (s *Server) sessionConfig() registry.Config {
 		MaxSessions:      c.MaxSessions,
 		MaxPerPrincipal:  c.MaxSessionsPerPrincipal,
 		MaxBufferedBytes: c.MaxBufferedBytes,
+
+		MaxRPCs:             c.MaxRPCs,
+		MaxRPCsPerPrincipal: c.MaxRPCsPerPrincipal,
+		RPCBytes:            rpcBytes,
 	}
 	if c.Authenticate != nil || len(c.ForwardHeaders) > 0 {
 		cfg.Authenticate = s.authenticate

@@ -70,6 +70,8 @@ func (c Config) Validate() error {
 	p.number("MaxSessions", int64(d.MaxSessions), 1, 1<<30)
 	p.number("MaxSessionsPerPrincipal", int64(d.MaxSessionsPerPrincipal), 1, 1<<30)
 	p.number("MaxBufferedBytes", d.MaxBufferedBytes, int64(d.MaxMessageBytes), 1<<50)
+	p.number("MaxRPCs", int64(d.MaxRPCs), 1, 1<<24)
+	p.number("MaxRPCsPerPrincipal", int64(d.MaxRPCsPerPrincipal), 1, 1<<24)
 	return errors.Join(p...)
 }
 

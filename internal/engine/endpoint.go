@@ -25,7 +25,7 @@ type Endpoint struct {
 	epoch        time.Time // zero of the endpoint's clock
 	streamWindow int       // first window of a stream towards here
 	maxMessage   int       // longest message taken
-	budget       *Budget   // nil: none
+	share        *Share    // of the bridge's budget; nil: none
 	done         chan struct{}
 
 	mu sync.Mutex
@@ -57,7 +57,7 @@ type Endpoint struct {
 	firstTurn [2]*Stream    // the room for out.turn, mostly
 }
 
-// Config configures an Endpoint. All fields but Budget are required.
+// Config configures an Endpoint. All fields but Share are required.
 type Config struct {
 	Role             Role
 	ID               [wire.IDSize]byte
@@ -66,7 +66,7 @@ type Config struct {
 	PeerStreamWindow int       // first window of a stream towards the peer, bytes
 	SessionWindow    int       // frames sent and not acked, bytes
 	MaxMessage       int       // longest message taken, bytes
-	Budget           *Budget   // nil: none
+	Share            *Share    // of the bridge's budget; nil: none
 }
 
 // Init prepares the endpoint.
@@ -74,12 +74,12 @@ func (e *Endpoint) Init(cfg Config) {
 	*e = Endpoint{
 		role: cfg.Role, sid: wire.EncodeSession(cfg.ID[:]), id: cfg.ID, epoch: cfg.Epoch,
 		streamWindow: cfg.StreamWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
-		budget: cfg.Budget, done: make(chan struct{}),
+		share: cfg.Share, done: make(chan struct{}),
 		batch: tune.Batch{Size: lastingBatch, Max: lastingBatch},
 		large: reassembly{size: 2 * cfg.MaxMessage},
 	}
 	e.out.window = cfg.SessionWindow
-	e.out.budget = cfg.Budget
+	e.out.share = cfg.Share
 	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
 }
 
@@ -237,20 +237,20 @@ func (e *Endpoint) forget(st *Stream) {
 // hold accounts for received message bytes kept (n > 0) or consumed (n < 0).
 func (e *Endpoint) hold(n int) {
 	e.received += n
-	e.budget.add(n)
+	e.share.Hold(n)
 }
 
 // BytesHeld is how many bytes of messages are held, sent or received.
 func (e *Endpoint) BytesHeld() int { return e.out.bytes + e.received }
 
 // scarce reports whether each stream is to go on message by message: much waits
-// in the outbox (D6) or in the whole bridge (D8).
-func (e *Endpoint) scarce() bool { return e.out.full() || e.budget.Tight() }
+// in the outbox (D6), or for the whole principal (D8).
+func (e *Endpoint) scarce() bool { return e.out.full() || e.share.Tight() }
 
 // congested reports whether Stream.Send is to wait: nothing of what is ready can
 // be sent soon, or there is no room in the budget (D8).
 func (e *Endpoint) congested() bool {
-	return e.budget.Tight() && e.out.bytesInFlight > LinklessOutbox || e.out.ready > e.role.Appetite()
+	return e.share.Tight() && e.out.bytesInFlight > LinklessOutbox || e.out.ready > e.role.Appetite()
 }
 
 // LinklessOutbox is what a session without a link still takes (D8).

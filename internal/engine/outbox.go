@@ -65,7 +65,7 @@ type outbox struct {
 	stalled queue[*Stream] // streams whose Send waits for room in the outbox
 	resent  uint64         // frames sent more than once
 	bytes   int            // message bytes held, sent or not
-	budget  *Budget
+	share   *Share
 }
 
 func (o *outbox) lastSeq() uint64 { return o.acked + uint64(o.sent.len()) }
@@ -73,7 +73,7 @@ func (o *outbox) lastSeq() uint64 { return o.acked + uint64(o.sent.len()) }
 // hold accounts for message bytes kept (n > 0) or let go (n < 0).
 func (o *outbox) hold(n int) {
 	o.bytes += n
-	o.budget.add(n)
+	o.share.Hold(n)
 }
 
 // headerRoom is more than what a batch mostly has beside its messages.

@@ -35,7 +35,7 @@ func (e *Endpoint) serveReserve() {
 		if l.used > 0 && l.used+n > l.size {
 			return
 		}
-		if !e.budget.reserve(n) {
+		if !e.share.reserve(n) {
 			e.lookAgain()
 			return
 		}
@@ -63,7 +63,7 @@ func (e *Endpoint) lookAgain() {
 
 func (e *Endpoint) unreserve(n int) {
 	e.large.used -= n
-	e.budget.unreserve(n)
+	e.share.unreserve(n)
 	e.serveReserve()
 }
 

@@ -100,7 +100,7 @@ func (st *Stream) consume() {
 		return
 	}
 	switch {
-	case st.ep.budget.Tight():
+	case st.ep.share.Tight():
 		st.grantFor(min(tightWindow, r.window))
 	case st.grantFor(r.window):
 		r.window = min(2*r.window, st.ep.streamWindow*windowGrowth)

@@ -96,7 +96,7 @@ func (c *crowd) refused() {
 			defer st.Cancel() // there was room yet
 			continue
 		}
-		end, want := st.Status(), fmt.Sprintf("the bridge's buffers are full (%d bytes)", crowdBudget)
+		end, want := st.Status(), fmt.Sprintf("this principal holds its share of the bridge's buffers (%d of %d bytes)", c.reg.Stats().BufferedBytes, crowdBudget)
 		if end.Status != 8 || end.Reason != engine.ReasonOverloaded || end.Message != want {
 			c.t.Errorf("a new RPC at the edge of the budget: %+v", end)
 		}

@@ -54,4 +54,8 @@ type Config struct {
 	MaxSessions      int   // in all
 	MaxPerPrincipal  int   // sessions
 	MaxBufferedBytes int64 // over all sessions
+
+	MaxRPCs             int // in all. Default: no limit
+	MaxRPCsPerPrincipal int // Default: no limit
+	RPCBytes            int // what an open RPC counts in MaxBufferedBytes beside its messages
 }

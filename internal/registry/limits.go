@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -24,20 +25,16 @@ func (r *Registry) noRoom(who Principal) *wire.Close {
 		return busy("the bridge is draining")
 	case len(r.sessions) >= r.cfg.MaxSessions:
 		return busy("the bridge has %d sessions, its limit", r.cfg.MaxSessions)
-	case r.principals[who.Name] >= r.cfg.MaxPerPrincipal:
+	case r.sessionsOf(who.Name) >= r.cfg.MaxPerPrincipal:
 		return busy("this principal has %d sessions, its limit", r.cfg.MaxPerPrincipal)
 	}
 	return nil
 }
 
 // refuseStream returns how an RPC ends that is over one of the limits of section
-// 7, nil if it may start.
+// 7. Nil: it began, and needs an end.
 func (s *Session) refuseStream(o *wire.Open) *wire.End {
 	cfg := &s.reg.cfg
-	refuse := func(code uint32, reason, format string, args ...any) *wire.End {
-		end := engine.BridgeEnd(code, reason, format, args...)
-		return &end
-	}
 	switch size := wire.MetadataSize(o.Metadata); {
 	case s.credential.expired():
 		return refuse(engine.StatusUnauthenticated, engine.ReasonUnauthenticated, "%s", s.credential.why())
@@ -45,26 +42,35 @@ func (s *Session) refuseStream(o *wire.Open) *wire.End {
 		return refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "the session has %d RPCs open, its limit", cfg.MaxStreams)
 	case size > cfg.MaxMetadata:
 		return refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
-	case s.reg.budget.Tight():
-		return refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
 	}
-	return nil
+	return s.reg.begin(s.principal)
 }
 
-// evict closes sessions that are away, those with most bytes first, until the
-// global budget holds again (D8).
+// sessionsOf is how many sessions a principal has. r.mu is held.
+func (r *Registry) sessionsOf(name string) int {
+	if p := r.principals[name]; p != nil {
+		return p.sessions
+	}
+	return 0
+}
+
+// evict closes sessions that are away, those of the principals that hold most
+// first, and of each those with most bytes, until the budget holds again (D8).
 func (r *Registry) evict() {
 	type load struct {
 		s     *Session
 		bytes int
+		share int64
 	}
 	var away []load
 	r.each(func(s *Session) {
-		if n := s.ep.BytesHeld(); s.away() && n > 0 {
-			away = append(away, load{s, n})
+		if n := s.ep.BytesHeld() + s.ep.NumStreams()*r.cfg.RPCBytes; s.away() && n > 0 {
+			away = append(away, load{s, n, s.principal.share.Held()})
 		}
 	})
-	slices.SortFunc(away, func(a, b load) int { return b.bytes - a.bytes })
+	slices.SortFunc(away, func(a, b load) int {
+		return cmp.Or(cmp.Compare(b.share, a.share), cmp.Compare(b.bytes, a.bytes))
+	})
 	for _, l := range away {
 		if !r.budget.Exceeded() {
 			return

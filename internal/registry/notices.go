@@ -41,10 +41,14 @@ func (r *Registry) refusedSession(hello *transport.Hello, why *wire.Close) {
 // refusedRPC counts and notes an RPC that a limit or its session's credential
 // ended before it began.
 func (r *Registry) refusedRPC(s *Session, end wire.End) {
-	r.mu.Lock()
-	r.refusedRPCs[end.Reason]++
-	r.mu.Unlock()
+	r.countRefused(end.Reason)
 	r.notices.refused.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "reason", end.Reason, "err", end.Message)
+}
+
+func (r *Registry) countRefused(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusedRPCs[reason]++
 }
 
 func (r *Registry) wrongKey(hello *transport.Hello) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,17 +27,19 @@ type Registry struct {
 	budget   *engine.Budget
 
 	streams atomic.Int64 // Handles that run
+	rpcs    atomic.Int64 // RPCs that began and have not ended, with or without a session
 	resent  atomic.Uint64
 	resumes atomic.Uint64
 	opened  atomic.Uint64
 	links   [transport.WS + 1]atomic.Int64 // by kind
 
 	wrongKeys atomic.Uint64
+	relieved  atomic.Int64 // when relieve last looked, since epoch
 	notices   notices
 
 	mu         sync.Mutex
 	sessions   map[[wire.IDSize]byte]*Session
-	principals map[string]int
+	principals map[string]*principal
 	lives      uint64 // sessions made
 	drain      atomic.Bool
 	closed     bool
@@ -51,13 +54,15 @@ type Registry struct {
 func New(cfg Config) *Registry {
 	cfg.HelloWindow = cmp.Or(cfg.HelloWindow, 30*time.Second)
 	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 64<<10)
+	cfg.MaxRPCs = cmp.Or(cfg.MaxRPCs, math.MaxInt32)
+	cfg.MaxRPCsPerPrincipal = cmp.Or(cfg.MaxRPCsPerPrincipal, math.MaxInt32)
 	cfg.SessionWindow = cmp.Or(cfg.SessionWindow, 1<<20)
 	r := &Registry{
 		cfg:        cfg,
 		epoch:      time.Now(),
 		budget:     engine.NewBudget(cfg.MaxBufferedBytes),
 		sessions:   make(map[[wire.IDSize]byte]*Session),
-		principals: make(map[string]int),
+		principals: make(map[string]*principal),
 		ends:       make(map[string]uint64),
 		refusals:   make(map[string]uint64),
 		notices:    newNotices(cfg.Logger),
@@ -104,12 +109,13 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 	if c := r.noRoom(who); c != nil {
 		return nil, c, false
 	}
-	s := newSession(r, id, key, hello, who)
+	p := r.principalOf(who.Name)
+	s := newSession(r, id, key, hello, who, p)
 	s.remote = remote
 	r.lives++
 	s.incarnation = r.instance | r.lives&engine.LivesMask
 	r.sessions[id] = s
-	r.principals[who.Name]++
+	p.sessions++
 	r.opened.Add(1)
 	return s, nil, true
 }
@@ -120,9 +126,8 @@ func (r *Registry) remove(s *Session, why *engine.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, [wire.IDSize]byte(s.ep.SessionID()))
-	if r.principals[s.owner]--; r.principals[s.owner] == 0 {
-		delete(r.principals, s.owner)
-	}
+	s.principal.sessions--
+	r.release(s.principal)
 	r.ends[why.Reason]++
 }
 
@@ -143,15 +148,16 @@ func (r *Registry) serve(st *Stream) {
 // handle runs one Handle to its end.
 func (r *Registry) handle(st *Stream) {
 	defer r.serving.Done()
+	defer r.streamDone(st)
 	defer st.served()
-	defer r.streamDone()
 	r.cfg.Handle(st)
 }
 
 // streamDone counts a Handle out; Drain waits for the last one.
-func (r *Registry) streamDone() {
+func (r *Registry) streamDone(st *Stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.release(st.s.principal)
 	if r.streams.Add(-1) == 0 && r.idle != nil {
 		close(r.idle)
 		r.idle = nil

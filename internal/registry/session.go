@@ -11,10 +11,11 @@ import (
 // Session is the bridge's end of a session: whom it belongs to, and its links.
 type Session struct {
 	// Static after construction.
-	ep    engine.Endpoint
-	reg   *Registry
-	key   [wire.KeySize]byte
-	owner string // Principal.Name
+	ep        engine.Endpoint
+	reg       *Registry
+	key       [wire.KeySize]byte
+	owner     string     // Principal.Name
+	principal *principal // of that name
 	// remote is the address that the session was opened from.
 	remote string
 	// incarnation names this life of the session on this bridge (O2).
@@ -43,8 +44,8 @@ type Session struct {
 	fresh          streamList // whose Handles unlock begins
 }
 
-func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal) *Session {
-	s := &Session{reg: r, owner: who.Name, credential: credential{principal: who}}
+func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, p *principal) *Session {
+	s := &Session{reg: r, owner: who.Name, principal: p, credential: credential{principal: who}}
 	s.ep.Init(engine.Config{
 		Role: (*role)(s), ID: id,
 		Epoch:            r.epoch.Add(time.Since(r.epoch).Truncate(pingGrid)),
@@ -52,7 +53,7 @@ func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello
 		PeerStreamWindow: int(hello.StreamWindow),
 		SessionWindow:    r.cfg.SessionWindow,
 		MaxMessage:       r.cfg.MaxMessage,
-		Budget:           r.budget,
+		Share:            p.share,
 	})
 	copy(s.key[:], key)
 	s.expiry = time.AfterFunc(s.window(), s.expire)
@@ -202,6 +203,9 @@ func (s *Session) takeIn(b *wire.Batch) {
 	if s.reg.budget.Exceeded() {
 		s.ep.Later(s.reg.evict)
 	}
+	if s.reg.pressed() {
+		s.ep.Later(s.reg.relieve)
+	}
 }
 
 // earlyOnly reports whether frames may come before the Welcome (O4).
@@ -225,6 +229,8 @@ func (s *Session) window() time.Duration {
 	switch {
 	case !s.confirmed:
 		return s.reg.cfg.HelloWindow
+	case s.pause > s.reg.cfg.ResumeWindow && s.reg.pressed(): // (D8)
+		return s.reg.cfg.ResumeWindow
 	case s.pause > 0:
 		return s.pause
 	}

@@ -10,8 +10,10 @@ import (
 type Stats struct {
 	Sessions      int
 	Links         map[transport.Kind]int
-	Streams       int   // RPCs that run
-	BufferedBytes int64 // of messages
+	Streams       int // RPCs that run
+	RPCs          int // those that count: with or without a session
+	Principals    int
+	BufferedBytes int64 // of messages, and Config.RPCBytes for each RPC
 	ReservedBytes int   // for messages larger than a window that are being put together
 
 	SessionsOpened uint64
@@ -31,6 +33,8 @@ func (r *Registry) Stats() Stats {
 		Sessions:       len(r.sessions),
 		Links:          make(map[transport.Kind]int),
 		Streams:        int(r.streams.Load()),
+		RPCs:           int(r.rpcs.Load()),
+		Principals:     len(r.principals),
 		BufferedBytes:  r.budget.Held(),
 		ReservedBytes:  r.budget.Reserved(),
 		SessionsOpened: r.opened.Load(),

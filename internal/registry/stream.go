@@ -100,7 +100,13 @@ func (st *Stream) served() {
 	if !st.base.Done() {
 		st.end(engine.BridgeEnd(engine.StatusInternal, engine.ReasonEnded, "the handler returned without a status"))
 	}
+	st.release()
+}
+
+// release lets go of what the RPC holds beside its messages.
+func (st *Stream) release() {
 	st.base.Keep(false)
+	st.s.reg.end(st.s.principal)
 }
 
 // Open starts an RPC, or refuses it.
@@ -182,7 +188,7 @@ func (o *owner) Cancelled() {
 	st.base.DropReceived()
 	st.base.Cancel(&engine.Error{Reason: engine.ReasonCancelled, Message: "cancelled by the client"})
 	if st.s.fresh.remove(st) { // its OPEN came in this batch: not started
-		st.base.Keep(false)
+		st.release()
 		st.end(engine.BridgeEnd(engine.StatusCancelled, engine.ReasonCancelled, "cancelled by the client"))
 	}
 }

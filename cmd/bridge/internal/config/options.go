@@ -223,6 +223,14 @@ func limits(d bridge.Config) []*Option {
 			Group: group, Name: "max-buffered", Value: "SIZE", Default: sizeText(d.MaxBufferedBytes), field: "MaxBufferedBytes",
 			Help: "most bytes that wait for clients or backends, over all sessions",
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
+		}, {
+			Group: group, Name: "max-rpcs", Value: "N", field: "MaxRPCs",
+			Help: "most open RPCs of the bridge; without it one for each 32KiB of max-buffered",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxRPCs }, count),
+		}, {
+			Group: group, Name: "max-rpcs-per-client", Value: "N", field: "MaxRPCsPerPrincipal",
+			Help: "most open RPCs from one client address; without it half of max-rpcs",
+			set:  one(func(s *Settings) *int { return &s.Bridge.MaxRPCsPerPrincipal }, count),
 		},
 	}
 }

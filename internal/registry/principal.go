@@ -1,0 +1,125 @@
+package registry
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/wire"
+)
+
+// principal is what the clients of one name have together: its limits and shares
+// hold for the sum of it.
+type principal struct {
+	name  string
+	share *engine.Share
+	rpcs  atomic.Int64
+
+	// Guarded by Registry.mu.
+	sessions int
+	calls    int // RPCs without a session
+}
+
+// principalOf finds or makes the entry of a principal. r.mu is held.
+func (r *Registry) principalOf(name string) *principal {
+	p := r.principals[name]
+	if p == nil {
+		p = &principal{name: name, share: r.budget.NewShare()}
+		r.principals[name] = p
+	}
+	return p
+}
+
+// release forgets a principal that has nothing any more. r.mu is held.
+func (r *Registry) release(p *principal) {
+	if p.sessions == 0 && p.calls == 0 && p.rpcs.Load() == 0 {
+		delete(r.principals, p.name)
+	}
+}
+
+// begin counts one more RPC of p, or returns how it ends because there are too
+// many (section 7). Each that began needs an end.
+func (r *Registry) begin(p *principal) *wire.End {
+	cfg := &r.cfg
+	most, mostOwn := int64(cfg.MaxRPCs), int64(cfg.MaxRPCsPerPrincipal)
+	all, own := r.rpcs.Add(1), p.rpcs.Add(1)
+	var why *wire.End
+	switch {
+	case all > most:
+		why = refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "the bridge has %d RPCs open, its limit", most)
+	case own > mostOwn:
+		why = refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "this principal has %d RPCs open, its limit", mostOwn)
+	case engine.OverShare(own-1, all-1, most):
+		why = refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "this principal has %d RPCs open, its share of the bridge's %d", own-1, most)
+	case r.budget.Held() >= cfg.MaxBufferedBytes:
+		why = refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "the bridge's buffers are full (%d bytes)", cfg.MaxBufferedBytes)
+	case p.share.Tight():
+		why = refuse(engine.StatusResourceExhausted, engine.ReasonOverloaded, "this principal holds its share of the bridge's buffers (%d of %d bytes)", p.share.Held(), cfg.MaxBufferedBytes)
+	}
+	if why != nil {
+		r.rpcs.Add(-1)
+		p.rpcs.Add(-1)
+		return why
+	}
+	p.share.Hold(cfg.RPCBytes)
+	return nil
+}
+
+// end counts an RPC out that began.
+func (r *Registry) end(p *principal) {
+	r.rpcs.Add(-1)
+	p.rpcs.Add(-1)
+	p.share.Hold(-r.cfg.RPCBytes)
+}
+
+// Begin counts an RPC without a session of the principal of that name. It returns
+// how the RPC ends if there are too many; else done must be called when it ends.
+func (r *Registry) Begin(name string) (done func(), refusal *wire.End) {
+	r.mu.Lock()
+	p := r.principalOf(name)
+	p.calls++
+	r.mu.Unlock()
+	leave := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p.calls--
+		r.release(p)
+	}
+	if refusal := r.begin(p); refusal != nil {
+		leave()
+		r.countRefused(refusal.Reason)
+		r.notices.refused.Add("principal", name, "reason", refusal.Reason, "err", refusal.Message)
+		return nil, refusal
+	}
+	return func() {
+		r.end(p)
+		leave()
+	}, nil
+}
+
+func refuse(code uint32, reason, format string, args ...any) *wire.End {
+	end := engine.BridgeEnd(code, reason, format, args...)
+	return &end
+}
+
+// pressed reports whether three quarters of what the bridge has for RPCs and bytes
+// are used: clients that are away get no longer than the resume window (D8).
+func (r *Registry) pressed() bool {
+	return r.budget.Scarce() || r.rpcs.Load() >= int64(r.cfg.MaxRPCs)/4*3
+}
+
+// reliefInterval is how often relieve looks, at most.
+const reliefInterval = time.Second
+
+// relieve has sessions that pause end as soon as they may, once in a while.
+func (r *Registry) relieve() {
+	last, now := r.relieved.Load(), max(1, int64(time.Since(r.epoch)))
+	if last != 0 && now-last < int64(reliefInterval) || !r.relieved.CompareAndSwap(last, now) {
+		return
+	}
+	r.each(func(s *Session) {
+		if s.links == 0 && s.ep.Ended() == nil && s.pause > r.cfg.ResumeWindow {
+			s.expiry.Reset(max(0, s.window()-(s.ep.Now()-s.linklessSince)))
+		}
+	})
+}
