@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -216,11 +217,9 @@ func (o *observed) endSpan(end *wire.End, took time.Duration, carriage string, r
 // failed reports whether a status is a server's failure, and not a client's,
 // according to OpenTelemetry's conventions for gRPC.
 func failed(code codes.Code) bool {
-	switch code {
-	case codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss:
-		return true
-	}
-	return false
+	return slices.Contains([]codes.Code{
+		codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss,
+	}, code)
 }
 
 // attrs returns the fields of a line of the access log, as documented in

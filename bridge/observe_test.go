@@ -80,7 +80,7 @@ func TestTraces(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, a := range rpc.Attributes {
-			got[string(a.Key)] = a.Value.Emit()
+			got[string(a.Key)] = a.Value.String()
 		}
 		for key, want := range attributes {
 			if got[key] != want && (want != "*" || got[key] == "") {

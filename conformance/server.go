@@ -46,7 +46,7 @@ func serveBridge(cfg config, in io.Reader, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(types)
+	defer os.Remove(types) //nolint:errcheck // a file in the temporary folder
 	b, err := bridge.New(bridge.Config{
 		RPC:             true,
 		Descriptors:     types,

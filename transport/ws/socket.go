@@ -130,7 +130,7 @@ func (s *socket) write() {
 	s.writeLoop()
 	s.mu.Lock()
 	s.writing--
-	last := s.writing == 0 && context.Cause(s.ctx) == errGoingAway
+	last := s.writing == 0 && errors.Is(context.Cause(s.ctx), errGoingAway)
 	s.mu.Unlock()
 	if last {
 		s.leave()
