@@ -5,7 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"io"
+	stdlog "log"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -294,5 +297,45 @@ func TestRPC_drain(t *testing.T) {
 	}
 	if answer, got := post(t, plain.URL+unaryPath, "application/proto", ""); answer.StatusCode != 503 || !strings.Contains(got, "shutting down") {
 		t.Errorf("afterwards: got %d %s", answer.StatusCode, got)
+	}
+}
+
+// TestRPC_answeredEarly: over HTTP/1.1 a backend that has heard enough is heard
+// while the client still sends, and what it sends is nobody's next request.
+func TestRPC_answeredEarly(t *testing.T) {
+	srv, _ := newServer(t, bridge.Config{RPC: true})
+	var log bytes.Buffer
+	server := httptest.NewUnstartedServer(srv)
+	server.Config.ErrorLog = stdlog.New(&log, "", 0)
+	server.Start()
+	for path, contentType := range map[string]string{
+		echopb.Echo_ClientStream_FullMethodName: "application/connect+proto",
+		"/not.Here/Method":                      "application/grpc-web",
+		unaryPath:                               "application/connect+nothing",
+	} {
+		body, more := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", contentType)
+		go func() {
+			// script.stop_after is 1; POST begins what would be a request.
+			_, _ = io.WriteString(more, enveloped(0, "\x1a\x02\x68\x01"))
+			_, _ = io.WriteString(more, "POST / HTTP/1.1\r\n\r\n")
+		}()
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(answer.Body); err != nil || !answer.Close {
+			t.Errorf("%s: %v, the connection is kept: %v", path, err, !answer.Close)
+		}
+		answer.Body.Close()
+		more.Close()
+	}
+	server.Close()
+	if log.Len() > 0 {
+		t.Errorf("the server's log: %s", log.String())
 	}
 }
