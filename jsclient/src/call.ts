@@ -11,7 +11,7 @@ const MAX_DELAY = 0x7fffffff;
 export interface CallOptions {
   /** Request metadata. Default: none. */
   metadata?: Metadata | undefined;
-  /** Time allowed for the whole RPC, in milliseconds, from now on. Default: no deadline. */
+  /** Time allowed for the whole RPC, in milliseconds, from now on. Default, and for what is over 285 years: no deadline. */
   timeoutMs?: number | undefined;
   /** Cancels the RPC when it aborts. */
   signal?: AbortSignal | undefined;
@@ -42,7 +42,8 @@ export function newOpen(path: string, options: CallOptions): Open {
   if (!method) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
   const { timeoutMs = Infinity, metadata = [], idempotent: early } = options;
   if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
-  const timeoutMicros = timeoutMs < Infinity ? Math.round(1000 * timeoutMs) : undefined;
+  const micros = Math.round(1000 * timeoutMs);
+  const timeoutMicros = micros <= Number.MAX_SAFE_INTEGER ? micros : undefined;
   return { ...options, method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, early };
 }
 

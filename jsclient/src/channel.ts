@@ -153,6 +153,8 @@ export class Channel extends EventTarget {
     this.#options = options;
     this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
+    checkRange("holdMs", holdMs, 0, 0x7fffffff);
+    checkRange("maxMessageBytes", options.maxMessageBytes ?? 1, 1, Number.MAX_SAFE_INTEGER);
     this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
     this.#links = { holdMs, backoff, network: this.#memory.network };
     this.#backoff = newRetry(backoff);
@@ -381,4 +383,9 @@ function noCredential(err: unknown): SessionError {
 /** Returns the end of an RPC on a channel that is closed for good. */
 function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
   return why.reason === "closed" ? bridgeEnd(CANCELLED, why.reason, why.message) : lossEnd(why, false);
+}
+
+/** Throws TypeError for what is no whole number in that range: it could not be said to a bridge. */
+function checkRange(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) throw new TypeError(`${name} ${value}: must be a whole number from ${least} to ${most}`);
 }

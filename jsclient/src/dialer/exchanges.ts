@@ -3,9 +3,9 @@
 import { isRefusal, SessionError } from "../engine/errors.js";
 import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
 import { type Attempt, ExchangeTuner, HOLD_WITH_FRAMES } from "../tune/exchanges.js";
-import type { Network } from "../tune/network.js";
+import { MIN_UP, type Network } from "../tune/network.js";
 import { uploadTime } from "../tune/path.js";
-import type { Batch, Close, Frame } from "../wire/batch.js";
+import { type Batch, type Close, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, OriginError } from "./carrier.js";
 import type { Session } from "./session.js";
@@ -184,6 +184,7 @@ export class Exchanges {
       token: batch.token,
       size: bytes.length,
       frames: frames.length > 0,
+      only: frames.length === 1 ? frames[0]!.seq : undefined,
       hold: frames.length > 0 ? Math.min(batch.holdMillis, HOLD_WITH_FRAMES) : batch.holdMillis,
       hello,
       text: this.#network.form === "text" && !purpose.trial,
@@ -282,7 +283,7 @@ export class Exchanges {
     if (x.trial) return s.endpoint.wake();
     this.#probeNow ||= x.probe;
     const age = s.endpoint.now() - x.sentAt;
-    this.#tuner.failed(x, error, age);
+    if (this.#tuner.failed(x, error, age)) this.#tooLong(x, error.message);
     s.linkFailed(error);
     this.#quickFailures = age < QUICK_FAILURE ? this.#quickFailures + 1 : 0;
     const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
@@ -308,9 +309,15 @@ export class Exchanges {
     else this.#answered(x, answer);
   }
 
+  /** Ends the RPC whose one frame is too long to get through. */
+  #tooLong({ only, size }: Exchange, why: string): void {
+    if (only !== undefined && size > MIN_UP) this.#session.endpoint.frameRefused(only, size, why);
+  }
+
   /** Handles a refusal that touches no session (W6). */
   #refused(x: Exchange, close: Close): void {
     this.#failed(x, new LinkError("refused", `refused: ${close.message}`, { status: 200 }));
+    if (close.code === CODE_TOO_LARGE) this.#tooLong(x, close.message);
     const wait = this.#tuner.refused(x, close);
     if (wait) this.#pause(wait);
   }

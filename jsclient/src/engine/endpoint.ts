@@ -1,6 +1,6 @@
 import { type Batch, type Frame, MAX_FRAGMENT, TYPE_CLOSE, TYPE_END, TYPE_HEADERS, TYPE_MESSAGE, TYPE_WINDOW } from "../wire/batch.js";
 import { Path } from "../tune/path.js";
-import { bridgeEnd, endOfSession, lossEnd, SessionError, UNIMPLEMENTED, violation } from "./errors.js";
+import { bridgeEnd, endOfSession, lossEnd, RESOURCE_EXHAUSTED, SessionError, UNIMPLEMENTED, violation } from "./errors.js";
 import { Inbox } from "./inbox.js";
 import type { LinkID } from "./link.js";
 import { Outbox, type Unsent } from "./outbox.js";
@@ -203,6 +203,16 @@ export class Endpoint {
     open.createdMicros = Math.max(0, created);
     // An RPC older than its session has used up some of its time before.
     if (open.timeoutMicros !== undefined) open.timeoutMicros = Math.max(0, open.timeoutMicros + Math.min(0, created));
+  }
+
+  /** Ends the RPC of a frame that does not get through, in a batch of so many bytes; what is behind it goes on (D5). */
+  frameRefused(seq: number, bytes: number, why: string): void {
+    const frame = this.out.replace(seq);
+    const stream = frame && this.#streams.get(frame.stream);
+    if (!stream) return;
+    const what = frame.open ? "request metadata" : "a part of a message";
+    stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `${what}: a batch of ${bytes} bytes is too long for the network: ${why}`));
+    if (frame.open && this.#streams.delete(stream.id)) this.#role.streamGone(); // no END comes of what was not taken
   }
 
   /** Has frames sent again whose last link is gone (L2). */

@@ -123,6 +123,17 @@ export class Outbox {
     }
   }
 
+  /** Puts a CANCEL in the place of an unacked frame that does not get through, so that the peer can go on behind it. Returns the frame; undefined if it was acked. */
+  replace(seq: number): Frame | undefined {
+    const s = this.sent[seq - this.acked - 1];
+    if (!s) return undefined;
+    const { frame } = s;
+    this.#inFlight -= s.cost - FRAME_COST;
+    s.cost = FRAME_COST;
+    s.frame = { seq, stream: frame.stream, type: TYPE_CANCEL };
+    return frame;
+  }
+
   /**
    * Returns the frames to be sent in a batch, in the order of rule W5: lost
    * frames, CANCEL, WINDOW, then streams in turn, and CLOSE last. They count as

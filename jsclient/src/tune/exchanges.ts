@@ -21,6 +21,8 @@ export interface Attempt {
   readonly size: number;
   /** It carried frames. */
   readonly frames: boolean;
+  /** It carried one, which no smaller batch can. */
+  readonly only: number | undefined;
   /** How long it was to be held, in milliseconds. */
   readonly hold: number;
   /** It finds out whether the form that is not used works again. */
@@ -93,13 +95,13 @@ export class ExchangeTuner {
     this.#misses = 0;
   }
 
-  /** Notes that an exchange failed, at this age in milliseconds. */
-  failed(attempt: Attempt, why: Failure, age: number): void {
+  /** Notes that an exchange failed, at this age in milliseconds. Reports whether that was because of its length. */
+  failed(attempt: Attempt, why: Failure, age: number): boolean {
     this.#miss(attempt);
     if (attempt.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
-    if (attempt.proof) this.#uplink.proof(false);
-    else if (attempt.frames) this.#bodyFailed(attempt.size, why);
     if (why.cut) this.#network.downBytes = Math.max(MIN_DOWN, this.#network.downBytes / 2);
+    if (attempt.proof) this.#uplink.proof(false);
+    return attempt.frames && this.#bodyFailed(attempt, why);
   }
 
   /** Counts a failure against the form: perhaps something swallows it. */
@@ -108,11 +110,12 @@ export class ExchangeTuner {
     if (++this.#misses % (this.#worked ? MISSES : FIRST_MISSES) === 0) this.changeForm();
   }
 
-  /** Takes from a failure what it says of the body's length. */
-  #bodyFailed(size: number, why: Failure): void {
+  /** Takes from a failure what it says of the body's length; a break says too little to end the RPC of one frame. */
+  #bodyFailed({ size, only }: Attempt, why: Failure): boolean {
     if (why.status === 413) this.#uplink.refused(size);
-    else if (why.reason === "network" && !why.cut) this.#uplink.broke(size);
-    else this.#uplink.failed(size);
+    else if (only !== undefined || why.reason !== "network" || why.cut) return this.#uplink.failed(size);
+    else this.#uplink.broke(size);
+    return why.status === 413;
   }
 
   /** Notes that the bridge refused an exchange. Returns how long it wants none, in milliseconds. */

@@ -80,12 +80,16 @@ export class Uplink {
     else this.failed(n);
   }
 
-  /** Notes that n bytes failed in a way that says nothing of their length. */
-  failed(n: number): void {
-    if (n <= MIN_UP) return;
-    if (this.#suspects > MAX_SUSPECTS) return this.refused(n);
+  /** Notes that n bytes failed in a way that says nothing of their length. Reports whether they are too many, for all that is known now. */
+  failed(n: number): boolean {
+    if (n <= MIN_UP) return false;
+    if (this.#suspects > MAX_SUSPECTS) {
+      this.refused(n);
+      return true;
+    }
     this.#suspected = this.#suspects > 0 ? Math.min(this.#suspected, n) : n;
     if (!this.wantsProof) this.#suspects++;
+    return false;
   }
 
   /** Reports whether the next exchange is to go without frames: if that gets through and they again do not, they are too long. */
