@@ -331,7 +331,8 @@ func newOrigin(t *testing.T, addr string, https bool) *origin {
 	t.Cleanup(service.Stop)
 	br, err := bridge.New(bridge.Config{
 		Backends:       []bridge.Backend{{GRPCServer: service}},
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // which may send Host as they like
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		AllowHosts:     []string{"app"}, // what an nginx with nothing but proxy_pass makes of Host: its upstream's name
 	})
 	if err != nil {
 		t.Fatal(err)
