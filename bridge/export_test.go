@@ -29,6 +29,6 @@ func (s *Server) ObserveNothing(ctx context.Context, st Stream) {
 	o := s.observer.begin(nil, time.Time{})
 	_ = o.context(ctx)
 	_ = o.watch(st)
-	o.end(&wire.End{}, 0)
+	o.end(ctx, &wire.End{}, 0)
 	s.metrics.of(sessionProtocol).completed(0, 0, o.traceID())
 }

@@ -181,7 +181,7 @@ func (o *observed) traceID() string {
 }
 
 // end records the RPC's end.
-func (o *observed) end(end *wire.End, took time.Duration) {
+func (o *observed) end(ctx context.Context, end *wire.End, took time.Duration) {
 	if o == nil {
 		return
 	}
@@ -196,7 +196,7 @@ func (o *observed) end(end *wire.End, took time.Duration) {
 		o.endSpan(end, took, carriage, resumed)
 	}
 	if o.by.log != nil {
-		o.by.log.LogAttrs(context.Background(), slog.LevelInfo, "rpc", o.attrs(end, took, carriage, came)...)
+		o.by.log.LogAttrs(ctx, slog.LevelInfo, "rpc", o.attrs(end, took, carriage, came)...)
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Server) handle(st *registry.Stream) {
 	end := s.serve(o.context(st.Context()), o.watch(st), call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
 	took := time.Since(began)
 	m.completed(end.Status, took, o.traceID())
-	o.end(&end, took)
+	o.end(st.Context(), &end, took)
 	st.End(end)
 }
 
@@ -46,7 +46,7 @@ func (s *Server) refused(st *registry.Stream, end wire.End) {
 	m.started.Inc()
 	o := s.observer.begin(st, began)
 	m.completed(end.Status, 0, o.traceID())
-	o.end(&end, 0)
+	o.end(st.Context(), &end, 0)
 }
 
 // call is what is known about an RPC when it begins.

@@ -46,7 +46,7 @@ func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 	reported.Status = c.Code(end)
 	took := time.Since(c.Began())
 	m.completed(reported.Status, took, o.traceID())
-	o.end(&reported, took)
+	o.end(ctx, &reported, took)
 	return end
 }
 
