@@ -1,4 +1,5 @@
-import { fromWire, type Metadata, toWire } from "./metadata.js";
+import { type Bytes, checkOptions, copyBytes, having, type Rules, shown, truth } from "./args.js";
+import { fromWire, type Metadata, type MetadataInit, toWire } from "./metadata.js";
 import { bridgeEnd, CANCELLED, DEADLINE_EXCEEDED } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
 import { type Status, StatusError, toStatus } from "./status.js";
@@ -9,8 +10,8 @@ const MAX_DELAY = 0x7fffffff;
 
 /** CallOptions are the options of one RPC. */
 export interface CallOptions {
-  /** Request metadata. Default: none. */
-  metadata?: Metadata | undefined;
+  /** Request metadata: pairs, an object, Headers or a Map. Default: none. */
+  metadata?: MetadataInit | undefined;
   /** Time allowed for the whole RPC, in milliseconds, from now on. Default, and for what is over 285 years: no deadline. */
   timeoutMs?: number | undefined;
   /** Cancels the RPC when it aborts. */
@@ -34,17 +35,30 @@ export interface CallOptions {
   waitForReady?: boolean | undefined;
 }
 
+/** The slash before a method's path may be missing. */
 const METHOD = /^\/?([a-z_]\w*(?:\.\w+)*\/[a-z_]\w*)$/i;
+/** The longest path of a method, in characters. */
+const MAX_METHOD = 4_096;
 
-/** Builds the Open of an RPC. Throws TypeError for what gRPC forbids. */
+const RULES: Rules<CallOptions> = {
+  metadata: [() => true, ""], // toWire looks at it
+  timeoutMs: [(value: unknown) => typeof value === "number" && value >= 0, "0 or more milliseconds"],
+  signal: having("an AbortSignal", "addEventListener", "removeEventListener"),
+  compression: [(value: unknown) => typeof value === "string" && /^[!-~]{0,64}$/.test(value), "the name of a compression"],
+  idempotent: truth,
+  singleRequest: truth,
+  singleResponse: truth,
+  waitForReady: truth,
+};
+
+/** Builds the Open of an RPC. Throws TypeError for what gRPC forbids, and for options of another type. */
 export function newOpen(path: string, options: CallOptions): Open {
-  const method = METHOD.exec(path)?.[1];
-  if (!method) throw new TypeError(`method ${JSON.stringify(path)}: must be /package.Service/Method`);
-  const { timeoutMs = Infinity, metadata = [], idempotent: early } = options;
-  if (!(timeoutMs >= 0)) throw new TypeError(`timeoutMs ${timeoutMs}: must be 0 or more`);
+  const method = typeof path === "string" && path.length <= MAX_METHOD ? METHOD.exec(path)?.[1] : undefined;
+  if (!method) throw new TypeError(`method ${shown(path)}: must be /package.Service/Method, of ${MAX_METHOD} characters at most`);
+  const { timeoutMs = Infinity, metadata = [], idempotent: early, ...rest } = checkOptions("option", options, RULES);
   const micros = Math.round(1000 * timeoutMs);
   const timeoutMicros = micros <= Number.MAX_SAFE_INTEGER ? micros : undefined;
-  return { ...options, method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, early };
+  return { ...rest, method: "/" + method, metadata: toWire(metadata), timeoutMicros, createdMicros: 0, early };
 }
 
 /** Call is one RPC, of any of the four kinds. */
@@ -72,12 +86,13 @@ export class Call {
 
   /**
    * Sends one message. Resolves when there is room for the next: await it, and
-   * a slow network or server slows the sender. The bytes are copied. Rejects
-   * with a StatusError if the RPC has ended otherwise than OK; after OK, what
-   * is sent goes nowhere, as in gRPC.
+   * a slow network or server slows the sender. The bytes are copied. Throws
+   * TypeError at once for what is no bytes. Rejects with a StatusError if the
+   * RPC has ended otherwise than OK; after OK, what is sent goes nowhere, as in
+   * gRPC.
    */
-  send(bytes: Uint8Array): Promise<void> {
-    const sent = this.#send(bytes.slice());
+  send(bytes: Bytes): Promise<void> {
+    const sent = this.#send(copyBytes("message", bytes));
     sent.catch(() => undefined); // who does not await learns it from status
     return sent;
   }
@@ -120,7 +135,7 @@ export class Call {
     const abort = (): void => this.cancel();
     if (signal?.aborted) return abort();
     signal?.addEventListener("abort", abort);
-    const expire = (): void => stream.giveUp(bridgeEnd(DEADLINE_EXCEEDED, "deadline", `deadline of ${timeoutMs} ms exceeded`));
+    const expire = (): void => stream.giveUp(bridgeEnd(DEADLINE_EXCEEDED, "deadline", `deadline of ${Math.round(timeoutMs!)} ms exceeded`));
     const timer = timeoutMs! <= MAX_DELAY ? setTimeout(expire, timeoutMs) : undefined;
     void stream.ended.then(() => {
       clearTimeout(timer);

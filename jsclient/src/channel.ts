@@ -1,3 +1,4 @@
+import { type Bytes, callback, checkOptions, delay, having, oneOf, type Rules, size, tag, truth } from "./args.js";
 import { Call, type CallOptions, newOpen } from "./call.js";
 import type { LinkError, WebSocketConstructor } from "./dialer/carrier.js";
 import type { LinkConfig } from "./dialer/exchanges.js";
@@ -19,6 +20,8 @@ const STREAM_WINDOW = 64 << 10;
 const MAX_SESSIONS = 3;
 /** A lost session that lived for so many milliseconds is replaced soon. */
 const LONG_LIFE = 10_000;
+/** Reasons that take even RPCs with a session of which nothing was sent: another one would hardly fare better. */
+const HOPELESS: ReadonlySet<string> = new Set(["unreachable", "unauthenticated", "internal"]);
 /** How many events are kept. */
 const MAX_EVENTS = 200;
 
@@ -114,6 +117,26 @@ export interface UnaryResponse {
   readonly trailers: Metadata;
 }
 
+const STORAGE = having("a Storage, or null", "getItem", "setItem");
+const TRANSPORTS = oneOf("longpoll", "ws");
+
+const RULES: Rules<ChannelOptions> = {
+  transports: [(value: unknown) => Array.isArray(value) && value.length > 0 && value.every((one) => TRANSPORTS[0](one as never)), 'an Array of "longpoll", "ws" or both'],
+  lazy: truth,
+  auth: callback,
+  credentials: oneOf("omit", "same-origin", "include"),
+  fetch: callback,
+  WebSocket: callback,
+  resendIdempotent: truth,
+  maxMessageBytes: size,
+  holdMs: [(value: unknown) => Number.isInteger(value) && delay[0](value as never), `whole ${delay[1]}`],
+  backoff: having("an object"),
+  storage: [(value: unknown) => value === null || STORAGE[0](value as never), STORAGE[1]],
+  logger: callback,
+};
+
+const BACKOFF: Rules<BackoffOptions> = { leastMs: delay, mostMs: delay, idleMs: delay };
+
 /** The client's release, stated in the Hello. */
 const RELEASE = "pollbridge-js/0.1.0";
 
@@ -150,11 +173,10 @@ export class Channel extends EventTarget {
    */
   constructor(url: string | URL, options: ChannelOptions = {}) {
     super();
-    this.#options = options;
+    this.#options = options = checkOptions("option", options, RULES);
+    if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
     this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
-    checkRange("holdMs", holdMs, 0, 0x7fffffff);
-    checkRange("maxMessageBytes", options.maxMessageBytes ?? 1, 1, Number.MAX_SAFE_INTEGER);
     this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
     this.#links = { holdMs, backoff, network: this.#memory.network };
     this.#backoff = newRetry(backoff);
@@ -163,7 +185,6 @@ export class Channel extends EventTarget {
   }
 
   #choose(wanted: readonly Transport[]): readonly Transport[] {
-    if (wanted.length === 0 || wanted.some((t) => t !== "longpoll" && t !== "ws")) throw new TypeError(`transports ${wanted}: must be "longpoll", "ws" or both`);
     if (this.#carrier.WebSocket) return wanted;
     if (!wanted.includes("longpoll")) throw new TypeError("no WebSocket class: give one in the option WebSocket");
     return ["longpoll"];
@@ -206,17 +227,23 @@ export class Channel extends EventTarget {
 
   /**
    * Starts an RPC of any kind: path is "/package.Service/Method". Throws
-   * TypeError for a path or metadata that gRPC forbids; everything else that
-   * goes wrong is the call's status.
+   * TypeError for a path or metadata that gRPC forbids, and for options that
+   * are unknown or of another type; everything else that goes wrong is the
+   * call's status.
    */
   open(path: string, options: CallOptions = {}): Call {
     return new Call(this.#stream(newOpen(path, options)), options);
   }
 
-  /** Makes a unary RPC. Rejects with a StatusError unless it ends OK with one message. */
-  async unary(path: string, message: Uint8Array, options: CallOptions = {}): Promise<UnaryResponse> {
+  /** Makes a unary RPC. Rejects with a StatusError unless it ends OK with one message, and with TypeError for what open and send throw it for. */
+  async unary(path: string, message: Bytes, options: CallOptions = {}): Promise<UnaryResponse> {
     const call = this.open(path, { ...options, singleRequest: true, singleResponse: true });
-    void call.send(message);
+    try {
+      void call.send(message);
+    } catch (err) {
+      call.cancel(); // nothing of it was sent
+      throw err;
+    }
     call.closeSend();
     const response = await call.messages.next();
     return { message: response.value!, headers: await call.headers, trailers: (await call.status).trailers };
@@ -294,7 +321,7 @@ export class Channel extends EventTarget {
     const { auth } = this.#options;
     if (!auth) return;
     try {
-      if (await session.renew(auth)) this.#log("auth", { session: session.sid });
+      if (await session.renew(() => credential(auth))) this.#log("auth", { session: session.sid });
     } catch (err) {
       session.note(noCredential(err));
     }
@@ -304,7 +331,7 @@ export class Channel extends EventTarget {
     if (session.error) return;
     const { auth } = this.#options;
     try {
-      const token = auth && (await Promise.resolve().then(auth));
+      const token = auth && (await Promise.resolve().then(() => credential(auth)));
       if (!session.error) session.start(ladder, token);
     } catch (err) {
       session.end(noCredential(err));
@@ -322,7 +349,7 @@ export class Channel extends EventTarget {
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
     if (why.reason !== "closed") this.#lastError = why;
-    const hopeless = this.#final ?? (why.reason === "unreachable" || why.reason === "unauthenticated" ? why : undefined);
+    const hopeless = this.#final ?? (HOPELESS.has(why.reason) ? why : undefined);
     if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, stream.resent));
     if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
     this.#changed();
@@ -367,13 +394,26 @@ export class Channel extends EventTarget {
   #log(type: ChannelEvent["type"], more: Partial<ChannelEvent>): void {
     const event: ChannelEvent = { at: Date.now(), type, ...more };
     if (this.#events.push(event) > MAX_EVENTS) this.#events.shift();
-    this.#options.logger?.(event);
+    try {
+      this.#options.logger?.(event);
+    } catch (err) {
+      queueMicrotask(() => {
+        throw err; // as of a listener: no matter of the session's
+      });
+    }
   }
 }
 
 /** Returns what an event says of an error: what was said about a credential may hold it. */
 function factsOf({ reason, message }: SessionError | LinkError): Partial<ChannelEvent> {
   return reason === "unauthenticated" ? { reason } : { reason, message };
+}
+
+/** Returns what auth gives. Rejects where that is no text. */
+async function credential(auth: () => string | Promise<string>): Promise<string> {
+  const token: unknown = await auth();
+  if (typeof token !== "string") throw new TypeError(`auth must return text, not ${tag(token)}`);
+  return token;
 }
 
 function noCredential(err: unknown): SessionError {
@@ -383,9 +423,4 @@ function noCredential(err: unknown): SessionError {
 /** Returns the end of an RPC on a channel that is closed for good. */
 function finalEnd(why: SessionError): ReturnType<typeof bridgeEnd> {
   return why.reason === "closed" ? bridgeEnd(CANCELLED, why.reason, why.message) : lossEnd(why, false);
-}
-
-/** Throws TypeError for what is no whole number in that range: it could not be said to a bridge. */
-function checkRange(name: string, value: number, least: number, most: number): void {
-  if (!Number.isInteger(value) || value < least || value > most) throw new TypeError(`${name} ${value}: must be a whole number from ${least} to ${most}`);
 }

@@ -1,10 +1,11 @@
+export type { Bytes } from "./args.js";
 export { Call, type CallOptions } from "./call.js";
 export { Channel, type ChannelEvent, type ChannelOptions, type State, StateChangeEvent, type UnaryResponse } from "./channel.js";
 export type { BackoffOptions } from "./tune/backoff.js";
 export { LinkError, type LinkErrorReason, OriginError, type WebSocketConstructor, type WebSocketLike } from "./dialer/carrier.js";
 export type { Transport } from "./dialer/ladder.js";
 export type { NetworkStorage } from "./dialer/memory.js";
-export { type Metadata, metadataText, metadataValues } from "./metadata.js";
+export { type Metadata, type MetadataInit, metadataText, metadataValues } from "./metadata.js";
 export { type Reason, SessionError } from "./engine/errors.js";
 export { Code, codeName, type Status, StatusError } from "./status.js";
 export type { Network } from "./tune/network.js";

@@ -1,4 +1,5 @@
-import { fromLatin1, latin1 } from "./wire/base64.js";
+import { type Bytes, copyBytes, tag } from "./args.js";
+import { fromBase64, fromLatin1, latin1 } from "./wire/base64.js";
 import type { Metadatum } from "./wire/batch.js";
 
 /**
@@ -6,6 +7,16 @@ import type { Metadatum } from "./wire/batch.js";
  * than once. Values of keys that end in "-bin" are bytes, all others text.
  */
 export type Metadata = readonly (readonly [key: string, value: string | Uint8Array])[];
+
+/**
+ * What callers may give as metadata: pairs, an object, Headers or a Map. Values
+ * of keys that end in "-bin" are bytes of any kind; in Headers they are base64.
+ */
+export type MetadataInit =
+  | readonly (readonly [key: string, value: string | Bytes])[]
+  | { readonly [key: string]: string | Bytes }
+  | Headers
+  | ReadonlyMap<string, string | Bytes>;
 
 /** Returns the values of a key, in order. */
 export function metadataValues(metadata: Metadata, key: string): (string | Uint8Array)[] {
@@ -24,14 +35,34 @@ const validKey = /^(?!grpc-)[0-9a-z_.-]+$/;
 const validText = /^[\x20-\x7e]*$/;
 
 /** Throws TypeError for what gRPC forbids, naming the key. */
-export function toWire(metadata: Metadata): Metadatum[] {
-  return metadata.map(([name, value]) => {
+export function toWire(metadata: MetadataInit): Metadatum[] {
+  return pairsOf(metadata).map((pair) => {
+    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== "string") throw new TypeError(`metadata: must be pairs of key and value, not ${tag(pair)}`);
+    const [name, value] = pair as [string, unknown];
     const key = name.toLowerCase();
-    const text = typeof value === "string";
     if (!validKey.test(key)) throw new TypeError(`metadata key ${name}: must match ${validKey}`);
-    if (isBinary(key) === text || (text && !validText.test(value))) throw new TypeError(`metadata ${key}: must be ${isBinary(key) ? "a Uint8Array" : "printable ASCII"}`);
-    return { key, value: text ? fromLatin1(value) : value.slice() };
+    if (isBinary(key)) return { key, value: copyBytes(`metadata ${key}`, value) };
+    if (typeof value !== "string" || !validText.test(value)) throw new TypeError(`metadata ${key}: must be printable ASCII, not ${tag(value)}`);
+    return { key, value: fromLatin1(value) };
   });
+}
+
+function pairsOf(metadata: MetadataInit): unknown[] {
+  if (Array.isArray(metadata)) return metadata;
+  const kind = tag(metadata);
+  if (kind === "Object") return Object.entries(metadata);
+  if (kind === "Map") return [...(metadata as ReadonlyMap<string, unknown>)];
+  if (kind === "Headers") return [...(metadata as Headers)].flatMap(([key, value]): unknown[] => (isBinary(key) ? decode(key, value) : [[key, value]]));
+  throw new TypeError(`metadata: must be pairs, an object, Headers or a Map, not ${kind}`);
+}
+
+/** Returns a pair for each of the values in base64 that a -bin key has as text, separated by commas. Throws TypeError for what is no base64. */
+export function decode(key: string, text: string): [key: string, value: Uint8Array][] {
+  try {
+    return text.split(",").map((part) => [key, fromBase64(part)]);
+  } catch {
+    throw new TypeError(`metadata ${key}: the value of a -bin key must be base64`);
+  }
 }
 
 export function fromWire(metadata: Metadatum[]): Metadata {

@@ -54,8 +54,9 @@ export function createBridgeTransport(channel: Channel, defaults: RpcOptions = {
     },
 
     serverStreaming<I extends object, O extends object>(method: MethodInfo<I, O>, input: I, options: RpcOptions) {
+      const request = method.I.toBinary(input, options.binaryOptions);
       const call = open(method, options);
-      void call.send(method.I.toBinary(input, options.binaryOptions));
+      void call.send(request);
       call.closeSend();
       const { headers, status, trailers } = parts(call, method);
       return new ServerStreamingCall(method, options.meta ?? {}, input, headers, new Responses(call, method, options), status, trailers);

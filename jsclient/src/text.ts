@@ -1,7 +1,7 @@
 // Metadata as clients of other projects have it: all values text, those of -bin keys in base64.
 
-import type { Metadata } from "./metadata.js";
-import { base64, fromBase64 } from "./wire/base64.js";
+import { decode, type Metadata } from "./metadata.js";
+import { base64 } from "./wire/base64.js";
 
 /** Reports whether the client itself sets the key, whatever the application wants. */
 export function isReserved(key: string): boolean {
@@ -13,7 +13,7 @@ export function fromText(pairs: Iterable<readonly [key: string, text: string]>):
   const metadata: [string, string | Uint8Array][] = [];
   for (const [key, text] of pairs) {
     if (isReserved(key)) continue;
-    if (/-bin$/i.test(key)) for (const part of text.split(",")) metadata.push([key, bytesOf(key, part)]);
+    if (/-bin$/i.test(key)) metadata.push(...decode(key, text));
     else metadata.push([key, text]);
   }
   return metadata;
@@ -21,12 +21,4 @@ export function fromText(pairs: Iterable<readonly [key: string, text: string]>):
 
 export function toText(metadata: Metadata): [key: string, text: string][] {
   return metadata.map(([key, value]) => [key, typeof value === "string" ? value : base64(value)]);
-}
-
-function bytesOf(key: string, text: string): Uint8Array {
-  try {
-    return fromBase64(text);
-  } catch {
-    throw new TypeError(`metadata ${key}: the value of a -bin key must be base64`);
-  }
 }

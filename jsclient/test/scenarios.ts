@@ -3,6 +3,7 @@
 
 import type { Call, Channel, Metadata } from "../src/index.js";
 import { decode, encode, payload, type Reply, same, type Script, SERVICE } from "./echo.js";
+import { feed } from "./wrong.js";
 
 /** What lies around a scenario. */
 export interface Stage {
@@ -231,6 +232,12 @@ const metadataLimit: Scenario = async ({ channel }) => {
   check((await over("headers", [], { headers })) > 65536, "the size of the headers");
 };
 
+/** Nothing that a caller passes hangs or kills the channel. */
+const wrongArguments: Scenario = async ({ channel }) => {
+  const { took, threw } = await feed(channel);
+  check(took > 100 && threw > 1_000, `${took} taken, ${threw} refused`);
+};
+
 export const scenarios: Record<string, Scenario> = {
   "four kinds": fourKinds,
   "metadata and status": metadata,
@@ -242,4 +249,5 @@ export const scenarios: Record<string, Scenario> = {
   outage,
   "cancel, abort, deadline": cancelling,
   backpressure,
+  "wrong arguments": wrongArguments,
 };

@@ -194,8 +194,8 @@ export class Exchanges {
     this.#inFlight.push(x);
     this.#watch(x);
     this.#carrier.exchange(s.sid, bytes, x.controller.signal, x.text).then(
-      (answer) => this.#arrived(x, answer),
-      (error: LinkError | OriginError) => (error instanceof OriginError ? this.#notAdmitted(x, error) : this.#failed(x, error)),
+      (answer) => s.guard(() => this.#arrived(x, answer)),
+      (error: unknown) => s.guard(() => (error instanceof OriginError ? this.#notAdmitted(x, error) : this.#failed(x, linkError(error)))),
     );
   }
 
@@ -212,7 +212,7 @@ export class Exchanges {
   }
 
   #after(x: Exchange, millis: number, what: () => void): void {
-    x.timers.push(setTimeout(what, millis));
+    x.timers.push(this.#session.after(millis, what));
   }
 
   /** Takes an exchange out of the list; false if it was out already. */
@@ -293,7 +293,7 @@ export class Exchanges {
   /** Makes no further exchange for a while. */
   #pause(millis: number): void {
     clearTimeout(this.#pauseTimer);
-    this.#pauseTimer = setTimeout(() => this.#resume(), millis);
+    this.#pauseTimer = this.#session.after(millis, () => this.#resume());
   }
 
   #arrived(x: Exchange, bytes: Uint8Array): void {
@@ -348,4 +348,9 @@ export class Exchanges {
     if (wait > 0) this.#pause(wait);
     else this.wake();
   }
+}
+
+/** Returns why an exchange failed: a carrier may reject with anything. */
+function linkError(error: unknown): LinkError {
+  return error instanceof LinkError ? error : new LinkError("network", String(error), { cause: error });
 }

@@ -59,9 +59,9 @@ export class HttpCarrier implements Carrier {
   /** Throws the error of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
-    const { message, cause: below } = cause as Error & { cause?: { message?: string; code?: string } }; // Node says there what it was
-    const reason = /CERT|LEAF_SIGNATURE/.test(below?.code ?? "") ? "certificate" : "network";
-    throw (!this.#answered && this.#cause) || new LinkError(reason, below?.message || message, { cause });
+    const error = cause as (Error & { cause?: { message?: string; code?: string } }) | undefined; // Node says there what it was
+    const reason = /CERT|LEAF_SIGNATURE/.test(error?.cause?.code ?? "") ? "certificate" : "network";
+    throw (!this.#answered && this.#cause) || new LinkError(reason, error?.cause?.message || error?.message || String(cause), { cause });
   }
 
   /** Looks once for the cause why nothing ever came from url, an http or ws one. */
@@ -115,7 +115,19 @@ export class HttpCarrier implements Carrier {
       lost(`closed: ${code} ${reason}`);
     };
     socket.onerror = () => undefined; // close follows and says as much
-    return socket;
+    return {
+      send(batch) {
+        try {
+          socket.send(batch);
+        } catch (cause) { // some implementations do so once they are closed
+          queueMicrotask(() => lost(String(cause)));
+        }
+      },
+      get bufferedAmount() {
+        return socket.bufferedAmount;
+      },
+      close: () => socket.close(),
+    };
   }
 }
 

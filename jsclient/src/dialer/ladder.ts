@@ -145,10 +145,10 @@ export class Ladder implements Links {
   }
 
   #dialIn(millis: number): void {
-    this.#redialTimer = setTimeout(() => {
+    this.#redialTimer = this.#session.after(millis, () => {
       this.#redialTimer = undefined;
       if (!this.#halted) this.#dialWhenDue(true);
-    }, millis);
+    });
   }
 
   /** Puts off no WebSocket any longer. */

@@ -88,13 +88,14 @@ export class LastingLink {
     tuner.opened();
     this.#watch(session.endpoint.path.atLeast(PROBE_TIMEOUT, 4));
     this.#socket = carrier.dial(session.sid, {
-      opened: () => {
-        this.#opened = true;
-        events.opened();
-        this.wake();
-      },
-      received: (message) => this.#received(message),
-      lost: (message) => this.#lose("network", message),
+      opened: () =>
+        session.guard(() => {
+          this.#opened = true;
+          events.opened();
+          this.wake();
+        }),
+      received: (message) => session.guard(() => this.#received(message)),
+      lost: (message) => session.guard(() => this.#lose("network", message)),
     });
   }
 
@@ -108,10 +109,10 @@ export class LastingLink {
 
   /** Looks again when the socket may have drained: no event tells. */
   #wakeLater(): void {
-    this.#drainTimer ??= setTimeout(() => {
+    this.#drainTimer ??= this.#session.after(DRAIN, () => {
       this.#drainTimer = undefined;
       this.wake();
-    }, DRAIN);
+    });
   }
 
   /** Closes the link without a word to the ladder. */
@@ -154,10 +155,10 @@ export class LastingLink {
   #sendAckLater(): void {
     const { inbox } = this.#session.endpoint;
     if (inbox.ackPending === 0 || !this.#preferred) return;
-    this.#ackTimer ??= setTimeout(() => {
+    this.#ackTimer ??= this.#session.after(ACK_DELAY, () => {
       this.#ackTimer = undefined;
       if (inbox.ackPending > 0) this.#send({});
-    }, ACK_DELAY);
+    });
   }
 
   /** Sends a batch, with a ping if that is wanted; the first one and one with a token have one. */
@@ -210,7 +211,7 @@ export class LastingLink {
   /** Looks after a while whether anything has come. No timer decides alone: see #look. */
   #watch(millis: number): void {
     clearTimeout(this.#watchTimer);
-    this.#watchTimer = setTimeout(() => this.#look(), millis);
+    this.#watchTimer = this.#session.after(millis, () => this.#look());
   }
 
   #look(): void {

@@ -110,7 +110,7 @@ test("a timeout longer than anybody lives stops nothing", async (t: TestContext)
 
 test("an option that could not be said to a bridge is refused by name", () => {
   for (const value of [NaN, -1, 1.5, Infinity, 1e300]) {
-    assert.throws(() => new Channel("http://b.test", { maxMessageBytes: value, lazy: true }), /^TypeError: maxMessageBytes/, `${value}`);
-    assert.throws(() => new Channel("http://b.test", { holdMs: value, lazy: true }), /^TypeError: holdMs/, `${value}`);
+    assert.throws(() => new Channel("http://b.test", { maxMessageBytes: value, lazy: true }), /^TypeError: option maxMessageBytes/, `${value}`);
+    assert.throws(() => new Channel("http://b.test", { holdMs: value, lazy: true }), /^TypeError: option holdMs/, `${value}`);
   }
 });

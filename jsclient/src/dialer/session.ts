@@ -1,5 +1,5 @@
 import { Endpoint, type Role } from "../engine/endpoint.js";
-import { CANCELLED, endOfSession, isRefusal, SessionError } from "../engine/errors.js";
+import { CANCELLED, endOfSession, internalError, isRefusal, SessionError } from "../engine/errors.js";
 import type { LinkID } from "../engine/link.js";
 import type { Stream } from "../engine/stream.js";
 import { base64url } from "../wire/base64.js";
@@ -136,6 +136,20 @@ export class Session implements Role {
   /** Why the session is over; undefined before. */
   get error(): SessionError | undefined {
     return this.endpoint.error;
+  }
+
+  /** Runs a part of the engine's work: every timer's, every answer's. What it throws ends the session, which would be mute else. */
+  guard(work: () => void): void {
+    try {
+      work();
+    } catch (err) {
+      this.end(internalError(err));
+    }
+  }
+
+  /** Does some work after a while, guarded. */
+  after(millis: number, work: () => void): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.guard(work), millis);
   }
 
   // What the endpoint asks.
@@ -347,9 +361,7 @@ export class Session implements Role {
   }
 
   #watchExpiry(): void {
-    this.#expiry.watch(this.left, () => {
-      if (!this.expired()) this.#watchExpiry();
-    });
+    this.#expiry.watch(this.left, () => this.guard(() => this.expired() || this.#watchExpiry()));
   }
 
   /**

@@ -12,6 +12,8 @@ const ASK_AGAIN = 1_000;
 
 /** Role is what an endpoint asks of the client's session. */
 export interface Role {
+  /** Runs a part of the engine's work; what it throws is the end of the session. */
+  guard(work: () => void): void;
   /** Wakes the links: there may be something to send. */
   wakeLinks(): void;
   /** Reports whether what a stream has to send may be sent (O4, O5). */
@@ -130,7 +132,7 @@ export class Endpoint {
     this.#waking = true;
     queueMicrotask(() => {
       this.#waking = false;
-      if (!this.error) this.#role.wakeLinks();
+      if (!this.error) this.#role.guard(() => this.#role.wakeLinks());
     });
   }
 

@@ -21,6 +21,7 @@ export const CANCELLED = 1;
 export const DEADLINE_EXCEEDED = 4;
 export const RESOURCE_EXHAUSTED = 8;
 export const UNIMPLEMENTED = 12;
+const INTERNAL = 13;
 const UNAVAILABLE = 14;
 const UNAUTHENTICATED = 16;
 
@@ -37,6 +38,7 @@ export type Reason =
   | "unauthenticated"
   | "version"
   | "origin"
+  | "internal"
   | "cancelled"
   | "deadline"
   | "limit"
@@ -46,8 +48,8 @@ export type Reason =
 export class SessionError extends Error {
   override name = "SessionError";
   readonly reason: Reason;
-  constructor(reason: Reason, message: string) {
-    super(message);
+  constructor(reason: Reason, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.reason = reason;
   }
 }
@@ -81,10 +83,15 @@ export function bridgeEnd(status: number, reason: Reason, message: string): End 
 /** Returns the end of an RPC whose session was lost (E2). */
 export function lossEnd(why: SessionError, sent: boolean): End {
   if (why.reason === "unauthenticated") return bridgeEnd(UNAUTHENTICATED, why.reason, why.message);
-  return bridgeEnd(UNAVAILABLE, why.reason, `session lost: ${why.message}; the RPC ${sent ? "may have" : "has not"} run`);
+  return bridgeEnd(why.reason === "internal" ? INTERNAL : UNAVAILABLE, why.reason, `session lost: ${why.message}; the RPC ${sent ? "may have" : "has not"} run`);
 }
 
 /** Returns the end of a session whose peer broke a rule. */
 export function violation(message: string): SessionError {
   return new SessionError("protocol_violation", `protocol violation: ${message}`);
+}
+
+/** Returns the end of a session whose engine has thrown what it should not. */
+export function internalError(cause: unknown): SessionError {
+  return new SessionError("internal", `internal error: ${String(cause)}`, { cause });
 }
