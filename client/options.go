@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -58,7 +59,13 @@ func parseOptions(groups ...[]grpc.CallOption) (callOptions, error) {
 	if failed != nil {
 		return o, failed
 	}
-	return o, o.chooseCodec()
+	if err := o.chooseCodec(); err != nil {
+		return o, err
+	}
+	if !utf8.ValidString(o.compressor + o.contentSubtype) { // no bridge could read it
+		return o, status.Errorf(codes.Internal, "client: compressor %q or content-subtype %q is not UTF-8", o.compressor, o.contentSubtype)
+	}
+	return o, nil
 }
 
 func (o *callOptions) apply(option grpc.CallOption) error {

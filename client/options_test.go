@@ -37,6 +37,7 @@ func TestOptionsRefused(t *testing.T) {
 		{experimental.AcceptCompressors("gzip"), codes.Unimplemented, "grpc.acceptCompressorsCallOption"},
 		{sneakyOption{}, codes.Unimplemented, "client_test.sneakyOption"},
 		{grpc.CallContentSubtype("Cbor"), codes.Internal, "no codec registered for content-subtype cbor"},
+		{grpc.UseCompressor("gz\xff"), codes.Internal, `compressor "gz\xff"`},
 	} {
 		var finished error
 		c, err := client.New("http://bridge.test", client.Config{Lazy: true})

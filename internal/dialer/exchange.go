@@ -20,6 +20,7 @@ type exchange struct {
 	hold   time.Duration // what was asked for
 	size   int           // bytes of the request
 	frames bool          // it carries frames
+	only   uint64        // the one that it carries, which no smaller batch can; 0: none or several
 	token  string        // what it carries; empty: none
 	hello  bool          // it asks for the Welcome and nothing else
 	proof  bool          // frames wait for it to get through
@@ -229,6 +230,9 @@ func (e *exchanges) begin(now time.Duration) {
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.down.MaxBody(e.downlink.Size, &s.ep.Path))
 	batch, n := s.ep.BuildOneShot(nil, &h, x.id, most, frames)
 	x.frames = n > 0
+	if n == 1 {
+		x.only = s.ep.SeqOn(x.id)
+	}
 	x.size = len(batch)
 	x.limit = now + e.timeout(x)
 	ctx, cancel := context.WithCancelCause(s.ctx)

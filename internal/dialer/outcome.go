@@ -68,6 +68,7 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 	case wire.CodeTooLarge:
 		e.nextTry = now + tune.Jitter(firstRetry)
 		e.uplink.OverLimit(x.size, int(b.Close.Limit))
+		e.tooLong(x, b.Close.Message)
 	case wire.CodeBusy:
 		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.Next())
 	default:
@@ -145,7 +146,9 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	if x.hold > 0 && !x.frames && age >= tune.MinHold {
 		e.hold.Cut(age)
 	}
-	e.learn(x, err)
+	if e.learn(x, err) {
+		e.tooLong(x, err.Error())
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrGarbled) {
 		e.downlink.Failed()
 	}
@@ -182,18 +185,28 @@ func (e *exchanges) wait(age time.Duration, err error) time.Duration {
 	return wait
 }
 
-// learn takes from a failure what it says of the request's length.
-func (e *exchanges) learn(x *exchange, err error) {
+// learn takes from a failure what it says of the request's length, and reports
+// whether that was the cause. A break says too little to end the RPC of one frame.
+func (e *exchanges) learn(x *exchange, err error) bool {
 	switch {
 	case x.proof:
 		e.uplink.Proof(false)
 	case !x.frames:
 	case errors.Is(err, ErrTooLong):
 		e.uplink.Refused(x.size)
-	case errors.Is(err, ErrBroken):
+		return true
+	case x.only == 0 && errors.Is(err, ErrBroken):
 		e.uplink.Broke(x.size)
 	default:
-		e.uplink.Failed(x.size)
+		return e.uplink.Failed(x.size)
+	}
+	return false
+}
+
+// tooLong ends the RPC whose one frame is too long to get through.
+func (e *exchanges) tooLong(x *exchange, why string) {
+	if x.only > 0 && x.size > tune.MinUplink {
+		e.s.ep.FrameRefused(x.only, x.size, why)
 	}
 }
 

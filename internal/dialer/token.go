@@ -1,6 +1,9 @@
 package dialer
 
 import (
+	"errors"
+	"unicode/utf8"
+
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
@@ -19,7 +22,7 @@ func (s *Session) fetchToken() bool {
 	if s.cfg.Token == nil {
 		return true
 	}
-	value, err := s.cfg.Token(s.ctx)
+	value, err := s.askToken()
 	s.ep.Lock()
 	if err != nil {
 		s.ep.Over(&engine.Error{Reason: engine.ReasonUnauthenticated, Message: err.Error()})
@@ -31,6 +34,15 @@ func (s *Session) fetchToken() bool {
 		s.report(state)
 	}
 	return err == nil
+}
+
+// askToken asks the application for a credential that can be sent.
+func (s *Session) askToken() (string, error) {
+	value, err := s.cfg.Token(s.ctx)
+	if err == nil && !utf8.ValidString(value) {
+		err = errors.New("the token is not UTF-8")
+	}
+	return value, err
 }
 
 // checkToken is called for each RPC's end: when the bridge takes no more RPCs on
@@ -48,7 +60,7 @@ func (s *Session) checkToken(end *wire.End) {
 }
 
 func (s *Session) refreshToken() {
-	value, err := s.cfg.Token(s.ctx)
+	value, err := s.askToken()
 	s.ep.Lock()
 	defer s.ep.Unlock()
 	s.token.fetching = false

@@ -139,6 +139,55 @@ func (o *outbox) markLost(lost func(on LinkID, at time.Duration) bool) {
 	}
 }
 
+// SeqOn is the number of the oldest unacked frame that was last sent on a link; 0:
+// there is none.
+func (e *Endpoint) SeqOn(link LinkID) uint64 {
+	for i := range e.out.sent.len() {
+		if f := *e.out.sent.at(i); f.on == link {
+			return f.Seq
+		}
+	}
+	return 0
+}
+
+// FrameRefused ends the RPC of an unacked frame that does not get through, in a
+// batch of n bytes. A CANCEL takes its number, so that what is behind it goes on.
+func (e *Endpoint) FrameRefused(seq uint64, n int, why string) {
+	if seq <= e.out.acked {
+		return
+	}
+	f := *e.out.sent.at(int(seq - e.out.acked - 1))
+	what := "a part of a message"
+	opens := f.Open != nil
+	if opens {
+		what = "request metadata"
+	}
+	e.attached.remove(f)
+	e.out.replace(f, wire.Frame{Seq: seq, Stream: f.Stream, Type: wire.TypeCancel})
+	e.attached.add(f)
+	st := e.streams[f.Stream]
+	if st == nil {
+		return
+	}
+	st.owner.Fail(BridgeEnd(StatusResourceExhausted, ReasonLimit, "%s: a batch of %d bytes is too long for the network: %s", what, n, why))
+	if opens { // no END comes of what was not taken
+		st.ended = true
+		e.forget(st)
+	}
+}
+
+// replace puts another frame in the place of an unacked one.
+func (o *outbox) replace(f *sentFrame, by wire.Frame) {
+	if f.msg != nil {
+		o.hold(-len(f.Data))
+		f.msg.pending--
+		f.msg.settle()
+		f.msg = nil
+	}
+	o.bytesInFlight -= f.cost - wire.FrameCost
+	f.Frame, f.cost = by, wire.FrameCost
+}
+
 // frameRoom is the room that a window must have for one more frame.
 const frameRoom = wire.MaxFragment + wire.FrameCost
 

@@ -19,7 +19,8 @@ type Uplink struct {
 }
 
 const (
-	minUplink = 1 << 10
+	// MinUplink is the length that is never called too long.
+	MinUplink = 1 << 10
 	// minRefusable is the shortest body of which one break is proof enough.
 	minRefusable = 32 << 10
 	maxSuspects  = 3
@@ -57,7 +58,7 @@ func (t *Uplink) trying() bool { return t.ceiling > 0 && t.Size >= t.ceiling }
 // Refused notes that n bytes were too many.
 func (t *Uplink) Refused(n int) {
 	t.suspects = 0
-	half := max(n/2, minUplink)
+	half := max(n/2, MinUplink)
 	if half >= t.Size {
 		return
 	}
@@ -80,20 +81,22 @@ func (t *Uplink) Broke(n int) {
 	t.Failed(n)
 }
 
-// Failed notes that n bytes failed in a way that says nothing of their length.
-func (t *Uplink) Failed(n int) {
-	if n <= minUplink {
-		return
+// Failed notes that n bytes failed in a way that says nothing of their length. It
+// reports whether they are too many, for all that is known now.
+func (t *Uplink) Failed(n int) bool {
+	if n <= MinUplink {
+		return false
 	}
 	if t.suspects > maxSuspects {
 		t.Refused(n)
-		return
+		return true
 	}
 	if t.suspects == 0 {
 		t.suspected = n
 	}
 	t.suspected = min(t.suspected, n)
 	t.suspects = min(t.suspects+1, maxSuspects)
+	return false
 }
 
 // WantsProof reports whether the next exchange is to go without frames: if that
@@ -115,6 +118,6 @@ func (t *Uplink) OverLimit(n, limit int) {
 		t.Refused(n)
 		return
 	}
-	t.Max = max(min(t.Max, limit), minUplink)
+	t.Max = max(min(t.Max, limit), MinUplink)
 	t.Size = min(t.Size, t.Max)
 }
