@@ -63,7 +63,7 @@ type Config struct {
 
 	Hold         time.Duration // longest hold asked for; 25 s
 	Pause        time.Duration // longer resume window asked for; 0: the bridge's own
-	StreamWindow int           // first window of a stream, bytes; 64 KiB. It grows to four times that
+	StreamWindow int           // first window of a stream, bytes; 64 KiB. It grows as the path needs
 	MaxMessage   int           // longest message taken, bytes; no limit
 	Learnt       Network       // by an earlier session on the same way; zero: nothing
 	// OnState, if not nil, is called after each change of State but RTT, by

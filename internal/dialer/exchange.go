@@ -70,7 +70,7 @@ func (e *exchanges) init(s *Session) {
 	e.emptyBackoff = tune.Backoff{First: minRetry, Max: maxRetry, Factor: 2}
 	e.hold = tune.Hold{Hold: s.cfg.Hold, Max: s.cfg.Hold}
 	e.uplink = tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
-	e.downlink = tune.Batch{Size: tune.MaxBatch, Max: tune.MaxBatch}
+	e.downlink = tune.Batch{Size: tune.MaxBatch / 2, Max: tune.MaxBatch}
 }
 
 // awaiting is the lowest exchange that the client waits for (L2).
@@ -85,6 +85,10 @@ func (e *exchanges) awaiting() uint64 {
 func (e *exchanges) step(now time.Duration) time.Duration {
 	e.expire(now)
 	due := e.due(now)
+	if due <= now {
+		e.s.ep.LetOthersConsume()
+		due = e.due(now)
+	}
 	for ; due <= now; due = e.due(now) {
 		e.begin(now)
 	}
@@ -97,7 +101,7 @@ func (e *exchanges) step(now time.Duration) time.Duration {
 // due returns when the next exchange is to begin.
 func (e *exchanges) due(now time.Duration) time.Duration {
 	switch {
-	case len(e.inFlight) >= maxInFlight, e.proving(), e.s.ep.Ended() != nil:
+	case len(e.inFlight) >= maxInFlight, e.proving(), e.alone(), e.s.ep.Ended() != nil:
 		return now + longest
 	case e.wanted():
 		return max(e.nextTry, now)
@@ -218,7 +222,7 @@ func (e *exchanges) begin(now time.Duration) {
 		frames = !x.proof
 	}
 	most := e.up.MaxBody(e.uplink.Size, &s.ep.Path)
-	paced := frames && most < e.uplink.Size && s.ep.ReadyBytes() > most // its ack is waited for
+	paced := frames && s.ep.QueuedBytes() > most // its ack is waited for
 	if (frames || s.welcomed() && !x.proof) && !paced {
 		x.hold = e.holdFor()
 	}
@@ -238,6 +242,11 @@ func (e *exchanges) begin(now time.Duration) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	x.cancel = cancel
 	e.workers.Run(request{x: x, ctx: ctx, batch: batch})
+}
+
+// alone reports whether another body is to wait for the one in flight.
+func (e *exchanges) alone() bool {
+	return e.uplink.Alone() && slices.ContainsFunc(e.inFlight, func(x *exchange) bool { return x.frames })
 }
 
 // shortHold is how long an exchange is held while something is expected, but a

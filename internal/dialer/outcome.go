@@ -85,7 +85,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	s.ep.Path.BodyPassed(now, max(x.size, n))
 	e.up.Passed(now, x.size, x.up)
 	e.down.Passed(now, n, x.down)
-	e.pipelineNext = b.WaitingBytes > tune.MinPacedBody/2 && e.down.MaxBody(e.downlink.Size, &s.ep.Path) < e.downlink.Size
+	e.pipelineNext = b.WaitingBytes > tune.MinPacedBody/2
 	e.quickFailures, e.timeouts = 0, 0
 	if b.Resend {
 		s.ep.MarkLost(func(on engine.LinkID, _ time.Duration) bool { return !on.Kind.Lasting() && on.Number <= x.id.Number })

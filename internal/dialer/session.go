@@ -58,6 +58,8 @@ func Start(cfg Config) *Session {
 	s.ep.Init(engine.Config{
 		Role: (*role)(s), ID: s.id, Epoch: time.Now(),
 		StreamWindow:     cfg.StreamWindow,
+		MaxStreamWindow:  maxStreamWindow,
+		ReceiveWindow:    maxReceiveWindow,
 		PeerStreamWindow: firstStreamWindow,
 		SessionWindow:    defaultSessionWindow,
 		MaxMessage:       cfg.MaxMessage,
@@ -73,6 +75,13 @@ func Start(cfg Config) *Session {
 
 // firstStreamWindow is what a client assumes before the Welcome (O4).
 const firstStreamWindow = wire.MaxFragment
+
+// Most that the windows of one stream, and of all of a session's streams together,
+// grow by (D3), in bytes.
+const (
+	maxStreamWindow  = 8 << 20
+	maxReceiveWindow = 16 << 20
+)
 
 // defaultSessionWindow holds until the Welcome states the bridge's.
 const defaultSessionWindow = 1 << 20

@@ -9,8 +9,9 @@ import (
 // many for messages larger than a window that are being put together (D4). They are
 // held by way of Shares.
 type Budget struct {
-	limit int64
-	held  atomic.Int64
+	limit   int64
+	held    atomic.Int64
+	widened atomic.Int64 // bytes by which windows are wider than at first
 
 	mu       sync.Mutex
 	reserved int // for messages being put together
@@ -40,6 +41,7 @@ func (b *Budget) Reserved() int {
 type Share struct {
 	budget   *Budget
 	held     atomic.Int64
+	widened  atomic.Int64
 	reserved int // guarded by budget.mu
 }
 
@@ -66,6 +68,21 @@ func (s *Share) Hold(n int) {
 		s.held.Add(int64(n))
 		s.budget.held.Add(int64(n))
 	}
+}
+
+// widen has windows be n bytes wider in all, less than 0: narrower. It reports
+// false if there is no room: all together they may take a quarter of the budget.
+func (s *Share) widen(n int) bool {
+	if s == nil {
+		return true
+	}
+	b, by := s.budget, int64(n)
+	if n > 0 && (s.Tight() || OverShare(s.widened.Load()+by, b.widened.Load()+by, b.limit/4)) {
+		return false
+	}
+	s.widened.Add(by)
+	b.widened.Add(by)
+	return true
 }
 
 // reserve reserves n bytes for a message if there is room. Nothing reserved yet

@@ -22,10 +22,11 @@ type Endpoint struct {
 	role         Role
 	sid          string
 	id           [wire.IDSize]byte
-	epoch        time.Time // zero of the endpoint's clock
-	streamWindow int       // first window of a stream towards here
-	maxMessage   int       // longest message taken
-	share        *Share    // of the bridge's budget; nil: none
+	epoch        time.Time   // zero of the endpoint's clock
+	streamWindow tune.Window // of a stream towards here, at first
+	receiveLimit int         // bytes by which windows towards here may be wider than at first, in all
+	maxMessage   int         // longest message taken
+	share        *Share      // of the bridge's budget; nil: none
 	done         chan struct{}
 
 	mu sync.Mutex
@@ -36,22 +37,26 @@ type Endpoint struct {
 	// PeerStreamWindow is the first window of a stream towards the peer.
 	PeerStreamWindow int
 
-	err      *Error // why the session is over
-	out      outbox
-	filling  filler // of the batch that is being built
-	building wire.Builder
-	in       inbox
-	streams  map[uint64]*Stream   // numbered and not over for the peer
-	unsent   map[*Stream]struct{} // of which nothing was sent
-	highest  uint64               // highest stream number used
-	large    reassembly
-	attached *Lasting   // the lasting link on which frames may go
-	prefer   uint64     // number of the lasting link that gets new frames (L3)
-	batch    tune.Batch // of what is sent on a lasting link
-	received int        // message bytes received and not consumed
-	askedAt  time.Duration
-	kick     bool     // links are to be woken in Unlock
-	after    []func() // what Unlock runs without the lock
+	err           *Error // why the session is over
+	out           outbox
+	filling       filler // of the batch that is being built
+	building      wire.Builder
+	in            inbox
+	streams       map[uint64]*Stream   // numbered and not over for the peer
+	unsent        map[*Stream]struct{} // of which nothing was sent
+	highest       uint64               // highest stream number used
+	large         reassembly
+	attached      *Lasting      // the lasting link on which frames may go
+	prefer        uint64        // number of the lasting link that gets new frames (L3)
+	batch         tune.Lasting  // of what is sent on a lasting link
+	received      int           // message bytes received and not consumed
+	widened       int           // bytes by which windows towards here are wider than at first, in all
+	sessionWindow int           // limit of out.window
+	oneShotLimit  int           // of the last batch for a one-shot link, bytes
+	turnaround    time.Duration // smoothed, between a frame on a one-shot link and its ack; 0: not measured
+	askedAt       time.Duration
+	kick          bool     // links are to be woken in Unlock
+	after         []func() // what Unlock runs without the lock
 
 	firstSent [4]*sentFrame // the room for out.sent, mostly
 	firstTurn [2]*Stream    // the room for out.turn, mostly
@@ -63,8 +68,10 @@ type Config struct {
 	ID               [wire.IDSize]byte
 	Epoch            time.Time // zero of the endpoint's clock
 	StreamWindow     int       // first window of a stream towards here, bytes
+	MaxStreamWindow  int       // most that it grows to
+	ReceiveWindow    int       // most by which all of a session's windows together grow
 	PeerStreamWindow int       // first window of a stream towards the peer, bytes
-	SessionWindow    int       // frames sent and not acked, bytes
+	SessionWindow    int       // most bytes of frames sent and not acked
 	MaxMessage       int       // longest message taken, bytes
 	Share            *Share    // of the bridge's budget; nil: none
 }
@@ -73,19 +80,75 @@ type Config struct {
 func (e *Endpoint) Init(cfg Config) {
 	*e = Endpoint{
 		role: cfg.Role, sid: wire.EncodeSession(cfg.ID[:]), id: cfg.ID, epoch: cfg.Epoch,
-		streamWindow: cfg.StreamWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
+		streamWindow: tune.Window{Size: cfg.StreamWindow, Min: min(cfg.StreamWindow, floorWindow), Max: cfg.MaxStreamWindow},
+		receiveLimit: cfg.ReceiveWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
 		share: cfg.Share, done: make(chan struct{}),
-		batch: tune.Batch{Size: lastingBatch, Max: lastingBatch},
+		batch: tune.Lasting{Size: lastingBatch, Max: lastingBatch},
 		large: reassembly{size: 2 * cfg.MaxMessage},
 	}
-	e.out.window = cfg.SessionWindow
+	e.SetSessionWindow(cfg.SessionWindow)
 	e.out.share = cfg.Share
 	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
 }
 
-// SetSessionWindow sets how many bytes may be sent and not acked (D2): two frames
-// at least.
-func (e *Endpoint) SetSessionWindow(n int) { e.out.window = max(n, 2*frameRoom) }
+// SetSessionWindow sets how many bytes may be sent and not acked at most (D2): two
+// frames at least.
+func (e *Endpoint) SetSessionWindow(n int) {
+	e.sessionWindow = max(n, 2*frameRoom)
+	e.followPath()
+}
+
+const (
+	// firstSessionWindow is the session's window before more is known of the path.
+	firstSessionWindow = 1 << 20
+	// windowOfBodies is how many bodies on one-shot links the window takes: two in
+	// flight, and two whose acks are under way.
+	windowOfBodies = 4
+)
+
+// followPath lets as much be sent and not acked as fills the path twice (D2).
+func (e *Endpoint) followPath() {
+	e.out.window = min(e.sessionWindow, max(firstSessionWindow, 2*e.Path.MaxInFlight(), windowOfBodies*e.oneShotLimit))
+}
+
+// bodyLength is how many bytes one batch, or a good part of what may be in flight,
+// takes on the link that frames go on: as much is worth having ready of a stream.
+func (e *Endpoint) bodyLength() int {
+	if e.Carries() {
+		return min(e.Path.MaxInFlight()/4, tune.MaxBatch)
+	}
+	return e.oneShotLimit
+}
+
+// roundTrip is the round-trip time that windows go by; 0: not measured.
+func (e *Endpoint) roundTrip() time.Duration {
+	if rtt := e.Path.SmoothedRTT(); rtt > 0 {
+		return rtt
+	}
+	return e.turnaround
+}
+
+// maxTurnaround bounds what a wait of the peer's adds to a turnaround.
+const maxTurnaround = time.Second
+
+// turned takes the time between a frame on a one-shot link and its ack.
+func (e *Endpoint) turned(d time.Duration) {
+	d = min(d, maxTurnaround)
+	if e.turnaround == 0 {
+		e.turnaround = d
+	}
+	e.turnaround += (d - e.turnaround) / 8
+}
+
+// widen has windows towards here be n bytes wider in all, if there is room; less
+// than 0: narrower.
+func (e *Endpoint) widen(n int) bool {
+	if n > 0 && e.widened+n > e.receiveLimit || !e.share.widen(n) {
+		return false
+	}
+	e.widened += n
+	return true
+}
 
 // ID is the session's public ID as it stands in paths: 22 characters of
 // base64url. Safe to log.
@@ -154,9 +217,20 @@ func (e *Endpoint) wakeIfGranting() {
 // letOthersQueue yields once, so that other goroutines can add to the batch that
 // is about to be built. It frees the lock meanwhile.
 func (e *Endpoint) letOthersQueue() {
-	if !e.expectsMore() {
-		return
+	if e.expectsMore() {
+		e.yield()
 	}
+}
+
+// LetOthersConsume yields once if messages wait to be taken, so that the batch that
+// is about to be built can give credit for them. It frees the lock meanwhile.
+func (e *Endpoint) LetOthersConsume() {
+	if e.received > 0 {
+		e.yield()
+	}
+}
+
+func (e *Endpoint) yield() {
 	e.mu.Unlock()
 	runtime.Gosched()
 	e.mu.Lock()

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -18,7 +19,7 @@ type fill struct {
 // went in.
 func (e *Endpoint) build(dst []byte, h *wire.Batch, frames bool, f fill) ([]byte, int) {
 	h.Ack, h.Resend = e.in.taken, e.askIfDue()
-	e.in.ackPending = 0
+	e.in.ackPending, e.in.ackedAt = 0, e.Now()
 	b := &e.building
 	b.Begin(e.out.grow(dst, f.limit), h)
 	if frames {
@@ -26,24 +27,32 @@ func (e *Endpoint) build(dst []byte, h *wire.Batch, frames bool, f fill) ([]byte
 		e.filling.fillIn()
 	}
 	n := b.Frames()
-	return b.Finish(), n
+	start := len(dst)
+	dst = b.Finish()
+	if n > 0 {
+		e.filling.last.ends = len(dst) - start
+	}
+	return dst, n
 }
 
 // BuildOneShot appends a batch for a link that carries one each way, of at most
 // limit bytes, to dst. It reports how many frames went in.
 func (e *Endpoint) BuildOneShot(dst []byte, h *wire.Batch, link LinkID, limit int, frames bool) ([]byte, int) {
 	h.X = link.Number
+	e.oneShotLimit = min(limit, tune.MaxBatch)
+	e.followPath()
 	return e.build(dst, h, frames, fill{link: link, limit: limit, room: Unlimited})
 }
 
 // filler puts frames into one batch for one link.
 type filler struct {
 	fill
-	e   *Endpoint
-	o   *outbox
-	b   *wire.Builder
-	now time.Duration
-	n   int // frames put in
+	e    *Endpoint
+	o    *outbox
+	b    *wire.Builder
+	now  time.Duration
+	n    int        // frames put in
+	last *sentFrame // of them
 }
 
 const maxFramesPerBatch = 1024
@@ -82,7 +91,7 @@ func (fl *filler) again() bool {
 // fits reports whether a frame may go in. The first always may: the link had
 // room, and a limit shorter than one frame would never be met.
 func (fl *filler) fits(f *wire.Frame) bool {
-	return fl.n == 0 || fl.room >= frameRoom && fl.inBatch(f)
+	return fl.n == 0 || fl.room >= payloadOf(f)+wire.FrameCost && fl.inBatch(f)
 }
 
 func (fl *filler) inBatch(f *wire.Frame) bool {
@@ -91,7 +100,8 @@ func (fl *filler) inBatch(f *wire.Frame) bool {
 
 func (fl *filler) sent(f *sentFrame) {
 	fl.e.attached.remove(f)
-	f.on, f.at, f.then = fl.link, fl.now, fl.o.latest
+	f.on, f.at, f.then, f.ends = fl.link, fl.now, fl.o.latest, 0
+	fl.last = f
 	fl.e.attached.add(f)
 	fl.room -= f.cost
 	fl.n++
@@ -201,10 +211,10 @@ func (fl *filler) fragment(st *Stream, msg *outMessage) bool {
 	if room < n && room < smallestCut || fl.n >= maxFramesPerBatch {
 		return false
 	}
-	if !roomFor(fl.o.bytesInFlight, fl.o.window) || fl.n > 0 && fl.room < frameRoom {
+	n = min(n, room)
+	if !roomFor(fl.o.bytesInFlight, fl.o.window) || fl.n > 0 && fl.room < n+wire.FrameCost {
 		return false
 	}
-	n = min(n, room)
 	f := wire.Frame{Stream: st.id, Type: wire.TypeMessage}
 	if !msg.started {
 		f.First, f.Length = true, uint64(msg.length)

@@ -39,9 +39,12 @@ func (e *Endpoint) takeAck(seq uint64) bool {
 	now, link := e.Now(), e.attached
 	ok := e.out.ack(seq, now, func(f *sentFrame) {
 		if !link.remove(f) {
+			if f.once && !f.on.Kind.Lasting() {
+				e.turned(now - f.at)
+			}
 			return
 		}
-		link.delivered(f.cost)
+		link.delivered(f)
 		if f.once {
 			delivered, took := e.out.latest.since(f.then, f.at)
 			e.Path.Sample(now, now-f.at, delivered, took)
@@ -50,6 +53,7 @@ func (e *Endpoint) takeAck(seq uint64) bool {
 	if !ok {
 		return false
 	}
+	e.followPath()
 	e.WakeStalled()
 	e.Wake()
 	return true
@@ -100,8 +104,7 @@ func (e *Endpoint) take(f *wire.Frame) (bool, *Error) {
 		}
 	case wire.TypeWindow:
 		if f.Limit > st.send.limit {
-			st.send.limit = f.Limit
-			st.update()
+			st.raise(f.Limit)
 		}
 	case wire.TypeCancel:
 		if o, ok := st.owner.(requestOwner); ok {

@@ -19,7 +19,8 @@ type inbox struct {
 	aheadBytes int
 	dropped    uint64 // highest seq that was dropped: ask for it again
 
-	ackPending      int           // cost of frames received since the last ack was sent
+	ackedAt         time.Duration // when the last ack was sent
+	ackPending      int           // cost of frames received since
 	ackPendingSince time.Duration // when the first of them came
 }
 

@@ -19,13 +19,16 @@ const (
 	ackDelay = 20 * time.Millisecond
 	ackBytes = 16 << 10
 
-	// lastingBatch is the longest batch on a lasting link. It is halved when one
-	// breaks with frames in flight, so that networks which break links by size let
-	// some pass.
-	lastingBatch = 64 << 10
+	// leastYield is how long frames wait for the ack of the peer's first ones, on a
+	// network that breaks links which carry much.
+	leastYield = 3 * ackDelay
 
-	// growAfter is how many batches must have been acked until they grow.
-	growAfter = 4
+	// acksPerTrip is how many acks go alone in a round trip at most, so that a fast
+	// path does not need thousands a second.
+	acksPerTrip = 16
+
+	// lastingBatch is the longest batch on a lasting link.
+	lastingBatch = 64 << 10
 )
 
 // Lasting is what the two ends of a lasting link have in common: it carries many
@@ -36,11 +39,14 @@ type Lasting struct {
 	Heard  time.Duration // when the last batch came
 	Pinged time.Duration // when the ping was sent that has no pong; 0: none is out
 
-	built         bool   // its first batch was built
-	pong          uint64 // to be sent; 0: none
-	padding       []byte // of the ping, to be sent back
-	bytesInFlight int    // handed to the link and not acked
-	acked         int    // bytes acked since batches last grew
+	built         bool          // its first batch was built
+	pong          uint64        // to be sent; 0: none
+	padding       []byte        // of the ping, to be sent back
+	bytesInFlight int           // handed to the link and not acked
+	passed        int           // longest batch of which something was acked
+	acked         int           // bytes acked
+	careful       bool          // links broke before with nothing acked
+	yieldUntil    time.Duration // the peer's first frames are acked before ours go
 }
 
 // Received notes that a batch came.
@@ -48,6 +54,9 @@ func (l *Lasting) Received(b *wire.Batch, now time.Duration) {
 	l.Heard = now
 	if b.Ping != 0 {
 		l.pong, l.padding = b.Ping, b.Padding
+	}
+	if l.careful && l.yieldUntil == 0 && len(b.Frames) > 0 {
+		l.yieldUntil = now + l.ep.Path.AtLeast(leastYield, 2)
 	}
 }
 
@@ -61,13 +70,25 @@ func (l *Lasting) BytesInFlight() int { return l.bytesInFlight }
 func (l *Lasting) Due(now time.Duration) Due {
 	e := l.ep
 	d := Due{At: now + LongestWait, Frames: e.err == nil && e.carries(l) && e.hasRoom(l)}
+	if d.Frames && l.acked == 0 && now < l.yieldUntil {
+		d.At, d.Frames = l.yieldUntil, false
+	}
 	switch {
-	case !l.built, l.pong != 0, e.AsksNow(), d.Frames && e.out.sendable(), e.in.ackPending >= ackBytes:
+	case !l.built, l.pong != 0, e.AsksNow(), d.Frames && e.out.sendable():
 		d.At = now
 	case e.in.ackPending > 0:
-		d.At = e.in.ackPendingSince + ackDelay
+		d.At = min(d.At, e.ackAt())
 	}
 	return d
+}
+
+// ackAt is when an ack goes alone.
+func (e *Endpoint) ackAt() time.Duration {
+	at := e.in.ackPendingSince + ackDelay
+	if e.in.ackPending < ackBytes {
+		return at
+	}
+	return min(at, e.in.ackedAt+e.Path.SmoothedRTT()/acksPerTrip)
 }
 
 // Build appends a batch with the given header to dst, and with frames if they
@@ -86,7 +107,11 @@ func (l *Lasting) Build(dst []byte, limit int, h *wire.Batch, due Due) ([]byte, 
 	}
 	l.built, l.pong, l.padding = true, 0, nil
 	f := fill{link: l.ID, limit: min(limit, e.maxBatch()), room: e.maxInFlight() - l.bytesInFlight}
-	return e.build(dst, h, due.Frames, f)
+	dst, n := e.build(dst, h, due.Frames, f)
+	if due.Frames && e.out.sendable() && !e.hasRoom(l) {
+		e.Path.Filled()
+	}
+	return dst, n
 }
 
 func (l *Lasting) add(f *sentFrame) {
@@ -104,26 +129,44 @@ func (l *Lasting) remove(f *sentFrame) bool {
 	return true
 }
 
-// delivered notes that n bytes were acked: batches may be longer.
-func (l *Lasting) delivered(n int) {
-	if l.acked += n; l.acked >= growAfter*l.ep.batch.Size {
-		l.acked = 0
-		l.ep.batch.Grow()
+// delivered notes that a frame was acked that was in flight on the link.
+func (l *Lasting) delivered(f *sentFrame) {
+	l.acked += f.cost
+	l.ep.batch.Acked(l.acked)
+	if f.ends > 0 {
+		l.passed = max(l.passed, f.ends)
+		l.ep.batch.Passed(f.ends)
 	}
+}
+
+// broke takes from the end of the link what it says of the lengths of batches.
+func (l *Lasting) broke() {
+	o, shortest := &l.ep.out, 0
+	for i := range o.sent.len() {
+		f := *o.sent.at(i)
+		if f.on == l.ID && f.ends > l.passed && (shortest == 0 || f.ends < shortest) {
+			shortest = f.ends
+		}
+	}
+	l.ep.batch.Broke(l.acked, shortest)
 }
 
 // Attach makes l the lasting link on which new frames may go, in place of
 // another.
-func (e *Endpoint) Attach(l *Lasting) { e.attached = l }
+func (e *Endpoint) Attach(l *Lasting) {
+	if e.attached != nil {
+		e.attached.broke()
+	}
+	e.attached = l
+	l.careful = e.batch.Opened()
+}
 
 // Detach takes l out, if it is the attached one.
 func (e *Endpoint) Detach(l *Lasting) {
 	if e.attached != l {
 		return
 	}
-	if l.bytesInFlight > 0 {
-		e.batch.Failed()
-	}
+	l.broke()
 	e.attached = nil
 }
 
@@ -139,18 +182,17 @@ func (e *Endpoint) Carries() bool { return e.attached != nil && e.carries(e.atta
 
 func (e *Endpoint) carries(l *Lasting) bool { return l == e.attached && l.ID.Number == e.prefer }
 
-// hasRoom reports whether the link takes more frames.
+// hasRoom reports whether the link takes more frames: where links broke before, one
+// batch alone until something is acked.
 func (e *Endpoint) hasRoom(l *Lasting) bool {
+	if l.careful && l.acked == 0 {
+		return l.bytesInFlight == 0
+	}
 	return roomFor(l.bytesInFlight, e.maxInFlight()) || e.out.hasGap()
 }
 
 // maxInFlight is how many bytes should be in flight on a lasting link at most.
-// After one has broken it is a batch, so that something is acked before the next
-// breaks.
 func (e *Endpoint) maxInFlight() int {
-	if e.batch.Reduced() {
-		return e.batch.Size
-	}
 	return e.Path.MaxInFlight() + frameRoom // the last frame may go beyond it
 }
 
@@ -158,9 +200,6 @@ func (e *Endpoint) maxInFlight() int {
 // be in flight, since nothing of a batch is acked before its end. With halves the
 // path would stand idle, and be taken for a slower one.
 func (e *Endpoint) maxBatch() int {
-	if e.batch.Reduced() {
-		return e.batch.Size
-	}
 	return min(e.batch.Size, e.Path.MaxInFlight()/4)
 }
 

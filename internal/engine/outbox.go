@@ -17,6 +17,7 @@ type sentFrame struct {
 	then delivery      // outbox.latest at that time
 	lost bool          // to be sent again
 	once bool          // sent once only: fit for measuring
+	ends int           // length of the batch whose last frame it was; 0: it was not the last
 }
 
 // delivery is what was acked last.
@@ -49,7 +50,7 @@ func (i *outItem) frame(stream uint64) wire.Frame {
 
 // outbox is a session's only send queue. It keeps each frame until acked (D2).
 type outbox struct {
-	window        int // most bytes sent and not acked
+	window        int // most bytes sent and not acked, now
 	acked         uint64
 	sent          queue[*sentFrame] // seq acked+1 and following
 	bytesInFlight int               // cost of sent
@@ -62,6 +63,7 @@ type outbox struct {
 	active  int            // streams in turn that may send
 	closing *wire.Close    // the unsent CLOSE frame
 	ready   int            // weight of the streams that have credit
+	queued  int            // bytes queued of these
 	stalled queue[*Stream] // streams whose Send waits for room in the outbox
 	resent  uint64         // frames sent more than once
 	bytes   int            // message bytes held, sent or not
@@ -211,6 +213,9 @@ func (e *Endpoint) Sendable() bool { return e.out.sendable() }
 
 // ReadyBytes is how many bytes of messages wait to be sent and have credit.
 func (e *Endpoint) ReadyBytes() int { return e.out.ready }
+
+// QueuedBytes is how many bytes of messages are queued and have credit.
+func (e *Endpoint) QueuedBytes() int { return e.out.queued }
 
 // AckedTo is the number of the last frame that the peer has acked.
 func (e *Endpoint) AckedTo() uint64 { return e.out.acked }

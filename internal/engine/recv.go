@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
@@ -17,7 +18,7 @@ type recvSide struct {
 	charged  uint64            // sum of what arrived (D3)
 	consumed uint64            // sum of what was consumed
 	limit    uint64            // the limit granted to the peer
-	window   int               // size of the window now
+	window   tune.Window       // towards here
 	taken    *inMessage        // handed out by the last Recv, not yet consumed
 	granting bool              // in outbox.grants
 	reserve  *time.Timer       // bounds the wait for the reassembly budget (D4)
@@ -83,9 +84,6 @@ func (st *Stream) beginMessage(length int) {
 	r.part.pieces = r.part.first[:0]
 }
 
-// windowGrowth is how many times its first size a stream's window grows (D3).
-const windowGrowth = 4
-
 // consume returns the credit of the message that was handed out last (D3).
 func (st *Stream) consume() {
 	r := &st.recv
@@ -101,27 +99,39 @@ func (st *Stream) consume() {
 	}
 	switch {
 	case st.ep.share.Tight():
-		st.grantFor(min(tightWindow, r.window))
-	case st.grantFor(r.window):
-		r.window = min(2*r.window, st.ep.streamWindow*windowGrowth)
-		st.grant(r.consumed + uint64(r.window))
+		st.resize(r.window.Min)
+		if st.used(min(tightWindow, r.window.Size)) {
+			st.grant(r.consumed + uint64(min(tightWindow, r.window.Size)))
+		}
+	case st.used(r.window.Size):
+		st.resize(r.window.Next(st.ep.Now(), st.ep.roundTrip(), r.consumed))
+		st.grant(r.consumed + uint64(r.window.Size))
 	}
 	st.extend()
+}
+
+// floorWindow is what a stream's window shrinks to.
+const floorWindow = 64 << 10
+
+// resize makes the window that size if there is room: credit that was given stays.
+func (st *Stream) resize(size int) {
+	w := &st.recv.window
+	first := st.ep.streamWindow.Size
+	if st.ep.widen(max(size, first) - max(w.Size, first)) {
+		w.Size = size
+	}
 }
 
 // tightWindow is a stream's window while the bridge is at the edge of its
 // budget (D8).
 const tightWindow = wire.MaxFragment
 
-// grantFor grants a window if half of it or more is used up. It reports whether
-// it did.
-func (st *Stream) grantFor(window int) bool {
-	r := &st.recv
-	if r.consumed+uint64(window) < r.limit+uint64(window)/2 {
-		return false
-	}
-	st.grant(r.consumed + uint64(window))
-	return true
+// longestStep is the most that is used up of a window before it is extended.
+const longestStep = 512 << 10
+
+// used reports whether a quarter of a window of that size is used up.
+func (st *Stream) used(window int) bool {
+	return st.recv.consumed+uint64(window) >= st.recv.limit+uint64(min(window/4, longestStep))
 }
 
 // grant raises the peer's limit and sends it.
@@ -148,12 +158,16 @@ func (st *Stream) extend() {
 	if r.charged+rest <= r.limit {
 		return
 	}
-	if r.part.length+wire.FrameCost <= st.ep.streamWindow*windowGrowth {
+	if r.part.length+wire.FrameCost <= max(r.window.Size, shortInWindows*st.ep.streamWindow.Size) {
 		st.grant(r.charged + rest)
 		return
 	}
 	st.ep.reserve(st)
 }
+
+// shortInWindows is how many first windows a message may be long that needs no
+// room in the budget for long ones (D4).
+const shortInWindows = 4
 
 // reserved is called when the budget has room for the message being put
 // together.
@@ -181,9 +195,11 @@ func (st *Stream) DropReceived() {
 	r.taken, r.ended = nil, true
 }
 
-// dropPart forgets the message that is being put together.
+// dropPart forgets the message that is being put together, and gives back what
+// the window has grown: nothing more is taken.
 func (st *Stream) dropPart() {
 	st.ep.unqueueReserve(st)
+	st.resize(min(st.recv.window.Size, st.ep.streamWindow.Size))
 	if part := st.recv.part; part != nil {
 		st.recv.part = nil
 		st.drop(part)

@@ -13,6 +13,7 @@ type sendSide struct {
 	room    [3]outItem // of queue, mostly: headers, a message, the end
 	bytes   int        // message bytes in queue, not yet cut
 	limit   uint64     // the peer's WINDOW (D3)
+	step    int        // by how much it grew last
 	used    uint64     // sum charged against it
 	inTurn  bool       // in outbox.turn
 	active  bool       // in outbox.turn, and may send
@@ -21,8 +22,18 @@ type sendSide struct {
 	closed  bool       // nothing more may be queued
 }
 
-// sendQueueBytes is what a stream queues before Send waits.
+// sendQueueBytes is what a stream queues before Send waits, at least.
 const sendQueueBytes = 64 << 10
+
+// queueLimit is what the stream queues before Send waits: as much as a batch takes,
+// where the peer gives credit in large steps, because it consumes fast.
+func (st *Stream) queueLimit() int {
+	return max(sendQueueBytes, min(stepsQueued*st.send.step, st.ep.bodyLength()))
+}
+
+// stepsQueued is how many times the last step of credit are queued: the next step
+// will be larger.
+const stepsQueued = 4
 
 // Send queues one message and waits until the stream's queue has room for the
 // next (back-pressure). The engine owns the bytes until it calls m.Free, which
@@ -91,7 +102,7 @@ func (st *Stream) hasRoom() (error, bool) {
 		return nil, true
 	case st.ctx.Err() != nil:
 		return context.Cause(st.ctx), true
-	case st.send.bytes > sendQueueBytes, st.send.bytes > 0 && !st.corked && e.scarce():
+	case st.send.bytes > st.queueLimit(), st.send.bytes > 0 && !st.corked && e.scarce():
 		st.send.stalled = true
 	case e.congested():
 		e.out.stalled.push(st)
@@ -116,6 +127,19 @@ func (st *Stream) credit() int {
 	}
 	return int(min(free, uint64(Unlimited))) - wire.FrameCost
 }
+
+// raise takes the peer's limit, which is higher than the one before.
+func (st *Stream) raise(limit uint64) {
+	st.send.step = int(min(limit-st.send.limit, maxStep))
+	st.send.limit = limit
+	st.update()
+	if st.send.stalled {
+		signal(st.writable)
+	}
+}
+
+// maxStep is as much of a step of credit as counts.
+const maxStep = 1 << 20
 
 // hasCredit reports whether the head of the queue may be sent.
 func (st *Stream) hasCredit() bool {
@@ -172,9 +196,10 @@ func (st *Stream) setBlocked(blocked bool) {
 	if st.send.blocked == blocked {
 		return
 	}
-	before := st.weight()
+	before, queued := st.weight(), st.queued()
 	st.send.blocked = blocked
 	st.ep.out.ready += st.weight() - before
+	st.ep.out.queued += st.queued() - queued
 	if blocked {
 		st.ep.WakeStalled()
 	}
@@ -189,16 +214,26 @@ func (st *Stream) weight() int {
 	return min(st.send.bytes, sendQueueBytes)
 }
 
+// queued is how many bytes of the stream have credit, or stand behind some that
+// have.
+func (st *Stream) queued() int {
+	if st.send.blocked {
+		return 0
+	}
+	return st.send.bytes
+}
+
 func (st *Stream) setBytes(n int) {
-	before := st.weight()
+	before, queued := st.weight(), st.queued()
 	st.send.bytes = n
 	st.ep.out.ready += st.weight() - before
+	st.ep.out.queued += st.queued() - queued
 }
 
 // sentBytes accounts for n bytes cut off the queue's head.
 func (st *Stream) sentBytes(n int) {
 	st.setBytes(st.send.bytes - n)
-	if st.send.stalled && st.send.bytes <= sendQueueBytes {
+	if st.send.stalled && (st.send.bytes <= sendQueueBytes || st.send.bytes <= st.queueLimit()) {
 		signal(st.writable)
 	}
 }

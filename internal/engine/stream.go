@@ -35,8 +35,8 @@ func (st *Stream) Init(ep *Endpoint, owner Owner, request *wire.Open) {
 	st.ep, st.owner, st.request = ep, owner, request
 	st.send.queue.items = st.send.room[:0]
 	st.recv.queue.items = st.recv.room[:0]
-	st.recv.window = ep.streamWindow
-	st.recv.limit = uint64(ep.streamWindow)
+	st.recv.window = ep.streamWindow.From(ep.Now())
+	st.recv.limit = uint64(ep.streamWindow.Size)
 	st.send.limit = uint64(ep.PeerStreamWindow)
 }
 

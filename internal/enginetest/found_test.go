@@ -87,7 +87,7 @@ func TestFound_lapseIsNotPutOff(t *testing.T) {
 // TestFound_reservationOfACutMessage: an RPC that ends in the middle of a long
 // message gives the room back that it had reserved for the rest.
 func TestFound_reservationOfACutMessage(t *testing.T) {
-	const long = 1 << 20
+	const long = 8 << 20 // more than comes before the refusal
 	handle := func(st *registry.Stream) {
 		_ = st.SendHeaders(nil)
 		_ = st.Send(st.Context(), message(make([]byte, long)))

@@ -228,7 +228,7 @@ func TestRule_streamCredit(t *testing.T) {
 		if len(a.Frames) != 1 || a.Frames[0].Type != wire.TypeWindow {
 			t.Fatalf("%+v", a.Frames)
 		}
-		if limit := a.Frames[0].Limit; limit < 64<<10+3*16032 || limit > 256<<10+4*16032 {
+		if limit := a.Frames[0].Limit; limit < 64<<10+2*16032 || limit > 256<<10+4*16032 {
 			t.Errorf("limit %d", limit)
 		}
 		close(consume)

@@ -45,8 +45,9 @@ type Config struct {
 	PauseMax     time.Duration // longest resume window that a client gets
 	HelloWindow  time.Duration // life of a session from which only Hellos came (O4). Default: 30 s
 
-	StreamWindow     int   // first window of a stream, bytes. It grows to four times that. Default: 64 KiB
-	SessionWindow    int   // frames sent and not acked, bytes. Default: 1 MiB
+	StreamWindow     int   // first window of a stream, bytes. Default: 64 KiB
+	MaxStreamWindow  int   // most that it grows to (D3). Default: 8 MiB
+	SessionWindow    int   // most bytes of frames sent and not acked (D2), and by which the windows of a session's streams grow in all. Default: 16 MiB
 	MaxMessage       int   // bytes
 	MaxMetadata      int   // bytes per RPC and direction
 	MaxBatch         int   // bytes, envelope included

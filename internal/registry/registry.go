@@ -56,7 +56,8 @@ func New(cfg Config) *Registry {
 	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 64<<10)
 	cfg.MaxRPCs = cmp.Or(cfg.MaxRPCs, math.MaxInt32)
 	cfg.MaxRPCsPerPrincipal = cmp.Or(cfg.MaxRPCsPerPrincipal, math.MaxInt32)
-	cfg.SessionWindow = cmp.Or(cfg.SessionWindow, 1<<20)
+	cfg.MaxStreamWindow = cmp.Or(cfg.MaxStreamWindow, 8<<20)
+	cfg.SessionWindow = cmp.Or(cfg.SessionWindow, 16<<20)
 	r := &Registry{
 		cfg:        cfg,
 		epoch:      time.Now(),

@@ -50,6 +50,8 @@ func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello
 		Role: (*role)(s), ID: id,
 		Epoch:            r.epoch.Add(time.Since(r.epoch).Truncate(pingGrid)),
 		StreamWindow:     r.cfg.StreamWindow,
+		MaxStreamWindow:  r.cfg.MaxStreamWindow,
+		ReceiveWindow:    r.cfg.SessionWindow,
 		PeerStreamWindow: int(hello.StreamWindow),
 		SessionWindow:    r.cfg.SessionWindow,
 		MaxMessage:       r.cfg.MaxMessage,

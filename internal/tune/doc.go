@@ -7,7 +7,7 @@ package tune
 
 // Lengths of batches, in bytes.
 const (
-	FirstBatch = 64 << 10  // first longest request
-	MaxBatch   = 512 << 10 // longest that is tried
+	FirstBatch = 64 << 10 // first longest request
+	MaxBatch   = 1 << 20  // longest that is tried
 	minBatch   = 4 << 10
 )

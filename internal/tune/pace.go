@@ -8,6 +8,8 @@ type Pace struct {
 	Passage
 	maxRate   float64 // bytes per second; 0: not known
 	maxRateAt time.Duration
+	growth    growth // of maxRate
+	max       int    // what MaxBody returned last
 }
 
 // Passage is how many bytes got through in one direction, and when the last of
@@ -35,21 +37,34 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 	}
 	rate := float64(p.total-before.total) / max(now-before.At, time.Microsecond).Seconds()
 	if rate >= p.maxRate || now-p.maxRateAt > rateWindow {
+		if rate < p.maxRate/2 {
+			p.growth = growth{}
+		}
 		p.maxRate, p.maxRateAt = rate, now
 	}
+	p.growth.filled = p.growth.filled || n > p.max/2
+	p.growth.sampled(now, before.At, p.maxRate)
 }
 
 // MaxBody returns how long a body may be, size at most. Two that each take
 // nearly a round trip nearly fill a path.
 func (p *Pace) MaxBody(size int, path *Path) int {
+	p.max = p.maxBody(size, path)
+	return p.max
+}
+
+func (p *Pace) maxBody(size int, path *Path) int {
 	switch {
 	case p.maxRate == 0:
 		return size
 	case path.probing():
 		return min(size, minBatch)
 	}
-	took := max(path.minRTT*4/5, minBodyTime)
-	return min(size, max(MinPacedBody, int(p.maxRate*took.Seconds())))
+	took := path.minRTT * 4 / 5
+	if !p.growth.over {
+		took = path.minRTT * 3 / 2 // two in flight: the rate more than doubles where the path lets it
+	}
+	return min(size, max(MinPacedBody, int(min(p.maxRate*max(took, minBodyTime).Seconds(), mostCarried))))
 }
 
 // Upload learns how long requests take to be sent.

@@ -12,6 +12,7 @@ type Path struct {
 	probeRTTStart time.Duration // when the flight was reduced to measure minRTT (BBR's PROBE_RTT); 0: it is not
 	maxRate       float64       // bytes per second; 0: not measured
 	maxRateAt     time.Duration
+	growth        growth // of maxRate
 }
 
 // rateWindow is the window of the max-rate and the min-RTT filters.
@@ -59,9 +60,16 @@ func (p *Path) Sample(now, rtt time.Duration, delivered uint64, took time.Durati
 	}
 	rate := float64(delivered) / took.Seconds()
 	if rate >= p.maxRate || now-p.maxRateAt > rateWindow {
+		if rate < p.maxRate/2 {
+			p.growth = growth{}
+		}
 		p.maxRate, p.maxRateAt = rate, now
 	}
+	p.growth.sampled(now, now-rtt, p.maxRate)
 }
+
+// Filled notes that more would have been sent but for MaxInFlight.
+func (p *Path) Filled() { p.growth.filled = true }
 
 // AtLeast returns the longer of floor and n round-trip times: timers scale with
 // the path and are never shorter than what a busy machine needs.
@@ -75,16 +83,29 @@ const (
 	// minFlightTime is the time whose traffic may always be in flight: on a short
 	// and fast path each end is busy for longer than the other takes to wake up.
 	minFlightTime = 10 * time.Millisecond
-	// probeInFlight is what is acked at once, and no more: two frames.
+	// probeInFlight is the least while minRTT is measured: two frames.
 	probeInFlight = 2 * (16<<10 + 32)
 )
 
 // MaxInFlight returns how many bytes should be in flight on a lasting link at
-// most, so that the kernel's buffers do not become the queue. Every so often it is
-// little, since a minRTT measured behind a queue would lengthen the queue.
+// most, so that the kernel's buffers do not become the queue: three times what the
+// rate fills the path with while that grows, and one and a half times from then on.
+// Every so often it is half of it, which leaves no queue, since a minRTT measured
+// behind a queue would lengthen the queue.
 func (p *Path) MaxInFlight() int {
-	if p.probing() {
-		return probeInFlight
+	switch {
+	case p.probing():
+		return max(probeInFlight, p.carries(p.minRTT/2))
+	case p.growth.over:
+		return max(minInFlight, p.carries(max(p.minRTT*3/2, minFlightTime)))
 	}
-	return max(minInFlight, int(p.maxRate*max(p.minRTT*3/2, minFlightTime).Seconds()))
+	return max(minInFlight, p.carries(max(p.minRTT*3, minFlightTime)))
 }
+
+// carries returns how many bytes the path carries in that time.
+func (p *Path) carries(d time.Duration) int {
+	return int(min(p.maxRate*d.Seconds(), mostCarried))
+}
+
+// mostCarried bounds estimates, so that they fit an int.
+const mostCarried = 1 << 30

@@ -15,16 +15,20 @@ func TestPath_behindItsOwnQueue(t *testing.T) {
 		rate = 1_250_000 // bytes per second
 	)
 	e := new(tune.Path)
-	flight, worst := 64<<10, 0
+	flight, worst, later := 64<<10, 0, 0
 	for now := time.Second; now < 5*time.Minute; {
 		took := max(base, time.Duration(flight)*time.Second/rate)
 		now += took
 		e.Sample(now, took, uint64(float64(rate)*took.Seconds()), took)
+		e.Filled()
 		flight = e.MaxInFlight()
 		worst = max(worst, flight)
+		if now > 2*time.Second {
+			later = max(later, flight)
+		}
 	}
-	if limit := 3 * 62_500; worst > limit {
-		t.Fatalf("%d bytes were in flight, want at most three times the path's %d", worst, limit/3)
+	if limit := 62_500; worst > limit*16/5 || later > limit*2 {
+		t.Fatalf("%d bytes were in flight, and %d after the start, want at most 3.2 and 2 times the path's %d", worst, later, limit)
 	}
 }
 
@@ -42,9 +46,47 @@ func TestPath_longer(t *testing.T) {
 	e.Sample(now, 10*time.Millisecond, 100_000, 10*time.Millisecond)
 	for range 400 {
 		now += 100 * time.Millisecond
+		e.Filled()
 		e.Sample(now, 100*time.Millisecond, 100_000, 100*time.Millisecond)
 	}
 	if got, want := e.MaxInFlight(), 150_000; got != want {
 		t.Fatalf("bound %d after the path became longer, want %d", got, want)
+	}
+}
+
+// What is in flight at least doubles each round trip until the path is full,
+// whatever the pauses in between, and leaves half of it while the RTT is measured.
+func TestPath_start(t *testing.T) {
+	const (
+		rtt  = 100 * time.Millisecond
+		rate = 100_000_000 // bytes per second
+	)
+	e := new(tune.Path)
+	now, trips := time.Second, 0
+	for ; e.MaxInFlight() < rate/10; trips++ {
+		if trips > 10 {
+			t.Fatalf("%d bytes in flight after %d round trips, the path takes %d", e.MaxInFlight(), trips, rate/10)
+		}
+		for range 5 { // ping-pong: nothing held it up
+			now += rtt
+			e.Sample(now, rtt, 100, rtt)
+		}
+		flight := min(e.MaxInFlight(), rate/10)
+		e.Filled()
+		now += rtt
+		e.Sample(now, rtt, uint64(flight), rtt)
+	}
+	for range 4 {
+		e.Filled()
+		now += rtt
+		e.Sample(now, rtt, rate/10, rtt)
+	}
+	if got, want := e.MaxInFlight(), rate/10*3/2; got != want {
+		t.Errorf("%d bytes in flight after the start, want %d", got, want)
+	}
+	now += 11 * time.Second
+	e.Sample(now, 2*rtt, rate/5, 2*rtt)
+	if got, want := e.MaxInFlight(), rate/20; got != want {
+		t.Errorf("%d bytes in flight while the least RTT is measured, want %d", got, want)
 	}
 }

@@ -96,7 +96,8 @@ func TestUplink(t *testing.T) {
 			{"a full one", passed(64 << 10), 128 << 10},
 			{"another", passed(128 << 10), 256 << 10},
 			{"another", passed(256 << 10), 512 << 10},
-			{"at the most", passed(512 << 10), 512 << 10},
+			{"another", passed(512 << 10), 1 << 20},
+			{"at the most", passed(1 << 20), 1 << 20},
 		},
 		"a break tells of a long one only": {
 			{"32 KiB broke", func(u *tune.Uplink) { u.Broke(32 << 10) }, 64 << 10},
@@ -183,6 +184,13 @@ func TestPace(t *testing.T) {
 	}
 	before := p.Passage
 	p.Passed(2*time.Second, 1_000_000, before)
+	if got := p.MaxBody(512<<10, &path); got != 150_000 {
+		t.Errorf("on a path of 1 MB/s and 100 ms, at first: %d bytes, want 150000", got)
+	}
+	for i := range 4 {
+		before = p.Passage
+		p.Passed(2*time.Second+time.Duration(i+1)*100*time.Millisecond, 100_000, before)
+	}
 	if got := p.MaxBody(512<<10, &path); got != 80_000 {
 		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 80000", got)
 	}

@@ -52,6 +52,10 @@ func (t *Uplink) Passed(n int, d time.Duration) {
 	t.Size = min(t.Size*2, t.Max)
 }
 
+// Alone reports whether only one body is to be in flight, since lengths are
+// suspected or tried: two that fail together tell no more than one.
+func (t *Uplink) Alone() bool { return t.suspects > 0 || t.trying() }
+
 // trying reports whether bodies may be as long as one that was refused.
 func (t *Uplink) trying() bool { return t.ceiling > 0 && t.Size >= t.ceiling }
 
