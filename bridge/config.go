@@ -142,6 +142,15 @@ type Config struct {
 	// MaxSessionsPerPrincipal is the most sessions of one principal.
 	// Default: 10,000.
 	MaxSessionsPerPrincipal int
+	// StreamWindow is the most bytes that one RPC may have on the way from a client
+	// or unread (rule D3). Windows start at 64 KiB and follow what is consumed.
+	// At least 16 KiB. Default: 8 MiB.
+	StreamWindow int
+	// SessionWindow is the most bytes that a session may have on the way to a
+	// client and not acked (rule D2), and by which the windows of all its RPCs
+	// together may grow (rule D3). What is used starts at 1 MiB and follows the
+	// path. At least 64 KiB. Default: 16 MiB.
+	SessionWindow int
 	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
 	// over all sessions (rule D8); each open RPC counts another 24 KiB. At least
 	// MaxMessageBytes. Default: 1 GiB.
@@ -267,6 +276,8 @@ func (c Config) WithDefaults() Config {
 	c.MaxStreams = cmp.Or(c.MaxStreams, 4096)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 100_000)
 	c.MaxSessionsPerPrincipal = cmp.Or(c.MaxSessionsPerPrincipal, 10_000)
+	c.StreamWindow = cmp.Or(c.StreamWindow, 8<<20)
+	c.SessionWindow = cmp.Or(c.SessionWindow, 16<<20)
 	c.MaxBufferedBytes = cmp.Or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
 	c.MaxRPCs = cmp.Or(c.MaxRPCs, int(min(max(1024, c.MaxBufferedBytes>>15), 1<<24)))
 	c.MaxRPCsPerPrincipal = cmp.Or(c.MaxRPCsPerPrincipal, max(1, c.MaxRPCs/2))

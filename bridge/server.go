@@ -133,6 +133,9 @@ func (s *Server) closePools() error {
 // what gRPC and the engine keep of it. Measured with 4,000 idle ones.
 const rpcBytes = 24 << 10
 
+// firstStreamWindow is the first window of an RPC's messages.
+const firstStreamWindow = 64 << 10
+
 func (s *Server) sessionConfig() registry.Config {
 	c := s.cfg
 	cfg := registry.Config{
@@ -143,6 +146,9 @@ func (s *Server) sessionConfig() registry.Config {
 		Hold:             c.Hold,
 		ResumeWindow:     c.ResumeWindow,
 		PauseMax:         c.PauseMax,
+		StreamWindow:     min(firstStreamWindow, c.StreamWindow),
+		MaxStreamWindow:  c.StreamWindow,
+		SessionWindow:    c.SessionWindow,
 		MaxMessage:       c.MaxMessageBytes,
 		MaxMetadata:      c.MaxMetadataBytes,
 		MaxBatch:         c.MaxBatchBytes,

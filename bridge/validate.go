@@ -69,6 +69,8 @@ func (c Config) Validate() error {
 	p.number("MaxStreams", int64(d.MaxStreams), 1, 1<<20)
 	p.number("MaxSessions", int64(d.MaxSessions), 1, 1<<30)
 	p.number("MaxSessionsPerPrincipal", int64(d.MaxSessionsPerPrincipal), 1, 1<<30)
+	p.number("StreamWindow", int64(d.StreamWindow), 16<<10, 1<<30)
+	p.number("SessionWindow", int64(d.SessionWindow), 64<<10, 1<<30)
 	p.number("MaxBufferedBytes", d.MaxBufferedBytes, int64(d.MaxMessageBytes), 1<<50)
 	p.number("MaxRPCs", int64(d.MaxRPCs), 1, 1<<24)
 	p.number("MaxRPCsPerPrincipal", int64(d.MaxRPCsPerPrincipal), 1, 1<<24)

@@ -220,6 +220,14 @@ func limits(d bridge.Config) []*Option {
 			Help: "most sessions from one client address",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxSessionsPerPrincipal }, count),
 		}, {
+			Group: group, Name: "stream-window", Value: "SIZE", Default: sizeText(d.StreamWindow), field: "StreamWindow",
+			Help: "most bytes that one RPC may have on the way from a client or unread; less is used where less fills the path",
+			set:  one(func(s *Settings) *int { return &s.Bridge.StreamWindow }, sizeInt),
+		}, {
+			Group: group, Name: "session-window", Value: "SIZE", Default: sizeText(d.SessionWindow), field: "SessionWindow",
+			Help: "most bytes that a session may have on the way to a client and not acked; less is used where less fills the path",
+			set:  one(func(s *Settings) *int { return &s.Bridge.SessionWindow }, sizeInt),
+		}, {
 			Group: group, Name: "max-buffered", Value: "SIZE", Default: sizeText(d.MaxBufferedBytes), field: "MaxBufferedBytes",
 			Help: "most bytes that wait for clients or backends, over all sessions",
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
