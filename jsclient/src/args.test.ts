@@ -102,7 +102,7 @@ test("what the engine throws ends its session with one error, and its RPCs; the 
   await flush();
   assert.deepEqual(lost.map(({ reason, message }) => [reason, message]), [["internal", "internal error: RangeError: offset is out of bounds"]]);
   const { status, reason, message } = await stream.ended;
-  assert.deepEqual([status, reason], [Code.internal, "internal"]);
+  assert.deepEqual([status, reason], [Code.Internal, "internal"]);
   assert.match(message, /RangeError/);
 });
 
@@ -137,5 +137,5 @@ test("a logger, a fetch and an auth that misbehave harm no session", async (t) =
     assert.equal(rejecting.lastError?.reason, "network");
   }
   const { code, message } = await channelTo(t, echo(1), { auth: (() => ({ secret: 1 })) as never }).open("s/m").status;
-  assert.deepEqual([code, message], [Code.unauthenticated, "no credential: TypeError: auth must return text, not Object"]);
+  assert.deepEqual([code, message], [Code.Unauthenticated, "no credential: TypeError: auth must return text, not Object"]);
 });

@@ -1,4 +1,5 @@
 import { type Bytes, checkOptions, copyBytes, having, type Rules, shown, truth } from "./args.js";
+import type { CallLike } from "./like.js";
 import { fromWire, type Metadata, type MetadataInit, toWire } from "./metadata.js";
 import { bridgeEnd, CANCELLED, DEADLINE_EXCEEDED } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
@@ -62,7 +63,7 @@ export function newOpen(path: string, options: CallOptions): Open {
 }
 
 /** Call is one RPC, of any of the four kinds. */
-export class Call {
+export class Call implements CallLike {
   /** Resolves with the response headers as soon as they came; with none if the RPC ends without any. Never rejects. */
   readonly headers: Promise<Metadata>;
   /** Resolves when the RPC is over. Never rejects. */

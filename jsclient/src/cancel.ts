@@ -1,7 +1,7 @@
 /**
  * Runs a streaming RPC that is cancelled when its loop is left, by break,
  * return or an exception, or when it ends. For clients that do not tell their
- * transport of it (Connect's do not):
+ * transport of it, as Connect before 2.3:
  *
  *     for await (const reply of withCancel((signal) => client.count(request, { signal }))) { … }
  *

@@ -36,7 +36,7 @@ test("where one response is to come, another number is UNIMPLEMENTED", async (t)
     assert.deepEqual(await kind(channelTo(t, echo(1))), Uint8Array.of(0));
     for (const count of [0, 2]) {
       await assert.rejects(kind(channelTo(t, echo(count))), (err: StatusError) => {
-        assert.deepEqual([err.name, err.code, err.status.reason], ["StatusError", Code.unimplemented, "cardinality"]);
+        assert.deepEqual([err.name, err.code, err.status.reason], ["StatusError", Code.Unimplemented, "cardinality"]);
         return true;
       });
     }
@@ -62,7 +62,7 @@ test("after a restart of the bridge a sent RPC ends once, the next one finds a n
   restarted = true;
   await call.send(Uint8Array.of(1));
   const status = await call.status;
-  assert.deepEqual([status.code, status.reason, status.origin], [Code.unavailable, "bridge_restarted", "bridge"]);
+  assert.deepEqual([status.code, status.reason, status.origin], [Code.Unavailable, "bridge_restarted", "bridge"]);
   assert.deepEqual((await channel.unary("s/m", Uint8Array.of(1))).message, Uint8Array.of(0));
   assert.equal(sessions.size, 2);
 });
@@ -95,10 +95,10 @@ test("only what is idempotent and not yet answered is sent again to another sess
     const { code } = await call.status;
     return [opened, code];
   };
-  assert.deepEqual(await run({ resendIdempotent: true }, true, false), [2, Code.ok]);
-  assert.deepEqual(await run({ resendIdempotent: true }, true, true), [1, Code.unavailable]);
-  assert.deepEqual(await run({ resendIdempotent: true }, false, false), [1, Code.unavailable]);
-  assert.deepEqual(await run({}, true, false), [1, Code.unavailable]);
+  assert.deepEqual(await run({ resendIdempotent: true }, true, false), [2, Code.Ok]);
+  assert.deepEqual(await run({ resendIdempotent: true }, true, true), [1, Code.Unavailable]);
+  assert.deepEqual(await run({ resendIdempotent: true }, false, false), [1, Code.Unavailable]);
+  assert.deepEqual(await run({}, true, false), [1, Code.Unavailable]);
 });
 
 test("close ends every RPC with CANCELLED, says so to the bridge, and may be called again", async (t) => {
@@ -113,7 +113,7 @@ test("close ends every RPC with CANCELLED, says so to the bridge, and may be cal
   await new Promise((resolve) => setTimeout(resolve, 20));
   channel.close();
   channel.close();
-  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.cancelled, "closed"]);
+  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.Canceled, "closed"]);
   assert.equal((await channel.open("s/m").status).reason, "closed");
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(seen.at(-1), TYPE_CLOSE);
@@ -124,7 +124,7 @@ test("an origin that the bridge refuses is final and says how to mend it (W4)", 
   const refused: Bridge = () => new Response("origin \"http://a.test\" is not allowed; if it should be, give the bridge --allow-origin http://a.test", { status: 403, headers: { Pollbridge: "1" } });
   const channel = channelTo(t, refused);
   const status = await channel.open("s/m").status;
-  assert.deepEqual([status.code, status.reason], [Code.unavailable, "origin"]);
+  assert.deepEqual([status.code, status.reason], [Code.Unavailable, "origin"]);
   assert.match(status.message, /--allow-origin/);
   assert.equal(channel.state, "closed");
 });
@@ -160,7 +160,7 @@ test("credentials go with Hello; one that cannot be had ends the RPCs with UNAUT
   assert.deepEqual(tokens, ["secret", ""]);
   const failing = channelTo(t, echo(1), { auth: () => { throw new Error("no login"); }, lazy: true });
   const status = await failing.open("s/m").status;
-  assert.equal(status.code, Code.unauthenticated);
+  assert.equal(status.code, Code.Unauthenticated);
   assert.match(status.message, /no login/);
 });
 
@@ -181,7 +181,7 @@ test("a message sent after the half-close is an error, a deadline is a status", 
   const call = channel.open("s/m", { timeoutMs: 30 });
   call.closeSend();
   await assert.rejects(call.send(Uint8Array.of(1)), /half-close/);
-  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.deadlineExceeded, "deadline"]);
+  assert.deepEqual([(await call.status).code, (await call.status).reason], [Code.DeadlineExceeded, "deadline"]);
   assert.deepEqual(await call.headers, []);
   await assert.rejects(call.messages.next(), /gRPC status 4: deadline/);
 });
@@ -215,7 +215,7 @@ test("an untrusted certificate, as Node tells of it, ends RPCs at once", async (
   const channel = new Channel("https://bridge.test", { fetch, transports: ["longpoll"] });
   t.after(() => channel.close());
   const status = await channel.open("s/m").status;
-  assert.deepEqual([status.code, status.reason], [Code.unavailable, "unreachable"]);
+  assert.deepEqual([status.code, status.reason], [Code.Unavailable, "unreachable"]);
   assert.match(status.message, /self-signed certificate/);
   assert.doesNotMatch(status.message, /no answer/);
 });

@@ -9,7 +9,8 @@ import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
 import { Session } from "./dialer/session.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
-import type { Metadata } from "./metadata.js";
+import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, type State, StateChangeEvent } from "./events.js";
+import type { ChannelLike, UnaryResponse } from "./like.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
 import type { Open } from "./wire/batch.js";
@@ -70,53 +71,6 @@ export interface ChannelOptions {
   logger?: ((event: ChannelEvent) => void) | undefined;
 }
 
-/**
- * What happened to a channel. No event holds a payload, metadata or a
- * credential: all of them may go into a support ticket.
- */
-export interface ChannelEvent {
-  /** When, in milliseconds since 1970. */
-  readonly at: number;
-  /**
-   * "session" began, or ended with a reason; "state" has changed; "error": a link
-   * failed; "network": something was learnt of it; "page" was "paused", "left"
-   * or "woken"; "auth": another credential was given.
-   */
-  readonly type: "session" | "state" | "error" | "network" | "page" | "auth";
-  /** The session's ID, which is no secret. */
-  readonly session?: string;
-  readonly state?: State;
-  readonly transport?: Transport | undefined;
-  readonly reason?: string;
-  readonly message?: string;
-  readonly network?: Network;
-}
-
-/** Dispatched as "statechange". */
-export class StateChangeEvent extends Event {
-  readonly state: State;
-  readonly transport: Transport | undefined;
-  /** For a program, why it is neither connecting nor open: that of lastError, e.g. "network", "expired", "origin". Else empty. */
-  readonly reason: string;
-
-  constructor(state: State, transport: Transport | undefined, reason: string) {
-    super("statechange");
-    this.state = state;
-    this.transport = transport;
-    this.reason = reason;
-  }
-}
-
-/** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
-export type State = "connecting" | "open" | "retrying" | "closed";
-
-/** UnaryResponse is the result of a unary RPC. */
-export interface UnaryResponse {
-  readonly headers: Metadata;
-  readonly message: Uint8Array;
-  readonly trailers: Metadata;
-}
-
 const STORAGE = having("a Storage, or null", "getItem", "setItem");
 const TRANSPORTS = oneOf("longpoll", "ws");
 
@@ -140,12 +94,20 @@ const BACKOFF: Rules<BackoffOptions> = { leastMs: delay, mostMs: delay, idleMs: 
 /** The client's release, stated in the Hello. */
 const RELEASE = "pollbridge-js/0.1.0";
 
+/** What EventTarget says of its listeners, with the channel's events. */
+export interface Channel {
+  addEventListener<Type extends keyof ChannelEventMap>(type: Type, listener: ChannelListener<Type> | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<Type extends keyof ChannelEventMap>(type: Type, listener: ChannelListener<Type> | null, options?: boolean | EventListenerOptions): void;
+}
+
 /**
  * Channel calls gRPC services through a bridge. It keeps one session, repairs
  * its links, and replaces it when it is lost. It dispatches "statechange" when
  * state, transport or lastError have changed.
  */
-export class Channel extends EventTarget {
+export class Channel extends EventTarget implements ChannelLike {
+  /** The bridge's URL with its prefix, without a slash at the end. */
+  readonly url: string;
   readonly #carrier: HttpCarrier;
   readonly #options: ChannelOptions;
   readonly #transports: readonly Transport[];
@@ -176,6 +138,7 @@ export class Channel extends EventTarget {
     this.#options = options = checkOptions("option", options, RULES);
     if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
     this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
+    this.url = this.#carrier.base.slice(0, -"/v1/".length);
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
     this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
     this.#links = { holdMs, backoff, network: this.#memory.network };
@@ -291,7 +254,7 @@ export class Channel extends EventTarget {
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
-    this.#log("session", { session: session.sid });
+    this.#log({ type: "session", session: session.sid });
     this.#sessions.set(session, ladder);
     this.#follow();
     if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
@@ -301,8 +264,8 @@ export class Channel extends EventTarget {
 
   /** Follows the life of the page while there are sessions. */
   #follow(): void {
-    const note = (reason: string): Ladder[] => {
-      this.#log("page", { reason });
+    const note = (reason: "paused" | "left" | "woken"): Ladder[] => {
+      this.#log({ type: "page", reason });
       this.#memory.save();
       return [...this.#sessions.values()];
     };
@@ -321,7 +284,7 @@ export class Channel extends EventTarget {
     const { auth } = this.#options;
     if (!auth) return;
     try {
-      if (await session.renew(() => credential(auth))) this.#log("auth", { session: session.sid });
+      if (await session.renew(() => credential(auth))) this.#log({ type: "auth", session: session.sid });
     } catch (err) {
       session.note(noCredential(err));
     }
@@ -344,7 +307,7 @@ export class Channel extends EventTarget {
       this.#unfollow?.();
       this.#unfollow = undefined;
     }
-    this.#log("session", { session: session.sid, ...factsOf(why) });
+    this.#log({ type: "session", session: session.sid, ...factsOf(why) });
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
@@ -380,10 +343,10 @@ export class Channel extends EventTarget {
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;
-    if (this.#memory.save()) this.#log("network", { network: this.network });
-    if (lastError && lastError !== this.#lastError) this.#log("error", factsOf(lastError));
+    if (this.#memory.save()) this.#log({ type: "network", network: this.network });
+    if (lastError && lastError !== this.#lastError) this.#log({ type: "error", ...factsOf(lastError) });
     else if (state === this.#state && transport === this.#transport) return;
-    if (state !== this.#state || transport !== this.#transport) this.#log("state", { state, transport });
+    if (state !== this.#state || transport !== this.#transport) this.#log({ type: "state", state, transport });
     this.#state = state;
     this.#transport = transport;
     this.#lastError = lastError;
@@ -391,8 +354,8 @@ export class Channel extends EventTarget {
     this.dispatchEvent(new StateChangeEvent(state, transport, well ? "" : (this.#final ?? lastError)?.reason ?? ""));
   }
 
-  #log(type: ChannelEvent["type"], more: Partial<ChannelEvent>): void {
-    const event: ChannelEvent = { at: Date.now(), type, ...more };
+  #log(what: Happening): void {
+    const event: ChannelEvent = { at: Date.now(), ...what };
     if (this.#events.push(event) > MAX_EVENTS) this.#events.shift();
     try {
       this.#options.logger?.(event);
@@ -405,7 +368,7 @@ export class Channel extends EventTarget {
 }
 
 /** Returns what an event says of an error: what was said about a credential may hold it. */
-function factsOf({ reason, message }: SessionError | LinkError): Partial<ChannelEvent> {
+function factsOf({ reason, message }: SessionError | LinkError): { reason: ErrorReason; message?: string } {
   return reason === "unauthenticated" ? { reason } : { reason, message };
 }
 

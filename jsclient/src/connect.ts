@@ -1,6 +1,8 @@
 /** Connect-ES over a bridge: `createClient(Service, createBridgeTransport(channel))`. */
 
 import {
+  type BinaryReadOptions,
+  type BinaryWriteOptions,
   create,
   type DescMessage,
   type DescMethodStreaming,
@@ -21,8 +23,8 @@ import {
   type UnaryRequest,
   type UnaryResponse,
 } from "@connectrpc/connect";
-import type { Call, CallOptions } from "./call.js";
-import type { Channel } from "./channel.js";
+import type { CallOptions } from "./call.js";
+import { type CallLike, type ChannelLike, checkChannel } from "./like.js";
 import { pump, type Pumped } from "./pump.js";
 import { StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
@@ -37,19 +39,41 @@ export interface BridgeTransportOptions {
   interceptors?: readonly Interceptor[] | undefined;
   /** Time allowed for RPCs that state none, in milliseconds. Default: no deadline. */
   defaultTimeoutMs?: number | undefined;
+  /** How messages are read and written. Default: as @bufbuild/protobuf does. */
+  binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions> | undefined;
 }
+
+/** Why an option of createConnectTransport or createGrpcWebTransport has no meaning here. */
+const ELSEWHERE: Record<string, string> = {
+  baseUrl: "the channel has it: new Channel(baseUrl)",
+  fetch: "an option of Channel",
+  credentials: "an option of Channel",
+  useBinaryFormat: "messages are always binary",
+  jsonOptions: "messages are always binary",
+  useHttpGet: "messages are no requests of their own",
+};
+
+const OPTIONS = ["interceptors", "defaultTimeoutMs", "binaryOptions"];
 
 /**
  * Returns a Connect transport for all four kinds of RPC. Requests of a stream are sent
  * as they come, before there are response headers. Methods declared
- * NO_SIDE_EFFECTS or IDEMPOTENT need not wait until the session is open.
+ * NO_SIDE_EFFECTS or IDEMPOTENT need not wait until the session is open. Throws
+ * TypeError for what is no channel, and for an option that it does not have.
  *
- * Connect does not tell a transport that a `for await` was left early: the RPC
- * stays open then, and the bridge sends as much as the stream's window takes.
- * withCancel cancels it.
+ * Leaving a `for await` early cancels the RPC, with Connect from 2.3 on. Earlier
+ * ones do not tell their transport: the RPC stays open then, and the bridge sends
+ * as much as the stream's window takes. withCancel cancels it.
+ *
+ * Why an RPC was ended by bridge or client is in the ConnectError's cause, a
+ * StatusError: `err.cause.status.reason`.
  */
-export function createBridgeTransport(channel: Channel, options: BridgeTransportOptions = {}): Transport {
-  const { interceptors = [], defaultTimeoutMs } = options;
+export function createBridgeTransport(channel: ChannelLike, options: BridgeTransportOptions = {}): Transport {
+  checkChannel(channel);
+  for (const name of Object.keys(options)) {
+    if (!OPTIONS.includes(name)) throw new TypeError(`option ${name}: ${ELSEWHERE[name] ?? `there is none of this name, but ${OPTIONS.join(", ")}`}`);
+  }
+  const { interceptors = [], defaultTimeoutMs, binaryOptions } = options;
 
   /** Runs one RPC through the interceptors. */
   async function run(request: Draft, signal: AbortSignal | undefined, timeoutMs = defaultTimeoutMs): Promise<unknown> {
@@ -57,7 +81,7 @@ export function createBridgeTransport(channel: Channel, options: BridgeTransport
     const fail = (err: unknown): never => {
       throw toError(err, scope.signal);
     };
-    const send: Next = (req) => (req.stream ? stream(channel, req, scope) : unary(channel, req, scope)).catch(fail);
+    const send: Next = (req) => (req.stream ? stream(channel, req, scope, binaryOptions) : unary(channel, req, scope, binaryOptions)).catch(fail);
     const next = interceptors.reduceRight((inner, interceptor) => interceptor(inner), send);
     try {
       return await next({ ...request, signal: scope.signal } as UnaryRequest | StreamRequest).catch(fail);
@@ -68,11 +92,11 @@ export function createBridgeTransport(channel: Channel, options: BridgeTransport
 
   return {
     async unary(method, signal, timeoutMs, header, input, contextValues) {
-      const request = { ...common(method, header, contextValues), stream: false, method, message: create(method.input, input) } as const;
+      const request = { ...common(channel, method, header, contextValues), stream: false, method, message: create(method.input, input) } as const;
       return run(request, signal, timeoutMs) as Promise<never>;
     },
     async stream(method, signal, timeoutMs, header, input, contextValues) {
-      const request = { ...common(method, header, contextValues), stream: true, method, message: normalize(method.input, input) } as const;
+      const request = { ...common(channel, method, header, contextValues), stream: true, method, message: normalize(method.input, input) } as const;
       return run(request, signal, timeoutMs) as Promise<never>;
     },
   };
@@ -83,8 +107,8 @@ type Method = DescMethodUnary | DescMethodStreaming;
 type Draft = Omit<UnaryRequest, "signal"> | Omit<StreamRequest, "signal">;
 
 /** Returns what the requests of all kinds have in common. */
-function common(method: Method, header: HeadersInit | undefined, contextValues = createContextValues()): Omit<Draft, "stream" | "method" | "message"> {
-  return { service: method.parent, requestMethod: "POST", url: pathOf(method), header: new Headers(header), contextValues };
+function common(channel: ChannelLike, method: Method, header: HeadersInit | undefined, contextValues = createContextValues()): Omit<Draft, "stream" | "method" | "message"> {
+  return { service: method.parent, requestMethod: "POST", url: channel.url + pathOf(method), header: new Headers(header), contextValues };
 }
 
 function pathOf(method: Method): string {
@@ -150,39 +174,42 @@ function callOptions({ header, method }: UnaryRequest | StreamRequest, { signal,
   };
 }
 
-async function unary(channel: Channel, req: UnaryRequest, scope: Scope): Promise<UnaryResponse> {
+type BinaryOptions = BridgeTransportOptions["binaryOptions"];
+
+async function unary(channel: ChannelLike, req: UnaryRequest, scope: Scope, binary: BinaryOptions): Promise<UnaryResponse> {
   const { service, method } = req;
-  const response = await channel.unary(pathOf(method), toBinary(method.input, req.message), callOptions(req, scope));
+  const response = await channel.unary(pathOf(method), toBinary(method.input, req.message, binary), callOptions(req, scope));
   const header = new Headers(toText(response.headers));
   const trailer = new Headers(toText(response.trailers));
-  return { stream: false, service, method, header, trailer, message: fromBinary(method.output, response.message) };
+  return { stream: false, service, method, header, trailer, message: fromBinary(method.output, response.message, binary) };
 }
 
-async function stream(channel: Channel, req: StreamRequest, scope: Scope): Promise<StreamResponse> {
+async function stream(channel: ChannelLike, req: StreamRequest, scope: Scope, binary: BinaryOptions): Promise<StreamResponse> {
   const { service, method } = req;
   const call = channel.open(pathOf(method), callOptions(req, scope));
   scope.retain();
   void call.status.then(() => scope.release());
-  const pumped = pump(call, encode(method.input, req.message));
+  const pumped = pump(call, encode(method.input, req.message, binary));
   const header = new Headers(toText(await call.headers));
   const trailer = new Headers();
-  return { stream: true, service, method, header, trailer, message: receive(call, method.output, trailer, pumped, scope.signal) };
+  return { stream: true, service, method, header, trailer, message: receive(call, method.output, binary, trailer, pumped, scope.signal) };
 }
 
-async function* encode<I extends DescMessage>(schema: I, messages: AsyncIterable<MessageShape<I>>): AsyncGenerator<Uint8Array> {
-  for await (const one of messages) yield toBinary(schema, one);
+async function* encode<I extends DescMessage>(schema: I, messages: AsyncIterable<MessageShape<I>>, binary: BinaryOptions): AsyncGenerator<Uint8Array> {
+  for await (const one of messages) yield toBinary(schema, one, binary);
 }
 
 /** The responses of a stream; fills in the trailer after the last. */
 async function* receive<O extends DescMessage>(
-  call: Call,
+  call: CallLike,
   schema: O,
+  binary: BinaryOptions,
   trailer: Headers,
   pumped: Pumped,
   signal: AbortSignal,
 ): AsyncGenerator<MessageShape<O>> {
   try {
-    for await (const response of call.messages) yield fromBinary(schema, response);
+    for await (const response of call.messages) yield fromBinary(schema, response, binary);
   } catch (err) {
     throw pumped.error === undefined ? toError(err, signal) : ConnectError.from(pumped.error);
   }

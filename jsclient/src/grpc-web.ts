@@ -10,8 +10,8 @@
  * As in grpc-web there are unary and server-streaming RPCs only.
  */
 
-import type { Call } from "./call.js";
 import { Channel } from "./channel.js";
+import type { CallLike, ChannelLike } from "./like.js";
 import type { Metadata as Pairs } from "./metadata.js";
 import { StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
@@ -127,7 +127,7 @@ export interface PromiseCallOptions {
 /** GrpcWebClientBaseOptions are those of grpc-web that mean something here, and the channel. */
 export interface GrpcWebClientBaseOptions {
   /** The channel to use. Default: one for each hostname, made with its first RPC. */
-  channel?: Channel | undefined;
+  channel?: ChannelLike | undefined;
   /** Send cookies to another origin's bridge, too. Default: false. */
   withCredentials?: boolean | undefined;
   unaryInterceptors?: UnaryInterceptor<unknown, unknown>[] | undefined;
@@ -147,12 +147,12 @@ type Callback<RESP, E extends keyof Events<RESP>> = (value: Events<RESP>[E]) => 
 
 /** ClientReadableStream is one RPC. Its events come in the order metadata, data, then status and end, or error and status. */
 export class ClientReadableStream<RESP> {
-  readonly #call: Call;
+  readonly #call: CallLike;
   readonly #callbacks = new Map<string, ((value: never) => void)[]>();
   #cancelled = false;
 
   /** Made by GrpcWebClientBase. */
-  constructor(call: Call, deserialize: (bytes: Uint8Array) => RESP) {
+  constructor(call: CallLike, deserialize: (bytes: Uint8Array) => RESP) {
     this.#call = call;
     void this.#run(deserialize);
   }
@@ -287,20 +287,21 @@ export class GrpcWebClientBase {
     }
   }
 
-  #open<REQ, RESP>(method: string, request: Request<REQ, RESP>): Call {
+  #open<REQ, RESP>(method: string, request: Request<REQ, RESP>): CallLike {
     const descriptor = request.getMethodDescriptor();
     const { path, channel } = this.#target(method, descriptor);
+    const message = descriptor.serialize(request.getRequestMessage());
     const call = channel.open(path, {
       ...callOptions(request.getMetadata()),
       singleRequest: true,
       singleResponse: descriptor.methodType === MethodType.UNARY,
     });
-    void call.send(descriptor.serialize(request.getRequestMessage()));
+    void call.send(message);
     call.closeSend();
     return call;
   }
 
-  #target(method: string, { name }: MethodDescriptor<never, unknown>): { path: string; channel: Channel } {
+  #target(method: string, { name }: MethodDescriptor<never, unknown>): { path: string; channel: ChannelLike } {
     const { channel, withCredentials = false } = this.#options;
     return { path: name, channel: channel ?? sharedChannel(method.slice(0, -name.length), withCredentials) };
   }

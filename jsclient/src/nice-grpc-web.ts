@@ -1,7 +1,7 @@
 /** nice-grpc-web over a bridge: `createChannel("", createBridgeTransport(channel))`. */
 
 import { type createChannel, Metadata } from "nice-grpc-web";
-import type { Channel } from "./channel.js";
+import { type ChannelLike, checkChannel } from "./like.js";
 import type { Metadata as Pairs } from "./metadata.js";
 import { pump } from "./pump.js";
 import { type Status, StatusError } from "./status.js";
@@ -17,7 +17,8 @@ type Transport = NonNullable<Parameters<typeof createChannel>[1]>;
  * until the session is open. Details of a status are in the trailer, as
  * `grpc-status-details-bin`.
  */
-export function createBridgeTransport(channel: Channel): Transport {
+export function createBridgeTransport(channel: ChannelLike): Transport {
+  checkChannel(channel);
   return async function* ({ metadata, body, signal, method }) {
     const call = channel.open(method.path, {
       metadata: fromNice(metadata),

@@ -15,8 +15,8 @@ import {
   ServerStreamingCall,
   UnaryCall,
 } from "@protobuf-ts/runtime-rpc";
-import type { Call, CallOptions } from "./call.js";
-import type { Channel } from "./channel.js";
+import type { CallOptions } from "./call.js";
+import { type CallLike, type ChannelLike, checkChannel } from "./like.js";
 import type { Metadata } from "./metadata.js";
 import { Code, codeName, type Status, StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
@@ -34,13 +34,14 @@ export { withCancel } from "./cancel.js";
  * `responses` get each message as it is read, and read if nothing iterates.
  * Details of a status are in the metadata, as `grpc-status-details-bin`.
  */
-export function createBridgeTransport(channel: Channel, defaults: RpcOptions = {}): RpcTransport {
-  const open = (method: MethodInfo, options: RpcOptions): Call => channel.open(pathOf(method), callOptions(method, options));
+export function createBridgeTransport(channel: ChannelLike, defaults: RpcOptions = {}): RpcTransport {
+  checkChannel(channel);
+  const open = (method: MethodInfo, options: RpcOptions): CallLike => channel.open(pathOf(method), callOptions(method, options));
   return {
     mergeOptions: (options) => mergeRpcOptions(defaults, options),
 
     unary<I extends object, O extends object>(method: MethodInfo<I, O>, input: I, options: RpcOptions) {
-      const run = async (): ReturnType<Channel["unary"]> =>
+      const run = async (): ReturnType<ChannelLike["unary"]> =>
         channel.unary(pathOf(method), method.I.toBinary(input, options.binaryOptions), callOptions(method, options));
       const result = run();
       const fail = (err: unknown): never => {
@@ -124,9 +125,9 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** Returns the parts that streaming calls have in common. */
-function parts(call: Call, method: MethodInfo): { headers: Promise<RpcMetadata>; status: Promise<RpcStatus>; trailers: Promise<RpcMetadata> } {
+function parts(call: CallLike, method: MethodInfo): { headers: Promise<RpcMetadata>; status: Promise<RpcStatus>; trailers: Promise<RpcMetadata> } {
   const ended = call.status.then(async (status): Promise<Status> => {
-    if (status.code !== Code.ok) throw toError(new StatusError(status, await call.headers), method);
+    if (status.code !== Code.Ok) throw toError(new StatusError(status, await call.headers), method);
     return status;
   });
   return {
@@ -136,7 +137,7 @@ function parts(call: Call, method: MethodInfo): { headers: Promise<RpcMetadata>;
   };
 }
 
-function requests<I extends object>(call: Call, method: MethodInfo<I>, options: RpcOptions): RpcInputStream<I> {
+function requests<I extends object>(call: CallLike, method: MethodInfo<I>, options: RpcOptions): RpcInputStream<I> {
   return {
     send(message) {
       const sent = call.send(method.I.toBinary(message, options.binaryOptions));
@@ -163,7 +164,7 @@ class Responses<O extends object> implements RpcOutputStream<O> {
   #reading: Promise<IteratorResult<O, void>> | undefined;
   #iterated = false;
 
-  constructor(call: Call, method: MethodInfo<object, O>, { binaryOptions }: RpcOptions) {
+  constructor(call: CallLike, method: MethodInfo<object, O>, { binaryOptions }: RpcOptions) {
     this.#source = (async function* () {
       try {
         for await (const message of call.messages) yield method.O.fromBinary(message, binaryOptions);

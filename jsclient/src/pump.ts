@@ -1,4 +1,4 @@
-import type { Call } from "./call.js";
+import type { CallLike } from "./like.js";
 
 /** What became of the messages that pump was given. */
 export interface Pumped {
@@ -10,7 +10,7 @@ export interface Pumped {
  * Sends the messages of an iterable as fast as the RPC takes them, then the
  * half-close. Stops when the RPC is over; cancels it when the iterable throws.
  */
-export function pump(call: Call, messages: AsyncIterable<Uint8Array>): Pumped {
+export function pump(call: CallLike, messages: AsyncIterable<Uint8Array>): Pumped {
   const pumped: Pumped = {};
   let over = false;
   void call.status.then(() => (over = true));

@@ -1,26 +1,28 @@
+import type { Reason } from "./engine/errors.js";
 import { fromWire, type Metadata } from "./metadata.js";
 import { type End, ORIGIN_BACKEND } from "./wire/batch.js";
 
-/** Code is a gRPC status code. */
+/** Code is a gRPC status code, spelt as in Connect. */
 export const Code = {
-  ok: 0,
-  cancelled: 1,
-  unknown: 2,
-  invalidArgument: 3,
-  deadlineExceeded: 4,
-  notFound: 5,
-  alreadyExists: 6,
-  permissionDenied: 7,
-  resourceExhausted: 8,
-  failedPrecondition: 9,
-  aborted: 10,
-  outOfRange: 11,
-  unimplemented: 12,
-  internal: 13,
-  unavailable: 14,
-  dataLoss: 15,
-  unauthenticated: 16,
+  Ok: 0,
+  Canceled: 1,
+  Unknown: 2,
+  InvalidArgument: 3,
+  DeadlineExceeded: 4,
+  NotFound: 5,
+  AlreadyExists: 6,
+  PermissionDenied: 7,
+  ResourceExhausted: 8,
+  FailedPrecondition: 9,
+  Aborted: 10,
+  OutOfRange: 11,
+  Unimplemented: 12,
+  Internal: 13,
+  Unavailable: 14,
+  DataLoss: 15,
+  Unauthenticated: 16,
 } as const;
+export type Code = (typeof Code)[keyof typeof Code];
 
 /** How an RPC ended. */
 export interface Status {
@@ -32,8 +34,8 @@ export interface Status {
   readonly trailers: Metadata;
   /** Who made the status: the gRPC server, or the bridge or this client. */
   readonly origin: "backend" | "bridge";
-  /** For origin "bridge": why, for a program, e.g. "expired", "drained", "cancelled", "deadline". */
-  readonly reason: string;
+  /** For origin "bridge": why, for a program, e.g. "expired", "drained", "cancelled", "deadline"; a bridge has some of its own. Else empty. */
+  readonly reason: Reason | (string & {});
 }
 
 export function toStatus(end: End): Status {
@@ -68,6 +70,7 @@ export class StatusError extends Error {
 
 /** Returns the name of a gRPC status code as gRPC writes it, e.g. "DEADLINE_EXCEEDED". */
 export function codeName(code: number): string {
+  if (code === Code.Canceled) return "CANCELLED";
   const name = Object.keys(Code)[code];
-  return name?.replace(/[A-Z]/g, "_$&").toUpperCase() ?? `CODE_${code}`;
+  return name?.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase() ?? `CODE_${code}`;
 }

@@ -28,7 +28,7 @@ export async function trySession(url: string, transport: Transport, rpcs: boolea
     await (rpcs ? callAll(channel) : opened(channel));
     return { took: performance.now() - start };
   } catch (error) {
-    const unauthenticated = error instanceof StatusError && error.code === Code.unauthenticated;
+    const unauthenticated = error instanceof StatusError && error.code === Code.Unauthenticated;
     const last = channel.lastError ? `; last error: ${channel.lastError.message}` : "";
     return { took: performance.now() - start, unauthenticated, problem: String(error instanceof Error ? error.message : error) + last };
   } finally {

@@ -181,8 +181,8 @@ describe("interceptors", timeLimit, () => {
     const echo = client({ interceptors: [tracing("a"), tracing("b")] });
     const reply = await echo.unary({ script: { reflect: true } }, { contextValues: createContextValues().set(key, "me") });
     assert.deepEqual(log, [
-      "a > Unary /pollbridge.test.v1.Echo/Unary POST false me",
-      "b > Unary /pollbridge.test.v1.Echo/Unary POST false me",
+      `a > Unary ${stage.url}/bridge/pollbridge.test.v1.Echo/Unary POST false me`,
+      `b > Unary ${stage.url}/bridge/pollbridge.test.v1.Echo/Unary POST false me`,
       "b <",
       "a <",
     ]);
@@ -190,7 +190,7 @@ describe("interceptors", timeLimit, () => {
     assert.equal(new TextDecoder().decode(via?.value), "a, b");
     log.length = 0;
     await collect(echo.serverStream({ script: { replies: 1 } }));
-    assert.equal(log[0], "a > ServerStream /pollbridge.test.v1.Echo/ServerStream POST true nobody");
+    assert.equal(log[0], `a > ServerStream ${stage.url}/bridge/pollbridge.test.v1.Echo/ServerStream POST true nobody`);
   });
 
   test("may change messages both ways", async () => {
@@ -262,4 +262,23 @@ describe("a stream of a million messages, left after 3", timeLimit, () => {
       let got = 0;
       for await (const _ of withCancel((signal) => echo.serverStream(request, { signal }))) if (++got === 3) break;
     }));
+});
+
+describe("options of connect-web's transports", () => {
+  const make = (options: object) => () => createBridgeTransport(stage.channel({ lazy: true }), options);
+  const refused: Record<string, RegExp> = {
+    baseUrl: /^TypeError: option baseUrl: the channel has it/,
+    fetch: /^TypeError: option fetch: an option of Channel$/,
+    jsonOptions: /always binary$/,
+    useHttpGet: /^TypeError: option useHttpGet/,
+    interceptor: /^TypeError: option interceptor: there is none of this name, but interceptors, /,
+  };
+  for (const [name, message] of Object.entries(refused)) {
+    test(`${name} is refused by name`, () => assert.throws(make({ [name]: "/" }), message));
+  }
+
+  test("binaryOptions are heeded", async () => {
+    const reply = await client({ binaryOptions: { readUnknownFields: false } }).unary({ number: 1n, payload: Uint8Array.of(1) });
+    assert.deepEqual([...reply.payload], [1]);
+  });
 });

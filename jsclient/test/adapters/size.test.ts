@@ -29,7 +29,7 @@ test("an import of Channel weighs at most what README.md says", async (t) => {
   assert.ok(size <= 1000 * Number(said), `${size} bytes, and ${said} KB in README.md`);
 });
 
-const adapters: Record<string, number> = { connect: 1536, "protobuf-ts": 1536, "nice-grpc-web": 1024, "grpc-web": 1700 };
+const adapters: Record<string, number> = { connect: 1800, "protobuf-ts": 1536, "nice-grpc-web": 1024, "grpc-web": 1700 };
 
 for (const [name, most] of Object.entries(adapters)) {
   test(`${name} adds at most ${most} bytes to the client`, async (t) => {
@@ -46,7 +46,7 @@ test("shared adds at most 3200 bytes to the client, and its worker has at most 2
   assert(added <= 3200 && worker <= 2200, `${added} and ${worker} bytes`);
 });
 
-test("connect adds at most 1536 bytes to what an application with Connect has", async (t) => {
+test("connect adds at most 1800 bytes to what an application with Connect has", async (t) => {
   const application = `${core}
     import { createClient, ConnectError, Code } from "@connectrpc/connect";
     export { create, fromBinary, toBinary } from "@bufbuild/protobuf"; // every transport has them
@@ -55,5 +55,5 @@ test("connect adds at most 1536 bytes to what an application with Connect has", 
     export const refused = (err) => ConnectError.from(err).code === Code.PermissionDenied;`;
   const added = (await weigh(`${application} export * from "./src/connect.ts";`, [])) - (await weigh(application, []));
   t.diagnostic(`${added} bytes`);
-  assert(added <= 1536, `${added} bytes`);
+  assert(added <= 1800, `${added} bytes`);
 });

@@ -48,7 +48,7 @@ for (const [name, transports] of Object.entries(choices)) {
         await until(before + 1);
         await bridge.restart();
         if (asked) await until(before + 2);
-        else assert.equal((await call.status).code, Code.unavailable);
+        else assert.equal((await call.status).code, Code.Unavailable);
         await channel.unary(SERVICE + "Unary", encode({ number: 1 }));
         assert.equal(await begun(), before + (asked ? 3 : 2));
       } finally {

@@ -1,0 +1,59 @@
+// What a channel says of itself.
+
+import type { LinkErrorReason } from "./dialer/carrier.js";
+import type { Transport } from "./dialer/ladder.js";
+import type { Reason } from "./engine/errors.js";
+import type { Network } from "./tune/network.js";
+
+/** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
+export type State = "connecting" | "open" | "retrying" | "closed";
+
+/** Why a link failed, or a session was lost. */
+export type ErrorReason = Reason | LinkErrorReason;
+
+/**
+ * What happened to a channel, told apart by its type. No event holds a payload,
+ * metadata or a credential: all of them may go into a support ticket.
+ */
+export type ChannelEvent = {
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
+} & Happening;
+
+/** Happening is a ChannelEvent without its time. A session is named by its ID, which is no secret. */
+export type Happening =
+  /** A session began, or ended with a reason. */
+  | { readonly type: "session"; readonly session: string; readonly reason?: ErrorReason; readonly message?: string }
+  | { readonly type: "state"; readonly state: State; readonly transport: Transport | undefined }
+  /** A link failed. */
+  | { readonly type: "error"; readonly reason: ErrorReason; readonly message?: string }
+  /** Something was learnt of the network. */
+  | { readonly type: "network"; readonly network: Network }
+  | { readonly type: "page"; readonly reason: "paused" | "left" | "woken" }
+  /** Another credential was given. */
+  | { readonly type: "auth"; readonly session: string };
+
+/** Dispatched as "statechange". */
+export class StateChangeEvent extends Event {
+  readonly state: State;
+  readonly transport: Transport | undefined;
+  /** For a program, why it is neither connecting nor open: that of lastError, e.g. "network", "expired", "origin". Else empty. */
+  readonly reason: ErrorReason | "";
+
+  constructor(state: State, transport: Transport | undefined, reason: ErrorReason | "") {
+    super("statechange");
+    this.state = state;
+    this.transport = transport;
+    this.reason = reason;
+  }
+}
+
+/** ChannelEventMap has the events that a Channel dispatches. */
+export interface ChannelEventMap {
+  statechange: StateChangeEvent;
+}
+
+/** ChannelListener is told of an event. */
+export type ChannelListener<Type extends keyof ChannelEventMap> =
+  | ((event: ChannelEventMap[Type]) => void)
+  | { handleEvent(event: ChannelEventMap[Type]): void };
