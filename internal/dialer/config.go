@@ -61,11 +61,12 @@ type Config struct {
 	// Lazy waits for the first RPC before anything is sent.
 	Lazy bool
 
-	Hold         time.Duration // longest hold asked for; 25 s
-	Pause        time.Duration // longer resume window asked for; 0: the bridge's own
-	StreamWindow int           // first window of a stream, bytes; 64 KiB. It grows as the path needs
-	MaxMessage   int           // longest message taken, bytes; no limit
-	Learnt       Network       // by an earlier session on the same way; zero: nothing
+	Hold         time.Duration    // longest hold asked for; 25 s
+	Pause        time.Duration    // longer resume window asked for; 0: the bridge's own
+	StreamWindow int              // first window of a stream, bytes; 64 KiB. It grows as the path needs
+	MaxMessage   int              // longest message taken, bytes; no limit
+	Wall         func() time.Time // reads the clock on the wall; time.Now. For tests
+	Learnt       Network          // by an earlier session on the same way; zero: nothing
 	// OnState, if not nil, is called after each change of State but RTT, by
 	// one goroutine at a time, never under a lock.
 	OnState func(State)
@@ -76,6 +77,9 @@ func (c Config) withDefaults() Config {
 	c.Release = cmp.Or(c.Release, "pollbridge")
 	c.Hold = cmp.Or(c.Hold, 25*time.Second)
 	c.StreamWindow = cmp.Or(c.StreamWindow, 64<<10)
+	if c.Wall == nil {
+		c.Wall = time.Now
+	}
 	c.MaxMessage = cmp.Or(c.MaxMessage, engine.Unlimited)
 	if len(c.Transports) == 0 {
 		c.Transports = []transport.Kind{transport.Longpoll, transport.WS}

@@ -162,6 +162,21 @@ func (e *exchanges) lose(x *exchange) {
 	e.s.restate()
 }
 
+// askNow wants an exchange at once that is answered at once, in the place of the
+// oldest if there are as many as may be.
+func (e *exchanges) askNow(now time.Duration) {
+	if e.kind == 0 || e.s.ep.Carries() {
+		return
+	}
+	if len(e.inFlight) == maxInFlight {
+		e.inFlight[0].cancel(errMadeRoom)
+		e.lose(e.inFlight[0])
+		e.inFlight = e.inFlight[1:]
+	}
+	e.probeNow, e.nextTry = true, now
+	e.retry.Reset()
+}
+
 // wanted reports whether there is a reason for one more exchange.
 func (e *exchanges) wanted() bool {
 	s := e.s

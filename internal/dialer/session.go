@@ -38,7 +38,8 @@ type Session struct {
 	closeSent    bool          // CLOSE was queued
 	goingAway    *wire.GoAway  // the bridge asked to move (E3)
 	reachedAt    time.Duration // when the bridge had a link, for all that was answered (E1)
-	reachedWall  time.Time     // the same on the wall clock, which runs during sleep
+	startedWall  time.Time     // when the endpoint's clock began, on the wall
+	wallAhead    time.Duration // by how much the clock on the wall is ahead of the endpoint's
 	exchanges    exchanges
 	ladder       ladder
 	link         *lastingLink  // the attached lasting link
@@ -52,7 +53,7 @@ type Session struct {
 // end of the session, frees everything.
 func Start(cfg Config) *Session {
 	cfg = cfg.withDefaults()
-	s := &Session{cfg: cfg, wakeup: make(chan struct{}, 1), nextNumber: 1, active: !cfg.Lazy, reachedWall: wallNow()}
+	s := &Session{cfg: cfg, wakeup: make(chan struct{}, 1), nextNumber: 1, active: !cfg.Lazy, startedWall: cfg.Wall().Round(0)}
 	_, _ = rand.Read(s.id[:]) // never fails
 	_, _ = rand.Read(s.key[:])
 	s.ep.Init(engine.Config{
@@ -188,6 +189,7 @@ func (s *Session) step(now time.Duration) time.Duration {
 	if s.ep.Ended() != nil || !s.active {
 		return longest
 	}
+	s.checkClock(now)
 	next := s.checkExpiry(now)
 	if s.ep.Ended() != nil {
 		return longest
@@ -201,8 +203,27 @@ func (s *Session) step(now time.Duration) time.Duration {
 // connectTimeout bounds the wait for the first Welcome.
 const connectTimeout = 20 * time.Second
 
-// checkExpiry gives the session up when the bridge must have forgotten it (E1),
-// by the larger of two clocks. It returns when to look again.
+// clockJump is how far the clock on the wall goes ahead when the machine slept, or
+// somebody set it.
+const clockJump = 5 * time.Second
+
+// checkClock has the bridge asked at once when the clock on the wall went ahead of
+// the endpoint's, which stands still on some machines while they sleep. It decides
+// nothing else: it can be set.
+func (s *Session) checkClock(now time.Duration) {
+	before := s.wallAhead
+	s.wallAhead = s.cfg.Wall().Round(0).Sub(s.startedWall) - now
+	if s.wallAhead-before < clockJump || !s.welcomed() {
+		return
+	}
+	if l := s.link; l != nil && l.open && l.Pinged == 0 {
+		l.ask(0)
+	}
+	s.exchanges.askNow(now)
+}
+
+// checkExpiry gives the session up when the bridge must have forgotten it (E1).
+// It returns when to look again.
 func (s *Session) checkExpiry(now time.Duration) time.Duration {
 	age, limit := s.unreached(now)
 	if age < limit {
@@ -220,14 +241,14 @@ func (s *Session) checkExpiry(now time.Duration) time.Duration {
 	return longest
 }
 
-// unreached returns for how long the bridge was not reached, by the larger of two
-// clocks, and for how long that may be (E1).
+// unreached returns for how long the bridge was not reached, and for how long that
+// may be (E1).
 func (s *Session) unreached(now time.Duration) (age, limit time.Duration) {
 	limit = connectTimeout
 	if s.welcomed() {
 		limit = s.resumeWindow() * 8 / 10
 	}
-	return max(now-s.reachedAt, wallNow().Sub(s.reachedWall)), limit
+	return now - s.reachedAt, limit
 }
 
 // retryAt returns when to try again what should wait that long. No wait takes more
@@ -269,10 +290,7 @@ func (s *Session) resumeWindow() time.Duration {
 
 // reached notes that the bridge had a link at that time or later (E1).
 func (s *Session) reached(at time.Duration) {
-	if at >= s.reachedAt {
-		s.reachedAt = at
-		s.reachedWall = wallNow().Add(at - s.ep.Now())
-	}
+	s.reachedAt = max(s.reachedAt, at)
 	if s.welcomed() {
 		s.state.Phase = Open
 	}

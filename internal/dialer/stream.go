@@ -51,7 +51,7 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	st.unfollow = context.AfterFunc(ctx, func() { st.contextEnded(ctx) })
 	st.base.Start()
 	if !s.active {
-		s.active, s.reachedAt, s.reachedWall = true, s.ep.Now(), wallNow()
+		s.active, s.reachedAt = true, s.ep.Now()
 		s.ep.Wake()
 	}
 	return st, nil

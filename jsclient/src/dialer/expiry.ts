@@ -1,7 +1,12 @@
+/** The clock on the wall has jumped ahead, or the machine slept, if it is ahead by so much. */
+const JUMP = 5_000;
+
 /** Expiry watches for how long no link was answered (E1). Times are in milliseconds. */
 export class Expiry {
-  /** When the bridge last had a link for sure, by each clock. */
-  #answered = clocks();
+  /** When the bridge last had a link for sure, by the steady clock. */
+  #answered = performance.now();
+  /** By how much the clock on the wall is ahead of the steady one, as far as is known. */
+  #ahead = ahead();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Calls look after a while, and again until it is stopped. */
@@ -16,17 +21,22 @@ export class Expiry {
 
   /** Notes that the bridge had a link so long ago. */
   answered(age = 0): void {
-    const then = clocks().map((now) => now - age);
-    if (then[0]! >= this.#answered[0]!) this.#answered = then;
+    this.#answered = Math.max(this.#answered, performance.now() - age);
   }
 
-  /** Returns for how long no link was answered, by the larger of the clocks. */
+  /** Returns for how long no link was answered. The clock on the wall decides nothing: it can be set. */
   unanswered(): number {
-    return Math.max(...clocks().map((now, i) => now - this.#answered[i]!));
+    return performance.now() - this.#answered;
+  }
+
+  /** Reports, once, that the clock on the wall went ahead of the steady one, which stands still on some machines while they sleep. */
+  jumped(): boolean {
+    const before = this.#ahead;
+    this.#ahead = ahead();
+    return this.#ahead - before >= JUMP;
   }
 }
 
-/** Returns the times of a steady clock and of the one on the wall: either may stand still while the machine sleeps. */
-function clocks(): number[] {
-  return [performance.now(), Date.now()];
+function ahead(): number {
+  return Date.now() - performance.now();
 }

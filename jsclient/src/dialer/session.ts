@@ -69,6 +69,8 @@ export type Phase = "connecting" | "open" | "retrying" | "closed";
 export interface Links {
   /** Sends what there is to send. */
   wake(): void;
+  /** Finds out at once whether links work. newNetwork: the network may be another. */
+  retryNow(newNetwork: boolean): void;
   /** Ends every link. */
   halt(): void;
   /** Lowest number of an exchange that is waited for; undefined: none (L2). */
@@ -333,9 +335,10 @@ export class Session implements Role {
     this.endpoint.lose(gone);
   }
 
-  /** Gives the session up if no link was answered for most of the resume window (E1). Reports whether it is over. */
+  /** Gives the session up if no link was answered for most of the resume window (E1). Reports whether it is over. After what may have been a sleep it has the bridge asked. */
   expired(): boolean {
     if (this.error) return true;
+    if (this.#expiry.jumped()) queueMicrotask(() => this.#links?.retryNow(false));
     if (this.left > 0) return false;
     const last = this.#foreign ?? this.lastError;
     const seen = last ? `; last seen: ${last.message}` : "";

@@ -175,6 +175,7 @@ test("what is cut is heard as cut", async () => {
 
 test("an exchange that is given up takes a bundle with it that is as old as a session waits, what else it carried is sent again", async (t) => {
   t.mock.timers.enable({ apis: ["Date"] });
+  t.mock.method(performance, "now", () => Date.now());
   const { hub, sent, ask } = stage();
   const abort = async (id: string): Promise<void> => {
     hub.take({ type: "abort", tab: id[0]!, id }, () => undefined);
@@ -199,6 +200,7 @@ test("an exchange that is given up takes a bundle with it that is as old as a se
 
 test("a session that makes room for its next exchange, and a tab that goes, leave bundles with others as they are", async (t) => {
   t.mock.timers.enable({ apis: ["Date"] });
+  t.mock.method(performance, "now", () => Date.now());
   const { hub, sent, heard, ask } = stage();
   await ask("a1", 0, 1);
   await ask("b1", 1, 2);

@@ -168,7 +168,7 @@ class Lane {
     const suspects = this.#bundlesOf(given.text).filter(({ items }, i) => (given.carriers > 0 ? items.includes(given) : i === 0));
     this.drop((w) => w === given);
     if (given.carriers > 0 && this.#newer(given)) return; // its session made room for another, which has left
-    for (const bundle of suspects) if (Date.now() - bundle.sentAt >= DUE) this.#abandon(bundle);
+    for (const bundle of suspects) if (performance.now() - bundle.sentAt >= DUE) this.#abandon(bundle);
     this.#sendWaiting();
   }
 
@@ -213,7 +213,7 @@ class Lane {
 
   async #send(items: Waiting[], text: boolean): Promise<void> {
     for (const bundle of this.#bundles) bundle.released = true;
-    const bundle: Bundle = { items, text, sentAt: Date.now(), controller: new AbortController(), released: false };
+    const bundle: Bundle = { items, text, sentAt: performance.now(), controller: new AbortController(), released: false };
     this.#bundles.add(bundle);
     for (const w of items) w.carriers++;
     const hold = this.#config.holdMillis();

@@ -13,7 +13,8 @@ export class Demotion {
 
   /** Returns how long no WebSocket is to be tried. */
   left(now: number): number {
-    return Math.max(0, this.#network.wsAfter - now);
+    const { wsAfter, wsPauseMs } = this.#network;
+    return Math.max(0, Math.min(wsAfter - now, wsPauseMs)); // the clock may have been set back
   }
 
   /** Reports whether one failed since one worked. */
