@@ -72,7 +72,7 @@ var errUnauthenticated = errors.New("authentication failed")
 
 // authenticate is registry.Config's Authenticate.
 func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token string) (registry.Principal, error) {
-	who := Principal{Name: hello.RemoteAddr}
+	who := Principal{Name: s.registry.Client(hello.RemoteAddr)}
 	if s.cfg.Authenticate != nil {
 		var err error
 		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: requestOf(ctx, &hello), Token: token, RemoteAddr: hello.RemoteAddr})

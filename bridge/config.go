@@ -69,7 +69,7 @@ type Config struct {
 	// message of a gRPC status error reaches the client; any other error is only
 	// logged. Authenticate may be called by several goroutines at
 	// once and must return when ctx ends. Default: everyone is admitted, and the
-	// principal is the client's address.
+	// principal is the client's address (IPv6Prefix).
 	Authenticate func(ctx context.Context, info AuthInfo) (Principal, error)
 	// ForwardHeaders lists HTTP headers, such as "Cookie" or "X-Request-Id", that
 	// every RPC carries to the backend as metadata. Their values are those of the
@@ -151,6 +151,13 @@ type Config struct {
 	// together may grow (rule D3). What is used starts at 1 MiB and follows the
 	// path. At least 64 KiB. Default: 16 MiB.
 	SessionWindow int
+	// SessionRate is the most new sessions of one principal per second; ten times
+	// as many may come at once. Default: 1,000.
+	SessionRate int
+	// IPv6Prefix is how many bits of an IPv6 address name a client that is not
+	// authenticated: whoever has one address mostly has all of its network. 1 to
+	// 128. Default: 64.
+	IPv6Prefix int
 	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
 	// over all sessions (rule D8); each open RPC counts another 24 KiB. At least
 	// MaxMessageBytes. Default: 1 GiB.
@@ -278,6 +285,8 @@ func (c Config) WithDefaults() Config {
 	c.MaxSessionsPerPrincipal = cmp.Or(c.MaxSessionsPerPrincipal, 10_000)
 	c.StreamWindow = cmp.Or(c.StreamWindow, 8<<20)
 	c.SessionWindow = cmp.Or(c.SessionWindow, 16<<20)
+	c.SessionRate = cmp.Or(c.SessionRate, 1000)
+	c.IPv6Prefix = cmp.Or(c.IPv6Prefix, 64)
 	c.MaxBufferedBytes = cmp.Or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
 	c.MaxRPCs = cmp.Or(c.MaxRPCs, int(min(max(1024, c.MaxBufferedBytes>>15), 1<<24)))
 	c.MaxRPCsPerPrincipal = cmp.Or(c.MaxRPCsPerPrincipal, max(1, c.MaxRPCs/2))

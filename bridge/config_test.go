@@ -59,6 +59,8 @@ var configFields = map[string]fieldCase{
 	"MaxSessions":             {bad: func(c *bridge.Config) { c.MaxSessions = -1 }, field: "MaxSessions", defaulted: true},
 	"MaxSessionsPerPrincipal": {bad: func(c *bridge.Config) { c.MaxSessionsPerPrincipal = -1 }, field: "MaxSessionsPerPrincipal", defaulted: true},
 	"MaxBufferedBytes":        {bad: func(c *bridge.Config) { c.MaxBufferedBytes = 1 }, field: "MaxBufferedBytes", defaulted: true},
+	"SessionRate":             {bad: func(c *bridge.Config) { c.SessionRate = -1 }, field: "SessionRate", defaulted: true},
+	"IPv6Prefix":              {bad: func(c *bridge.Config) { c.IPv6Prefix = 129 }, field: "IPv6Prefix", defaulted: true},
 	"MaxRPCs":                 {bad: func(c *bridge.Config) { c.MaxRPCs = -1 }, field: "MaxRPCs", defaulted: true},
 	"MaxRPCsPerPrincipal":     {bad: func(c *bridge.Config) { c.MaxRPCsPerPrincipal = -1 }, field: "MaxRPCsPerPrincipal", defaulted: true},
 }

@@ -65,7 +65,7 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.E
 	if o != nil && who != nil {
 		o.who = who.principal.Name
 	}
-	name := s.access.ClientAddr(c.Request())
+	name := s.registry.Client(s.access.ClientAddr(c.Request()))
 	if who != nil {
 		name = who.principal.Name
 	}

@@ -157,6 +157,8 @@ func (s *Server) sessionConfig() registry.Config {
 		MaxPerPrincipal:  c.MaxSessionsPerPrincipal,
 		MaxBufferedBytes: c.MaxBufferedBytes,
 
+		SessionRate:         c.SessionRate,
+		IPv6Prefix:          c.IPv6Prefix,
 		MaxRPCs:             c.MaxRPCs,
 		MaxRPCsPerPrincipal: c.MaxRPCsPerPrincipal,
 		RPCBytes:            rpcBytes,

@@ -71,6 +71,8 @@ func (c Config) Validate() error {
 	p.number("MaxSessionsPerPrincipal", int64(d.MaxSessionsPerPrincipal), 1, 1<<30)
 	p.number("StreamWindow", int64(d.StreamWindow), 16<<10, 1<<30)
 	p.number("SessionWindow", int64(d.SessionWindow), 64<<10, 1<<30)
+	p.number("SessionRate", int64(d.SessionRate), 1, 1<<24)
+	p.number("IPv6Prefix", int64(d.IPv6Prefix), 1, 128)
 	p.number("MaxBufferedBytes", d.MaxBufferedBytes, int64(d.MaxMessageBytes), 1<<50)
 	p.number("MaxRPCs", int64(d.MaxRPCs), 1, 1<<24)
 	p.number("MaxRPCsPerPrincipal", int64(d.MaxRPCsPerPrincipal), 1, 1<<24)

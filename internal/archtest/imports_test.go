@@ -43,6 +43,7 @@ const (
 	jwt       = "github.com/golang-jwt/jwt/v5"
 	jwks      = "github.com/MicahParks"
 	otel      = "go.opentelemetry.io"
+	ratelimit = "golang.org/x/time/rate"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -61,7 +62,7 @@ var rules = []rule{
 	{path: "internal/tune", not: []string{"context", "log", "net", "os", "sync"}},
 	{path: "internal/message"},
 	{path: "internal/engine", own: []string{"transport", "internal/message", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
-	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/wire"}, not: []string{"net/http", "os"}},
+	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/wire"}, others: []string{ratelimit}, not: []string{"net/http", "os"}},
 	{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},

@@ -41,11 +41,8 @@ func (s *Session) take(b *wire.Batch, sent time.Duration) {
 		s.linkFailed(errors.New("an answer of another bridge instance"))
 		return
 	}
-	switch {
-	case b.Welcome != nil && !s.welcomed():
+	if b.Welcome != nil && !s.welcomed() {
 		s.takeWelcome(b)
-	case s.welcomed() && sent >= s.welcomedAt:
-		s.confirmed = true
 	}
 	s.reached(sent)
 	if b.GoAway != nil && s.goingAway == nil {
@@ -59,7 +56,7 @@ func (s *Session) take(b *wire.Batch, sent time.Duration) {
 // takeWelcome takes the bridge's limits and lets waiting RPCs go (O2, O4).
 func (s *Session) takeWelcome(b *wire.Batch) {
 	w := *b.Welcome
-	s.welcome, s.incarnation, s.welcomedAt = &w, b.Incarnation, s.ep.Now()
+	s.welcome, s.incarnation = &w, b.Incarnation
 	s.ep.SetSessionWindow(int(w.SessionWindow))
 	s.ep.PeerStreamWindow = int(w.StreamWindow)
 	s.releaseUnsent()

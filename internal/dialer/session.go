@@ -27,8 +27,6 @@ type Session struct {
 
 	// Guarded by ep's lock.
 	welcome      *wire.Welcome
-	welcomedAt   time.Duration
-	confirmed    bool // a link begun after the Welcome was answered
 	incarnation  uint64
 	token        token
 	active       bool          // the first RPC came, or Lazy was not asked for
@@ -266,15 +264,14 @@ const (
 	longestResumeWindow = 24 * time.Hour
 )
 
-// helloWindow is how long a bridge keeps a session from which only Hellos came
-// (O4).
+// helloWindow is how long a bridge keeps a session from which no RPC came (O4).
 const helloWindow = 30 * time.Second
 
-// resumeWindow is how long the bridge keeps the session without a link: not
-// long while it saw only Hellos of it (O4). RPCs that were sent may have been
-// seen, and are not given up before.
+// resumeWindow is how long the bridge keeps the session without a link: not long
+// before it has seen an RPC (O4). Those that were sent may have been seen, and are
+// not given up before.
 func (s *Session) resumeWindow() time.Duration {
-	if !s.confirmed && s.ep.NumStreams() == 0 {
+	if s.ep.SentTo() == 0 {
 		return helloWindow
 	}
 	w := time.Duration(s.welcome.ResumeMillis) * time.Millisecond

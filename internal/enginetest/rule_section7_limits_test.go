@@ -1,7 +1,6 @@
 package enginetest_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"strings"
@@ -31,23 +30,15 @@ func TestRule_defaultLimits(t *testing.T) {
 // Section 7: each limit of sessions and batches has its own error, which names
 // it, and harms no session that is there.
 func TestRule_limitsOfSessions(t *testing.T) {
-	auth := func(_ context.Context, _ transport.Hello, token string) (registry.Principal, error) {
-		return registry.Principal{Name: token}, nil
-	}
-	bubble(t, registry.Config{Authenticate: auth, MaxSessions: 3, MaxPerPrincipal: 2}, func(t *testing.T, reg *registry.Registry) {
+	bubble(t, registry.Config{Authenticate: byToken, Handle: untilCancelled, MaxSessions: 3, MaxPerPrincipal: 2}, func(t *testing.T, reg *registry.Registry) {
 		hello := func(p *peer, name string) *wire.Close {
 			return (<-p.park(p.batch(func(b *wire.Batch) {
 				withHello(b)
 				b.Token = name
 			}))).Close
 		}
-		first := newPeer(t, reg)
-		a := first.poll(first.batch(func(b *wire.Batch) {
-			withHello(b)
-			b.Token = "ann"
-		}))
-		first.incarnation = a.Incarnation
-		equal(t, "ann's second", hello(newPeer(t, reg), "ann"), (*wire.Close)(nil))
+		first, second := newClient(t, reg, "ann"), newClient(t, reg, "ann")
+		equal(t, "ann's RPCs", first.begin()+second.begin(), "")
 		if c := hello(newPeer(t, reg), "ann"); c == nil || c.Code != wire.CodeBusy || c.Message != "this principal has 2 sessions, its limit" {
 			t.Errorf("ann's third: %+v", c)
 		}

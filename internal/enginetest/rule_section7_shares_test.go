@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
@@ -133,4 +134,104 @@ func TestRule_pauseUnderPressure(t *testing.T) {
 		equal(t, "RPCs under pressure", reg.Stats().RPCs, 5)
 		equal(t, "sessions expired", reg.Stats().SessionsClosed[engine.ReasonExpired], uint64(2))
 	})
+}
+
+// Section 7: where the table is full, sessions that never had an RPC make room for
+// a principal that has fewer: the oldest of the principal that has most.
+func TestRule_fullTable(t *testing.T) {
+	cfg := registry.Config{Authenticate: byToken, Handle: untilCancelled, MaxSessions: 4}
+	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+		bob := newClient(t, reg, "bob")
+		used, first, second := newClient(t, reg, "ann"), newClient(t, reg, "ann"), newClient(t, reg, "ann")
+		equal(t, "ann's RPC", used.begin(), "")
+		eve := newClient(t, reg, "eve")
+		for i, c := range []*client{bob, used, second, eve} {
+			if a := c.poll(c.batch(nil)); a.Close != nil {
+				t.Errorf("session %d: %+v", i, a.Close)
+			}
+		}
+		if a := first.poll(first.batch(nil)); a.Close == nil {
+			t.Error("ann's oldest session without an RPC is there")
+		}
+		equal(t, "closed", reg.Stats().SessionsClosed, map[string]uint64{engine.ReasonOverloaded: 1})
+		third := newPeer(t, reg)
+		a := <-third.park(third.batch(func(b *wire.Batch) {
+			withHello(b)
+			b.Token = "ann"
+		}))
+		if a.Close == nil || a.Close.Code != wire.CodeBusy || a.Close.Message != "the bridge has 4 sessions, its limit" {
+			t.Errorf("one more of the principal that has most: %+v", a.Close)
+		}
+	})
+}
+
+// O4: a session from which no RPC came lives for 30 s without a link, whatever
+// pause it asks for; with one it has what it asked for.
+func TestRule_sessionWithoutRPC(t *testing.T) {
+	cfg := registry.Config{Authenticate: byToken, Handle: untilCancelled}
+	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+		pause := func(b *wire.Batch) { b.PauseMillis = 600_000 }
+		idle, busy := newClient(t, reg, "ann"), newClient(t, reg, "ann")
+		equal(t, "RPC", busy.begin(), "")
+		idle.poll(idle.batch(pause))
+		busy.poll(busy.batch(pause))
+		synctest.Wait()
+		time.Sleep(29 * time.Second)
+		equal(t, "sessions after 29 s", reg.Stats().Sessions, 2)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		equal(t, "sessions after 31 s", reg.Stats().Sessions, 1)
+	})
+}
+
+// Section 7: a principal opens so many sessions per second, and ten times as many
+// at once, also when it closes them; others are not concerned.
+func TestRule_rateOfSessions(t *testing.T) {
+	cfg := registry.Config{Authenticate: byToken, SessionRate: 2}
+	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+		open := func(name string) string {
+			p := newPeer(t, reg)
+			a := <-p.park(p.batch(func(b *wire.Batch) {
+				withHello(b)
+				b.Token = name
+			}))
+			if a.Close != nil {
+				return a.Close.Message
+			}
+			p.incarnation = a.Incarnation
+			<-p.park(p.batch(nil, wire.Frame{Type: wire.TypeClose, Close: &wire.Close{Code: wire.CodeDone}}))
+			return ""
+		}
+		const refused = "this principal opens more than 2 sessions per second, its limit"
+		for range 20 {
+			equal(t, "at once", open("ann"), "")
+		}
+		equal(t, "one more", open("ann"), refused)
+		equal(t, "another's", open("bob"), "")
+		equal(t, "left of the sessions", reg.Stats().Sessions, 0)
+		time.Sleep(time.Second)
+		equal(t, "a second later", open("ann")+open("ann"), "")
+		equal(t, "one more", open("ann"), refused)
+		time.Sleep(time.Minute)
+		equal(t, "principals", reg.Stats().Principals, 0)
+	})
+}
+
+// Section 7: without authentication a client is its address, of IPv6 its network.
+func TestRule_clientsByAddress(t *testing.T) {
+	reg := enginetest.NewRegistry(registry.Config{})
+	wide := enginetest.NewRegistry(registry.Config{IPv6Prefix: 48})
+	whole := enginetest.NewRegistry(registry.Config{IPv6Prefix: 128})
+	for _, tt := range []struct{ address, name, wide string }{
+		{"192.0.2.7", "192.0.2.7", "192.0.2.7"},
+		{"2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64", "2001:db8::/48"},
+		{"2001:db8:0:1:ffff::9", "2001:db8:0:1::/64", "2001:db8::/48"},
+		{"fe80::1%eth0", "fe80::/64", "fe80::/48"},
+		{"::1", "::1", "::1"},
+		{"@", "@", "@"},
+	} {
+		equal(t, tt.address, reg.Client(tt.address), tt.name)
+		equal(t, tt.address, wide.Client(tt.address), tt.wide)
+		equal(t, tt.address, whole.Client(tt.address), tt.address)
+	}
 }

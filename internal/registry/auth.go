@@ -50,7 +50,7 @@ func (s *Session) Principal() Principal {
 // authenticate applies rule O5: at Hello, and for each new token.
 func (r *Registry) authenticate(ctx context.Context, hello *transport.Hello, b *wire.Batch, s *Session) (Principal, *wire.Close) {
 	if r.cfg.Authenticate == nil {
-		return Principal{Name: hello.RemoteAddr}, nil
+		return Principal{Name: r.Client(hello.RemoteAddr)}, nil
 	}
 	if s != nil && b.Hello == nil {
 		return Principal{}, s.refresh(ctx, hello, b)

@@ -43,7 +43,7 @@ type Config struct {
 	Hold         time.Duration // longest hold of an exchange
 	ResumeWindow time.Duration // life of a session with no link
 	PauseMax     time.Duration // longest resume window that a client gets
-	HelloWindow  time.Duration // life of a session from which only Hellos came (O4). Default: 30 s
+	HelloWindow  time.Duration // life of a session from which no RPC came (O4). Default: 30 s
 
 	StreamWindow     int   // first window of a stream, bytes. Default: 64 KiB
 	MaxStreamWindow  int   // most that it grows to (D3). Default: 8 MiB
@@ -56,6 +56,8 @@ type Config struct {
 	MaxPerPrincipal  int   // sessions
 	MaxBufferedBytes int64 // over all sessions
 
+	SessionRate         int // new sessions of a principal per second, ten times as many at once. Default: 1,000
+	IPv6Prefix          int // bits of an address that name a client. Default: 64
 	MaxRPCs             int // in all. Default: no limit
 	MaxRPCsPerPrincipal int // Default: no limit
 	RPCBytes            int // what an open RPC counts in MaxBufferedBytes beside its messages

@@ -17,7 +17,7 @@ func busy(format string, args ...any) *wire.Close {
 
 // noRoom returns the refusal of a new session, nil if there is room. r.mu is
 // held.
-func (r *Registry) noRoom(who Principal) *wire.Close {
+func (r *Registry) noRoom(p *principal) *wire.Close {
 	switch {
 	case r.closed:
 		return busy("the bridge is shutting down")
@@ -25,8 +25,10 @@ func (r *Registry) noRoom(who Principal) *wire.Close {
 		return busy("the bridge is draining")
 	case len(r.sessions) >= r.cfg.MaxSessions:
 		return busy("the bridge has %d sessions, its limit", r.cfg.MaxSessions)
-	case r.sessionsOf(who.Name) >= r.cfg.MaxPerPrincipal:
+	case len(p.sessions) >= r.cfg.MaxPerPrincipal:
 		return busy("this principal has %d sessions, its limit", r.cfg.MaxPerPrincipal)
+	case !p.rate.Allow():
+		return busy("this principal opens more than %d sessions per second, its limit", r.cfg.SessionRate)
 	}
 	return nil
 }
@@ -44,14 +46,6 @@ func (s *Session) refuseStream(o *wire.Open) *wire.End {
 		return refuse(engine.StatusResourceExhausted, engine.ReasonLimit, "metadata of %d bytes is over the limit of %d", size, cfg.MaxMetadata)
 	}
 	return s.reg.begin(s.principal)
-}
-
-// sessionsOf is how many sessions a principal has. r.mu is held.
-func (r *Registry) sessionsOf(name string) int {
-	if p := r.principals[name]; p != nil {
-		return p.sessions
-	}
-	return 0
 }
 
 // evict closes sessions that are away, those of the principals that hold most
@@ -82,6 +76,25 @@ func (r *Registry) evict() {
 		}
 		l.s.unlock()
 	}
+}
+
+// leisure reports whether the session ever had an RPC, and, if so, whether it has
+// none now and is away.
+func (s *Session) leisure() (used, away bool) {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	return s.used, s.ep.NumStreams() == 0 && s.away()
+}
+
+// giveRoom ends a session without an RPC for one that comes.
+func (s *Session) giveRoom() {
+	s.ep.Lock()
+	defer s.unlock()
+	if s.ep.NumStreams() > 0 || s.ep.Ended() != nil {
+		return
+	}
+	s.ep.Over(&engine.Error{Reason: engine.ReasonOverloaded, Message: "the bridge has as many sessions as it may, and this one has no RPC"})
+	s.reg.roomGiven(s)
 }
 
 // betweenPolls is how long the gap between two exchanges may be.

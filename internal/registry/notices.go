@@ -16,6 +16,7 @@ type notices struct {
 	wrongKey  *ratelog.Line
 	refused   *ratelog.Line // RPCs
 	evicted   *ratelog.Line // sessions, for want of room in the buffers
+	roomGiven *ratelog.Line // sessions, for want of room in the table
 	violation *ratelog.Line
 }
 
@@ -26,6 +27,7 @@ func newNotices(logger *slog.Logger) notices {
 		wrongKey:  warn("wrong session key"),
 		refused:   warn("RPC refused"),
 		evicted:   warn("session closed: the buffers are full"),
+		roomGiven: warn("session without an RPC closed: there are too many"),
 		violation: warn("protocol violation"),
 	}
 }
@@ -59,6 +61,10 @@ func (r *Registry) wrongKey(hello *transport.Hello) {
 func (r *Registry) evictedSession(s *Session, bytes int) {
 	r.notices.evicted.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "bytes", bytes,
 		"buffered", r.budget.Held(), "limit", r.cfg.MaxBufferedBytes)
+}
+
+func (r *Registry) roomGiven(s *Session) {
+	r.notices.roomGiven.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "limit", r.cfg.MaxSessions)
 }
 
 func (r *Registry) violation(s *Session, why *engine.Error) {

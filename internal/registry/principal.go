@@ -1,8 +1,12 @@
 package registry
 
 import (
+	"cmp"
+	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -16,25 +20,94 @@ type principal struct {
 	rpcs  atomic.Int64
 
 	// Guarded by Registry.mu.
-	sessions int
-	calls    int // RPCs without a session
+	sessions map[*Session]struct{}
+	calls    int           // RPCs without a session
+	rate     *rate.Limiter // of new sessions
+	leaving  bool          // release comes back
 }
 
 // principalOf finds or makes the entry of a principal. r.mu is held.
 func (r *Registry) principalOf(name string) *principal {
 	p := r.principals[name]
 	if p == nil {
-		p = &principal{name: name, share: r.budget.NewShare()}
+		p = &principal{
+			name: name, share: r.budget.NewShare(), sessions: make(map[*Session]struct{}),
+			rate: rate.NewLimiter(rate.Limit(r.cfg.SessionRate), r.cfg.SessionRate*rateBurst),
+		}
 		r.principals[name] = p
 	}
 	return p
 }
 
-// release forgets a principal that has nothing any more. r.mu is held.
+// release forgets a principal that has nothing any more, once it may open as many
+// sessions as a new one. r.mu is held.
 func (r *Registry) release(p *principal) {
-	if p.sessions == 0 && p.calls == 0 && p.rpcs.Load() == 0 {
+	switch {
+	case len(p.sessions) > 0 || p.calls > 0 || p.rpcs.Load() > 0 || p.leaving:
+	case p.rate.Tokens() >= float64(p.rate.Burst()):
 		delete(r.principals, p.name)
+	default:
+		p.leaving = true
+		time.AfterFunc(rateBurst*time.Second, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			p.leaving = false
+			r.release(p)
+		})
 	}
+}
+
+// rateBurst is how many seconds' worth of new sessions may come at once.
+const rateBurst = 10
+
+// Client returns the name of a principal that is only known by its address: that,
+// or its network in IPv6, of which one host has all addresses.
+func (r *Registry) Client(address string) string {
+	addr, err := netip.ParseAddr(address)
+	if err != nil || !addr.Is6() || addr.IsLoopback() || r.cfg.IPv6Prefix == addr.BitLen() {
+		return address
+	}
+	network, err := addr.WithZone("").Prefix(r.cfg.IPv6Prefix)
+	if err != nil {
+		return address
+	}
+	return network.String()
+}
+
+// sample is how many of many are looked at to choose one of them.
+const sample = 64
+
+// victim returns the session that ends so that p gets one, nil if there is none:
+// one without an RPC of the principal that has most, if that has more than p. Those
+// that never had one go first, the oldest of them before others; then those that
+// are away. r.mu is held.
+func (r *Registry) victim(p *principal) *Session {
+	most, seen := p, 0
+	for _, q := range r.principals {
+		if len(q.sessions) > len(most.sessions) {
+			most = q
+		}
+		if seen++; seen == sample {
+			break
+		}
+	}
+	if most == p {
+		return nil
+	}
+	var unused, idle *Session
+	seen = 0
+	for s := range most.sessions {
+		switch used, away := s.leisure(); {
+		case !used && (unused == nil || s.incarnation < unused.incarnation):
+			unused = s
+		case used && away:
+			idle = s
+		}
+		if seen++; seen == sample {
+			break
+		}
+	}
+	return cmp.Or(unused, idle)
 }
 
 // begin counts one more RPC of p, or returns how it ends because there are too

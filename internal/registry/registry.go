@@ -54,6 +54,8 @@ type Registry struct {
 func New(cfg Config) *Registry {
 	cfg.HelloWindow = cmp.Or(cfg.HelloWindow, 30*time.Second)
 	cfg.StreamWindow = cmp.Or(cfg.StreamWindow, 64<<10)
+	cfg.SessionRate = cmp.Or(cfg.SessionRate, 1000)
+	cfg.IPv6Prefix = cmp.Or(cfg.IPv6Prefix, 64)
 	cfg.MaxRPCs = cmp.Or(cfg.MaxRPCs, math.MaxInt32)
 	cfg.MaxRPCsPerPrincipal = cmp.Or(cfg.MaxRPCsPerPrincipal, math.MaxInt32)
 	cfg.MaxStreamWindow = cmp.Or(cfg.MaxStreamWindow, 8<<20)
@@ -94,31 +96,37 @@ func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
 // same client was faster, its session is returned. A nil session comes with
 // what refuses it.
 func (r *Registry) create(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, remote string) (*Session, *wire.Close) {
-	s, refusal, added := r.add(id, key, hello, who, remote)
-	if added {
-		r.cfg.Logger.Debug("session opened", "session", s.ID(), "remote", remote, "principal", who.Name, "client", hello.Release)
+	s, refusal, victim := r.add(id, key, hello, who, remote)
+	if victim != nil {
+		victim.giveRoom()
+		s, refusal, _ = r.add(id, key, hello, who, remote)
 	}
 	return s, refusal
 }
 
-func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, remote string) (*Session, *wire.Close, bool) {
+func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, remote string) (s *Session, refusal *wire.Close, victim *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.sessions[id]; s != nil {
-		return s, nil, false
-	}
-	if c := r.noRoom(who); c != nil {
-		return nil, c, false
+		return s, nil, nil
 	}
 	p := r.principalOf(who.Name)
-	s := newSession(r, id, key, hello, who, p)
+	if c := r.noRoom(p); c != nil {
+		r.release(p)
+		if len(r.sessions) >= r.cfg.MaxSessions {
+			victim = r.victim(p)
+		}
+		return nil, c, victim
+	}
+	s = newSession(r, id, key, hello, who, p)
 	s.remote = remote
 	r.lives++
 	s.incarnation = r.instance | r.lives&engine.LivesMask
 	r.sessions[id] = s
-	p.sessions++
+	p.sessions[s] = struct{}{}
 	r.opened.Add(1)
-	return s, nil, true
+	r.cfg.Logger.Debug("session opened", "session", s.ID(), "remote", remote, "principal", who.Name, "client", hello.Release)
+	return s, nil, nil
 }
 
 // remove forgets a session that is over.
@@ -127,7 +135,7 @@ func (r *Registry) remove(s *Session, why *engine.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, [wire.IDSize]byte(s.ep.SessionID()))
-	s.principal.sessions--
+	delete(s.principal.sessions, s)
 	r.release(s.principal)
 	r.ends[why.Reason]++
 }

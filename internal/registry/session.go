@@ -34,7 +34,7 @@ type Session struct {
 	expiry         *time.Timer
 	linklessSince  time.Duration
 	lastAnswer     int        // bytes of the last answer to an exchange
-	confirmed      bool       // more than Hellos came (O4)
+	used           bool       // an RPC came (O4)
 	notTaken       bool       // an OPEN was not taken (D6)
 	goAwaySent     bool       // (E3)
 	credential     credential // what Authenticate returned last (O5)
@@ -189,7 +189,6 @@ func (s *Session) loseLasting(but uint64) {
 // takeIn takes a batch's ack and frames in. A protocol violation ends the session.
 func (s *Session) takeIn(b *wire.Batch) {
 	s.clock = b.NowMicros
-	s.confirmed = s.confirmed || b.Incarnation != 0 || len(b.Frames) > 0
 	if b.Resend {
 		s.ep.MarkLost(func(engine.LinkID, time.Duration) bool { return true })
 		s.ep.Wake()
@@ -229,7 +228,7 @@ func (s *Session) renew(b *wire.Batch) {
 // window is how long the session lives without a link (O4, E1).
 func (s *Session) window() time.Duration {
 	switch {
-	case !s.confirmed:
+	case !s.used:
 		return s.reg.cfg.HelloWindow
 	case s.pause > s.reg.cfg.ResumeWindow && s.reg.pressed(): // (D8)
 		return s.reg.cfg.ResumeWindow

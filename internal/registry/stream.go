@@ -120,6 +120,7 @@ func (r *role) Open(id uint64, open *wire.Open) {
 		st.base.Cork()
 	}
 	s.setContext(st)
+	s.used = true
 	refusal := s.refuseStream(open)
 	st.base.Accept(id)
 	if refusal != nil {

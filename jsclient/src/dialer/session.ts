@@ -22,7 +22,7 @@ import { Expiry } from "./expiry.js";
 
 /** Part of the resume window after which the client gives up (E1). */
 const RESUME_PART = 0.8;
-/** How long the bridge keeps a session from which only Hellos came (O4). */
+/** How long the bridge keeps a session from which no RPC came (O4). */
 const HELLO_WINDOW = 30_000;
 /** The resume window of a bridge that states none, and the longest that is believed. */
 const RESUME = 120_000;
@@ -107,10 +107,6 @@ export class Session implements Role {
   #tokenDue = false;
   /** Another token is being asked for: new RPCs wait for it (O5). */
   #renewing = false;
-  /** When the Welcome came. */
-  #welcomedAt = 0;
-  /** A link begun after the Welcome was answered: the bridge saw more than Hellos. */
-  #resumable = false;
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
   #pauseWindow = 0;
   /** What somebody else answered since the bridge last did: it tells more than the links that broke after it. */
@@ -273,7 +269,6 @@ export class Session implements Role {
       return false;
     }
     if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
-    else this.#resumable ||= !!this.welcome && sentAt >= this.#welcomedAt;
     this.#answered(sentAt + held);
     const { acked } = out;
     const { taken } = inbox;
@@ -300,7 +295,6 @@ export class Session implements Role {
   #takeWelcome(batch: Batch, welcome: Welcome): void {
     this.welcome = welcome;
     this.#incarnation = batch.incarnation;
-    this.#welcomedAt = this.endpoint.now();
     this.endpoint.opened(welcome.sessionWindow, welcome.streamWindow);
     this.#watchExpiry();
   }
@@ -359,8 +353,7 @@ export class Session implements Role {
   /** Returns how long the session may go without an answer, in milliseconds. */
   #window(): number {
     if (!this.welcome) return CONNECT_TIMEOUT;
-    const used = this.#resumable || this.endpoint.out.lastSeq > 0;
-    return RESUME_PART * (used ? this.#pauseWindow || Math.min(this.welcome.resumeMillis || RESUME, MAX_RESUME) : HELLO_WINDOW);
+    return RESUME_PART * (this.endpoint.out.lastSeq > 0 ? this.#pauseWindow || Math.min(this.welcome.resumeMillis || RESUME, MAX_RESUME) : HELLO_WINDOW);
   }
 
   #watchExpiry(): void {

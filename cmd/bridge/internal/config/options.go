@@ -228,6 +228,14 @@ func limits(d bridge.Config) []*Option {
 			Help: "most bytes that a session may have on the way to a client and not acked; less is used where less fills the path",
 			set:  one(func(s *Settings) *int { return &s.Bridge.SessionWindow }, sizeInt),
 		}, {
+			Group: group, Name: "session-rate", Value: "N", Default: strconv.Itoa(d.SessionRate), field: "SessionRate",
+			Help: "most new sessions from one client address per second; ten times as many at once",
+			set:  one(func(s *Settings) *int { return &s.Bridge.SessionRate }, count),
+		}, {
+			Group: group, Name: "ipv6-prefix", Value: "BITS", Default: strconv.Itoa(d.IPv6Prefix), field: "IPv6Prefix",
+			Help: "bits of an IPv6 address that count as one client address",
+			set:  one(func(s *Settings) *int { return &s.Bridge.IPv6Prefix }, count),
+		}, {
 			Group: group, Name: "max-buffered", Value: "SIZE", Default: sizeText(d.MaxBufferedBytes), field: "MaxBufferedBytes",
 			Help: "most bytes that wait for clients or backends, over all sessions",
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
