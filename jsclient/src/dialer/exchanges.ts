@@ -5,7 +5,7 @@ import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
 import { type Attempt, ExchangeTuner, HOLD_WITH_FRAMES } from "../tune/exchanges.js";
 import { MIN_UP, type Network } from "../tune/network.js";
 import { uploadTime } from "../tune/path.js";
-import { type Batch, type Close, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
+import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, OriginError } from "./carrier.js";
 import type { Session } from "./session.js";
@@ -21,6 +21,9 @@ const ACK_ALONE = 64 << 10;
 const HELLO_AGAIN = 3_000;
 /** By how much a timer must be late to tell of a sleep. */
 const LATE = 2_000;
+/** So often a session that a bridge has no room for looks for another at once, and so long it waits between. */
+const MAX_MOVES = 8;
+const MOVE_WAIT = 250;
 /** The least hold that is asked for while something is expected. */
 const FIRST_HOLD = 1_500;
 
@@ -73,6 +76,8 @@ export class Exchanges {
   #pauseTimer: Timer | undefined;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #probeNow = false;
+  /** How often the session moved on from a bridge that was busy. */
+  #moves = 0;
   /** Failures at once, in a row. */
   #quickFailures = 0;
   /** Exchanges in a row that had no answer in time. */
@@ -319,7 +324,13 @@ export class Exchanges {
     this.#failed(x, new LinkError("refused", `refused: ${close.message}`, { status: 200 }));
     if (close.code === CODE_TOO_LARGE) this.#tooLong(x, close.message);
     const wait = this.#tuner.refused(x, close);
-    if (wait) this.#pause(wait);
+    const elsewhere = close.code === CODE_BUSY && !this.#session.welcome;
+    if (elsewhere) {
+      this.#abandonAll(() => true);
+      this.#session.moveOn();
+    }
+    if (elsewhere && ++this.#moves <= MAX_MOVES) this.#pause(this.#moves > 1 ? Math.random() * MOVE_WAIT : 0);
+    else if (wait) this.#pause(wait);
   }
 
   #answered(x: Exchange, answer: Batch): void {

@@ -3,7 +3,7 @@
 import type { LinkID } from "../engine/link.js";
 import type { LastingTuner } from "../tune/lasting.js";
 import { type Path, uploadTime } from "../tune/path.js";
-import type { Batch, Frame } from "../wire/batch.js";
+import { type Batch, CODE_BUSY, type Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
 import { type Carrier, LinkError, type LinkErrorReason, type Socket } from "./carrier.js";
 import type { Session } from "./session.js";
@@ -264,6 +264,7 @@ export class LastingLink {
     } catch {
       return this.#lose("foreign", "WebSocket: not the bridge's answer");
     }
+    if (batch.close?.code === CODE_BUSY) s.moveOn();
     if (!s.isOurs(batch, this.id.number)) return this.#lose("refused", `WebSocket: refused: ${batch.close?.message ?? "another session's"}`);
     const now = (this.#heardAt = s.endpoint.now());
     const suspected = this.suspectedAt > 0;

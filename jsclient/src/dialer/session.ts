@@ -80,7 +80,7 @@ export interface Links {
 /** Session is the resumable link between this client and the bridge: its ID and key, its Welcome, its token and its end. */
 export class Session implements Role {
   /** The ID as it stands in paths: safe to log. */
-  readonly sid: string;
+  sid: string;
   readonly endpoint: Endpoint;
   /** What the bridge's Welcome said; undefined before. */
   welcome: Welcome | undefined;
@@ -89,8 +89,8 @@ export class Session implements Role {
 
   readonly #config: SessionConfig;
   readonly #events: SessionEvents;
-  readonly #id = random(ID_SIZE);
-  readonly #key = random(KEY_SIZE);
+  #id = random(ID_SIZE);
+  #key = random(KEY_SIZE);
   readonly #expiry = new Expiry();
   #links: Links | undefined;
   #incarnation = 0n;
@@ -175,6 +175,15 @@ export class Session implements Role {
   }
 
   // What links ask.
+
+  /** Takes another ID and key before the Welcome: a balancer may have a bridge for them that is not busy. All that was sent is sent again. */
+  moveOn(): void {
+    if (this.welcome) return;
+    this.#id = random(ID_SIZE);
+    this.#key = random(KEY_SIZE);
+    this.sid = base64url(this.#id);
+    this.lose(() => true);
+  }
 
   /** Reports whether RPCs wait for the Welcome. */
   get waitsForWelcome(): boolean {
