@@ -1,6 +1,6 @@
 import { type Bytes, callback, checkOptions, delay, having, oneOf, type Rules, size, tag, truth } from "./args.js";
 import { Call, type CallOptions, newOpen } from "./call.js";
-import type { LinkError, WebSocketConstructor } from "./dialer/carrier.js";
+import { LinkError, type WebSocketConstructor } from "./dialer/carrier.js";
 import type { LinkConfig } from "./dialer/exchanges.js";
 import { HttpCarrier } from "./dialer/http.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";
@@ -123,6 +123,8 @@ export class Channel extends EventTarget implements ChannelLike {
   #lastError: SessionError | LinkError | undefined;
   /** Why the channel is closed for good; undefined: it is not. */
   #final: SessionError | undefined;
+  /** A bridge was there. */
+  #known = false;
   /** No session is opened before, on the clock of performance.now (E3). */
   #notBefore = 0;
   /** Ends following the life of the page: done while there is a session. */
@@ -241,6 +243,8 @@ export class Channel extends EventTarget implements ChannelLike {
 
   #openSession(delay: number): Session {
     const config = {
+      url: this.url,
+      known: this.#known,
       release: RELEASE,
       token: "",
       streamWindow: STREAM_WINDOW,
@@ -311,7 +315,8 @@ export class Channel extends EventTarget implements ChannelLike {
     const wasCurrent = this.#current === session;
     if (wasCurrent) this.#current = undefined;
     if (why.reason === "version" || why.reason === "origin") this.#final ??= why;
-    if (why.reason !== "closed") this.#lastError = why;
+    // What the browser forbids keeps its own reason.
+    if (why.reason !== "closed") this.#lastError = why.cause instanceof LinkError && !why.cause.status ? why.cause : why;
     const hopeless = this.#final ?? (HOPELESS.has(why.reason) ? why : undefined);
     if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, stream.resent));
     if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
@@ -320,7 +325,7 @@ export class Channel extends EventTarget implements ChannelLike {
 
   /** Opens another session if somebody waits for one, or is to find one open. */
   #replace(session: Session, why: SessionError, orphans: Stream[]): void {
-    const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated";
+    const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated" && !why.cause;
     if (orphans.length === 0 && !eager) return;
     if (session.welcome && session.endpoint.now() > LONG_LIFE) this.#backoff.reset();
     const next = this.#ensure(this.#backoff.next(false, orphans.length === 0));
@@ -340,6 +345,7 @@ export class Channel extends EventTarget implements ChannelLike {
 
   #changed(): void {
     const session = this.#current;
+    this.#known ||= !!session?.welcome;
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
     const transport = session && this.#sessions.get(session)?.transport;
     const lastError = session?.lastError ?? this.#lastError;

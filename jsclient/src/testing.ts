@@ -193,7 +193,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   const carrier = new FakeCarrier();
   carrier.sendsOrigin = sendsOrigin;
   const session = new Session(
-    { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
+    { url: "http://bridge.test/bridge", known: false, release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
     { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why) => lost.push(why) },
   );
   const ladder = new Ladder(session, carrier, transports, { holdMs: 25_000, backoff: undefined, network });

@@ -36,7 +36,7 @@ function fixture(welcomed = true): Fixture {
   const lost: SessionError[] = [];
   const orphans: Stream[] = [];
   const session = new Session(
-    { release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
+    { url: "http://bridge.test/bridge", known: false, release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
     { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why, left) => (lost.push(why), orphans.push(...left)) },
   );
   sessions.push(session);

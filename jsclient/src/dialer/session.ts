@@ -29,6 +29,9 @@ const RESUME = 120_000;
 const MAX_RESUME = 86_400_000;
 /** Bounds the wait for the first Welcome. */
 const CONNECT_TIMEOUT = 20_000;
+/** What is no bridge has to say so as often as that, and for so long, before a first Welcome is not waited for any more. */
+const NO_BRIDGE_TIMES = 3;
+const NO_BRIDGE_MILLIS = 500;
 /** The resume window that a pause asks for: browsers do not keep a page aside for much longer. */
 const PAUSE = 600_000;
 /** How long a session that was left lives on where its CLOSE cannot be taken. */
@@ -52,6 +55,10 @@ export interface SessionEvents {
 
 /** SessionConfig configures a session. */
 export interface SessionConfig {
+  /** The bridge's, for errors. */
+  url: string;
+  /** There was a bridge at that URL: one that is gone is waited for. */
+  known: boolean;
   /** Stated in the Hello, e.g. "pollbridge-js/0.1.0". */
   release: string;
   /** Credential for the first batch; empty: none (O5). */
@@ -113,6 +120,9 @@ export class Session implements Role {
   #foreign: LinkError | undefined;
   /** To be closed once no RPC is open. */
   #retired = false;
+  /** How often something that is no bridge has answered in place of the first Welcome, and when it first did. */
+  #strangers = 0;
+  #strangerAt = 0;
 
   constructor(config: SessionConfig, events: SessionEvents) {
     this.#config = config;
@@ -298,7 +308,7 @@ export class Session implements Role {
     const known = this.#incarnation !== 0n && incarnation !== 0n;
     // The upper half names the instance, the lower one this life of the session (O2).
     const restarted = close!.code === CODE_UNKNOWN && known && incarnation >> 32n !== this.#incarnation >> 32n;
-    return restarted ? new SessionError("bridge_restarted", "restarted") : endOfSession(close!);
+    return restarted ? new SessionError("bridge_restarted", `the bridge at ${this.#config.url} was restarted`) : endOfSession(close!);
   }
 
   #takeWelcome(batch: Batch, welcome: Welcome): void {
@@ -312,8 +322,22 @@ export class Session implements Role {
   linkFailed(error: LinkError): void {
     this.lastError = error;
     if (error.status && error.reason !== "network") this.#foreign = error;
+    const hopeless = this.#hopeless(error);
+    if (hopeless) return this.end(new SessionError("unreachable", hopeless, { cause: error }));
     if (this.phase === "open") this.phase = "retrying";
     this.#events.changed();
+  }
+
+  /** Returns why no first Welcome is to be waited for; undefined: it may come yet. */
+  #hopeless({ reason, status, message }: LinkError): string | undefined {
+    const { url, known } = this.#config;
+    if (this.welcome || known) return undefined;
+    if (reason === "csp" || reason === "mixed_content") return `the page may not reach ${url}: ${message}`;
+    if (status !== 404 && status !== 405) return undefined;
+    const now = this.endpoint.now();
+    if (this.#strangers++ === 0) this.#strangerAt = now;
+    if (this.#strangers < NO_BRIDGE_TIMES || now < this.#strangerAt + NO_BRIDGE_MILLIS) return undefined;
+    return `no bridge at ${url}: ${message}; is this its URL and its prefix, and does a proxy before it pass both on?`;
   }
 
   /** Notes a change of link, perhaps by an error, that changes no phase. */
@@ -345,7 +369,7 @@ export class Session implements Role {
     if (this.left > 0) return false;
     const last = this.#foreign ?? this.lastError;
     const seen = last ? `; last seen: ${last.message}` : "";
-    this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer for ${Math.round(this.#expiry.unanswered() / 1000)} s${seen}`));
+    this.end(new SessionError(this.welcome ? "expired" : "unreachable", `no answer from ${this.#config.url} for ${Math.round(this.#expiry.unanswered() / 1000)} s${seen}`));
     return true;
   }
 

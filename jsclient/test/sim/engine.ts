@@ -99,7 +99,7 @@ class Simulated {
 
   constructor({ transports }: Event) {
     this.session = new Session(
-      { release: "sim", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
+      { url: "http://bridge.test/bridge", known: false, release: "sim", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
       {
         changed: () => undefined,
         goAway: () => undefined,
