@@ -159,15 +159,15 @@ type Config struct {
 	// 128. Default: 64.
 	IPv6Prefix int
 	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
-	// over all sessions (rule D8); each open RPC counts another 24 KiB. At least
+	// over all sessions (rule D8); each open RPC counts another 40 KiB. At least
 	// MaxMessageBytes. Default: 1 GiB.
 	MaxBufferedBytes int64
 	// MaxRPCs is the most open RPCs of the bridge, with or without a session.
-	// Default: one for each 32 KiB of MaxBufferedBytes, 1,024 at least: 32,768.
+	// Default: one for each 64 KiB of MaxBufferedBytes, 1,024 at least: 16,384.
 	MaxRPCs int
 	// MaxRPCsPerPrincipal is the most open RPCs of one principal. Whatever it is, a
-	// principal gets at most three times what is left of MaxRPCs. Default: half of
-	// MaxRPCs.
+	// principal gets at most three times what is left of MaxRPCs. Default: three
+	// quarters of MaxRPCs: 12,288.
 	MaxRPCsPerPrincipal int
 }
 
@@ -288,8 +288,8 @@ func (c Config) WithDefaults() Config {
 	c.SessionRate = cmp.Or(c.SessionRate, 1000)
 	c.IPv6Prefix = cmp.Or(c.IPv6Prefix, 64)
 	c.MaxBufferedBytes = cmp.Or(c.MaxBufferedBytes, max(1<<30, int64(c.MaxMessageBytes)))
-	c.MaxRPCs = cmp.Or(c.MaxRPCs, int(min(max(1024, c.MaxBufferedBytes>>15), 1<<24)))
-	c.MaxRPCsPerPrincipal = cmp.Or(c.MaxRPCsPerPrincipal, max(1, c.MaxRPCs/2))
+	c.MaxRPCs = cmp.Or(c.MaxRPCs, int(min(max(1024, c.MaxBufferedBytes>>16), 1<<24)))
+	c.MaxRPCsPerPrincipal = cmp.Or(c.MaxRPCsPerPrincipal, max(1, c.MaxRPCs-c.MaxRPCs/4))
 
 	backends := make([]Backend, len(c.Backends))
 	for i, b := range c.Backends {

@@ -71,9 +71,9 @@ func resident(t *testing.T, p *process) int {
 func TestHostile_openRPCs(t *testing.T) {
 	sessions, each, limit := 4, 200, 300
 	if *hostile {
-		sessions, each, limit = 25, 4000, 16_384
+		sessions, each, limit = 25, 4000, 8000
 	}
-	const rpcCost = 24 << 10
+	const rpcCost = 40 << 10
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			p := start(t, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json",

@@ -241,11 +241,11 @@ func limits(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *int64 { return &s.Bridge.MaxBufferedBytes }, size),
 		}, {
 			Group: group, Name: "max-rpcs", Value: "N", field: "MaxRPCs",
-			Help: "most open RPCs of the bridge; without it one for each 32KiB of max-buffered",
+			Help: "most open RPCs of the bridge; without it one for each 64KiB of max-buffered",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxRPCs }, count),
 		}, {
 			Group: group, Name: "max-rpcs-per-client", Value: "N", field: "MaxRPCsPerPrincipal",
-			Help: "most open RPCs from one client address; without it half of max-rpcs",
+			Help: "most open RPCs from one client address; without it three quarters of max-rpcs",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxRPCsPerPrincipal }, count),
 		},
 	}
