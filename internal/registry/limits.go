@@ -78,9 +78,9 @@ func (r *Registry) evict() {
 	}
 }
 
-// leisure reports whether the session ever had an RPC, and, if so, whether it has
+// usage reports whether the session ever had an RPC, and, if so, whether it has
 // none now and is away.
-func (s *Session) leisure() (used, away bool) {
+func (s *Session) usage() (used, away bool) {
 	s.ep.Lock()
 	defer s.ep.Unlock()
 	return s.used, s.ep.NumStreams() == 0 && s.away()

@@ -97,7 +97,7 @@ func (r *Registry) victim(p *principal) *Session {
 	var unused, idle *Session
 	seen = 0
 	for s := range most.sessions {
-		switch used, away := s.leisure(); {
+		switch used, away := s.usage(); {
 		case !used && (unused == nil || s.incarnation < unused.incarnation):
 			unused = s
 		case used && away:
@@ -175,19 +175,19 @@ func refuse(code uint32, reason, format string, args ...any) *wire.End {
 	return &end
 }
 
-// pressed reports whether three quarters of what the bridge has for RPCs and bytes
+// scarce reports whether three quarters of what the bridge has for RPCs and bytes
 // are used: clients that are away get no longer than the resume window (D8).
-func (r *Registry) pressed() bool {
+func (r *Registry) scarce() bool {
 	return r.budget.Scarce() || r.rpcs.Load() >= int64(r.cfg.MaxRPCs)/4*3
 }
 
-// reliefInterval is how often relieve looks, at most.
-const reliefInterval = time.Second
+// pauseInterval is how often shortenPauses looks, at most.
+const pauseInterval = time.Second
 
-// relieve has sessions that pause end as soon as they may, once in a while.
-func (r *Registry) relieve() {
-	last, now := r.relieved.Load(), max(1, int64(time.Since(r.epoch)))
-	if last != 0 && now-last < int64(reliefInterval) || !r.relieved.CompareAndSwap(last, now) {
+// shortenPauses has sessions that pause end as soon as they may, once in a while.
+func (r *Registry) shortenPauses() {
+	last, now := r.pausesShortened.Load(), max(1, int64(time.Since(r.epoch)))
+	if last != 0 && now-last < int64(pauseInterval) || !r.pausesShortened.CompareAndSwap(last, now) {
 		return
 	}
 	r.each(func(s *Session) {

@@ -33,9 +33,9 @@ type Registry struct {
 	opened  atomic.Uint64
 	links   [transport.WS + 1]atomic.Int64 // by kind
 
-	wrongKeys atomic.Uint64
-	relieved  atomic.Int64 // when relieve last looked, since epoch
-	notices   notices
+	wrongKeys       atomic.Uint64
+	pausesShortened atomic.Int64 // when shortenPauses last looked, since epoch
+	notices         notices
 
 	mu         sync.Mutex
 	sessions   map[[wire.IDSize]byte]*Session

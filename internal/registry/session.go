@@ -204,8 +204,8 @@ func (s *Session) takeIn(b *wire.Batch) {
 	if s.reg.budget.Exceeded() {
 		s.ep.Later(s.reg.evict)
 	}
-	if s.reg.pressed() {
-		s.ep.Later(s.reg.relieve)
+	if s.reg.scarce() {
+		s.ep.Later(s.reg.shortenPauses)
 	}
 }
 
@@ -230,7 +230,7 @@ func (s *Session) window() time.Duration {
 	switch {
 	case !s.used:
 		return s.reg.cfg.HelloWindow
-	case s.pause > s.reg.cfg.ResumeWindow && s.reg.pressed(): // (D8)
+	case s.pause > s.reg.cfg.ResumeWindow && s.reg.scarce(): // (D8)
 		return s.reg.cfg.ResumeWindow
 	case s.pause > 0:
 		return s.pause
