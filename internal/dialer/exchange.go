@@ -256,7 +256,7 @@ func (e *exchanges) begin(now time.Duration) {
 	x.limit = now + e.timeout(x)
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	x.cancel = cancel
-	e.workers.Run(request{x: x, ctx: ctx, batch: batch})
+	e.workers.Run(request{x: x, ctx: ctx, sid: s.ID(), batch: batch})
 }
 
 // alone reports whether another body is to wait for the one in flight.
@@ -301,12 +301,13 @@ func (e *exchanges) timeout(x *exchange) time.Duration {
 type request struct {
 	x     *exchange
 	ctx   context.Context
+	sid   string
 	batch []byte
 }
 
 // carry carries an exchange out.
 func (e *exchanges) carry(r request) {
 	defer r.x.cancel(nil)
-	body, err := e.s.cfg.Carrier.Exchange(r.ctx, e.s.ID(), r.batch)
+	body, err := e.s.cfg.Carrier.Exchange(r.ctx, r.sid, r.batch)
 	e.done(r.x, body, err)
 }

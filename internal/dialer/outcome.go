@@ -70,6 +70,13 @@ func (e *exchanges) refusal(x *exchange, b *wire.Batch, now time.Duration) {
 		e.uplink.OverLimit(x.size, int(b.Close.Limit))
 		e.tooLong(x, b.Close.Message)
 	case wire.CodeBusy:
+		if s := e.s; !s.welcomed() && s.moves <= maxMoves {
+			e.nextTry = now
+			if s.moves > 1 {
+				e.nextTry += tune.Jitter(firstRetry)
+			}
+			break
+		}
 		e.nextTry = now + max(time.Duration(b.Close.RetryAfterMillis)*time.Millisecond, e.retry.Next())
 	default:
 		e.nextTry = now + e.retry.Next()
@@ -219,12 +226,21 @@ type retryAfter interface {
 // mostRetryAfter is how long an intermediary is obeyed.
 const mostRetryAfter = 10 * time.Second
 
-// abandon drops every exchange in flight.
+// maxMoves is how often a session that a bridge has no room for looks for another
+// at once.
+const maxMoves = 8
+
+// abandon drops every exchange in flight, as a failed link.
 func (e *exchanges) abandon(why error) {
+	e.cancelAll(why)
+	e.s.linkFailed(why)
+}
+
+// cancelAll drops every exchange in flight.
+func (e *exchanges) cancelAll(why error) {
 	for _, x := range e.inFlight {
 		x.cancel(why)
 		e.lose(x)
 	}
 	e.inFlight = nil
-	e.s.linkFailed(why)
 }

@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -67,12 +68,28 @@ func refused(why *wire.Close) error {
 	return fmt.Errorf("refused by the bridge: %s", why.Message)
 }
 
+// moveOn takes another ID and key before the Welcome: a balancer may have a bridge
+// for them that is not busy. All that was sent is sent again.
+func (s *Session) moveOn() {
+	s.moves++
+	_, _ = rand.Read(s.id[:]) // never fails
+	_, _ = rand.Read(s.key[:])
+	s.ep.SetID(s.id)
+	s.exchanges.cancelAll(errMoved)
+	s.ep.MarkLost(func(engine.LinkID, time.Duration) bool { return true })
+}
+
+var errMoved = errors.New("the bridge is busy: another is looked for")
+
 // closed handles a refusal, or the session's end as the bridge states it.
 func (s *Session) closed(b *wire.Batch) {
 	why := engine.ErrorOf(b.Close)
 	switch b.Close.Code {
 	case wire.CodeGarbled, wire.CodeBusy, wire.CodeTooLarge:
 		s.linkFailed(refused(b.Close))
+		if b.Close.Code == wire.CodeBusy && !s.welcomed() {
+			s.moveOn()
+		}
 		return
 	case wire.CodeUnknown:
 		if s.incarnation != 0 && b.Incarnation&^engine.LivesMask != s.incarnation&^engine.LivesMask {

@@ -17,8 +17,6 @@ import (
 type Session struct {
 	// Static after construction.
 	ep     engine.Endpoint
-	id     [wire.IDSize]byte
-	key    [wire.KeySize]byte
 	cfg    Config
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -26,6 +24,9 @@ type Session struct {
 	tasks  sync.WaitGroup
 
 	// Guarded by ep's lock.
+	id           [wire.IDSize]byte
+	key          [wire.KeySize]byte
+	moves        int // how often a bridge was busy before the Welcome
 	welcome      *wire.Welcome
 	incarnation  uint64
 	token        token

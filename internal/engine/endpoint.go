@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/tune"
@@ -20,8 +21,6 @@ import (
 type Endpoint struct {
 	// Static after Init.
 	role         Role
-	sid          string
-	id           [wire.IDSize]byte
 	epoch        time.Time   // zero of the endpoint's clock
 	streamWindow tune.Window // of a stream towards here, at first
 	receiveLimit int         // bytes by which windows towards here may be wider than at first, in all
@@ -29,8 +28,12 @@ type Endpoint struct {
 	share        *Share      // of the bridge's budget; nil: none
 	done         chan struct{}
 
+	sid atomic.Pointer[string] // the ID as it stands in paths
+
 	mu sync.Mutex
 	// Guarded by mu.
+
+	id [wire.IDSize]byte
 
 	// Path is what is learnt of the way to the peer.
 	Path tune.Path
@@ -79,13 +82,14 @@ type Config struct {
 // Init prepares the endpoint.
 func (e *Endpoint) Init(cfg Config) {
 	*e = Endpoint{
-		role: cfg.Role, sid: wire.EncodeSession(cfg.ID[:]), id: cfg.ID, epoch: cfg.Epoch,
+		role: cfg.Role, epoch: cfg.Epoch,
 		streamWindow: tune.Window{Size: cfg.StreamWindow, Min: min(cfg.StreamWindow, floorWindow), Max: cfg.MaxStreamWindow},
 		receiveLimit: cfg.ReceiveWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
 		share: cfg.Share, done: make(chan struct{}),
 		batch: tune.Lasting{Size: lastingBatch, Max: lastingBatch},
 		large: reassembly{size: 2 * cfg.MaxMessage},
 	}
+	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)
 	e.out.share = cfg.Share
 	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
@@ -152,7 +156,14 @@ func (e *Endpoint) widen(n int) bool {
 
 // ID is the session's public ID as it stands in paths: 22 characters of
 // base64url. Safe to log.
-func (e *Endpoint) ID() string { return e.sid }
+func (e *Endpoint) ID() string { return *e.sid.Load() }
+
+// SetID gives the session another ID, before the peer knows of it.
+func (e *Endpoint) SetID(id [wire.IDSize]byte) {
+	sid := wire.EncodeSession(id[:])
+	e.id = id
+	e.sid.Store(&sid)
+}
 
 // SessionID returns the session's ID as it stands in batches. Read-only.
 func (e *Endpoint) SessionID() []byte { return e.id[:] }
