@@ -90,16 +90,18 @@ func cutOften(net *simnet.Network, seed uint64, stop <-chan struct{}) {
 	}
 }
 
-// manySmall plays 100,000 messages of 10 bytes over WebSockets that are cut all the
+// smallMessages is how many messages manySmall sends.
+const smallMessages = 20_000
+
+// manySmall plays that many messages of 10 bytes over WebSockets that are cut all the
 // time, and returns how long they took.
 func manySmall(t *testing.T, seed uint64, start func(dialer.Config) caller) (took time.Duration) {
-	const messages = 100_000
 	synctest.Test(t, func(t *testing.T) {
 		net := simnet.New(seed, simnet.Profile{RTT: 20 * time.Millisecond})
-		reg := enginetest.NewRegistry(registry.Config{Handle: download(messages, 10)})
+		reg := enginetest.NewRegistry(registry.Config{Handle: download(smallMessages, 10)})
 		carrier := enginetest.NewCarrier(net, reg)
 		c := start(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.WS}})
-		st, err := c.Open(t.Context(), wire.Open{Method: "/test/Download"})
+		st, err := c.Open(t.Context(), wire.Open{Method: "/test/Download", Metadata: []wire.Metadatum{{Key: "test", Value: "cuts"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +116,7 @@ func manySmall(t *testing.T, seed uint64, start func(dialer.Config) caller) (too
 			_, err = st.Recv(t.Context())
 		}
 		took = time.Since(began)
-		if n--; n != messages || err != io.EOF {
+		if n--; n != smallMessages || err != io.EOF {
 			t.Errorf("%d messages, %v", n, err)
 		}
 		close(stop)
@@ -132,7 +134,7 @@ func TestDistance_cuts(t *testing.T) {
 		took := manySmall(t, seed, simulation{}.client)
 		t.Logf("seed %d: %v", seed, took)
 		if took > 5*time.Second {
-			t.Errorf("seed %d: 100,000 messages took %v", seed, took)
+			t.Errorf("seed %d: %d messages took %v", seed, smallMessages, took)
 		}
 	}
 }

@@ -106,17 +106,43 @@ func TestSimJS_refused(t *testing.T) {
 	}
 }
 
+// TestSimJS_cuts holds the TypeScript engine to TestDistance_cuts.
+func TestSimJS_cuts(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	n := startNode(t, *simJS)
+	for seed := range uint64(20) {
+		took := manySmall(t, seed, n.client(t, seed))
+		t.Logf("seed %d: %v", seed, took)
+		if took > 5*time.Second {
+			t.Errorf("seed %d: %d messages took %v", seed, smallMessages, took)
+		}
+	}
+}
+
 // TestSimJS_fills holds that a flood fills a path's rate over WebSockets, in
 // each direction between the two engines.
 func TestSimJS_fills(t *testing.T) {
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
-	const piece, pieces = 10_000, 1_000
+	const piece = 10_000
 	n := startNode(t, *simJS)
-	for _, up := range []bool{true, false} {
+	for _, path := range []struct {
+		up           bool
+		rtt          time.Duration
+		rate, pieces int
+		slower       float64 // than the path's rate, with the start
+	}{
+		{true, shareRTT, shareRate, 1_000, 1.11},
+		{false, shareRTT, shareRate, 1_000, 1.11},
+		{true, 100 * time.Millisecond, 6_250_000, 3_000, 1.2},
+		{false, 100 * time.Millisecond, 6_250_000, 3_000, 1.2},
+	} {
+		up, pieces := path.up, path.pieces
 		synctest.Test(t, func(t *testing.T) {
-			net := simnet.New(1, simnet.Profile{RTT: shareRTT, Rate: shareRate})
+			net := simnet.New(1, simnet.Profile{RTT: path.rtt, Rate: path.rate})
 			reg := enginetest.NewRegistry(registry.Config{Handle: func(st *registry.Stream) {
 				_ = st.SendHeaders(nil)
 				if !up {
@@ -150,9 +176,9 @@ func TestSimJS_fills(t *testing.T) {
 			for err == nil {
 				_, err = st.Recv(t.Context())
 			}
-			took, least := time.Since(start), pieces*piece*time.Second/shareRate
+			took, least := time.Since(start), time.Duration(pieces*piece)*time.Second/time.Duration(path.rate)
 			t.Logf("up %v: %v, %v at the path's rate", up, took, least)
-			if err != io.EOF || took > least*10/9 {
+			if err != io.EOF || float64(took) > float64(least)*path.slower {
 				t.Errorf("up %v: %v, %v at the path's rate; %v", up, took, least, err)
 			}
 			if err := c.Close(t.Context()); err != nil {

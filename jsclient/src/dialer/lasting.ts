@@ -12,6 +12,8 @@ import type { Session } from "./session.js";
 
 const ACK_DELAY = 20;
 const ACK_BYTES = 16 << 10;
+/** How many acks go alone in a round trip at most. */
+const ACKS_PER_TRIP = 16;
 const MAX_BUFFERED = 128 << 10;
 const DRAIN = 5;
 /** The least time for an answer to the dial. */
@@ -49,6 +51,8 @@ export class LastingLink {
   readonly #mustProbe: boolean;
   readonly #events: LastingEvents;
   readonly #socket: Socket;
+  /** Links broke before with nothing acked. */
+  readonly #careful: boolean;
   #opened = false;
   /** Its first batch was sent. */
   #started = false;
@@ -85,7 +89,7 @@ export class LastingLink {
     this.#paddedPings = mustProbe ? 1 : 0;
     this.id = { number: session.newLink(), kind: "lasting" };
     this.#pingedAt = this.#heardAt = session.endpoint.now();
-    tuner.opened();
+    this.#careful = tuner.careful;
     this.#watch(session.endpoint.path.atLeast(PROBE_TIMEOUT, 4));
     this.#socket = carrier.dial(session.sid, {
       opened: () =>
@@ -138,7 +142,7 @@ export class LastingLink {
   #sendOne(): boolean {
     const { headerDue, endpoint } = this.#session;
     const preferred = this.#preferred;
-    const needed = !this.#started || this.#pong > 0 || headerDue || (preferred && (endpoint.asks || endpoint.inbox.ackPending >= ACK_BYTES));
+    const needed = !this.#started || this.#pong > 0 || headerDue || (preferred && (endpoint.asks || (endpoint.inbox.ackPending >= ACK_BYTES && this.#untilAck() <= 0)));
     const frames = preferred && (needed || endpoint.out.sendable) ? this.#fill() : [];
     if (!needed && frames.length === 0) this.#sendAckLater();
     else this.#send({ frames });
@@ -147,15 +151,29 @@ export class LastingLink {
 
   #fill(): Frame[] {
     const { endpoint } = this.#session;
-    const { batchBytes, reduced } = this.#tuner;
-    const maxInFlight = reduced ? batchBytes : endpoint.path.maxInFlight();
-    return endpoint.out.fill(this.id, endpoint.now(), batchBytes, maxInFlight - endpoint.out.inFlightOn(this.id.number));
+    const { out, path } = endpoint;
+    const inFlight = out.inFlightOn(this.id.number);
+    if (this.#careful && inFlight > 0 && out.throughOn(this.id.number).acked === 0) return [];
+    return out.fill(this.id, endpoint.now(), this.#tuner.batchBytes, path.maxInFlight() - inFlight);
+  }
+
+  /** Returns how long until another ack may go alone, in milliseconds. */
+  #untilAck(): number {
+    const { inbox, path } = this.#session.endpoint;
+    return inbox.ackedAt + Math.min(path.smoothedRTT / ACKS_PER_TRIP, ACK_DELAY) - this.#session.endpoint.now();
+  }
+
+  #clearAckTimer(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
   }
 
   #sendAckLater(): void {
     const { inbox } = this.#session.endpoint;
     if (inbox.ackPending === 0 || !this.#preferred) return;
-    this.#ackTimer ??= this.#session.after(ACK_DELAY, () => {
+    const wait = inbox.ackPending < ACK_BYTES ? ACK_DELAY : this.#untilAck();
+    if (wait < ACK_DELAY) this.#clearAckTimer();
+    this.#ackTimer ??= this.#session.after(wait, () => {
       this.#ackTimer = undefined;
       if (inbox.ackPending > 0) this.#send({});
     });
@@ -163,8 +181,7 @@ export class LastingLink {
 
   /** Sends a batch, with a ping if that is wanted; the first one and one with a token have one. */
   #send({ frames = [], ping = false, padding }: { frames?: Frame[]; ping?: boolean; padding?: Uint8Array }): void {
-    clearTimeout(this.#ackTimer);
-    this.#ackTimer = undefined;
+    this.#clearAckTimer();
     const batch = this.#session.header(this.id.number, !this.#started);
     batch.frames = frames;
     if (padding) batch.padding = this.#padding = padding;
@@ -172,7 +189,9 @@ export class LastingLink {
     batch.pong = this.#pong;
     this.#pong = 0;
     this.#started = true;
-    this.#socket.send(encodeBatch(batch));
+    const bytes = encodeBatch(batch);
+    if (frames.length > 0) this.#session.endpoint.out.sentIn(bytes.length);
+    this.#socket.send(bytes);
     if (!this.#watchTimer || this.#idle) this.#look();
   }
 
@@ -271,10 +290,11 @@ export class LastingLink {
     const pong = batch.pong > 0 && batch.pong === this.#ping;
     if (pong && !this.#takePong(batch, now)) return;
     if (batch.ping > 0) this.#pong = batch.ping;
-    const { delivered } = out;
+    const { acked } = out.throughOn(this.id.number);
     this.useful = s.receive(batch, now, (_, at) => at <= now - path.smoothedRTT) || this.useful;
     if (s.error || this.#closed) return;
-    this.#tuner.acked(out.delivered - delivered);
+    const through = out.throughOn(this.id.number);
+    if (through.acked > acked) this.#tuner.passed(through.passed, through.acked);
     if (!this.proven) this.#prove(pong);
     else if (suspected && !this.suspectedAt) this.#events.suspected();
     s.endpoint.wake();
@@ -309,7 +329,8 @@ export class LastingLink {
     if (this.#closed) return;
     const { endpoint } = this.#session;
     if (this.proven) this.#tuner.silent((this.#ping ? this.#pingedAt : endpoint.now()) - this.#heardAt);
-    if (endpoint.out.inFlightOn(this.id.number) > 0) this.#tuner.broke();
+    const { acked, passed } = endpoint.out.throughOn(this.id.number);
+    this.#tuner.broke(acked, endpoint.out.shortestOn(this.id.number, passed));
     this.close();
     this.#events.lost(new LinkError(reason, message));
   }

@@ -10,6 +10,9 @@ import type { Stream } from "./stream.js";
 /** Milliseconds that a request to send dropped frames again has for its answer. */
 const ASK_AGAIN = 1_000;
 
+/** Bytes by which the windows of all streams together may grow (D3). */
+const MAX_WIDENED = 16 << 20;
+
 /** Role is what an endpoint asks of the client's session. */
 export interface Role {
   /** Runs a part of the engine's work; what it throws is the end of the session. */
@@ -44,6 +47,8 @@ export class Endpoint {
   #highestStream = 0;
   /** The peer's first window of a stream, in bytes; before the Welcome, what may be sent unasked (O4). */
   #streamWindow = MAX_FRAGMENT;
+  /** Bytes by which windows are wider than at first, in all. */
+  #widened = 0;
   /** The links are about to be woken. */
   #waking = false;
   /** When dropped frames were last asked for; -Infinity: not since frames came. */
@@ -107,6 +112,13 @@ export class Endpoint {
     this.#role.streamGone();
   }
 
+  /** Has windows be so many bytes wider in all; less than 0: narrower. Returns false if there is no room. */
+  widen(bytes: number): boolean {
+    if (bytes > 0 && this.#widened + bytes > MAX_WIDENED) return false;
+    this.#widened += bytes;
+    return true;
+  }
+
   /** Hands over the unsent RPCs: they can go on another session (E2, E3). */
   handOver(): Stream[] {
     const unsent = [...this.#unsent];
@@ -147,6 +159,7 @@ export class Endpoint {
     batch.resend = this.inbox.hasGap;
     if (batch.resend) this.#askedAt = this.now();
     this.inbox.ackPending = 0;
+    this.inbox.ackedAt = this.now();
   }
 
   /**

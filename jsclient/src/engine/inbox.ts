@@ -10,6 +10,8 @@ export class Inbox {
   taken = 0;
   /** Cost of the frames received since the last ack was sent. */
   ackPending = 0;
+  /** When that was, on the session's clock. */
+  ackedAt = 0;
   readonly #ahead: Map<number, Frame> = new Map();
   #aheadBytes = 0;
   /** The highest seq that was dropped for lack of room. */

@@ -35,6 +35,17 @@ interface SentFrame {
   lost: boolean;
   /** Sent once: fit for measuring. */
   once: boolean;
+  /** Length of the batch whose last frame it was; 0: it was not the last. */
+  ends: number;
+}
+
+/** What got through on the latest lasting link on which something did. */
+export interface Through {
+  number: number;
+  /** Cost of the frames that were acked. */
+  acked: number;
+  /** Length of the longest batch that was. */
+  passed: number;
 }
 
 /** A message on its way out, cut into fragments as it is sent. */
@@ -73,6 +84,8 @@ export class Outbox {
   #lost = 0;
   /** What fill has put into the batch, for which link and when, and how much room batch and link still have. */
   #frames: Frame[] = [];
+  #last: SentFrame | undefined;
+  #through: Through = { number: 0, acked: 0, passed: 0 };
   #on: LinkID = { number: 0, kind: "oneShot" };
   #now = 0;
   #max = 0;
@@ -104,9 +117,33 @@ export class Outbox {
       this.#inFlight -= f.cost;
       this.delivered += f.cost;
       if (f.lost) this.#lost--;
+      else if (f.on.kind === "lasting") this.#gotThrough(f);
       if (f.once && f.on.kind === "lasting") measured(f.at, this.delivered - f.delivered);
     }
     return true;
+  }
+
+  /** Returns what was acked of the frames that were last sent on a lasting link. */
+  throughOn(number: number): Through {
+    return this.#through.number === number ? this.#through : { number, acked: 0, passed: 0 };
+  }
+
+  #gotThrough({ on, cost, ends }: SentFrame): void {
+    if (on.number > this.#through.number) this.#through = { number: on.number, acked: 0, passed: 0 };
+    if (on.number < this.#through.number) return;
+    this.#through.acked += cost;
+    this.#through.passed = Math.max(this.#through.passed, ends);
+  }
+
+  /** Notes the length of the batch that fill was called for. */
+  sentIn(length: number): void {
+    if (this.#frames.length > 0) this.#last!.ends = length;
+  }
+
+  /** Returns the length of the shortest batch on a link, of which nothing is acked, that is longer than so many bytes; 0: there is none. */
+  shortestOn(number: number, longerThan: number): number {
+    const lengths = this.sent.filter((f) => f.on.number === number && f.ends > longerThan).map((f) => f.ends);
+    return lengths.length > 0 ? Math.min(...lengths) : 0;
   }
 
   /** Returns the cost of the frames that were last sent on a link and are not acked. */
@@ -227,7 +264,7 @@ export class Outbox {
     const frame: Frame = { stream: 0, ...unsent, seq: this.lastSeq + 1 };
     const cost = costOf(frame);
     this.#inFlight += cost;
-    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, delivered: 0, lost: false, once: true };
+    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, delivered: 0, lost: false, once: true, ends: 0 };
     this.sent.push(sent);
     this.#append(sent);
   }
@@ -254,6 +291,8 @@ export class Outbox {
     sent.on = this.#on;
     sent.at = this.#now;
     sent.delivered = this.delivered;
+    sent.ends = 0;
+    this.#last = sent;
     this.#room -= sent.cost;
     this.#max -= sent.cost + FRAME_OVERHEAD;
     this.#frames.push(sent.frame);

@@ -1,10 +1,11 @@
 import { FRAME_COST, type Frame, MAX_FRAGMENT } from "../wire/batch.js";
 import { Writer } from "../wire/proto.js";
+import { Window } from "../tune/window.js";
 import { bridgeEnd, RESOURCE_EXHAUSTED, violation } from "./errors.js";
 import type { Stream } from "./stream.js";
 
-/** How many times its first size a stream's window grows (D3). */
-const WINDOW_GROWTH = 4;
+/** How many first windows a message may be long that needs no room in the budget for long ones (D4). */
+const SHORT_IN_WINDOWS = 4;
 
 /** A message being put together. */
 interface InMessage {
@@ -29,14 +30,15 @@ export class RecvSide {
   /** What the peer has used of #limit. */
   #used = 0;
   #consumed = 0;
-  #window: number;
+  readonly #window: Window;
   #limit: number;
   /** In Outbox.grants. */
   #granting = false;
 
   constructor(stream: Stream, window: number) {
     this.#stream = stream;
-    this.#first = this.#window = this.#limit = window;
+    this.#first = this.#limit = window;
+    this.#window = new Window(window);
   }
 
   /** Takes a MESSAGE frame. Throws SessionError for a protocol violation. */
@@ -69,10 +71,12 @@ export class RecvSide {
     if (!message) return;
     message.release?.();
     this.#consumed += message.length + FRAME_COST;
-    if (this.#consumed + this.#window >= this.#limit + this.#window / 2) {
-      this.#window = Math.min(2 * this.#window, WINDOW_GROWTH * this.#first);
-      this.#grant(this.#consumed + this.#window);
-    }
+    const { endpoint } = this.#stream;
+    const window = this.#window;
+    if (!endpoint || this.#consumed + window.size < this.#limit + window.step) return;
+    const size = window.next(performance.now(), endpoint.path.smoothedRTT, this.#consumed);
+    if (endpoint.widen(size - window.size)) window.size = size;
+    this.#grant(this.#consumed + window.size);
   }
 
   /** Raises the peer's limit, and queues the WINDOW that says so. */
@@ -100,7 +104,7 @@ export class RecvSide {
     const { length } = part;
     const end = this.#used + length - part.pieces.length;
     if (end <= this.#limit) return;
-    if (length + FRAME_COST <= WINDOW_GROWTH * this.#first) return this.#grant(end);
+    if (length + FRAME_COST <= Math.max(SHORT_IN_WINDOWS * this.#first, this.#window.size)) return this.#grant(end);
     const timedOut = (): void => stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `no room for a message of ${length} bytes`));
     part.release = stream.endpoint!.reassembly.reserve(length, () => this.#grant(end), timedOut);
   }
@@ -108,6 +112,8 @@ export class RecvSide {
   /** Takes nothing more. What is complete can still be taken. */
   end(): void {
     this.ended = true;
+    this.#stream.endpoint?.widen(this.#first - this.#window.size);
+    this.#window.size = this.#first;
     this.#part?.release?.();
     this.#part = undefined;
   }
