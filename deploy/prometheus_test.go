@@ -17,10 +17,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/pollbridge/pollbridge/client"
-	"github.com/pollbridge/pollbridge/internal/testsvc"
-	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
 
 // TestAlerts runs the alert rules' own tests.
@@ -53,9 +49,7 @@ func TestDashboard_queries(t *testing.T) {
 	if err := json.Unmarshal(content, &board); err != nil {
 		t.Fatal(err)
 	}
-	public, admin := startBridge(t)
-	load(t, public)
-	prometheus := startPrometheus(t, admin)
+	prometheus := startPrometheus(t, startBridge(t))
 	queries := 0
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
@@ -116,49 +110,64 @@ func ask(ctx context.Context, prometheus, query string) (int, error) {
 	return len(answer.Data.Result), nil
 }
 
-// startBridge runs the binary before a test server, and returns the URLs of its
-// two listeners.
-func startBridge(t *testing.T) (public, admin string) {
+// startBridge runs a bridge before the demo's gRPC server, and has RPCs made for
+// as long as the test runs, and a session now and then. It returns the URL of
+// the admin listener.
+func startBridge(t *testing.T) string {
 	t.Helper()
-	backend, err := testsvc.Listen("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(backend.Stop)
 	binary := filepath.Join(t.TempDir(), "bridge")
 	run(t, "..", "go", "build", "-o", binary, "./cmd/bridge")
-	admin = freeAddr(t)
-	bridge := start(t, binary, "serve", "--listen", "127.0.0.1:0", "--admin", admin, "--backend", backend.Addr)
-	return listening(t, bridge.stdout), "http://" + admin
+	backend := listening(t, start(t, binary, "demo", "--listen", "127.0.0.1:0").stdout)
+	admin := freeAddr(t)
+	bridge := start(t, binary, "serve", "--listen", "127.0.0.1:0", "--admin", admin, "--rpc",
+		"--backend", strings.TrimPrefix(backend, "http://"))
+	load(t, binary, listening(t, bridge.stdout))
+	return "http://" + admin
 }
 
-// load has a client make calls for as long as the test runs.
-func load(t *testing.T, url string) {
+// load makes RPCs, and a session with every twentieth.
+func load(t *testing.T, binary, url string) {
 	t.Helper()
-	channel, err := client.New(url, client.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var calls sync.WaitGroup
 	t.Cleanup(func() {
 		cancel()
 		calls.Wait()
-		channel.Close()
 	})
-	echo := echopb.NewEchoClient(channel)
 	calls.Go(func() {
-		for n := uint64(1); ctx.Err() == nil; n++ {
-			if _, err := echo.Unary(ctx, testsvc.Request(n, 100)); err != nil && ctx.Err() == nil {
+		for n := 0; ctx.Err() == nil; n++ {
+			if err := greet(ctx, url); err != nil && ctx.Err() == nil {
 				t.Errorf("call %d: %v", n, err)
 				return
 			}
+			if n%20 == 0 {
+				run(t, ".", binary, "check", "--ping", url)
+			}
 			select {
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(50 * time.Millisecond):
 			case <-ctx.Done():
 			}
 		}
 	})
+}
+
+// greet makes one unary RPC as a client of Connect does.
+func greet(ctx context.Context, url string) error {
+	name := strings.NewReader("\x0a\x03Ada") // GreetRequest{Name: "Ada"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/pollbridge.demo.v1.Demo/Greet", name)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/proto")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return nil
 }
 
 // startPrometheus scrapes the bridge every second.

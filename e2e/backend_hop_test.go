@@ -61,11 +61,11 @@ func hop(t *testing.T, backends []string, changes ...string) string {
 	t.Helper()
 	s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
 	site := replaceOnce(t, hopInDocs(t), "listen 50050 http2;", "listen 127.0.0.1:"+strconv.Itoa(s.Port)+" http2;")
-	servers := ""
+	var servers strings.Builder
 	for _, addr := range backends {
-		servers += "server " + addr + " max_fails=0;\n" // both are this test's, and never down for long
+		servers.WriteString("server " + addr + " max_fails=0;\n") // both are this test's, and never down for long
 	}
-	site = replaceOnce(t, site, "  server 10.0.0.21:50051;\n  server 10.0.0.22:50051;\n", servers)
+	site = replaceOnce(t, site, "  server 10.0.0.21:50051;\n  server 10.0.0.22:50051;\n", servers.String())
 	for i := 0; i < len(changes); i += 2 {
 		site = replaceOnce(t, site, changes[i], changes[i+1])
 	}
