@@ -9,7 +9,7 @@ import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
 import { Session } from "./dialer/session.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
-import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, type State, StateChangeEvent } from "./events.js";
+import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, LostEvent, ResumedEvent, type State, StateChangeEvent } from "./events.js";
 import type { ChannelLike, UnaryResponse } from "./like.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
@@ -94,6 +94,12 @@ const BACKOFF: Rules<BackoffOptions> = { leastMs: delay, mostMs: delay, idleMs: 
 /** The client's release, stated in the Hello. */
 const RELEASE = "pollbridge-js/0.1.0";
 
+/** Waiter is one call of ready. */
+interface Waiter {
+  resolve(): void;
+  reject(why: SessionError): void;
+}
+
 /** What EventTarget says of its listeners, with the channel's events. */
 export interface Channel {
   addEventListener<Type extends keyof ChannelEventMap>(type: Type, listener: ChannelListener<Type> | null, options?: boolean | AddEventListenerOptions): void;
@@ -103,7 +109,8 @@ export interface Channel {
 /**
  * Channel calls gRPC services through a bridge. It keeps one session, repairs
  * its links, and replaces it when it is lost. It dispatches "statechange" when
- * state, transport or lastError have changed.
+ * state, transport or the reason of lastError have changed, and once in an outage;
+ * "resumed" when a session goes on after one, "lost" when one could not be kept.
  */
 export class Channel extends EventTarget implements ChannelLike {
   /** The bridge's URL with its prefix, without a slash at the end. */
@@ -125,6 +132,12 @@ export class Channel extends EventTarget implements ChannelLike {
   #final: SessionError | undefined;
   /** A bridge was there. */
   #known = false;
+  /** The session that has an outage, and since when, on the clock of performance.now. */
+  #outage: { session: Session; since: number } | undefined;
+  /** Who waits in ready. */
+  readonly #waiters = new Set<Waiter>();
+  /** Starts the session that is put off. */
+  #startNow: (() => void) | undefined;
   /** No session is opened before, on the clock of performance.now (E3). */
   #notBefore = 0;
   /** Ends following the life of the page: done while there is a session. */
@@ -218,9 +231,47 @@ export class Channel extends EventTarget implements ChannelLike {
   close(): void {
     if (this.#final?.reason === "closed") return;
     this.#final = new SessionError("closed", "the channel was closed");
+    this.#startNow = undefined;
     for (const session of this.#sessions.keys()) session.close();
     this.#current = undefined;
     this.#changed();
+  }
+
+  /** Tries at once what waits for its next try, as a page does that comes back. */
+  retryNow(): void {
+    if (this.#final) return;
+    this.#backoff.reset();
+    this.#ensure(0);
+    this.#startNow?.();
+    for (const [session, ladder] of this.#sessions) if (session.started) ladder.retryNow(true);
+  }
+
+  /**
+   * Resolves once the channel is open; opens a session if there is none. Rejects
+   * with the signal's reason when that aborts, and with a SessionError when the
+   * channel is closed or its bridge cannot be reached.
+   */
+  ready({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      if (this.#final) return reject(this.#final);
+      const session = this.#ensure(0);
+      if (session.phase === "open") return resolve();
+      const abort = (): void => {
+        this.#waiters.delete(waiter);
+        reject(signal!.reason);
+      };
+      const done = (): void => signal?.removeEventListener("abort", abort);
+      const waiter = { resolve: () => (done(), resolve()), reject: (why: SessionError) => (done(), reject(why)) };
+      signal?.addEventListener("abort", abort);
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** Lets go of all who wait in ready. */
+  #settle(how: (waiter: Waiter) => void): void {
+    for (const waiter of this.#waiters) how(waiter);
+    this.#waiters.clear();
   }
 
   /** Cuts every link at once, as a failing network would. For tests and demonstrations. */
@@ -253,7 +304,7 @@ export class Channel extends EventTarget implements ChannelLike {
     this.#memory.expire();
     const session: Session = new Session(config, {
       changed: () => this.#changed(),
-      over: (why, orphans) => this.#lost(session, why, orphans),
+      over: (why, orphans, ended) => this.#lost(session, why, orphans, ended),
       tokenExpired: () => void this.#renew(session),
       goAway: (spread) => this.#goAway(session, spread),
     });
@@ -261,8 +312,17 @@ export class Channel extends EventTarget implements ChannelLike {
     this.#log({ type: "session", session: session.sid });
     this.#sessions.set(session, ladder);
     this.#follow();
-    if (delay > 0) setTimeout(() => this.#start(session, ladder), delay);
-    else void this.#start(session, ladder);
+    if (delay <= 0) {
+      void this.#start(session, ladder);
+      return session;
+    }
+    const start = (): void => {
+      clearTimeout(timer);
+      this.#startNow = undefined;
+      void this.#start(session, ladder);
+    };
+    const timer = setTimeout(start, delay);
+    this.#startNow = start;
     return session;
   }
 
@@ -305,7 +365,7 @@ export class Channel extends EventTarget implements ChannelLike {
     }
   }
 
-  #lost(session: Session, why: SessionError, orphans: Stream[]): void {
+  #lost(session: Session, why: SessionError, orphans: Stream[], ended: number): void {
     this.#sessions.delete(session);
     if (this.#sessions.size === 0) {
       this.#unfollow?.();
@@ -319,8 +379,10 @@ export class Channel extends EventTarget implements ChannelLike {
     if (why.reason !== "closed") this.#lastError = why.cause instanceof LinkError && !why.cause.status ? why.cause : why;
     const hopeless = this.#final ?? (HOPELESS.has(why.reason) ? why : undefined);
     if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, stream.resent));
+    if (hopeless) this.#settle((waiter) => waiter.reject(hopeless));
     if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
     this.#changed();
+    if (why.reason !== "closed") this.dispatchEvent(new LostEvent(why, hopeless ? ended + orphans.length : ended));
   }
 
   /** Opens another session if somebody waits for one, or is to find one open. */
@@ -347,17 +409,31 @@ export class Channel extends EventTarget implements ChannelLike {
     const session = this.#current;
     this.#known ||= !!session?.welcome;
     const state = this.#final ? "closed" : (session?.phase ?? this.#state);
-    const transport = session && this.#sessions.get(session)?.transport;
+    const transport = state === "open" && session ? this.#sessions.get(session)?.transport : undefined;
     const lastError = session?.lastError ?? this.#lastError;
     if (this.#memory.save()) this.#log({ type: "network", network: this.network });
-    if (lastError && lastError !== this.#lastError) this.#log({ type: "error", ...factsOf(lastError) });
-    else if (state === this.#state && transport === this.#transport) return;
+    const failed = lastError !== undefined && lastError !== this.#lastError;
+    // The log has each failure; listeners hear of an outage once.
+    const sameReason = lastError?.reason === this.#lastError?.reason || state === "retrying";
+    const same = sameReason && state === this.#state && transport === this.#transport;
+    if (failed) this.#log({ type: "error", ...factsOf(lastError) });
     if (state !== this.#state || transport !== this.#transport) this.#log({ type: "state", state, transport });
     this.#state = state;
     this.#transport = transport;
     this.#lastError = lastError;
+    if (same) return;
     const well = state === "open" || state === "connecting";
     this.dispatchEvent(new StateChangeEvent(state, transport, well ? "" : (this.#final ?? lastError)?.reason ?? ""));
+    if (state === "retrying" && session) this.#outage ??= { session, since: performance.now() };
+    else this.#outageOver(state, session);
+  }
+
+  #outageOver(state: State, session: Session | undefined): void {
+    if (state === "open") this.#settle((waiter) => waiter.resolve());
+    if (this.#final) this.#settle((waiter) => waiter.reject(this.#final!));
+    const outage = this.#outage;
+    this.#outage = undefined;
+    if (state === "open" && outage && outage.session === session) this.dispatchEvent(new ResumedEvent(performance.now() - outage.since));
   }
 
   #log(what: Happening): void {

@@ -144,7 +144,7 @@ test("a change of state says why", async (t) => {
   });
   await channel.unary("s/m", one);
   channel.close();
-  assert.deepEqual(changes, ["open longpoll ", "retrying longpoll foreign", "open longpoll ", "closed undefined closed"]);
+  assert.deepEqual(changes, ["open longpoll ", "retrying undefined foreign", "open longpoll ", "closed undefined closed"]);
 });
 
 test("two mounts under React's StrictMode leave one session", async (t) => {

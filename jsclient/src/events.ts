@@ -2,7 +2,7 @@
 
 import type { LinkErrorReason } from "./dialer/carrier.js";
 import type { Transport } from "./dialer/ladder.js";
-import type { Reason } from "./engine/errors.js";
+import type { Reason, SessionError } from "./engine/errors.js";
 import type { Network } from "./tune/network.js";
 
 /** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
@@ -48,9 +48,35 @@ export class StateChangeEvent extends Event {
   }
 }
 
+/** Dispatched as "resumed": a session goes on after an outage, and nothing of it was lost. */
+export class ResumedEvent extends Event {
+  /** How long the outage was, in milliseconds. */
+  readonly outageMs: number;
+
+  constructor(outageMs: number) {
+    super("resumed");
+    this.outageMs = outageMs;
+  }
+}
+
+/** Dispatched as "lost": a session could not be kept. */
+export class LostEvent extends Event {
+  readonly error: SessionError;
+  /** How many RPCs have ended with it. */
+  readonly rpcs: number;
+
+  constructor(error: SessionError, rpcs: number) {
+    super("lost");
+    this.error = error;
+    this.rpcs = rpcs;
+  }
+}
+
 /** ChannelEventMap has the events that a Channel dispatches. */
 export interface ChannelEventMap {
   statechange: StateChangeEvent;
+  resumed: ResumedEvent;
+  lost: LostEvent;
 }
 
 /** ChannelListener is told of an event. */

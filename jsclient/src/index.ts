@@ -1,7 +1,7 @@
 export type { Bytes } from "./args.js";
 export { Call, type CallOptions } from "./call.js";
 export { Channel, type ChannelOptions } from "./channel.js";
-export { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type State, StateChangeEvent } from "./events.js";
+export { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, LostEvent, ResumedEvent, type State, StateChangeEvent } from "./events.js";
 export type { CallLike, ChannelLike, UnaryResponse } from "./like.js";
 export type { BackoffOptions } from "./tune/backoff.js";
 export { LinkError, type LinkErrorReason, OriginError, type WebSocketConstructor, type WebSocketLike } from "./dialer/carrier.js";

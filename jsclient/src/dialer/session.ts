@@ -45,8 +45,8 @@ export const MAX_BEACON: number = 40 << 10;
 export interface SessionEvents {
   /** Phase, preferred link or last error have changed. */
   changed(): void;
-  /** The session is over; orphans are RPCs that can go on another one, most of them unsent (E2). */
-  over(why: SessionError, orphans: Stream[]): void;
+  /** The session is over, and with it so many RPCs; orphans are others that can go on another one, most of them unsent (E2). */
+  over(why: SessionError, orphans: Stream[], ended: number): void;
   /** The bridge takes no RPC on the token any more (O5). */
   tokenExpired(): void;
   /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
@@ -139,6 +139,11 @@ export class Session implements Role {
     this.#expiry.answered();
     this.#watchExpiry();
     this.endpoint.wake();
+  }
+
+  /** Reports whether it makes links. */
+  get started(): boolean {
+    return !!this.#links;
   }
 
   /** Why the session is over; undefined before. */
@@ -412,9 +417,10 @@ export class Session implements Role {
     this.lastError = why;
     this.phase = "closed";
     this.#expiry.stop();
+    const open = this.endpoint.numStreams;
     const orphans = this.endpoint.end(why);
     this.#links?.halt();
-    this.#events.over(why, orphans);
+    this.#events.over(why, orphans, open - orphans.length);
   }
 
   /** Has the session wait for a page that was put aside. Returns the batch that asks the bridge to wait as well; undefined if the bridge knows nothing of it (L6). */

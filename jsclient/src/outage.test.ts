@@ -1,0 +1,77 @@
+// What a channel says of an outage, and what may be asked of it meanwhile.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { type Channel, type ChannelOptions } from "./index.js";
+import { channelTo, echo, WELCOME } from "./testing.js";
+
+const pass = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
+
+/** A channel with an RPC open, whose network fails while down is set. */
+async function fragile(t: TestContext, options: ChannelOptions = {}): Promise<{ channel: Channel; network: { down: boolean; asked: number } }> {
+  const network = { down: false, asked: 0 };
+  const channel = channelTo(
+    t,
+    (batch) => {
+      network.asked++;
+      if (network.down) return new Response("", { status: 502 });
+      if (batch.hello) return { welcome: WELCOME };
+      return batch.frames.length > 0 || batch.holdMillis === 0 ? { ack: batch.frames.at(-1)?.seq ?? 1 } : undefined;
+    },
+    options,
+  );
+  await channel.ready();
+  channel.open("s/m");
+  await pass(20);
+  return { channel, network };
+}
+
+test("an outage is told once, then that the session was resumed; nothing carries meanwhile", async (t) => {
+  const { channel, network } = await fragile(t, { backoff: { leastMs: 1, mostMs: 5, idleMs: 5 } });
+  const told: unknown[] = [];
+  channel.addEventListener("statechange", (e) => told.push([e.state, e.transport]));
+  const resumed = new Promise<number>((resolve) => channel.addEventListener("resumed", (e) => (told.push("resumed"), resolve(e.outageMs))));
+  network.down = true;
+  channel.disrupt();
+  while (network.asked < 12) await pass(5);
+  assert.equal(channel.transport, undefined);
+  network.down = false;
+  assert.ok((await resumed) > 0);
+  assert.deepEqual(told, [["retrying", undefined], ["open", "longpoll"], "resumed"]);
+});
+
+test("retryNow tries at once what waits", async (t) => {
+  const { channel, network } = await fragile(t, { backoff: { leastMs: 1_000_000, mostMs: 1_000_000, idleMs: 1_000_000 } });
+  t.mock.method(Math, "random", () => 1);
+  network.down = true;
+  channel.disrupt();
+  while (channel.lastError?.reason !== "status") await pass(10);
+  network.down = false;
+  channel.retryNow();
+  await channel.ready();
+  assert.equal(channel.state, "open");
+});
+
+test("a session that cannot be kept is told as lost, with how many RPCs have ended", async (t) => {
+  const channel = channelTo(t, (batch) => (batch.hello ? { welcome: WELCOME } : { close: { code: 5, message: "no such session", retryAfterMillis: 0, limit: 0 } }));
+  const lost = new Promise<[string, number]>((resolve) => channel.addEventListener("lost", (e) => resolve([e.error.reason, e.rpcs])));
+  await channel.ready();
+  const calls = [channel.open("s/m"), channel.open("s/m")];
+  assert.deepEqual(await lost, ["unknown_session", 2]);
+  for (const call of calls) assert.equal((await call.status).reason, "unknown_session");
+});
+
+test("ready opens a lazy channel, heeds its signal, and rejects for one that is closed", async (t) => {
+  await channelTo(t, echo(1), { lazy: true }).ready();
+  const mute = channelTo(t, () => undefined);
+  const reason = new Error("enough");
+  const controller = new AbortController();
+  const waits = mute.ready({ signal: controller.signal });
+  controller.abort(reason);
+  await assert.rejects(waits, reason);
+  await assert.rejects(mute.ready({ signal: controller.signal }), reason);
+  const closing = mute.ready();
+  mute.close();
+  await assert.rejects(closing, { reason: "closed" });
+  await assert.rejects(mute.ready(), { reason: "closed" });
+});
