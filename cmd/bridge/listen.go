@@ -7,19 +7,28 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pollbridge/pollbridge/internal/ratelog"
 )
 
-// unixPrefix begins the address of a Unix socket.
-const unixPrefix = "unix:"
+const (
+	// unixPrefix begins the address of a Unix socket.
+	unixPrefix = "unix:"
+	// fromSystemd is the address of the socket that systemd hands over.
+	fromSystemd = "systemd"
+)
 
-// listen listens on addr, HOST:PORT or unix:PATH.
+// listen listens on addr, HOST:PORT or unix:PATH, or takes systemd's socket.
 func listen(addr string) (net.Listener, error) {
+	if addr == fromSystemd {
+		return inherited()
+	}
 	path, unix := strings.CutPrefix(addr, unixPrefix)
 	if !unix {
 		listener, err := net.Listen("tcp", addr)
@@ -35,6 +44,20 @@ func listen(addr string) (net.Listener, error) {
 	return listener, listenError(addr, err)
 }
 
+// inherited returns the one socket that systemd has handed to this process: see
+// sd_listen_fds(3).
+func inherited() (net.Listener, error) {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on systemd's socket: %w", err)
+	}
+	listeners = slices.DeleteFunc(listeners, func(l net.Listener) bool { return l == nil })
+	if len(listeners) != 1 {
+		return nil, fmt.Errorf("cannot listen on systemd's socket: %d stream sockets were handed over, want 1 (LISTEN_FDS, from a .socket unit)", len(listeners))
+	}
+	return listeners[0], nil
+}
+
 // isAbandoned reports whether a Unix socket is what a process left that is gone.
 func isAbandoned(path string) bool {
 	conn, err := net.Dial("unix", path)
@@ -46,8 +69,13 @@ func isAbandoned(path string) bool {
 
 // urlOf is by what a client on this machine reaches a listener.
 func urlOf(scheme, addr string, listener net.Listener) string {
-	if strings.HasPrefix(addr, unixPrefix) {
+	switch {
+	case strings.HasPrefix(addr, unixPrefix):
 		return addr
+	case addr == fromSystemd && listener.Addr().Network() == "unix":
+		return unixPrefix + listener.Addr().String()
+	case addr == fromSystemd:
+		addr = listener.Addr().String()
 	}
 	return scheme + "://" + reachable(addr, listener.Addr())
 }

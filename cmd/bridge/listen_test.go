@@ -60,6 +60,43 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
+// TestSystemdSocket holds that the bridge serves on the socket that systemd hands
+// over, which stays open behind it, and says what is wrong when there is none.
+func TestSystemdSocket(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for range 2 { // a second one takes the same socket over
+		p := &process{t: t, err: newOutput()}
+		self := program(t, "serve", "--listen", "systemd", "--backend", nowhere)
+		p.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}, self.Args...)...)
+		p.cmd.Dir, p.cmd.Env, p.cmd.ExtraFiles = self.Dir, self.Env, []*os.File{file}
+		p.run()
+		if want := "http://" + listener.Addr().String(); p.url != want {
+			t.Errorf("listening on %s, want %s", p.url, want)
+		}
+		if resp, _ := get(t, http.DefaultClient, p.url+"/bridge/client.js"); resp.StatusCode != 200 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		p.signal(syscall.SIGTERM)
+		if _, code := p.wait(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	_, stderr, code := runOnce(t, "", "serve", "--listen", "systemd", "--backend", nowhere)
+	if code != exitFailed || !strings.Contains(stderr, "0 stream sockets were handed over, want 1") {
+		t.Errorf("without a socket: exit code %d, %s", code, stderr)
+	}
+}
+
 // TestHealthPath holds that the public listener says that the process serves only
 // when asked to.
 func TestHealthPath(t *testing.T) {

@@ -37,6 +37,7 @@ const (
 	pflag     = "github.com/spf13/pflag"
 	yaml      = "go.yaml.in/yaml/v3"
 	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
+	systemd   = "github.com/coreos/go-systemd/v22/activation"
 	socks     = "golang.org/x/net/proxy"
 	metrics   = "github.com/prometheus/client_golang"
 	connect   = "connectrpc.com/connect/v2"
@@ -93,7 +94,7 @@ var rules = []rule{
 	{
 		path:   "cmd/bridge",
 		own:    []string{"bridge", "client", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics},
+		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, systemd},
 	},
 	{path: "internal/telemetry", others: []string{otel, metrics}},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

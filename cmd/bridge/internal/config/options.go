@@ -80,8 +80,8 @@ func listening(d bridge.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "listen", Value: "ADDR", Default: "127.0.0.1:8080",
-			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface, unix:PATH a Unix socket",
-			set:  one(func(s *Settings) *string { return &s.Listen }, listenAddress),
+			Help: "address to serve clients on; port 0 picks a free one, :8080 means every interface, unix:PATH a Unix socket, systemd the socket of a .socket unit",
+			set:  one(func(s *Settings) *string { return &s.Listen }, publicAddress),
 		}, {
 			Group: group, Name: "tls-cert", Value: "FILE",
 			Help: "certificate chain in PEM: serve HTTPS and WSS, over HTTP/2 and HTTP/1.1",

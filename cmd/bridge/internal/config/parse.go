@@ -56,6 +56,14 @@ func listenAddress(text string) (string, error) {
 	return text, nil
 }
 
+// publicAddress parses what listenAddress does, or systemd.
+func publicAddress(text string) (string, error) {
+	if text == "systemd" {
+		return text, nil
+	}
+	return listenAddress(text)
+}
+
 // healthPath parses a plain path.
 func healthPath(text string) (string, error) {
 	if !strings.HasPrefix(text, "/") || text == "/" || path.Clean(text) != text || strings.ContainsAny(text, "?#%*: ") {
