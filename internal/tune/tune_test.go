@@ -1,6 +1,7 @@
 package tune_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -222,5 +223,30 @@ func TestUpload(t *testing.T) {
 	u.Passed(64<<10, time.Second)
 	if got := u.Time(36 << 10); got != time.Second {
 		t.Errorf("at 64 KiB/s: %v, want 1s at half of it", got)
+	}
+}
+
+// On a bad network a length is found too long by chance now and then: only the
+// third time in a row is it certain, and what gets through ends the row.
+func TestUplink_certain(t *testing.T) {
+	find := func(u *tune.Uplink) bool {
+		for range 3 {
+			if u.Failed(20_000) {
+				t.Fatal("certain before an exchange without frames got through")
+			}
+		}
+		u.Proof(true)
+		return u.Failed(20_000)
+	}
+	u := &tune.Uplink{Size: 64 << 10, Max: 64 << 10}
+	var got []bool
+	for round := range 5 {
+		got = append(got, find(u))
+		if round == 1 {
+			u.Passed(20_000, time.Millisecond)
+		}
+	}
+	if want := []bool{false, false, false, false, true}; !slices.Equal(got, want) {
+		t.Errorf("certain: %v, want %v", got, want)
 	}
 }

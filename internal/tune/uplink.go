@@ -16,6 +16,7 @@ type Uplink struct {
 	clean     int // those that did
 	suspects  int // failures in a row that may be due to the length, one more once an exchange without frames got through
 	suspected int // shortest of these
+	inferred  int // times in a row that a length was found too long so
 }
 
 const (
@@ -24,16 +25,19 @@ const (
 	// minRefusable is the shortest body of which one break is proof enough.
 	minRefusable = 32 << 10
 	maxSuspects  = 3
-	minWait      = 8
-	maxWait      = 64
-	trialFilled  = 4 // a trial is a body that leaves less than a 4th of the size free
+	// maxInferred is how often a length is found too long, by failures that say
+	// nothing of it, before that is certain: on a bad network it happens by chance.
+	maxInferred = 3
+	minWait     = 8
+	maxWait     = 64
+	trialFilled = 4 // a trial is a body that leaves less than a 4th of the size free
 )
 
 // Passed notes that a body of n bytes was acked after d.
 func (t *Uplink) Passed(n int, d time.Duration) {
 	t.passed = max(t.passed, n)
 	if n >= t.suspected {
-		t.suspects = 0
+		t.suspects, t.inferred = 0, 0
 	}
 	switch {
 	case n <= t.Size/2 || d >= quickAck:
@@ -86,14 +90,15 @@ func (t *Uplink) Broke(n int) {
 }
 
 // Failed notes that n bytes failed in a way that says nothing of their length. It
-// reports whether they are too many, for all that is known now.
+// reports whether they are certainly too many.
 func (t *Uplink) Failed(n int) bool {
 	if n <= MinUplink {
 		return false
 	}
 	if t.suspects > maxSuspects {
 		t.Refused(n)
-		return true
+		t.inferred++
+		return t.inferred >= maxInferred
 	}
 	if t.suspects == 0 {
 		t.suspected = n

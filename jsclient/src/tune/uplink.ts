@@ -8,6 +8,8 @@ const QUICK = 1_000;
 const PLAIN_BREAK = 32 << 10;
 /** After so many failures in a row an exchange goes without frames. */
 const MAX_SUSPECTS = 3;
+/** How often a length is found too long, by failures that say nothing of it, before that is certain: on a bad network it happens by chance. */
+const MAX_INFERRED = 3;
 /** Bodies that have to get through before what was refused is tried again: at first, and at most. */
 const FIRST_RETRY_AFTER = 8;
 const MAX_RETRY_AFTER_BODIES = 64;
@@ -32,6 +34,8 @@ export class Uplink {
   #suspects = 0;
   /** The shortest of them. */
   #suspected = 0;
+  /** Times in a row that a length was found too long so. */
+  #inferred = 0;
 
   constructor(network: Network) {
     this.#network = network;
@@ -45,7 +49,7 @@ export class Uplink {
   /** Notes that a body of n bytes was acked after so many milliseconds. */
   passed(n: number, millis: number): void {
     this.#passed = Math.max(this.#passed, n);
-    if (n >= this.#suspected) this.#suspects = 0;
+    if (n >= this.#suspected) this.#suspects = this.#inferred = 0;
     if (n <= this.size / 2 || millis >= QUICK) return;
     if (this.#trying()) {
       if (n <= 0.75 * this.size) return;
@@ -80,12 +84,12 @@ export class Uplink {
     else this.failed(n);
   }
 
-  /** Notes that n bytes failed in a way that says nothing of their length. Reports whether they are too many, for all that is known now. */
+  /** Notes that n bytes failed in a way that says nothing of their length. Reports whether they are certainly too many. */
   failed(n: number): boolean {
     if (n <= MIN_UP) return false;
     if (this.#suspects > MAX_SUSPECTS) {
       this.refused(n);
-      return true;
+      return ++this.#inferred >= MAX_INFERRED;
     }
     this.#suspected = this.#suspects > 0 ? Math.min(this.#suspected, n) : n;
     if (!this.wantsProof) this.#suspects++;
