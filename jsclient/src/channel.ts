@@ -7,9 +7,11 @@ import { Ladder, type Transport } from "./dialer/ladder.js";
 import { watchLife } from "./dialer/life.js";
 import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
 import { Session } from "./dialer/session.js";
+import { pageless } from "./dialer/url.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
 import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, LostEvent, ResumedEvent, type State, StateChangeEvent } from "./events.js";
+import { checkGlobals, EventTargetBase } from "./globals.js";
 import type { ChannelLike, UnaryResponse } from "./like.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
@@ -112,7 +114,7 @@ export interface Channel {
  * state, transport or the reason of lastError have changed, and once in an outage;
  * "resumed" when a session goes on after one, "lost" when one could not be kept.
  */
-export class Channel extends EventTarget implements ChannelLike {
+export class Channel extends EventTargetBase implements ChannelLike {
   /** The bridge's URL with its prefix, without a slash at the end. */
   readonly url: string;
   readonly #carrier: HttpCarrier;
@@ -144,11 +146,13 @@ export class Channel extends EventTarget implements ChannelLike {
   #unfollow: (() => void) | undefined;
 
   /**
-   * Makes a channel to the bridge at url, which may be relative in a page; a
-   * url without a path means the prefix /bridge. Throws TypeError for a bad url
-   * or option.
+   * Makes a channel to the bridge at url; a url without a path means the prefix
+   * /bridge. One that is relative needs a page: on a server the channel does
+   * nothing, and every RPC ends UNAVAILABLE. Throws TypeError for a bad url or
+   * option, and where the engine lacks what a client needs, naming it.
    */
   constructor(url: string | URL, options: ChannelOptions = {}) {
+    checkGlobals();
     super();
     this.#options = options = checkOptions("option", options, RULES);
     if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
@@ -159,7 +163,9 @@ export class Channel extends EventTarget implements ChannelLike {
     this.#links = { holdMs, backoff, network: this.#memory.network };
     this.#backoff = newRetry(backoff);
     this.#transports = this.#choose(options.transports ?? ["longpoll", "ws"]);
-    if (!options.lazy) this.#ensure(0);
+    const nowhere = pageless(this.url);
+    if (nowhere) this.#final = new SessionError("unreachable", nowhere);
+    else if (!options.lazy) this.#ensure(0);
   }
 
   #choose(wanted: readonly Transport[]): readonly Transport[] {

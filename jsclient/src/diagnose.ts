@@ -1,7 +1,7 @@
 // The network check: what a network does on the way to a bridge, in plain
 // words. The page at {prefix}/check is this function with a face.
 
-import { bridgeURL } from "./dialer/url.js";
+import { bridgeURL, pageless } from "./dialer/url.js";
 import type { ChannelOptions } from "./channel.js";
 import { Asker } from "./diagnose/ask.js";
 import * as checks from "./diagnose/checks.js";
@@ -42,6 +42,8 @@ export async function diagnose(url: string | URL, options: DiagnoseOptions = {})
   if (holdsMs.length === 0 || holdsMs.some((ms) => !(ms >= 100 && ms <= 60_000))) throw new TypeError(`holdsMs ${JSON.stringify(holdsMs)}: each must be 100 to 60,000`);
   const start = performance.now();
   const base = bridgeURL(url);
+  const nowhere = pageless(base);
+  if (nowhere) throw new TypeError(nowhere);
   const rows = new Map<string, Row>();
   const outcomes = new Map<string, string>();
   const found: checks.Found = {

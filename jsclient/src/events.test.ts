@@ -167,5 +167,4 @@ test("importing does nothing, and a lazy channel keeps no process alive", () => 
     console.log(process.getActiveResourcesInfo().filter((r) => r === "Timeout").length, before === Object.getOwnPropertyNames(globalThis).join());`;
   const said = execFileSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8", timeout: 60_000 });
   assert.equal(said.trim(), "0 true");
-  assert.throws(() => new Channel("/"), TypeError);
 });

@@ -3,6 +3,7 @@
 import type { LinkErrorReason } from "./dialer/carrier.js";
 import type { Transport } from "./dialer/ladder.js";
 import type { Reason, SessionError } from "./engine/errors.js";
+import { EventBase } from "./globals.js";
 import type { Network } from "./tune/network.js";
 
 /** What a Channel is doing: opening its session, having it, repairing it, closed for good. */
@@ -34,7 +35,7 @@ export type Happening =
   | { readonly type: "auth"; readonly session: string };
 
 /** Dispatched as "statechange". */
-export class StateChangeEvent extends Event {
+export class StateChangeEvent extends EventBase {
   readonly state: State;
   readonly transport: Transport | undefined;
   /** For a program, why it is neither connecting nor open: that of lastError, e.g. "network", "expired", "origin". Else empty. */
@@ -49,7 +50,7 @@ export class StateChangeEvent extends Event {
 }
 
 /** Dispatched as "resumed": a session goes on after an outage, and nothing of it was lost. */
-export class ResumedEvent extends Event {
+export class ResumedEvent extends EventBase {
   /** How long the outage was, in milliseconds. */
   readonly outageMs: number;
 
@@ -60,7 +61,7 @@ export class ResumedEvent extends Event {
 }
 
 /** Dispatched as "lost": a session could not be kept. */
-export class LostEvent extends Event {
+export class LostEvent extends EventBase {
   readonly error: SessionError;
   /** How many RPCs have ended with it. */
   readonly rpcs: number;

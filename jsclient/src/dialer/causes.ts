@@ -1,6 +1,6 @@
 // Why a bridge cannot be reached, as far as a browser lets a page find out.
 
-import type { LinkErrorReason } from "./carrier.js";
+import type { LinkErrorReason, WebSocketConstructor } from "./carrier.js";
 
 /** Why, for a program, and what mends it, for a developer. */
 export type Cause = [reason: LinkErrorReason, message: string];
@@ -8,8 +8,8 @@ export type Cause = [reason: LinkErrorReason, message: string];
 /** How long a violation may be reported after what it forbade has failed, in milliseconds. */
 const REPORT = 100;
 
-/** Finds why nothing comes from url, an http or ws one; undefined: the browser does not say. */
-export async function findCause(url: string, fetch: typeof globalThis.fetch): Promise<Cause | undefined> {
+/** Finds why nothing comes from url, an http or ws one; undefined: the browser does not say. By WebSocket a ws one was tried. */
+export async function findCause(url: string, fetch: typeof globalThis.fetch, WebSocket: WebSocketConstructor | undefined): Promise<Cause | undefined> {
   const page = globalThis.location;
   const { origin, protocol } = new URL(url);
   if (page.protocol === "https:" && /^(http|ws):/.test(protocol) && !/\/\/(localhost|127\.|\[::1)/.test(url)) {
@@ -17,7 +17,7 @@ export async function findCause(url: string, fetch: typeof globalThis.fetch): Pr
   }
   let reachable = false;
   const forbidden = await violation(origin, async () => {
-    reachable = await (protocol.startsWith("ws") ? dials(url) : answers(url, fetch));
+    reachable = await (protocol.startsWith("ws") ? dials(url, WebSocket!) : answers(url, fetch));
     return reachable;
   });
   if (forbidden) return ["csp", `Content-Security-Policy: add ${origin} to connect-src`];
@@ -46,9 +46,9 @@ function answers(url: string, fetch: typeof globalThis.fetch): Promise<boolean> 
 }
 
 /** Reports whether a WebSocket opens. */
-function dials(url: string): Promise<boolean> {
+function dials(url: string, WebSocket: WebSocketConstructor): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = new WebSocket(url, "pollbridge.v1");
+    const socket = new WebSocket(url, ["pollbridge.v1"]);
     socket.onopen = () => (socket.close(), resolve(true));
     socket.onclose = () => resolve(false);
   });

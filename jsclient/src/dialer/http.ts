@@ -68,7 +68,7 @@ export class HttpCarrier implements Carrier {
   #explain(url: string): void {
     if (!globalThis.location || this.#examined.has(url)) return;
     this.#examined.add(url);
-    findCause(url, this.#config.fetch ?? fetch).then(
+    findCause(url, this.#config.fetch ?? fetch, this.WebSocket).then(
       (found) => found && this.#explained((this.#cause = new LinkError(...found))),
       () => undefined, // looking is forbidden as well
     );

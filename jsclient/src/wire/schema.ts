@@ -71,8 +71,9 @@ export function read<T>(r: Reader, schema: Schema<T>, value: T): T {
   return value;
 }
 
-const encoder: TextEncoder = new TextEncoder();
-const decoder: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+// Importing fails nowhere, not even where one is missing: see globals.ts.
+const encoder: TextEncoder = globalThis.TextEncoder && new TextEncoder();
+const decoder: TextDecoder = globalThis.TextDecoder && new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** uint64, at most 2^53 - 1. */
 export const uint64: Kind<number> = { type: VARINT, zero: 0, put: (w, value) => w.varint(value), read: (r) => r.varint() };
