@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import { Channel, type ChannelEvent, Code, type Network, type StateChangeEvent } from "./index.js";
+import { type ChannelEvent, Code, type Network, type StateChangeEvent } from "./index.js";
 import { type Bridge, channelTo, echo, endFrame, messageFrame, WELCOME } from "./testing.js";
 import { CODE_UNAUTHENTICATED, type Frame, ORIGIN_BRIDGE, TYPE_OPEN } from "./wire/batch.js";
 
