@@ -117,12 +117,13 @@ func TestRule_sharesOfPrincipals(t *testing.T) {
 func TestRule_pauseUnderPressure(t *testing.T) {
 	cfg := registry.Config{Authenticate: byToken, Handle: untilCancelled, MaxRPCs: 8}
 	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
-		ann, bob := newClient(t, reg, "ann"), newClient(t, reg, "bob")
+		ann := newClient(t, reg, "ann")
+		newClient(t, reg, "bob")
 		equal(t, "ann's RPC", ann.begin(), "")
 		ann.poll(ann.batch(func(b *wire.Batch) { b.PauseMillis = 600_000 }))
 		time.Sleep(5 * time.Minute)
 		equal(t, "sessions closed in a pause", len(reg.Stats().SessionsClosed), 1) // bob's, which had no RPC
-		bob = newClient(t, reg, "bob")
+		bob := newClient(t, reg, "bob")
 		for range 4 {
 			equal(t, "bob's RPC", bob.begin(), "")
 		}

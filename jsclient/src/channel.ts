@@ -448,9 +448,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     try {
       this.#options.logger?.(event);
     } catch (err) {
-      queueMicrotask(() => {
-        throw err; // as of a listener: no matter of the session's
-      });
+      console.error("pollbridge: the logger has thrown", err); // no matter of the session's
     }
   }
 }
