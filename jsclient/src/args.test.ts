@@ -117,7 +117,7 @@ test("an answer at which the engine throws leaves nothing mute", async (t) => {
 
 test("a logger, a fetch and an auth that misbehave harm no session", async (t) => {
   const thrown: unknown[] = [];
-  t.mock.method(console, "error", (_: string, err: unknown) => void thrown.push(err));
+  t.mock.method(console, "error", (err: unknown) => void thrown.push(err));
   const channel = channelTo(t, echo(1), {
     logger: () => {
       throw new Error("of the logger");

@@ -448,7 +448,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     try {
       this.#options.logger?.(event);
     } catch (err) {
-      console.error("pollbridge: the logger has thrown", err); // no matter of the session's
+      console.error(err); // no matter of the session's
     }
   }
 }
