@@ -172,10 +172,10 @@ func rpcError(err error) error {
 		return err
 	}
 	s := status.Convert(err)
-	told := connect.NewError(connect.Code(s.Code()), s.Message()).WithCause(err).WithRemote()
+	refusal := connect.NewError(connect.Code(s.Code()), s.Message()).WithCause(err).WithRemote()
 	for _, d := range s.Proto().GetDetails() {
 		url := d.GetTypeUrl()
-		told = told.WithDetail(&connect.ErrorDetail{Type: url[strings.LastIndexByte(url, '/')+1:], Value: d.GetValue()})
+		refusal = refusal.WithDetail(&connect.ErrorDetail{Type: url[strings.LastIndexByte(url, '/')+1:], Value: d.GetValue()})
 	}
-	return told
+	return refusal
 }

@@ -49,7 +49,7 @@ func (s *Session) recall(learnt Network) {
 func (s *Session) network() Network {
 	e, l := &s.exchanges, &s.ladder
 	n := Network{
-		Since: s.learntSince, Hold: e.hold.Hold, UpBytes: e.uplink.Size, DownBytes: e.downlink.Size,
+		Since: s.learntSince, Hold: e.hold.Hold, UpBytes: e.uplink.Learnt(), DownBytes: e.downlink.Size,
 		SocketBytes: s.ep.LastingBatch(), SocketQuiet: l.quiet,
 	}
 	if l.lastError != nil && !s.ep.Carries() {

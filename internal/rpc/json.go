@@ -89,8 +89,8 @@ func (c *converter) request(ctx context.Context, text []byte) (proto.Message, er
 
 // typesError is what a client is told where a method's types are not to be had.
 func typesError(ctx context.Context, err error) error {
-	if told, ok := errors.AsType[*connect.Error](err); ok {
-		return told
+	if known, ok := errors.AsType[*connect.Error](err); ok {
+		return known
 	}
 	if _, ok := errors.AsType[*schema.UnknownError](err); ok {
 		return connect.NewError(connect.CodeUnimplemented, err.Error())

@@ -226,6 +226,22 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// What is only tried again is nothing that another session should begin with.
+func TestUplink_learnt(t *testing.T) {
+	u := &tune.Uplink{Size: 64 << 10, Max: 64 << 10}
+	u.Refused(40_000)
+	for u.Size == 20_000 {
+		u.Passed(20_000, time.Millisecond)
+	}
+	if u.Size != 40_000 || u.Learnt() != 20_000 {
+		t.Errorf("size %d and learnt %d in a trial, want 40000 and 20000", u.Size, u.Learnt())
+	}
+	u.Passed(40_000, time.Millisecond)
+	if u.Learnt() < 40_000 {
+		t.Errorf("learnt %d after the trial", u.Learnt())
+	}
+}
+
 // On a bad network a length is found too long by chance now and then: only the
 // third time in a row is it certain, and what gets through ends the row.
 func TestUplink_certain(t *testing.T) {

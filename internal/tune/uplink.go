@@ -63,6 +63,15 @@ func (t *Uplink) Alone() bool { return t.suspects > 0 || t.trying() }
 // trying reports whether bodies may be as long as one that was refused.
 func (t *Uplink) trying() bool { return t.ceiling > 0 && t.Size >= t.ceiling }
 
+// Learnt returns the longest body that may be sent, as another session should know
+// it: one as long as was refused before, and is only tried again, does not count.
+func (t *Uplink) Learnt() int {
+	if t.trying() {
+		return t.ceiling / 2
+	}
+	return t.Size
+}
+
 // Refused notes that n bytes were too many.
 func (t *Uplink) Refused(n int) {
 	t.suspects = 0
