@@ -8,5 +8,5 @@ export default defineConfig({
   server: { proxy },
   preview: { proxy },
   // "pollbridge" is a link to a folder with packages of its own, here only.
-  resolve: { dedupe: ["@bufbuild/protobuf", "@connectrpc/connect"] },
+  resolve: { dedupe: ["@bufbuild/protobuf", "@connectrpc/connect", "react"] },
 });

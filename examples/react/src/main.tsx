@@ -1,11 +1,10 @@
 import { createClient } from "@connectrpc/connect";
 import { Channel } from "pollbridge";
 import { createBridgeTransport } from "pollbridge/connect";
-import { type ReactElement, StrictMode, useCallback, useState } from "react";
+import { useChannelState, useStream, useTransport } from "pollbridge/react";
+import { type ReactElement, StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { Demo } from "./gen/demo_pb.js";
-import { useChannelState, useTransport } from "./use-channel.js";
-import { useStream } from "./use-stream.js";
 
 // One channel for the whole page, made outside of components: mounting twice
 // leaves one session.
@@ -13,8 +12,7 @@ const channel = new Channel("/"); // the bridge is at /bridge of this page's ori
 const client = createClient(Demo, createBridgeTransport(channel));
 
 function Counter({ to }: { to: number }): ReactElement {
-  const call = useCallback((signal: AbortSignal) => client.count({ to, intervalMs: 50 }, { signal }), [to]);
-  const { messages, done, error } = useStream(call);
+  const { messages, done, error } = useStream((signal) => client.count({ to, intervalMs: 50 }, { signal }), [to]);
   return (
     <p id="counter" data-done={done}>
       {messages.map(({ number }) => number).join(" ")} {error ? String(error) : ""}

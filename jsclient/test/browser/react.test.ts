@@ -1,5 +1,4 @@
-// React's StrictMode, which mounts everything twice, with the real react-dom:
-// that of examples/react, whose hooks are used.
+// React's StrictMode, which mounts everything twice, in a page and with a bridge.
 
 import { deepEqual } from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -11,23 +10,21 @@ import { launchChromium } from "./chromium.js";
 /** Counts its mounts, shows the channel's state, and what a server-streaming RPC brings. */
 const PAGE = `
 import { Channel } from "pollbridge";
-import { StrictMode, createElement, useCallback, useEffect, useState } from "react";
+import { useChannelState, useStream } from "pollbridge/react";
+import { StrictMode, createElement, useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { useChannelState } from "./use-channel.js";
-import { useStream } from "./use-stream.js";
 import { encode } from "echo";
 
 let mounts = 0;
 
 function Counter({ channel }) {
   const state = useChannelState(channel);
-  const call = useCallback((signal) => {
+  const { messages, done, error } = useStream((signal) => {
     const call = channel.open("/pollbridge.test.v1.Echo/ServerStream", { signal, singleRequest: true });
     void call.send(encode({ number: 1, script: { replies: 5 } }));
     call.closeSend();
     return call.messages;
   }, [channel]);
-  const { messages, done, error } = useStream(call);
   useEffect(() => void mounts++, []);
   return createElement("p", { "data-done": done }, [state, mounts, messages.length, error ? String(error) : "no error"].join());
 }
@@ -57,8 +54,8 @@ let bridge: TestBridge;
 let browser: Browser;
 before(async () => {
   await build({
-    stdin: { contents: PAGE, resolveDir: "../examples/react/src" },
-    alias: { pollbridge: `${process.cwd()}/.test/src/index.js`, echo: `${process.cwd()}/.test/test/echo.js` },
+    stdin: { contents: PAGE, resolveDir: "." },
+    alias: { "pollbridge/react": `${process.cwd()}/.test/src/react.js`, pollbridge: `${process.cwd()}/.test/src/index.js`, echo: `${process.cwd()}/.test/test/echo.js` },
     define: { "process.env.NODE_ENV": '"development"' }, // StrictMode mounts twice there only
     outfile: ".test/bundled/react.js",
     bundle: true,
