@@ -12,8 +12,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 PARTS=(check fresh go bench conformance js browser proxies lint)
-LONG_PARTS=(sim fuzz vulnerabilities deploy) # in a full run, or when they are asked for
+LONG_PARTS=(sim fuzz vulnerabilities compat deploy) # in a full run, or when they are asked for
 FUZZ_TIME=${FUZZ_TIME:-20s}
+RELEASED=ecd058de7b31441378d97da8003d11388d34515c # 0.1.0
 
 # A checkout owned by somebody else, or none at all, must not fail the build.
 export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
@@ -269,6 +270,28 @@ part_vulnerabilities() {
   tool govulncheck -version 2>/dev/null | grep -q '^DB updated' ||
     { leave_out vulnerabilities 'the database of vulnerabilities, vuln.go.dev, cannot be reached'; return; }
   step govulncheck 60 tool govulncheck ./...
+}
+
+# ---- compat: the clients and the bridge of the last release ---------------------
+
+# part_js runs its JavaScript client on the main road.
+part_compat() {
+  need_node || { leave_out compat "$no_node"; return; }
+  git cat-file -e "$RELEASED^{commit}" 2>/dev/null ||
+    { leave_out compat 'the last release is not in this clone: git fetch --unshallow'; return; }
+  npm_packages jsclient
+  step 'last release' 120 test_compat
+}
+
+test_compat() {
+  local old=$PWD/.cache/released
+  mkdir -p "$old"
+  git archive "$RELEASED" | tar -x -C "$old"
+  go -C "$old" build -o bridge-released ./cmd/bridge
+  gotest -run '^TestCompat' ./e2e -compat="$old/bridge-released"
+  npm_run build
+  npm_run compile
+  cd jsclient && LONG=yes OLD_BRIDGE=$old node --test .test/test/node/compat.test.js
 }
 
 # ---- deploy: what operators install --------------------------------------------

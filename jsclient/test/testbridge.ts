@@ -25,9 +25,10 @@ export interface TestBridge {
   stop(): Promise<void>;
 }
 
-export async function startTestBridge(): Promise<TestBridge> {
+/** Starts one, of the project in that folder. */
+export async function startTestBridge(source = ".."): Promise<TestBridge> {
   const child = spawn("go", ["run", "./internal/cmd/testbridge", "-static", "jsclient/.test"], {
-    cwd: "..",
+    cwd: source,
     stdio: ["pipe", "pipe", "inherit"],
   });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
