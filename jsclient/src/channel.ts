@@ -6,13 +6,15 @@ import { HttpCarrier } from "./dialer/http.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";
 import { watchLife } from "./dialer/life.js";
 import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
+import type { Outage } from "./dialer/outage.js";
 import { Session } from "./dialer/session.js";
 import { pageless } from "./dialer/url.js";
 import { bridgeEnd, CANCELLED, lossEnd, SessionError } from "./engine/errors.js";
 import { Stream } from "./engine/stream.js";
-import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, LostEvent, ResumedEvent, type State, StateChangeEvent } from "./events.js";
+import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, type Happening, LostEvent, ResumedEvent, RetryingEvent, type State, StateChangeEvent } from "./events.js";
 import { checkGlobals, EventTargetBase } from "./globals.js";
 import type { ChannelLike, UnaryResponse } from "./like.js";
+import { loggerOf } from "./log.js";
 import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
 import type { Open } from "./wire/batch.js";
@@ -69,7 +71,7 @@ export interface ChannelOptions {
    * worker and in Node.
    */
   storage?: NetworkStorage | null | undefined;
-  /** Gets each event as it happens: see events. Default: none. */
+  /** Gets each event as it happens, and each RPC that has ended. Default: none; see also localStorage["pollbridge.log"]. */
   logger?: ((event: ChannelEvent) => void) | undefined;
 }
 
@@ -111,8 +113,9 @@ export interface Channel {
 /**
  * Channel calls gRPC services through a bridge. It keeps one session, repairs
  * its links, and replaces it when it is lost. It dispatches "statechange" when
- * state, transport or the reason of lastError have changed, and once in an outage;
- * "resumed" when a session goes on after one, "lost" when one could not be kept.
+ * state, transport or the reason of lastError have changed; once in an outage
+ * "retrying", then "resumed" when the session goes on, or "lost" when it could not
+ * be kept.
  */
 export class Channel extends EventTargetBase implements ChannelLike {
   /** The bridge's URL with its prefix, without a slash at the end. */
@@ -124,6 +127,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
   readonly #memory: Memory;
   readonly #links: LinkConfig;
   readonly #events: ChannelEvent[] = [];
+  readonly #logger: ((event: ChannelEvent) => void) | undefined;
   /** Every session that lives, with its links: the current one and those that finish their RPCs. */
   readonly #sessions = new Map<Session, Ladder>();
   #current: Session | undefined;
@@ -156,6 +160,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     super();
     this.#options = options = checkOptions("option", options, RULES);
     if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
+    this.#logger = loggerOf(options.logger);
     this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
     this.url = this.#carrier.base.slice(0, -"/v1/".length);
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
@@ -191,6 +196,11 @@ export class Channel extends EventTargetBase implements ChannelLike {
   /** The latest error of a link or a session, whether or not it was mended since; undefined: none yet. */
   get lastError(): SessionError | LinkError | undefined {
     return this.#lastError;
+  }
+
+  /** What is known of the tries of a session that is retrying, or connecting and has failed to; undefined: all is well. */
+  get outage(): Outage | undefined {
+    return this.#current?.outage;
   }
 
   /** What was learnt of the network. */
@@ -288,6 +298,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
   #stream(open: Open): Stream {
     const again = this.#options.resendIdempotent && open.early && open.singleRequest;
     const stream = new Stream(open, STREAM_WINDOW, again ? MAX_SESSIONS : 0);
+    if (this.#logger) void stream.ended.then(({ status, reason }) => this.#rpcEnded(stream, status, reason));
     if (this.#final) stream.finish(finalEnd(this.#final));
     else this.#ensure(0).endpoint.adopt(stream);
     return stream;
@@ -430,8 +441,9 @@ export class Channel extends EventTargetBase implements ChannelLike {
     if (same) return;
     const well = state === "open" || state === "connecting";
     this.dispatchEvent(new StateChangeEvent(state, transport, well ? "" : (this.#final ?? lastError)?.reason ?? ""));
-    if (state === "retrying" && session) this.#outage ??= { session, since: performance.now() };
-    else this.#outageOver(state, session);
+    if (state !== "retrying" || !session?.outage) return this.#outageOver(state, session);
+    this.#outage = { session, since: performance.now() };
+    this.dispatchEvent(new RetryingEvent(session.outage));
   }
 
   #outageOver(state: State, session: Session | undefined): void {
@@ -442,14 +454,15 @@ export class Channel extends EventTargetBase implements ChannelLike {
     if (state === "open" && outage && outage.session === session) this.dispatchEvent(new ResumedEvent(performance.now() - outage.since));
   }
 
+  #rpcEnded({ request, createdAt, sentBytes, receivedBytes }: Stream, code: number, reason: string): void {
+    const ms = performance.now() - createdAt;
+    this.#logger!({ at: Date.now(), type: "rpc", method: request.method, code, reason, ms, sentBytes, receivedBytes, transport: this.#transport });
+  }
+
   #log(what: Happening): void {
     const event: ChannelEvent = { at: Date.now(), ...what };
     if (this.#events.push(event) > MAX_EVENTS) this.#events.shift();
-    try {
-      this.#options.logger?.(event);
-    } catch (err) {
-      console.error(err); // no matter of the session's
-    }
+    this.#logger?.(event);
   }
 }
 

@@ -100,7 +100,7 @@ test("the events tell what happened, in order, and JSON.stringify gives all that
   const logged: ChannelEvent[] = [];
   let answers = 0;
   const channel = channelTo(t, (batch, url) => (answers++ === 0 ? new Response("", { status: 403 }) : echo(1)(batch, url)), {
-    logger: (event) => logged.push(event),
+    logger: (event) => event.type !== "rpc" && logged.push(event),
   });
   await channel.unary("s/m", one);
   channel.close();
@@ -119,6 +119,39 @@ test("the events tell what happened, in order, and JSON.stringify gives all that
   assert.deepEqual([report["bridge"], report["state"], (report["events"] as unknown[]).length], ["http://bridge.test/bridge/v1/", "closed", 4]);
   assert.equal((report["network"] as Network).form, "binary");
 });
+
+test("a logger gets a line for each RPC, which events and report do not keep", async (t) => {
+  const lines: ChannelEvent[] = [];
+  const channel = channelTo(t, echo(1), { logger: (event) => event.type === "rpc" && lines.push(event) });
+  await channel.unary("s/m", new Uint8Array(10));
+  const call = channel.open("/s.S/Watch");
+  call.cancel();
+  await call.status;
+  const facts = lines.map(({ at, ...line }) => (line.type === "rpc" ? { ...line, ms: line.ms >= 0 && line.ms < 60_000 && at > 0 } : line));
+  assert.deepEqual(facts, [
+    { type: "rpc", method: "/s/m", code: Code.Ok, reason: "", ms: true, sentBytes: 10, receivedBytes: 1, transport: "longpoll" },
+    { type: "rpc", method: "/s.S/Watch", code: Code.Canceled, reason: "cancelled", ms: true, sentBytes: 0, receivedBytes: 0, transport: "longpoll" },
+  ]);
+  assert.ok(!channel.events.some(({ type }) => (type as string) === "rpc"));
+});
+
+for (const [wanted, first] of [["rpc", "rpc"], ["all", "session"], [null, undefined]] as const) {
+  test(`localStorage["pollbridge.log"] = ${JSON.stringify(wanted)} has the console told`, async (t) => {
+    const said: string[] = [];
+    t.mock.method(console, "info", (line: string) => said.push(line));
+    const localStorage = { getItem: (key: string) => (key === "pollbridge.log" ? wanted : null), setItem: () => undefined };
+    for (const [name, value] of Object.entries({ document: {}, localStorage })) {
+      const before = Object.getOwnPropertyDescriptor(globalThis, name);
+      Object.defineProperty(globalThis, name, { value, configurable: true });
+      t.after(() => (before ? Object.defineProperty(globalThis, name, before) : delete (globalThis as Record<string, unknown>)[name]));
+    }
+    await channelTo(t, echo(1)).unary("s/m", one);
+    assert.equal(said[0]?.split(" ")[1], first);
+    const lines = said.filter((line) => line.startsWith("pollbridge rpc"));
+    assert.equal(lines.length, wanted ? 1 : 0);
+    if (wanted) assert.match(lines[0]!, /^pollbridge rpc \/s\/m OK in \d+ ms, 1 B sent, 1 B received, over longpoll$/);
+  });
+}
 
 test("no more than 200 events are kept, the latest ones", async (t) => {
   let failures = 0;

@@ -2,6 +2,7 @@
 
 import type { LinkErrorReason } from "./dialer/carrier.js";
 import type { Transport } from "./dialer/ladder.js";
+import type { Outage } from "./dialer/outage.js";
 import type { Reason, SessionError } from "./engine/errors.js";
 import { EventBase } from "./globals.js";
 import type { Network } from "./tune/network.js";
@@ -32,7 +33,26 @@ export type Happening =
   | { readonly type: "network"; readonly network: Network }
   | { readonly type: "page"; readonly reason: "paused" | "left" | "woken" }
   /** Another credential was given. */
-  | { readonly type: "auth"; readonly session: string };
+  | { readonly type: "auth"; readonly session: string }
+  | RPCLine;
+
+/** RPCLine is one RPC that has ended. It goes to loggers alone: Channel.events has none. */
+export interface RPCLine {
+  readonly type: "rpc";
+  /** "/package.Service/Method". */
+  readonly method: string;
+  /** gRPC status code. */
+  readonly code: number;
+  /** Why bridge or client ended it, as Status has it; empty: they did not. */
+  readonly reason: string;
+  /** From its beginning, in milliseconds. */
+  readonly ms: number;
+  /** Lengths of its messages, in bytes. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** What carried messages when it ended. */
+  readonly transport: Transport | undefined;
+}
 
 /** Dispatched as "statechange". */
 export class StateChangeEvent extends EventBase {
@@ -46,6 +66,20 @@ export class StateChangeEvent extends EventBase {
     this.state = state;
     this.transport = transport;
     this.reason = reason;
+  }
+}
+
+/** Dispatched as "retrying", once in an outage of a session that was open: its first link that failed. Channel.outage tells how it goes on. */
+export class RetryingEvent extends EventBase implements Outage {
+  readonly since: number;
+  readonly attempt: number;
+  readonly nextTryAt: number;
+
+  constructor({ since, attempt, nextTryAt }: Outage) {
+    super("retrying");
+    this.since = since;
+    this.attempt = attempt;
+    this.nextTryAt = nextTryAt;
   }
 }
 
@@ -76,6 +110,7 @@ export class LostEvent extends EventBase {
 /** ChannelEventMap has the events that a Channel dispatches. */
 export interface ChannelEventMap {
   statechange: StateChangeEvent;
+  retrying: RetryingEvent;
   resumed: ResumedEvent;
   lost: LostEvent;
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { type Channel, type ChannelOptions } from "./index.js";
+import { type Channel, type ChannelOptions, type Outage, type RetryingEvent } from "./index.js";
 import { channelTo, echo, WELCOME } from "./testing.js";
 
 const pass = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
@@ -38,6 +38,42 @@ test("an outage is told once, then that the session was resumed; nothing carries
   network.down = false;
   assert.ok((await resumed) > 0);
   assert.deepEqual(told, [["retrying", undefined], ["open", "longpoll"], "resumed"]);
+});
+
+test("an outage has one retrying event; channel.outage counts the tries and says when the next is due", async (t) => {
+  const { channel, network } = await fragile(t, { backoff: { leastMs: 40, mostMs: 40, idleMs: 40 } });
+  const outage = (): Outage | undefined => channel.outage;
+  assert.equal(outage(), undefined);
+  t.mock.method(Math, "random", () => 1);
+  const told: RetryingEvent[] = [];
+  channel.addEventListener("retrying", (e) => told.push(e));
+  const before = Date.now();
+  network.down = true;
+  const asked = network.asked;
+  channel.disrupt();
+  assert.equal(outage()?.attempt, 1);
+  assert.ok(outage()!.nextTryAt > Date.now(), "the next try waits");
+  while (network.asked < asked + 4) await pass(1);
+  await pass(10);
+  const { since, attempt, nextTryAt } = outage()!;
+  assert.equal(attempt, 5);
+  assert.ok(nextTryAt > since);
+  network.down = false;
+  await channel.ready();
+  assert.equal(outage(), undefined);
+  assert.equal(told.length, 1);
+  const [event] = told;
+  assert.equal(event!.attempt, 1);
+  assert.ok(event!.since >= before - 5 && event!.nextTryAt > event!.since, JSON.stringify(event));
+});
+
+test("an outage is known of a channel that has not been open yet, without an event", async (t) => {
+  const channel = channelTo(t, () => new Response("", { status: 502 }), { backoff: { leastMs: 1, mostMs: 1, idleMs: 1 } });
+  channel.addEventListener("retrying", () => assert.fail());
+  while ((channel.outage?.attempt ?? 0) < 3) await pass(5);
+  assert.equal(channel.state, "connecting");
+  channel.close();
+  assert.equal(channel.outage, undefined);
 });
 
 test("retryNow tries at once what waits", async (t) => {

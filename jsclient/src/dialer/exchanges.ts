@@ -72,8 +72,9 @@ export class Exchanges {
   readonly #backoff: Backoff;
   readonly #emptyBackoff = new Backoff(2, 0);
   #inFlight: Exchange[] = [];
-  /** Until the next one may be made. */
+  /** Until the next one may be made; and when that is, on the session's clock. */
   #pauseTimer: Timer | undefined;
+  #pausedUntil = 0;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #probeNow = false;
   /** How often the session moved on from a bridge that was busy. */
@@ -95,6 +96,11 @@ export class Exchanges {
   /** The lowest number of those in flight; undefined: there are none. */
   get awaiting(): number | undefined {
     return this.#inFlight[0]?.number;
+  }
+
+  /** How long until the next one may be made, in milliseconds. */
+  get nextTryIn(): number {
+    return this.#pauseTimer ? Math.max(0, this.#pausedUntil - this.#session.endpoint.now()) : 0;
   }
 
   /** Makes the exchanges that are needed now. */
@@ -289,15 +295,16 @@ export class Exchanges {
     this.#probeNow ||= x.probe;
     const age = s.endpoint.now() - x.sentAt;
     if (this.#tuner.failed(x, error, age)) this.#tooLong(x, error.message);
-    s.linkFailed(error);
     this.#quickFailures = age < QUICK_FAILURE ? this.#quickFailures + 1 : 0;
     const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
+    s.linkFailed(error);
   }
 
   /** Makes no further exchange for a while. */
   #pause(millis: number): void {
     clearTimeout(this.#pauseTimer);
+    this.#pausedUntil = this.#session.endpoint.now() + millis;
     this.#pauseTimer = this.#session.after(millis, () => this.#resume());
   }
 

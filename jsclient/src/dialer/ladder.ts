@@ -41,6 +41,8 @@ export class Ladder implements Links {
   /** Opens beside it, to take its place if it is still suspected then. */
   #second: LastingLink | undefined;
   #redialTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it runs, on the session's clock. */
+  #redialAt = 0;
   /** When links were first made, on the session's clock. */
   #since: number | undefined;
   /** There are no links: the session is over, or the page put aside. */
@@ -69,6 +71,11 @@ export class Ladder implements Links {
 
   get awaiting(): number | undefined {
     return this.#exchanges?.awaiting;
+  }
+
+  get nextTryIn(): number {
+    const dialIn = this.#redialTimer ? this.#redialAt - this.#session.endpoint.now() : 0;
+    return this.#exchanges?.nextTryIn ?? Math.max(0, dialIn);
   }
 
   wake(): void {
@@ -145,6 +152,7 @@ export class Ladder implements Links {
   }
 
   #dialIn(millis: number): void {
+    this.#redialAt = this.#session.endpoint.now() + millis;
     this.#redialTimer = this.#session.after(millis, () => {
       this.#redialTimer = undefined;
       if (!this.#halted) this.#dialWhenDue(true);

@@ -24,6 +24,9 @@ export class Stream {
   readonly headers: Promise<Metadatum[]>;
   /** Resolves when the RPC is over. Never rejects. */
   readonly ended: Promise<End>;
+  /** Lengths of its messages so far, in bytes. */
+  sentBytes = 0;
+  receivedBytes = 0;
   /** How the RPC ended; undefined before. */
   status: End | undefined;
 
@@ -51,6 +54,7 @@ export class Stream {
   }
 
   #begin(): void {
+    this.sentBytes = 0;
     this.#corked = this.request.singleRequest;
     this.sendSide = new SendSide(this);
     this.recvSide = new RecvSide(this, this.#window);
@@ -95,6 +99,7 @@ export class Stream {
   async send(bytes: Uint8Array): Promise<void> {
     if (this.status) return;
     if (this.sendSide.closed) throw new Error("message sent after the half-close");
+    this.sentBytes += bytes.length;
     if (this.#retries > 0) this.#message = bytes;
     this.sendSide.push({ bytes, cut: 0, started: false });
     if (bytes.length > MAX_FRAGMENT || this.sendSide.queue.length > 2) this.#uncork();
@@ -158,6 +163,7 @@ export class Stream {
     this.#retries = 0;
     if (this.status) return;
     if (frame.length !== undefined && ++this.#messages === 2 && this.request.singleResponse) return this.giveUp(CARDINALITY);
+    this.receivedBytes += frame.data?.length ?? 0;
     this.recvSide.accept(frame, maxMessageBytes);
     this.#wake();
   }
