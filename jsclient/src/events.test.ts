@@ -135,7 +135,7 @@ test("a logger gets a line for each RPC, which events and report do not keep", a
   assert.ok(!channel.events.some(({ type }) => (type as string) === "rpc"));
 });
 
-for (const [wanted, first] of [["rpc", "rpc"], ["all", "session"], [null, undefined]] as const) {
+for (const [wanted, first] of [[null, undefined], ["rpc", "rpc"], ["all", "session"]] as const) {
   test(`localStorage["pollbridge.log"] = ${JSON.stringify(wanted)} has the console told`, async (t) => {
     const said: string[] = [];
     t.mock.method(console, "info", (line: string) => said.push(line));
@@ -145,7 +145,10 @@ for (const [wanted, first] of [["rpc", "rpc"], ["all", "session"], [null, undefi
       Object.defineProperty(globalThis, name, { value, configurable: true });
       t.after(() => (before ? Object.defineProperty(globalThis, name, before) : delete (globalThis as Record<string, unknown>)[name]));
     }
-    await channelTo(t, echo(1)).unary("s/m", one);
+    await new Promise<void>((resolve) => {
+      const channel = channelTo(t, echo(1), { logger: (e) => e.type === "session" && e.reason && resolve() });
+      void channel.unary("s/m", one).then(() => channel.close());
+    });
     assert.equal(said[0]?.split(" ")[1], first);
     const lines = said.filter((line) => line.startsWith("pollbridge rpc"));
     assert.equal(lines.length, wanted ? 1 : 0);

@@ -241,6 +241,29 @@ test("bodies that are no bundle have no answers", () => {
   }
 });
 
+test("a hub that says nothing is passed by although nothing waits whenever the tab looks", async (t) => {
+  let look: (() => void) | undefined;
+  t.mock.method(globalThis, "setInterval", (what: () => void) => ((look = what), 1));
+  t.mock.method(globalThis, "clearInterval", () => (look = undefined));
+  const network = t.mock.method(globalThis, "fetch", async () => new Response(Uint8Array.of(1)));
+  const tab = new Tab("t", "g");
+  tab.use({ post: () => undefined, renew: () => undefined, close: () => undefined });
+  const exchange = (): AbortController => {
+    const controller = new AbortController();
+    tab.fetch(`http://x/v1/${sids[0]}/poll`, { method: "POST", body: Uint8Array.of(1), signal: controller.signal }).catch(() => undefined);
+    return controller;
+  };
+  const given = exchange(); // for 10 s, which is two looks; its session asks again a little later
+  look!();
+  given.abort();
+  await settled();
+  look!();
+  exchange();
+  look!();
+  await settled();
+  equal(network.mock.callCount(), 1);
+});
+
 test("a hub that says nothing is passed by, and used again when it speaks", async (t) => {
   t.mock.timers.enable({ apis: ["setInterval"] });
   const network = mock.method(globalThis, "fetch", async () => new Response(Uint8Array.of(1)));

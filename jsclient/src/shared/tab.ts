@@ -20,7 +20,7 @@ export class Tab {
   #line: Line | undefined;
   #count = 0;
   #looking: ReturnType<typeof setInterval> | undefined;
-  /** Looks since the hub's last word. */
+  /** Looks since the hub's last word. They count on over moments in which nothing waits: a session gives up what is not answered, and asks again a little later. */
   #unheard = 0;
   /** Carries what waits while the hub is passed by. */
   #own: Hub | undefined;
@@ -96,7 +96,6 @@ export class Tab {
     if (this.#waiting.size === 0 && !this.#own) {
       clearInterval(this.#looking);
       this.#looking = undefined;
-      this.#unheard = 0;
       return;
     }
     if (++this.#unheard > LOOKS) this.#passBy();

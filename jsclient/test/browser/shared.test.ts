@@ -225,9 +225,7 @@ test("more tabs than connections work each for itself", { timeout }, async () =>
   await context.close();
 });
 
-const long = process.env["LONG"] ? false : "long: ./test.sh full runs it";
-
-test("without Web Locks a worker that is killed is missed and passed by, and nobody loses anything", { timeout, skip: long }, async () => {
+test("without Web Locks a worker that is killed is missed and passed by, and nobody loses anything", { timeout }, async () => {
   const context = await contextFor("a SharedWorker, unwatched");
   const tabs = await openAll(context, "a SharedWorker, unwatched", 8);
   await killWorker();
