@@ -100,6 +100,16 @@ type Config struct {
 	// DrainTimeout is how long Shutdown lets open RPCs continue if its context
 	// has no deadline. Default: 20 s.
 	DrainTimeout time.Duration
+	// AdminToken is what requests to AdminHandler's API and profiles must have as
+	// Authorization: Bearer. 16 characters at least. Default: none; then whoever
+	// reaches the handler may look, and nobody may act.
+	AdminToken string
+	// AdminProfiles has AdminHandler serve net/http/pprof. Default: false.
+	AdminProfiles bool
+	// OnDrain is called when an operator asks AdminHandler for a drain: the program
+	// is to call Shutdown, and to end. It must not wait for that. Default: none;
+	// then that cannot be asked for.
+	OnDrain func()
 	// Logger receives the bridge's log. Default: discard.
 	Logger *slog.Logger
 	// Registry receives the bridge's metrics; AdminHandler serves everything in

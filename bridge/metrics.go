@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,8 @@ type metrics struct {
 	registry      *prometheus.Registry
 	protocols     map[string]*rpcMetrics
 	authenticated *prometheus.CounterVec
+
+	completed, failed atomic.Uint64 // RPCs
 }
 
 // rpcMetrics are those of the RPCs of one protocol.
@@ -31,6 +34,7 @@ type rpcMetrics struct {
 	started  prometheus.Counter
 	ended    []prometheus.Counter // by status code; the last one for others
 	duration prometheus.Observer
+	all      *metrics
 }
 
 // sessionProtocol is the value of the label "protocol" for RPCs in sessions.
@@ -67,7 +71,7 @@ func newMetrics(s *Server) (*metrics, error) {
 		Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
 	}, []string{"protocol"})
 	for _, protocol := range protocols(s.cfg) {
-		p := &rpcMetrics{started: started.WithLabelValues(protocol), duration: duration.WithLabelValues(protocol)}
+		p := &rpcMetrics{all: m, started: started.WithLabelValues(protocol), duration: duration.WithLabelValues(protocol)}
 		for code := range otherCode + 1 {
 			p.ended = append(p.ended, ended.WithLabelValues(protocol, codeName(code))) // rate() misses the first event of a series that did not exist
 		}
@@ -102,6 +106,10 @@ func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol]
 // completed counts an RPC. Its trace, if any, becomes the exemplar of its duration.
 func (m *rpcMetrics) completed(status uint32, took time.Duration, traceID string) {
 	m.ended[min(status, otherCode)].Inc()
+	m.all.completed.Add(1)
+	if failed(codes.Code(status)) {
+		m.all.failed.Add(1)
+	}
 	if exemplar, ok := m.duration.(prometheus.ExemplarObserver); ok && traceID != "" {
 		exemplar.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
 		return
@@ -126,6 +134,14 @@ type figures struct {
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
 	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
+}
+
+func (s *Server) figures() figures {
+	f := figures{Stats: s.registry.Stats(), limits: s.cfg, pools: s.pools, refused: s.access.Refused()}
+	if s.rpc != nil {
+		f.calls = s.rpc.Active()
+	}
+	return f
 }
 
 // metric is one metric that is read at each scrape. read calls set once for each
@@ -219,7 +235,7 @@ var table = []metric{
 
 // The values of the label "reason".
 var (
-	sessionEnds = []string{engine.ReasonClosed, engine.ReasonExpired, engine.ReasonDrained, engine.ReasonOverloaded, engine.ReasonViolation}
+	sessionEnds = []string{engine.ReasonClosed, engine.ReasonExpired, engine.ReasonDrained, engine.ReasonDisconnected, engine.ReasonOverloaded, engine.ReasonViolation}
 	rpcRefusals = []string{engine.ReasonLimit, engine.ReasonOverloaded, engine.ReasonUnauthenticated}
 	refusals    = []string{"garbled", "version", "busy", "too_large", "unknown", "unauthenticated"}
 )
@@ -246,10 +262,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	f := figures{Stats: c.s.registry.Stats(), limits: c.s.cfg, pools: c.s.pools, refused: c.s.access.Refused()}
-	if c.s.rpc != nil {
-		f.calls = c.s.rpc.Active()
-	}
+	f := c.s.figures()
 	for _, m := range table {
 		m.read(f, func(value float64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/pollbridge/pollbridge/internal/admin"
 	"github.com/pollbridge/pollbridge/internal/backend"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/park"
@@ -41,6 +43,9 @@ type Server struct {
 	types           map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
 	mux             *http.ServeMux
 
+	started  time.Time
+	over     chan struct{}         // closed at the end of the first Shutdown
+	cluster  func() *admin.Cluster // nil: the bridge is alone
 	draining atomic.Bool
 	shutdown func(context.Context) error
 }
@@ -52,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.WithDefaults(), parker: park.New()}
+	s := &Server{cfg: cfg.WithDefaults(), parker: park.New(), started: time.Now(), over: make(chan struct{})}
 	s.observer = newObserver(s.cfg)
 	s.unauthenticated = ratelog.New(s.cfg.Logger, slog.LevelInfo, "client not authenticated")
 	rules := newMethodRules(s.cfg)
@@ -231,6 +236,7 @@ func (s *Server) ParkPolls(server *http.Server) { s.parker.Attach(server) }
 func (s *Server) Shutdown(ctx context.Context) error { return s.shutdown(ctx) }
 
 func (s *Server) end(ctx context.Context) error {
+	defer close(s.over)
 	s.draining.Store(true)
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc

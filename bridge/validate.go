@@ -59,6 +59,9 @@ func (c Config) Validate() error {
 		p.add("Descriptors", "only RPC uses it")
 	}
 
+	if n := len(d.AdminToken); n > 0 && n < leastToken {
+		p.add("AdminToken", fmt.Sprintf("%d characters, want at least %d", n, leastToken))
+	}
 	p.duration("DrainTimeout", d.DrainTimeout, time.Millisecond, 24*time.Hour)
 	p.duration("Hold", d.Hold, time.Second, 10*time.Minute)
 	p.duration("ResumeWindow", d.ResumeWindow, time.Second, 24*time.Hour)
@@ -114,6 +117,9 @@ func (b Backend) validate(p *problems, at string) {
 	p.duration(at+"ReadyTimeout", b.ReadyTimeout, time.Millisecond, time.Hour)
 	p.number(at+"MaxConcurrentStreams", int64(b.MaxConcurrentStreams), 1, 1<<31-1)
 }
+
+// leastToken is the length of an admin token that nobody guesses.
+const leastToken = 16
 
 type problems []error
 

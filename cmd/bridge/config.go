@@ -68,8 +68,8 @@ func newConfigPrint() *cobra.Command {
 		Use:   "print",
 		Short: "Print every setting that has a value, and where the value comes from",
 		Long: `Print every setting that has a value, as a file for --config, and beside each where
-the value comes from: a flag, a variable, a file and line, or "default". Passwords
-in URLs are hidden.`,
+the value comes from: a flag, a variable, a file and line, or "default". Secrets
+are hidden.`,
 		Example: `  bridge config print --config bridge.yaml --hold 12s`,
 	}, func(settings *config.Settings, out io.Writer) error { return settings.Print(out) })
 }

@@ -34,10 +34,19 @@ type host struct {
 	hold         time.Duration
 	drainTimeout time.Duration
 	registry     *prometheus.Registry
+	drainAsked   <-chan struct{} // by an operator on the admin listener; nil: nobody can
 	// reload is what SIGHUP does; it returns the drain timeout from then on. Nil:
 	// SIGHUP ends the bridge as SIGTERM does.
 	reload func() time.Duration
 }
+
+// adminRequest stands for a signal where an operator asked for the drain.
+type adminRequest struct{}
+
+func (adminRequest) String() string { return "admin request" }
+
+// Signal implements os.Signal.
+func (adminRequest) Signal() {}
 
 // run serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. It prints "listening on URL" to
 // out and then calls greet. The error is a listener's, or reports that a second
@@ -93,6 +102,8 @@ func (h *host) await(signals <-chan os.Signal, failed <-chan error) (os.Signal, 
 		select {
 		case err := <-failed:
 			return nil, err
+		case <-h.drainAsked:
+			return adminRequest{}, nil
 		case sig := <-signals:
 			if sig != syscall.SIGHUP || h.reload == nil {
 				return sig, nil

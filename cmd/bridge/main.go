@@ -77,6 +77,7 @@ over plain long-polling where it does not.`,
 		Example: `  bridge demo                                  # see it work
   bridge serve --backend localhost:50051       # put it in front of a gRPC server
   bridge check https://example.com             # find out what the network lets through
+  bridge sessions --admin 127.0.0.1:9090       # see who is connected
   bridge call https://example.com pkg.Greeter/SayHello -d '{"name": "you"}'`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -85,7 +86,7 @@ over plain long-polling where it does not.`,
 	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", usageWidth)))
-	root.AddCommand(newServe(), newConfig(), newDemo(), newCheck(), newCall(), newVersion(), newMan())
+	root.AddCommand(newServe(), newConfig(), newSessions(), newSession(), newKick(), newDrain(), newDemo(), newCheck(), newCall(), newVersion(), newMan())
 	plainSwitches(root)
 	return root
 }

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the help that testdata holds")
 // TestHelp holds the help of each command to what testdata has, which people
 // have read.
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "serve", "config", "config validate", "config print", "config schema", "demo", "check", "call", "version"} {
+	for _, command := range []string{"", "serve", "config", "config validate", "config print", "config schema", "sessions", "session", "kick", "drain", "demo", "check", "call", "version"} {
 		t.Run(command, func(t *testing.T) {
 			var out, errOut bytes.Buffer
 			args := append(strings.Fields(command), "--help")

@@ -68,6 +68,13 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		return &usageError{err}
 	}
 	defer parts.close()
+	drainAsked := make(chan struct{}, 1)
+	parts.cfg.OnDrain = func() {
+		select {
+		case drainAsked <- struct{}{}:
+		default: // it is known
+		}
+	}
 	server, err := bridge.New(parts.cfg)
 	if err != nil {
 		return &usageError{settings.Explain(err)}
@@ -82,6 +89,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		hold:         settings.Bridge.Hold,
 		drainTimeout: settings.Bridge.DrainTimeout,
 		registry:     parts.cfg.Registry,
+		drainAsked:   drainAsked,
 	}
 	if settings.TLSCert != "" {
 		if h.certificate, err = newCertificate(settings.TLSCert, settings.TLSKey, logger); err != nil {

@@ -63,13 +63,14 @@ var rules = []rule{
 	{path: "internal/tune", not: []string{"context", "log", "net", "os", "sync"}},
 	{path: "internal/message"},
 	{path: "internal/engine", own: []string{"transport", "internal/message", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
-	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/wire"}, others: []string{ratelimit}, not: []string{"net/http", "os"}},
+	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/tune", "internal/wire"}, others: []string{ratelimit}, not: []string{"net/http", "os"}},
 	{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
 	},
 	{path: "internal/enginetest", own: []string{"internal/dialer", "internal/registry", "internal/simnet", "transport"}},
 	{path: "internal/httpwrite"},
+	{path: "internal/admin", own: []string{"internal/httpwrite", "internal/look", "internal/ratelog", "transport/access"}},
 	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
 	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
@@ -80,7 +81,7 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/admin", "internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel},
 	},
@@ -93,7 +94,7 @@ var rules = []rule{
 	{path: "jsclient"},
 	{
 		path:   "cmd/bridge",
-		own:    []string{"bridge", "client", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
+		own:    []string{"bridge", "client", "internal/admin", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
 		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, systemd},
 	},
 	{path: "internal/telemetry", others: []string{otel, metrics}},

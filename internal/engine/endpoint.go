@@ -132,6 +132,10 @@ func (e *Endpoint) roundTrip() time.Duration {
 	return e.turnaround
 }
 
+// RTT is the round-trip time to the peer, smoothed: on a lasting link as its acks
+// tell it, else between a frame and its ack. 0: not measured.
+func (e *Endpoint) RTT() time.Duration { return e.roundTrip() }
+
 // maxTurnaround bounds what a wait of the peer's adds to a turnaround.
 const maxTurnaround = time.Second
 
@@ -292,6 +296,9 @@ func (e *Endpoint) Unsent() iter.Seq[*Stream] { return maps.Keys(e.unsent) }
 
 // NumUnsent is how many RPCs there are of which nothing was sent.
 func (e *Endpoint) NumUnsent() int { return len(e.unsent) }
+
+// Opened is how many RPCs got a number.
+func (e *Endpoint) Opened() uint64 { return e.highest }
 
 // number gives a stream its number when its OPEN is first sent.
 func (e *Endpoint) number(st *Stream) {

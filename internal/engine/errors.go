@@ -12,6 +12,7 @@ const (
 	ReasonUnknown         = "unknown_session"
 	ReasonRestarted       = "bridge_restarted"
 	ReasonDrained         = "drained"
+	ReasonDisconnected    = "disconnected" // by an operator
 	ReasonUnreachable     = "unreachable"
 	ReasonClosed          = "closed"
 	ReasonViolation       = "protocol_violation"
@@ -45,7 +46,7 @@ func Violation(format string, args ...any) *Error {
 // CloseCode returns the close code that tells the peer of a session's end.
 func CloseCode(e *Error) wire.CloseCode {
 	switch e.Reason {
-	case ReasonDrained:
+	case ReasonDrained, ReasonDisconnected: // its client goes on with another session
 		return wire.CodeDrained
 	case ReasonViolation:
 		return wire.CodeProtocolViolation

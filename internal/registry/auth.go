@@ -97,8 +97,10 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 	case b.NowMicros < c.stated:
 	case err != nil:
 		*c = credential{principal: c.principal, refused: err.Error(), stated: b.NowMicros}
+		s.happened("token refused", c.refused)
 	default:
 		*c = credential{principal: who, stated: b.NowMicros, token: sum}
+		s.happened("token renewed", "")
 	}
 	return nil
 }

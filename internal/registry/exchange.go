@@ -210,6 +210,7 @@ func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Du
 	dst, _ = s.ep.BuildOneShot(dst, &h, x.id, limit, due.Frames)
 	s.reg.resent.Add(s.ep.Resent() - before)
 	s.lastAnswer = len(dst) - start
+	s.gave(x.id.Kind, s.lastAnswer)
 	if due.Frames && s.ep.Sendable() {
 		s.ep.Wake()
 	}

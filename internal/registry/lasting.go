@@ -99,6 +99,7 @@ func (l *lastingLink) Deliver(ctx context.Context, batch []byte) error {
 		return nil
 	}
 	pinged := l.Pinged > 0
+	s.took(l.ID.Kind, len(batch))
 	l.take(b)
 	if pinged {
 		l.Notify() // the pong arrived: the timer can move to the next ping
@@ -181,9 +182,10 @@ func (l *lastingLink) Build(dst []byte, limit int, now time.Duration, due engine
 		l.Pinged = now
 		h.Ping = uint64(now.Microseconds()) + 1
 	}
-	before := s.ep.Resent()
+	start, before := len(dst), s.ep.Resent()
 	dst, _ = l.Lasting.Build(dst, limit, &h, due)
 	s.reg.resent.Add(s.ep.Resent() - before)
+	s.gave(l.ID.Kind, len(dst)-start)
 	if due.Frames && s.parked != nil {
 		s.parked.notify() // its answer counts from the oldest unacked frame (L3)
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +33,9 @@ type Registry struct {
 	resent  atomic.Uint64
 	resumes atomic.Uint64
 	opened  atomic.Uint64
-	links   [transport.WS + 1]atomic.Int64 // by kind
+	links   [transport.WS + 1]atomic.Int64  // by kind
+	taken   [transport.WS + 1]atomic.Uint64 // bytes of batches
+	given   [transport.WS + 1]atomic.Uint64
 
 	wrongKeys       atomic.Uint64
 	pausesShortened atomic.Int64 // when shortenPauses last looked, since epoch
@@ -48,6 +52,7 @@ type Registry struct {
 	refusals   map[string]uint64
 
 	refusedRPCs map[string]uint64
+	ended       []Ended // the latest, the oldest first
 }
 
 // New returns a Registry that is a fresh instance of a bridge.
@@ -138,6 +143,7 @@ func (r *Registry) remove(s *Session, why *engine.Error) {
 	delete(s.principal.sessions, s)
 	r.release(s.principal)
 	r.ends[why.Reason]++
+	r.ended = pushed(r.ended, maxEnded, Ended{ID: s.ID(), Principal: s.owner, At: time.Now(), Reason: why.Reason, Message: why.Message})
 }
 
 // serve runs Handle for a stream whose batch was processed whole (D5).
@@ -176,15 +182,16 @@ func (r *Registry) streamDone(st *Stream) {
 // each calls f for every session, without the registry's lock and with the
 // session's.
 func (r *Registry) each(f func(*Session)) {
-	r.mu.Lock()
-	all := make([]*Session, 0, len(r.sessions))
-	for _, s := range r.sessions {
-		all = append(all, s)
-	}
-	r.mu.Unlock()
-	for _, s := range all {
+	for _, s := range r.all() {
 		s.ep.Lock()
 		f(s)
 		s.unlock()
 	}
+}
+
+// all returns every session.
+func (r *Registry) all() []*Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.AppendSeq(make([]*Session, 0, len(r.sessions)), maps.Values(r.sessions))
 }

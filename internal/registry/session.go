@@ -2,8 +2,10 @@ package registry
 
 import (
 	"time"
+	"unique"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -18,6 +20,8 @@ type Session struct {
 	principal *principal // of that name
 	// remote is the address that the session was opened from.
 	remote string
+	client unique.Handle[string] // its release, as it told in its Hello
+	opened time.Duration
 	// incarnation names this life of the session on this bridge (O2).
 	incarnation uint64
 
@@ -41,6 +45,10 @@ type Session struct {
 	lastLasting    bool       // the latest link was one
 	resumed        uint64     // links that came after the session had lost all
 	note           any        // Note's
+	received       tune.Meter // batches
+	sent           tune.Meter
+	carrier        transport.Kind // that events told last
+	events         []event
 	fresh          streamList // whose Handles unlock begins
 }
 
@@ -58,6 +66,9 @@ func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello
 		Share:            p.share,
 	})
 	copy(s.key[:], key)
+	s.client = unique.Make(hello.Release[:min(len(hello.Release), maxRelease)])
+	s.opened = s.ep.Now()
+	s.happened("opened", "")
 	s.expiry = time.AfterFunc(s.window(), s.expire)
 	return s
 }
@@ -77,10 +88,15 @@ func (s *Session) Err() error { return s.ep.Err() }
 func (s *Session) Transport() (kind transport.Kind, resumed uint64) {
 	s.ep.Lock()
 	defer s.unlock()
+	return s.kind(), s.resumed
+}
+
+// kind is the kind of link that carries frames now.
+func (s *Session) kind() transport.Kind {
 	if s.ep.Preferred() != 0 && s.lasting != nil {
-		return transport.WS, s.resumed
+		return transport.WS
 	}
-	return transport.Longpoll, s.resumed
+	return transport.Longpoll
 }
 
 // Note returns the application's own value of the session, which first makes.
@@ -148,10 +164,12 @@ func (s *Session) attach(hello *transport.Hello, b *wire.Batch) transport.Link {
 		s.reg.resumes.Add(1)
 		if s.lastLasting || s.away() {
 			s.resumed++
+			s.happened("resumed", "without a link for "+(s.ep.Now()-s.linklessSince).Round(time.Millisecond).String())
 		}
 	}
 	s.lastLasting = hello.Kind.Lasting()
 	s.reg.links[hello.Kind].Add(1)
+	s.took(hello.Kind, len(hello.Batch))
 	if hello.Kind.Lasting() {
 		return s.attachLasting(hello, b)
 	}
@@ -283,6 +301,9 @@ func (s *Session) header(welcome bool) wire.Batch {
 		h.Welcome = s.reg.welcome()
 	}
 	if s.reg.isDraining() {
+		if !s.goAwaySent {
+			s.happened("told to go elsewhere", "")
+		}
 		s.goAwaySent = true
 		h.GoAway = &wire.GoAway{SpreadMillis: goAwaySpread}
 	}

@@ -10,6 +10,8 @@ import (
 type Stats struct {
 	Sessions      int
 	Links         map[transport.Kind]int
+	ReceivedBytes map[transport.Kind]uint64 // of batches
+	SentBytes     map[transport.Kind]uint64
 	Streams       int // RPCs that run
 	RPCs          int // those that count: with or without a session
 	Principals    int
@@ -32,6 +34,8 @@ func (r *Registry) Stats() Stats {
 	st := Stats{
 		Sessions:       len(r.sessions),
 		Links:          make(map[transport.Kind]int),
+		ReceivedBytes:  make(map[transport.Kind]uint64),
+		SentBytes:      make(map[transport.Kind]uint64),
 		Streams:        int(r.streams.Load()),
 		RPCs:           int(r.rpcs.Load()),
 		Principals:     len(r.principals),
@@ -47,6 +51,7 @@ func (r *Registry) Stats() Stats {
 	}
 	for _, kind := range []transport.Kind{transport.Longpoll, transport.WS} {
 		st.Links[kind] = int(r.links[kind].Load())
+		st.ReceivedBytes[kind], st.SentBytes[kind] = r.taken[kind].Load(), r.given[kind].Load()
 	}
 	return st
 }

@@ -11,8 +11,10 @@ import (
 // Stream is one RPC that a client opened. Send and SendHeaders may be called by
 // one goroutine at a time, Recv by another; all else by any.
 type Stream struct {
-	s    *Session
-	base engine.Stream
+	s     *Session
+	base  engine.Stream
+	id    uint64
+	began time.Duration
 
 	// Guarded by the endpoint's lock.
 	headersQueued bool
@@ -112,7 +114,7 @@ func (st *Stream) release() {
 // Open starts an RPC, or refuses it.
 func (r *role) Open(id uint64, open *wire.Open) {
 	s := (*Session)(r)
-	st := &Stream{s: s}
+	st := &Stream{s: s, id: id, began: s.ep.Now()}
 	st.base.Init(&s.ep, (*owner)(st), open)
 	if open.SingleRequest && open.SingleResponse {
 		// Only of a unary RPC nobody waits for the headers: a caller that streams
@@ -124,6 +126,7 @@ func (r *role) Open(id uint64, open *wire.Open) {
 	refusal := s.refuseStream(open)
 	st.base.Accept(id)
 	if refusal != nil {
+		s.happened("RPC refused", refusal.Message)
 		(*owner)(st).Fail(*refusal)
 		s.ep.Later(func() {
 			s.reg.refusedRPC(s, *refusal)

@@ -106,6 +106,14 @@ func (p *rules) hostAllowed(r *http.Request) (host string, ok bool) {
 	return "", true
 }
 
+// Rebound reports whether a request came over a loopback connection under a host
+// that is no loopback name: a page whose own name leads to this machine may have
+// sent it.
+func Rebound(r *http.Request) bool {
+	local, tcp := localAddr(r).(*net.TCPAddr)
+	return tcp && local.IP.IsLoopback() && !loopbackName(hostname(r.Host))
+}
+
 func loopbackName(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true

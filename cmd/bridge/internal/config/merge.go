@@ -82,6 +82,9 @@ func (m *merger) finish() {
 	if m.has("jwt-jwks") && m.has("forward-auth") {
 		m.wrong("forward-auth", 0, "given together with jwt-jwks, want one of them")
 	}
+	if m.has("admin-token") && m.has("admin-token-file") {
+		m.wrong("admin-token", 0, "given together with admin-token-file, want one of them")
+	}
 	if !m.has("backend") {
 		m.bad["backend"] = true
 		m.wrong("backend", 0, "none given, want at least one HOST:PORT of a gRPC server")
@@ -242,15 +245,23 @@ func (m *merger) problem(problem *bridge.ConfigError) {
 		field = match[1]
 		index, _ = strconv.Atoi(match[2])
 	}
+	name := m.settingOf(field)
+	if name == "" {
+		m.errors = append(m.errors, &Error{Key: problem.Field, Text: problem.Problem})
+	} else if !m.bad[name] {
+		m.wrong(name, index, problem.Problem)
+	}
+}
+
+// settingOf returns the setting that gave a field of bridge.Config its value, "" if
+// none does.
+func (m *merger) settingOf(field string) (name string) {
 	for _, o := range Options() {
-		if o.field == field {
-			if !m.bad[o.Name] {
-				m.wrong(o.Name, index, problem.Problem)
-			}
-			return
+		if o.field == field && (name == "" || m.chosen(o.Name)) {
+			name = o.Name
 		}
 	}
-	m.errors = append(m.errors, &Error{Key: problem.Field, Text: problem.Problem})
+	return name
 }
 
 // backendProblem reports a mistake in a field of a bridge.Backend: as one in a key

@@ -25,6 +25,8 @@ type Option struct {
 	// Words are all possible values; nil: any.
 	Words []string
 
+	// secret hides the value where settings are printed.
+	secret bool
 	// needs is the name of a setting that this one requires.
 	needs string
 	// mapping reports whether a value may be a mapping of backendKeys: only for
@@ -110,8 +112,20 @@ func listening(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *bool { return &s.Bridge.Check }, boolean),
 		}, {
 			Group: group, Name: "admin", Value: "ADDR",
-			Help: "address for /healthz, /readyz and /metrics; none without it",
+			Help: "address for operators: what the bridge is doing, /healthz, /readyz and /metrics; none without it",
 			set:  one(func(s *Settings) *string { return &s.Admin }, listenAddress),
+		}, {
+			Group: group, Name: "admin-token-file", Value: "FILE", needs: "admin", field: "AdminToken",
+			Help: "file with the token that operators need, 16 characters or more; without a token they may look, and not act",
+			set:  one(func(s *Settings) *string { return &s.Bridge.AdminToken }, secretFile),
+		}, {
+			Group: group, Name: "admin-token", Value: "TOKEN", needs: "admin", field: "AdminToken", secret: true,
+			Help: "the token itself: for the environment, where others cannot see it",
+			set:  one(func(s *Settings) *string { return &s.Bridge.AdminToken }, plain),
+		}, {
+			Group: group, Name: "admin-pprof", Switch: true, needs: "admin",
+			Help: "also serve Go's profiles to operators, at /debug/pprof/",
+			set:  one(func(s *Settings) *bool { return &s.Bridge.AdminProfiles }, boolean),
 		}, {
 			Group: group, Name: "health-path", Value: "PATH",
 			Help: "path at which the address for clients answers as /healthz does; none without it",

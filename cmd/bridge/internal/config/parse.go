@@ -44,6 +44,15 @@ func address(text, want string) (string, error) {
 // longestSocket is the longest path of a Unix socket on all systems, in bytes.
 const longestSocket = 103
 
+// secretFile returns what a file has, without space around it.
+func secretFile(name string) (string, error) {
+	text, err := os.ReadFile(name) //nolint:gosec // the operator's own name
+	if err != nil {
+		return "", fmt.Errorf("cannot read %q: %w", name, bare(err))
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
 // listenAddress parses what Address does, or unix:PATH.
 func listenAddress(text string) (string, error) {
 	path, unix := strings.CutPrefix(text, "unix:")

@@ -15,7 +15,7 @@ import (
 type printed struct{ text, from string }
 
 // Print writes every setting that has a value, in the form of a file, with the
-// source of the value. Passwords in URLs are hidden.
+// source of the value. Secrets are hidden.
 func (s *Settings) Print(out io.Writer) error {
 	var lines []printed
 	group := ""
@@ -49,6 +49,9 @@ func (s *Settings) Print(out io.Writer) error {
 }
 
 func (o *Option) print(values []value) []printed {
+	if o.secret {
+		return []printed{{"# " + o.Name + ": hidden", values[0].from()}}
+	}
 	if !o.Many {
 		return []printed{{o.Name + ": " + scalarText(values[0]), values[0].from()}}
 	}

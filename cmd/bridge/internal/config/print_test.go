@@ -16,8 +16,8 @@ import (
 // TestPrint holds what is printed, that a file of it says the same, and that
 // passwords are hidden.
 func TestPrint(t *testing.T) {
-	file := "backend:\n  - a:1\n  - {target: 'b:1', services: [b.], tls: true, service-config: '{}'}\ndeny-method: []\nmax-streams: 7\nforward-auth: http://me:secret@auth.example/verify\ncheck: true\n"
-	s, err := load(t, file, map[string]string{"POLLBRIDGE_HOLD": "12s"}, "--allow-origin", "https://a.example", "--allow-origin", "*")
+	file := "backend:\n  - a:1\n  - {target: 'b:1', services: [b.], tls: true, service-config: '{}'}\ndeny-method: []\nmax-streams: 7\nadmin: 127.0.0.1:9090\nforward-auth: http://me:secret@auth.example/verify\ncheck: true\n"
+	s, err := load(t, file, map[string]string{"POLLBRIDGE_HOLD": "12s", "POLLBRIDGE_ADMIN_TOKEN": "the-secret-of-operators"}, "--allow-origin", "https://a.example", "--allow-origin", "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,11 +27,11 @@ func TestPrint(t *testing.T) {
 	}
 	text := regexp.MustCompile(` +# `).ReplaceAllString(out.String(), " # ")
 	for _, want := range []string{
-		"# Listening\nlisten: 127.0.0.1:8080 # default\n", "check: true # bridge.yaml:7\n",
+		"# Listening\nlisten: 127.0.0.1:8080 # default\n", "check: true # bridge.yaml:8\n",
 		"backend:\n  - a:1 # bridge.yaml:2\n  - {target: 'b:1', services: [b.], tls: true, service-config: '{}'} # bridge.yaml:3\n",
 		"allow-method:\n  - '*' # default\n", "deny-method: []\n", "allow-origin:\n  - https://a.example # --allow-origin\n  - '*' # --allow-origin\n",
-		"hold: 12s # POLLBRIDGE_HOLD\n", "max-streams: 7 # bridge.yaml:5\n", "max-sessions: 100000 # default\n",
-		"forward-auth: http://me:xxxxx@auth.example/verify # bridge.yaml:6\n", "forward-auth-timeout: 5s # default\n",
+		"hold: 12s # POLLBRIDGE_HOLD\n", "# admin-token: hidden # POLLBRIDGE_ADMIN_TOKEN\n", "max-streams: 7 # bridge.yaml:5\n", "max-sessions: 100000 # default\n",
+		"forward-auth: http://me:xxxxx@auth.example/verify # bridge.yaml:7\n", "forward-auth-timeout: 5s # default\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
@@ -44,7 +44,7 @@ func TestPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.ForwardAuth.URL = s.ForwardAuth.URL
+	again.ForwardAuth.URL, again.Bridge.AdminToken = s.ForwardAuth.URL, s.Bridge.AdminToken
 	if !reflect.DeepEqual(again.Bridge, s.Bridge) || !reflect.DeepEqual(again.ForwardAuth, s.ForwardAuth) {
 		t.Errorf("read again:\n%+v\nwant\n%+v", again.Bridge, s.Bridge)
 	}
