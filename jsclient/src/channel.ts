@@ -398,6 +398,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     if (hopeless) for (const stream of orphans) stream.finish(lossEnd(hopeless, stream.resent));
     if (hopeless) this.#settle((waiter) => waiter.reject(hopeless));
     if (!this.#final && wasCurrent) this.#replace(session, why, hopeless ? [] : orphans);
+    else if (!hopeless) this.#adopt(orphans);
     this.#changed();
     if (why.reason !== "closed") this.dispatchEvent(new LostEvent(why, hopeless ? ended + orphans.length : ended));
   }
@@ -407,8 +408,13 @@ export class Channel extends EventTargetBase implements ChannelLike {
     const eager = !this.#options.lazy && why.reason !== "expired" && why.reason !== "unauthenticated" && !why.cause;
     if (orphans.length === 0 && !eager) return;
     if (session.welcome && session.endpoint.now() > LONG_LIFE) this.#backoff.reset();
-    const next = this.#ensure(this.#backoff.next(false, orphans.length === 0));
-    for (const stream of orphans) next.endpoint.adopt(stream);
+    this.#ensure(this.#backoff.next(false, orphans.length === 0));
+    this.#adopt(orphans);
+  }
+
+  /** Moves RPCs that can go on to the session for new ones. */
+  #adopt(orphans: Stream[]): void {
+    for (const stream of orphans) this.#ensure(0).endpoint.adopt(stream);
   }
 
   /** Moves new RPCs to another session, as the bridge asked, opened within spread milliseconds (E3). */
@@ -418,7 +424,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     this.#notBefore = performance.now() + Math.random() * spread;
     const orphans = session.endpoint.handOver();
     if (!this.#options.lazy) this.#ensure(0);
-    for (const stream of orphans) this.#ensure(0).endpoint.adopt(stream);
+    this.#adopt(orphans);
     session.retire();
   }
 

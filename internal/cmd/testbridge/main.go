@@ -155,9 +155,10 @@ func page(policy string) http.HandlerFunc {
 func controls(public *listener, backend *testsvc.Server, br *replaceable) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /restart", func(w http.ResponseWriter, _ *http.Request) {
-		public.cut() // before the old one can say anything
-		reply(w, br.replace())
-		public.cut()
+		public.refuse(true) // or clients come back to the old one, which tells them that it goes
+		err := br.replace()
+		public.refuse(false)
+		reply(w, err)
 	})
 	mux.HandleFunc("POST /cut", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, map[string]int{"cut": public.cut()})
