@@ -42,8 +42,6 @@ type Endpoint struct {
 
 	err           *Error // why the session is over
 	out           outbox
-	filling       filler // of the batch that is being built
-	building      wire.Builder
 	in            inbox
 	streams       map[uint64]*Stream   // numbered and not over for the peer
 	unsent        map[*Stream]struct{} // of which nothing was sent

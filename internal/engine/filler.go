@@ -20,19 +20,17 @@ type fill struct {
 func (e *Endpoint) build(dst []byte, h *wire.Batch, frames bool, f fill) ([]byte, int) {
 	h.Ack, h.Resend = e.in.taken, e.askIfDue()
 	e.in.ackPending, e.in.ackedAt = 0, e.Now()
-	b := &e.building
-	b.Begin(e.out.grow(dst, f.limit), h)
+	fl := filler{fill: f, e: e, o: &e.out, now: e.Now()}
+	fl.b.Begin(e.out.grow(dst, f.limit), h)
 	if frames {
-		e.filling = filler{fill: f, e: e, o: &e.out, b: b, now: e.Now()}
-		e.filling.fillIn()
+		fl.fillIn()
 	}
-	n := b.Frames()
 	start := len(dst)
-	dst = b.Finish()
-	if n > 0 {
-		e.filling.last.ends = len(dst) - start
+	dst = fl.b.Finish()
+	if fl.n > 0 {
+		fl.last.ends = len(dst) - start
 	}
-	return dst, n
+	return dst, fl.n
 }
 
 // BuildOneShot appends a batch for a link that carries one each way, of at most
@@ -49,7 +47,7 @@ type filler struct {
 	fill
 	e    *Endpoint
 	o    *outbox
-	b    *wire.Builder
+	b    wire.Builder
 	now  time.Duration
 	n    int        // frames put in
 	last *sentFrame // of them

@@ -28,6 +28,9 @@ type credential struct {
 
 // expired reports whether no RPC may start on the credential (O5).
 func (c *credential) expired() bool {
+	if c == nil {
+		return false
+	}
 	expires := c.principal.Expires
 	return c.refused != "" || !expires.IsZero() && !time.Now().Before(expires)
 }
@@ -44,6 +47,14 @@ func (c *credential) why() string {
 func (s *Session) Principal() Principal {
 	s.ep.Lock()
 	defer s.unlock()
+	return s.bound()
+}
+
+// bound is Principal with the lock held.
+func (s *Session) bound() Principal {
+	if s.credential == nil {
+		return Principal{Name: s.owner}
+	}
 	return s.credential.principal
 }
 
@@ -92,7 +103,7 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 	}
 	s.ep.Lock()
 	defer s.unlock()
-	c := &s.credential
+	c := s.credential
 	switch {
 	case b.NowMicros < c.stated:
 	case err != nil:
@@ -129,7 +140,7 @@ func (s *Session) renewByHeader(ctx context.Context, hello *transport.Hello) {
 	}
 	s.ep.Lock()
 	defer s.unlock()
-	if c := &s.credential; c.expired() {
+	if c := s.credential; c.expired() {
 		c.principal, c.refused = who, ""
 	}
 }
@@ -140,6 +151,6 @@ func (s *Session) renewByHeader(ctx context.Context, hello *transport.Hello) {
 func (s *Session) isFresh(stated uint64, sum [sha256.Size]byte) bool {
 	s.ep.Lock()
 	defer s.unlock()
-	c := &s.credential
+	c := s.credential
 	return stated >= c.stated && (sum != c.token || c.expired())
 }

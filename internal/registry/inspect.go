@@ -168,7 +168,7 @@ func (s *Session) Inspect() (Details, bool) {
 	s.ep.Lock()
 	defer s.ep.Unlock()
 	d := Details{
-		Info: s.inspect(), PathRate: s.ep.Path.Rate(), Window: s.window(), Expires: s.credential.principal.Expires,
+		Info: s.inspect(), PathRate: s.ep.Path.Rate(), Window: s.window(), Expires: s.bound().Expires,
 		Links: s.links, Draining: s.goAwaySent, RPCsOpened: s.ep.Opened(),
 	}
 	for _, e := range s.events {

@@ -37,15 +37,15 @@ type Session struct {
 	pause          time.Duration // the resume window that the client asked for; 0: none
 	expiry         *time.Timer
 	linklessSince  time.Duration
-	lastAnswer     int        // bytes of the last answer to an exchange
-	used           bool       // an RPC came (O4)
-	notTaken       bool       // an OPEN was not taken (D6)
-	goAwaySent     bool       // (E3)
-	credential     credential // what Authenticate returned last (O5)
-	lastLasting    bool       // the latest link was one
-	resumed        uint64     // links that came after the session had lost all
-	note           any        // Note's
-	received       tune.Meter // batches
+	lastAnswer     int         // bytes of the last answer to an exchange
+	used           bool        // an RPC came (O4)
+	notTaken       bool        // an OPEN was not taken (D6)
+	goAwaySent     bool        // (E3)
+	credential     *credential // what Authenticate returned last (O5); nil: it is not asked
+	lastLasting    bool        // the latest link was one
+	resumed        uint64      // links that came after the session had lost all
+	note           any         // Note's
+	received       tune.Meter  // batches
 	sent           tune.Meter
 	carrier        transport.Kind // that events told last
 	events         []event
@@ -53,7 +53,10 @@ type Session struct {
 }
 
 func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, p *principal) *Session {
-	s := &Session{reg: r, owner: who.Name, principal: p, credential: credential{principal: who}}
+	s := &Session{reg: r, owner: who.Name, principal: p}
+	if r.cfg.Authenticate != nil {
+		s.credential = &credential{principal: who}
+	}
 	s.ep.Init(engine.Config{
 		Role: (*role)(s), ID: id,
 		Epoch:            r.epoch.Add(time.Since(r.epoch).Truncate(pingGrid)),

@@ -122,31 +122,26 @@ func FrameSize(f *Frame) int { return sizePrefixed(tagBatchFrames, sizeFrame(f))
 // Finish; then Begin again. The zero Builder is ready for Begin. It allocates
 // only to lengthen the slice given to Begin, which it owns until Finish.
 type Builder struct {
-	buf    []byte
-	start  int // where the batch begins in buf
-	frames int
+	buf   []byte
+	start int // where the batch begins in buf
 }
 
 // Begin starts a batch behind dst with the header fields of header, whose
 // Frames are ignored.
 func (w *Builder) Begin(dst []byte, header *Batch) {
-	w.start, w.frames = len(dst), 0
+	w.start = len(dst)
 	dst = append(dst, magic0, magic1, envelopeVersion, 0, 0, 0, 0, 0)
 	w.buf = appendHeader(dst, header)
 }
 
 // AppendFrame adds f; Len grows by FrameSize(f). A batch takes MaxFrames.
 func (w *Builder) AppendFrame(f *Frame) {
-	w.frames++
 	w.buf = appendPrefix(w.buf, tagBatchFrames, sizeFrame(f))
 	w.buf = appendFrame(w.buf, f)
 }
 
 // Len is the size that the batch has if finished now, envelope included.
 func (w *Builder) Len() int { return len(w.buf) - w.start + crcSize }
-
-// Frames is the number of frames added since Begin.
-func (w *Builder) Frames() int { return w.frames }
 
 // Finish ends the batch and returns the slice given to Begin with the batch
 // appended. The Builder keeps no reference to it.

@@ -105,9 +105,6 @@ func TestBuilder(t *testing.T) {
 					t.Errorf("frame %d added %d bytes, FrameSize %d", i, got, want)
 				}
 			}
-			if w.Frames() != len(v.batch.Frames) {
-				t.Errorf("Frames %d of %d", w.Frames(), len(v.batch.Frames))
-			}
 			size := w.Len()
 			got := w.Finish()
 			if want := wire.AppendBatch([]byte("before"), &v.batch); !bytes.Equal(got, want) {

@@ -39,11 +39,14 @@ type Writer struct {
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Write writes what the library has: a whole control frame, or the handshake's
-// answer.
+// answer. After a close frame it drops it.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = w.closed || len(p) > 0 && p[0] == finalClose
+	if w.closed {
+		return len(p), nil
+	}
+	w.closed = len(p) > 0 && p[0] == finalClose
 	return w.w.Write(p)
 }
 

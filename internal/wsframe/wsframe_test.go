@@ -104,6 +104,11 @@ func TestNothingAfterClose(t *testing.T) {
 			if err := w.WriteMessage(make([]byte, end.room+4)); !errors.Is(err, net.ErrClosed) {
 				t.Fatalf("a message after the close frame: %v, want %v", err, net.ErrClosed)
 			}
+			for _, opcode := range []byte{0x88, 0x8a} { // the library answers a close frame, and pings
+				if n, err := w.Write([]byte{opcode, end.mask, 0, 0, 0, 0}); n != 6 || err != nil {
+					t.Errorf("%d, %v of a dropped frame", n, err)
+				}
+			}
 			if len(sent.got) != 1 {
 				t.Fatalf("%d writes, want the close frame alone", len(sent.got))
 			}

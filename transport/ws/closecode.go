@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"github.com/coder/websocket"
@@ -40,4 +41,15 @@ func closeCode(err error) websocket.StatusCode {
 		return CloseSession
 	}
 	return CloseDone
+}
+
+// maxReason is the longest reason of a close frame, in bytes (RFC 6455 section 5.5).
+const maxReason = 125 - 2
+
+// closeFrame returns a close frame. A longer reason is cut.
+func closeFrame(code websocket.StatusCode, reason string) []byte {
+	const final = 0x88
+	reason = reason[:min(len(reason), maxReason)]
+	frame := binary.BigEndian.AppendUint16([]byte{final, byte(2 + len(reason))}, uint16(code))
+	return append(frame, reason...)
 }

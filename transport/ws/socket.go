@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -36,13 +37,17 @@ const (
 // socket is one WebSocket.
 //
 // The library reads with a context that is never cancelled, which is cheap. A
-// deadline, or closing conn, unblocks reads and writes.
+// deadline, or closing conn, unblocks reads and writes. Only the goroutine that
+// runs open, and then run, reads: websocket.Conn.Close, which does so too, is not
+// called.
 type socket struct {
 	*websocket.Conn
 	conn     net.Conn
+	reader   *bufio.Reader // the library's
 	frames   *wsframe.Writer
 	maxBatch int
-	limited  io.LimitedReader // of the message being read
+	message  io.Reader        // being read, or read last; nil: none was
+	limited  io.LimitedReader // of it
 
 	// Set by open.
 	link transport.Link
@@ -72,6 +77,7 @@ func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout 
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.close(CloseMute, fmt.Sprintf("no batch within %s", timeout))
+		s.drain()
 		return false
 	case errors.Is(err, errTooLarge):
 		hello.TooLarge = s.maxBatch
@@ -168,9 +174,11 @@ func (s *socket) leave() {
 	s.close(code, reason)
 }
 
-// readLoop delivers what comes until the WebSocket ends.
+// readLoop delivers what comes until the WebSocket ends. It waits before it calls
+// the library: a stack shrinks only while little of it is used.
 func (s *socket) readLoop() {
 	for {
+		_, _ = s.reader.Peek(1) // the library meets an error too
 		batch, err := s.read()
 		if err != nil {
 			s.closeFor(err)
@@ -184,15 +192,14 @@ func (s *socket) readLoop() {
 	}
 }
 
-// drain reads until the writer has sent the last batch and closed.
+// drain discards what comes until the peer has closed too.
 func (s *socket) drain() {
-	for {
-		_, r, err := s.Reader(context.Background())
-		if err != nil {
-			return
+	for err := error(nil); err == nil; {
+		if s.message != nil {
+			_, err = io.Copy(io.Discard, s.message)
 		}
-		if _, err := io.Copy(io.Discard, r); err != nil {
-			return
+		if err == nil {
+			_, s.message, err = s.Reader(context.Background())
 		}
 	}
 }
@@ -205,14 +212,17 @@ func (s *socket) closeFor(err error) {
 		s.close(CloseText, errText.Error())
 	case errors.Is(err, errTooLarge):
 		s.close(CloseTooLarge, fmt.Sprintf("message over the limit of %d bytes", s.maxBatch))
+	default:
+		return
 	}
+	s.drain()
 }
 
-// close closes with the given code. What the peer still sends is discarded,
-// for as long as lastWords.
+// close says that the socket closes, and why. The reader goes on until the peer
+// says so too, for as long as lastWords.
 func (s *socket) close(code websocket.StatusCode, reason string) {
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
-	_ = s.Close(code, reason)
+	_, _ = s.frames.Write(closeFrame(code, reason)) // else the peer is gone
 }
 
 // scratch holds buffers that messages are read into while they arrive: an idle
@@ -226,6 +236,7 @@ func (s *socket) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.message = r
 	if kind != websocket.MessageBinary {
 		return nil, errText
 	}

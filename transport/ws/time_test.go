@@ -95,15 +95,15 @@ func TestMutePeer(t *testing.T) {
 		}, 60 * time.Second},
 		{"reads nothing, link done", func(_ *testing.T, _ *ws.Handler, link *fake.Link, _ net.Conn) {
 			link.End <- transport.ErrReplaced
-		}, 5 * time.Second},
+		}, 10 * time.Second},
 		{"answers no close", func(_ *testing.T, _ *ws.Handler, link *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			link.End <- transport.ErrReplaced
-		}, 5 * time.Second},
+		}, 10 * time.Second},
 		{"text, then nothing", func(t *testing.T, _ *ws.Handler, _ *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			send(t, peer, "\x81\x81\x00\x00\x00\x00x")
-		}, 5 * time.Second},
+		}, 10 * time.Second},
 		{"text of 2^40 bytes", func(t *testing.T, _ *ws.Handler, _ *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			send(t, peer, "\x81\xff\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00x")
@@ -124,14 +124,14 @@ func TestMutePeer(t *testing.T) {
 			link.End <- transport.ErrIdle
 			synctest.Wait()
 			h.Close()
-		}, 5 * time.Second},
+		}, 10 * time.Second},
 		{"handler closed while Deliver waits", func(t *testing.T, h *ws.Handler, link *fake.Link, peer net.Conn) {
 			go io.Copy(io.Discard, peer)
 			link.Busy.Store(true)
 			send(t, peer, maskedFrame([]byte("second")))
 			<-link.Delivered
 			h.Close()
-		}, 5 * time.Second},
+		}, 10 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

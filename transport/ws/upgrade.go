@@ -42,7 +42,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
 	setNotSentLowAt(h.conn.Conn, notSentLowAt)
-	return &socket{Conn: c, conn: h.conn.Conn, frames: h.conn.frames, maxBatch: cfg.MaxBatch}, nil
+	return &socket{Conn: c, reader: h.reader, conn: h.conn.Conn, frames: h.conn.frames, maxBatch: cfg.MaxBatch}, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
@@ -51,6 +51,7 @@ type hijacker struct {
 	http.ResponseWriter
 	writeTimeout time.Duration
 	conn         *conn
+	reader       *bufio.Reader
 }
 
 // Hijack implements http.Hijacker.
@@ -63,12 +64,16 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// A client need not wait for the 101 before it sends its first message.
 	// websocket.Accept looks for such bytes in the new reader's buffer only.
 	early, _ := old.Reader.Peek(old.Reader.Buffered())
-	br := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), hijacked), max(readBuffer, len(early)))
-	if _, err := br.Peek(len(early)); err != nil {
+	in := io.Reader(hijacked)
+	if len(early) > 0 {
+		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), in)
+	}
+	h.reader = bufio.NewReaderSize(in, max(readBuffer, len(early)))
+	if _, err := h.reader.Peek(len(early)); err != nil {
 		hijacked.Close()
 		return nil, nil, fmt.Errorf("ws: early bytes: %w", err)
 	}
-	return h.conn, bufio.NewReadWriter(br, bufio.NewWriterSize(h.conn, writeBuffer)), nil
+	return h.conn, bufio.NewReadWriter(h.reader, bufio.NewWriterSize(h.conn, writeBuffer)), nil
 }
 
 // tcpConn finds the TCP connection under a net.Conn, nil if there is none.
