@@ -12,11 +12,14 @@ import (
 	"github.com/pollbridge/pollbridge/transport/access"
 )
 
-// handleScripts serves the browser client. It has no secrets, so pages of any
-// origin may load it.
+// handleScripts serves the browser client and its adapters. They have no
+// secrets, so pages of any origin may load them.
 func handleScripts(mux *http.ServeMux, prefix string) {
 	mux.Handle(prefix+"/client.js", script(jsclient.Module))
 	mux.Handle(prefix+"/client.global.js", script(jsclient.Global))
+	for name, text := range jsclient.Adapters() {
+		mux.Handle(prefix+"/"+name, script(text))
+	}
 }
 
 func script(text []byte) http.Handler {

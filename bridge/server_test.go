@@ -73,9 +73,14 @@ func TestServer_routes(t *testing.T) {
 
 func TestServer_scripts(t *testing.T) {
 	srv, _ := newServer(t, bridge.Config{})
-	for path, want := range map[string][]byte{
-		"/bridge/client.js": jsclient.Module, "/bridge/client.global.js": jsclient.Global,
-	} {
+	scripts := map[string][]byte{"/bridge/client.js": jsclient.Module, "/bridge/client.global.js": jsclient.Global}
+	for name, text := range jsclient.Adapters() {
+		scripts["/bridge/"+name] = text
+	}
+	if len(scripts) != 8 {
+		t.Errorf("%d scripts", len(scripts))
+	}
+	for path, want := range scripts {
 		got := get(srv, "GET", path)
 		if text := body(t, got); text != string(want) {
 			t.Errorf("%s: %d bytes, want %d", path, len(text), len(want))

@@ -3,7 +3,10 @@
 // package pollbridge is the same code, unbundled.
 package jsclient
 
-import _ "embed"
+import (
+	"embed"
+	"path"
+)
 
 // Browsers that know the hint in the first line (Chrome from 136 on) compile the functions
 // while they load the client, not each when it is first called.
@@ -12,6 +15,7 @@ import _ "embed"
 //go:generate bundle src/index.ts --format=esm "--banner:js=//# allFunctionsCalledOnLoad" --outfile=bundle/client.js
 //go:generate bundle src/index.ts --format=iife --global-name=pollbridge "--banner:js=//# allFunctionsCalledOnLoad" --outfile=bundle/client.global.js
 //go:generate bundle src/diagnose.ts --format=esm --outfile=bundle/diagnose.js
+//go:generate bundle src/connect.ts src/protobuf-ts.ts src/nice-grpc-web.ts src/grpc-web.ts src/shared.ts src/shared-worker.ts --format=esm --packages=external --external:*/client.js --outdir=bundle
 
 // Module is the client as an ES module.
 //
@@ -27,3 +31,25 @@ var Global []byte
 //
 //go:embed bundle/diagnose.js
 var Diagnose []byte
+
+//go:embed bundle/connect.js bundle/protobuf-ts.js bundle/nice-grpc-web.js bundle/grpc-web.js bundle/shared.js bundle/shared-worker.js
+var adapters embed.FS
+
+// Adapters returns the adapters, and what shares requests among tabs, as ES
+// modules by file name. They import client.js beside them, and the library that
+// they adapt by its name, which a page resolves by an import map. The text is
+// the caller's.
+func Adapters() map[string][]byte {
+	texts := map[string][]byte{}
+	const folder = "bundle"
+	files, err := adapters.ReadDir(folder)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	for _, file := range files {
+		if texts[file.Name()], err = adapters.ReadFile(path.Join(folder, file.Name())); err != nil {
+			panic(err)
+		}
+	}
+	return texts
+}

@@ -24,9 +24,9 @@ import {
   type UnaryResponse,
 } from "@connectrpc/connect";
 import type { CallOptions } from "./call.js";
+import { StatusError } from "./client.js";
 import { type CallLike, type ChannelLike, checkChannel } from "./like.js";
 import { pump, type Pumped } from "./pump.js";
-import { StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
 import { Reader } from "./wire/proto.js";
 import { at, bytes, define, read, repeated, type Schema, string, zero } from "./wire/schema.js";

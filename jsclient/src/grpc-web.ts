@@ -10,10 +10,9 @@
  * As in grpc-web there are unary and server-streaming RPCs only.
  */
 
-import { Channel } from "./channel.js";
+import { Channel, StatusError } from "./client.js";
 import type { CallLike, ChannelLike } from "./like.js";
 import type { Metadata as Pairs } from "./metadata.js";
-import { StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
 
 /** Values of -bin keys are base64. Of requests, `deadline` is a time in milliseconds since 1970. */

@@ -1,10 +1,10 @@
 /** nice-grpc-web over a bridge: `createChannel("", createBridgeTransport(channel))`. */
 
 import { type createChannel, Metadata } from "nice-grpc-web";
+import { type Status, StatusError } from "./client.js";
 import { type ChannelLike, checkChannel } from "./like.js";
 import type { Metadata as Pairs } from "./metadata.js";
 import { pump } from "./pump.js";
-import { type Status, StatusError } from "./status.js";
 import { isReserved } from "./text.js";
 
 /** nice-grpc-web does not export the type by its name. */

@@ -16,9 +16,9 @@ import {
   UnaryCall,
 } from "@protobuf-ts/runtime-rpc";
 import type { CallOptions } from "./call.js";
+import { Code, codeName, type Status, StatusError } from "./client.js";
 import { type CallLike, type ChannelLike, checkChannel } from "./like.js";
 import type { Metadata } from "./metadata.js";
-import { Code, codeName, type Status, StatusError } from "./status.js";
 import { fromText, toText } from "./text.js";
 
 export { withCancel } from "./cancel.js";
