@@ -32,8 +32,10 @@ func newCheck(cfg Config, policy *access.Policy) (*check, error) {
 	}
 	answer.Register(c.service)
 	var err error
-	c.pool, err = backend.New(Backend{Name: "check", GRPCServer: c.service}.WithDefaults().pool(cfg))
-	return c, err
+	if c.pool, err = backend.New(Backend{Name: "check", GRPCServer: c.service}.WithDefaults().pool(cfg)); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *check) mount(mux *http.ServeMux, prefix string) {

@@ -12,7 +12,8 @@ type Stream = stream
 
 // Serve runs one RPC over a stream of the test's own.
 func (s *Server) Serve(ctx context.Context, st Stream, open *wire.Open) wire.End {
-	return s.serve(ctx, st, call{open: open, session: "test"})
+	end, _ := s.serve(ctx, st, call{open: open, session: "test"})
+	return end
 }
 
 // Allows tells whether the Config admits a method.
@@ -30,5 +31,5 @@ func (s *Server) ObserveNothing(ctx context.Context, st Stream) {
 	_ = o.context(ctx)
 	_ = o.watch(st)
 	o.end(ctx, &wire.End{}, 0)
-	s.metrics.of(sessionProtocol).completed(0, 0, o.traceID())
+	s.metrics.of(sessionProtocol).completed(nil, 0, 0, o.traceID())
 }

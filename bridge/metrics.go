@@ -25,6 +25,7 @@ type metrics struct {
 	registry      *prometheus.Registry
 	protocols     map[string]*rpcMetrics
 	authenticated *prometheus.CounterVec
+	responses     *responses
 
 	completed, failed atomic.Uint64 // RPCs
 }
@@ -32,9 +33,16 @@ type metrics struct {
 // rpcMetrics are those of the RPCs of one protocol.
 type rpcMetrics struct {
 	started  prometheus.Counter
+	backends map[*backend.Pool]*endMetrics // nil: those that reached none
+	all      *metrics
+
+	received, sent atomic.Uint64 // bytes of messages, of clients without a session
+}
+
+// endMetrics are those of the RPCs of one protocol that went to one backend.
+type endMetrics struct {
 	ended    []prometheus.Counter // by status code; the last one for others
 	duration prometheus.Observer
-	all      *metrics
 }
 
 // sessionProtocol is the value of the label "protocol" for RPCs in sessions.
@@ -53,6 +61,7 @@ func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
 		registry:  cmp.Or(s.cfg.Registry, prometheus.NewRegistry()),
 		protocols: make(map[string]*rpcMetrics),
+		responses: newResponses(),
 		authenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pollbridge_authentications_total", Help: "Clients and tokens authenticated, by result.",
 		}, []string{"result"}),
@@ -64,16 +73,21 @@ func newMetrics(s *Server) (*metrics, error) {
 		Name: "pollbridge_rpcs_started_total", Help: "RPCs started by clients, by protocol.",
 	}, []string{"protocol"})
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "pollbridge_rpcs_completed_total", Help: "RPCs completed, by protocol and gRPC status code.",
-	}, []string{"protocol", "code"})
+		Name: "pollbridge_rpcs_completed_total", Help: "RPCs completed, by protocol, backend and gRPC status code.",
+	}, []string{"protocol", "backend", "code"})
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end, by protocol.",
+		Name: "pollbridge_rpc_duration_seconds", Help: "Time from an RPC's arrival to its end, by protocol and backend.",
 		Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000},
-	}, []string{"protocol"})
+	}, []string{"protocol", "backend"})
 	for _, protocol := range protocols(s.cfg) {
-		p := &rpcMetrics{all: m, started: started.WithLabelValues(protocol), duration: duration.WithLabelValues(protocol)}
-		for code := range otherCode + 1 {
-			p.ended = append(p.ended, ended.WithLabelValues(protocol, codeName(code))) // rate() misses the first event of a series that did not exist
+		p := &rpcMetrics{all: m, started: started.WithLabelValues(protocol), backends: make(map[*backend.Pool]*endMetrics)}
+		for _, pool := range s.allPools() {
+			name := poolName(pool)
+			e := &endMetrics{duration: duration.WithLabelValues(protocol, name)}
+			for code := range otherCode + 1 {
+				e.ended = append(e.ended, ended.WithLabelValues(protocol, name, codeName(code))) // rate() misses the first event of a series that did not exist
+			}
+			p.backends[pool] = e
 		}
 		m.protocols[protocol] = p
 	}
@@ -82,7 +96,7 @@ func newMetrics(s *Server) (*metrics, error) {
 		ConstLabels: prometheus.Labels{"version": Version(), "go": runtime.Version()},
 	})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{started, ended, duration, m.authenticated, build, collector{s}} {
+	for _, c := range []prometheus.Collector{started, ended, duration, m.authenticated, m.responses.all, build, collector{s}} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, &ConfigError{Field: "Registry", Problem: err.Error()}
 		}
@@ -103,18 +117,39 @@ const (
 // of returns the metrics of a protocol's RPCs.
 func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol] }
 
-// completed counts an RPC. Its trace, if any, becomes the exemplar of its duration.
-func (m *rpcMetrics) completed(status uint32, took time.Duration, traceID string) {
-	m.ended[min(status, otherCode)].Inc()
+// allPools returns the backends that RPCs may go to, and nil for those that reach
+// none.
+func (s *Server) allPools() []*backend.Pool {
+	all := append([]*backend.Pool{nil}, s.pools...)
+	if s.check != nil {
+		all = append(all, s.check.pool)
+	}
+	return all
+}
+
+// poolName is the value of the label "backend", empty for nil: Prometheus takes
+// that for no label.
+func poolName(p *backend.Pool) string {
+	if p == nil {
+		return ""
+	}
+	return p.Name()
+}
+
+// completed counts an RPC that went to a backend, nil if it reached none. Its trace,
+// if any, becomes the exemplar of its duration.
+func (m *rpcMetrics) completed(to *backend.Pool, status uint32, took time.Duration, traceID string) {
+	e := m.backends[to]
+	e.ended[min(status, otherCode)].Inc()
 	m.all.completed.Add(1)
 	if failed(codes.Code(status)) {
 		m.all.failed.Add(1)
 	}
-	if exemplar, ok := m.duration.(prometheus.ExemplarObserver); ok && traceID != "" {
+	if exemplar, ok := e.duration.(prometheus.ExemplarObserver); ok && traceID != "" {
 		exemplar.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
 		return
 	}
-	m.duration.Observe(took.Seconds())
+	e.duration.Observe(took.Seconds())
 }
 
 // otherCode is the first status code that gRPC does not define.
@@ -134,12 +169,20 @@ type figures struct {
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
 	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
+
+	received, sent  map[string]uint64 // bytes, by transport
+	ready, draining bool
 }
 
 func (s *Server) figures() figures {
-	f := figures{Stats: s.registry.Stats(), limits: s.cfg, pools: s.pools, refused: s.access.Refused()}
+	f := figures{Stats: s.registry.Stats(), limits: s.cfg, pools: s.pools, refused: s.access.Refused(), ready: s.ready(), draining: s.draining.Load()}
+	f.received, f.sent = byTransport(f.ReceivedBytes), byTransport(f.SentBytes)
 	if s.rpc != nil {
 		f.calls = s.rpc.Active()
+		for protocol := range f.calls {
+			m := s.metrics.of(protocol)
+			f.received[protocol], f.sent[protocol] = m.received.Load(), m.sent.Load()
+		}
 	}
 	return f
 }
@@ -191,6 +234,23 @@ var table = []metric{
 	{desc("pollbridge_buffered_bytes_limit", "Most bytes held."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.limits.MaxBufferedBytes))
 	}},
+	{desc("pollbridge_received_bytes_total", "Bytes of batches from clients, and of messages of those without a session, by transport.", "transport"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.received, nil)
+	}},
+	{desc("pollbridge_sent_bytes_total", "Bytes of batches to clients, and of messages to those without a session, by transport.", "transport"), counter, func(f figures, set func(float64, ...string)) {
+		setAll(set, f.sent, nil)
+	}},
+	{desc("pollbridge_ready", "1 if a backend can be used and the bridge does not drain, as /readyz has it."), gauge, func(f figures, set func(float64, ...string)) {
+		set(oneIf(f.ready))
+	}},
+	{desc("pollbridge_draining", "1 while the bridge drains."), gauge, func(f figures, set func(float64, ...string)) {
+		set(oneIf(f.draining))
+	}},
+	{desc("pollbridge_backend_ready", "1 if a channel to the backend is ready.", "backend"), gauge, func(f figures, set func(float64, ...string)) {
+		for _, p := range f.pools {
+			set(oneIf(p.Ready()), p.Name())
+		}
+	}},
 	{desc("pollbridge_principals", "Principals that have sessions or RPCs."), gauge, func(f figures, set func(float64, ...string)) {
 		set(float64(f.Principals))
 	}},
@@ -231,6 +291,13 @@ var table = []metric{
 			set(float64(p.Complaints()), p.Name())
 		}
 	}},
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // The values of the label "reason".

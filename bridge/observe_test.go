@@ -335,7 +335,7 @@ func TestObserve_refused(t *testing.T) {
 		t.Errorf("%v: %s", err, &log)
 	}
 	text := body(t, get(srv.AdminHandler(), "GET", "/metrics"))
-	for _, want := range []string{`pollbridge_rpcs_started_total{protocol="session"} 1`, `pollbridge_rpcs_completed_total{code="ResourceExhausted",protocol="session"} 1`} {
+	for _, want := range []string{`pollbridge_rpcs_started_total{protocol="session"} 1`, `pollbridge_rpcs_completed_total{backend="",code="ResourceExhausted",protocol="session"} 1`} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("metrics lack %s", want)
 		}

@@ -31,9 +31,9 @@ func (s *Server) handle(st *registry.Stream) {
 	sess := st.Session()
 	who, _ := sess.Principal().Value.(*identity)
 	o := s.observer.begin(st, began)
-	end := s.serve(o.context(st.Context()), o.watch(st), call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
+	end, to := s.serve(o.context(st.Context()), o.watch(st), call{open: st.Request(), session: sess.ID(), sessionDone: sess.Done(), who: who, cancel: st.Abandon()})
 	took := time.Since(began)
-	m.completed(end.Status, took, o.traceID())
+	m.completed(to, end.Status, took, o.traceID())
 	o.end(st.Context(), &end, took)
 	st.End(end)
 }
@@ -45,7 +45,7 @@ func (s *Server) refused(st *registry.Stream, end wire.End) {
 	m := s.metrics.of(sessionProtocol)
 	m.started.Inc()
 	o := s.observer.begin(st, began)
-	m.completed(end.Status, 0, o.traceID())
+	m.completed(nil, end.Status, 0, o.traceID())
 	o.end(st.Context(), &end, 0)
 }
 
@@ -58,12 +58,18 @@ type call struct {
 	cancel      context.CancelCauseFunc // of the RPC's context; nil: there is none
 }
 
-// serve runs one RPC to its end. It returns after both pumps have.
-func (s *Server) serve(ctx context.Context, st stream, r call) wire.End {
+// serve runs one RPC to its end, and returns the backend that it went to, nil if
+// that is none.
+func (s *Server) serve(ctx context.Context, st stream, r call) (wire.End, *backend.Pool) {
 	pool, refusal := s.route(r.open.Method, r.who)
 	if refusal != nil {
-		return *refusal
+		return *refusal, nil
 	}
+	return s.join(ctx, st, r, pool), pool
+}
+
+// join joins an RPC and a call to its end. It returns after both pumps have.
+func (s *Server) join(ctx context.Context, st stream, r call, pool *backend.Pool) wire.End {
 	md := requestMetadata(r.open.Metadata)
 	if r.who != nil {
 		ctx = context.WithValue(ctx, principalKey{}, r.who.principal)

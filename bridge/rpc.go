@@ -41,26 +41,28 @@ func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 	m := s.metrics.of(c.Protocol())
 	m.started.Inc()
 	o := s.observer.beginRequest(c.Request(), c.Protocol(), s.access.ClientAddr(c.Request()), c.Began())
-	end := s.serveCall(o.context(ctx), c, o)
+	end, to := s.serveCall(o.context(ctx), c, o)
 	reported := end
 	reported.Status = c.Code(end)
 	took := time.Since(c.Began())
-	m.completed(reported.Status, took, o.traceID())
+	m.completed(to, reported.Status, took, o.traceID())
 	o.end(ctx, &reported, took)
 	return end
 }
 
-func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.End {
+// serveCall runs the RPC to its end, and returns the backend that it went to, nil if
+// that is none.
+func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) (wire.End, *backend.Pool) {
 	open, err := c.Open()
 	if err != nil {
-		return wire.End{} // c reports it to the client
+		return wire.End{}, nil // c reports it to the client
 	}
 	who, err := s.identify(ctx, c.Request())
 	if errors.Is(err, registry.ErrTryLater) {
-		return bridgeEnd(codes.Unavailable, engine.ReasonUnauthenticated, "%v", err)
+		return bridgeEnd(codes.Unavailable, engine.ReasonUnauthenticated, "%v", err), nil
 	}
 	if err != nil {
-		return bridgeEnd(codes.Unauthenticated, engine.ReasonUnauthenticated, "%v", err)
+		return bridgeEnd(codes.Unauthenticated, engine.ReasonUnauthenticated, "%v", err), nil
 	}
 	if o != nil && who != nil {
 		o.who = who.principal.Name
@@ -71,16 +73,16 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) wire.E
 	}
 	done, refusal := s.registry.Begin(name)
 	if refusal != nil {
-		return *refusal
+		return *refusal, nil
 	}
 	defer done()
 	if c.JSON() {
 		if end := s.prepareJSON(ctx, c, open, who); end != nil {
-			return *end
+			return *end, nil
 		}
 	}
 	open.SingleRequest = open.SingleRequest || c.OneRequest(ctx)
-	return s.serve(ctx, o.watch(callStream{c}), call{open: open, who: who, cancel: c.Cancel()})
+	return s.serve(ctx, o.watch(callStream{c, s.metrics.of(c.Protocol())}), call{open: open, who: who, cancel: c.Cancel()})
 }
 
 // prepareJSON makes messages in JSON pass unchanged to a backend that supports
@@ -149,13 +151,19 @@ func bearerToken(r *http.Request) string {
 }
 
 // callStream adapts an rpc.Call to a stream.
-type callStream struct{ *rpc.Call }
+type callStream struct {
+	*rpc.Call
+	metrics *rpcMetrics
+}
 
 func (s callStream) Recv(ctx context.Context) (engine.Message, error) {
 	pieces, err := s.Call.Recv(ctx)
-	return engine.Message{Pieces: pieces}, err
+	m := engine.Message{Pieces: pieces}
+	s.metrics.received.Add(uint64(m.Len()))
+	return m, err
 }
 
 func (s callStream) Send(ctx context.Context, m engine.Message) error {
+	s.metrics.sent.Add(uint64(m.Len())) // the call may free it
 	return s.Call.Send(ctx, m.Pieces, m.Free)
 }

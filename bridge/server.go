@@ -41,7 +41,7 @@ type Server struct {
 	observer        *observer
 	rpc             *rpc.Handler                     // nil: switched off
 	types           map[*backend.Pool]*schema.Source // of backends that do not speak JSON; with rpc
-	mux             *http.ServeMux
+	handler         http.Handler
 
 	started  time.Time
 	over     chan struct{}         // closed at the end of the first Shutdown
@@ -71,20 +71,20 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.routes = newRoutes(s.cfg, s.pools)
 	s.registry = registry.New(s.sessionConfig())
-	if s.metrics, err = newMetrics(s); err != nil {
-		return nil, errors.Join(err, s.closePools())
-	}
 	if s.cfg.Check {
 		if s.check, err = newCheck(s.cfg, s.access); err != nil {
 			return nil, errors.Join(err, s.closePools())
 		}
+	}
+	if s.metrics, err = newMetrics(s); err != nil {
+		return nil, errors.Join(err, s.closePools())
 	}
 	if s.cfg.RPC {
 		if s.rpc, err = s.newRPC(); err != nil {
 			return nil, errors.Join(err, s.closePools())
 		}
 	}
-	s.mux = s.newMux()
+	s.handler = s.metrics.responses.counted(s.newMux())
 	s.shutdown = onceWith(s.end)
 	return s, nil
 }
@@ -128,6 +128,9 @@ func (s *Server) dial() error {
 
 func (s *Server) closePools() error {
 	var errs []error
+	if s.check != nil {
+		errs = append(errs, s.check.close())
+	}
 	for _, p := range s.pools {
 		errs = append(errs, p.Close())
 	}
@@ -202,7 +205,7 @@ func (s *Server) newMux() *http.ServeMux {
 // of two segments, unchanged, and the http.Server has HTTP/2 switched on: for
 // gRPC, and for streams both ways at once. Without TLS that is
 // http.Protocols.SetUnencryptedHTTP2.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Accept implements transport.Acceptor: handlers of package transport/longpoll and
 // transport/ws that the caller mounts at paths of its own carry the bridge's
@@ -246,9 +249,6 @@ func (s *Server) end(ctx context.Context) error {
 	err := s.drain(ctx)
 	s.sockets.Close() // after Drain: they still had to report the ends of their sessions
 	s.parker.Close()  // and so had polls
-	if s.check != nil {
-		err = errors.Join(err, s.check.close())
-	}
 	return errors.Join(err, s.closePools())
 }
 

@@ -147,8 +147,8 @@ func TestAdmin(t *testing.T) {
 		if got := get(admin, "GET", "/healthz"); got.StatusCode != 200 {
 			t.Errorf("healthz: %d", got.StatusCode)
 		}
-		if got := get(admin, "GET", "/readyz"); got.StatusCode != 200 {
-			t.Errorf("readyz: %d %s", got.StatusCode, body(t, got))
+		if got := get(admin, "GET", "/readyz"); got.StatusCode != 200 || body(t, got) != "ready\nin-process: READY\n" {
+			t.Errorf("readyz: %d", got.StatusCode)
 		}
 		st := newStream(t, &echopb.Request{Script: &echopb.Script{Status: 5}})
 		close(st.up)
@@ -159,8 +159,8 @@ func TestAdmin(t *testing.T) {
 			`pollbridge_sessions 0`, `pollbridge_links{transport="ws"} 0`, `pollbridge_streams{protocol="session"} 0`, `pollbridge_buffered_bytes 0`,
 			`pollbridge_backend_channels{backend="in-process",state="READY"} 1`, `pollbridge_backend_too_many_pings_total{backend="in-process"} 0`, `pollbridge_refusals_total{reason="garbled"} 1`,
 			`pollbridge_refusals_total{reason="busy"} 0`, `pollbridge_requests_refused_total{reason="origin"} 0`, `pollbridge_sessions_closed_total{reason="expired"} 0`,
-			`pollbridge_rpcs_completed_total{code="Unavailable",protocol="session"} 0`, `pollbridge_rpcs_completed_total{code="other",protocol="session"} 0`,
-			`pollbridge_rpcs_started_total{protocol="session"} 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count{protocol="session"} 0`,
+			`pollbridge_rpcs_completed_total{backend="in-process",code="Unavailable",protocol="session"} 0`, `pollbridge_rpcs_completed_total{backend="",code="other",protocol="session"} 0`,
+			`pollbridge_rpcs_started_total{protocol="session"} 0`, `pollbridge_resumes_total 0`, `pollbridge_rpc_duration_seconds_count{backend="in-process",protocol="session"} 0`,
 		} {
 			if !slices.Contains(strings.Split(text, "\n"), line) {
 				t.Errorf("metrics lack %s", line)
