@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Builds dist/, the npm package's modules.
+# Builds what the npm package has beside README.md and bundle/: its modules,
+# dist/, and copies of what the repository has once for all.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 rm -rf dist
 node node_modules/typescript/bin/tsc -p tsconfig.build.json
+
+cp ../LICENSE .
+sed 's#](docs/#](https://github.com/pollbridge/pollbridge/blob/main/docs/#g' ../CHANGELOG.md >CHANGELOG.md

@@ -9,8 +9,10 @@ import (
 	"testing"
 )
 
-// TestLinks follows every relative link of the docs, headings included.
+// TestLinks follows every relative link of the docs, headings included, and
+// those by which what is published elsewhere points here.
 func TestLinks(t *testing.T) {
+	here := regexp.MustCompile(`^https://github\.com/pollbridge/pollbridge/(?:blob|tree)/main/`)
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href|srcset)="([^"]+)"`)
 	pages := map[string]string{}
 	walk(t, []string{".md"}, func(p string, text []byte) { pages[p] = string(text) })
@@ -19,14 +21,17 @@ func TestLinks(t *testing.T) {
 	}
 	for page, text := range pages {
 		for _, m := range link.FindAllStringSubmatch(withoutCode(text), -1) {
-			target := m[1] + m[2]
+			target, from := m[1]+m[2], path.Dir(page)
+			if own := here.FindString(target); own != "" {
+				target, from = target[len(own):], ""
+			}
 			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
 				continue
 			}
 			file, heading, _ := strings.Cut(target, "#")
 			to := page
 			if file != "" {
-				to = path.Join(path.Dir(page), file)
+				to = path.Join(from, file)
 			}
 			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(to))); err != nil {
 				t.Errorf("%s: link to %s: no such file", page, target)

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal } from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { SERVICE } from "../echo.js";
@@ -33,7 +33,7 @@ test("types come first, and every file is there", async () => {
   for (const { target } of modules) {
     deepEqual(Object.keys(target), ["types", "default"]);
     for (const file of Object.values(target)) await readFile(file);
-    await readFile(`${target["default"]}.map`);
+    if (target["default"]!.startsWith("./dist/")) await readFile(`${target["default"]}.map`);
   }
 });
 
@@ -55,6 +55,31 @@ test("the package carries every transport", { timeout: 60_000 }, async () => {
   } finally {
     await bridge.stop();
   }
+});
+
+test("what is published has licence, changelog and types, and its pages point nowhere outside", async () => {
+  const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], { encoding: "utf8" })) as [{ files: { path: string }[] }];
+  const packed = new Set(files.map(({ path }) => `./${path}`));
+  const wanted = modules.flatMap(({ target }) => Object.values(target));
+  deepEqual(["./LICENSE", "./CHANGELOG.md", "./README.md", ...wanted].filter((path) => !packed.has(path)), []);
+  deepEqual([...packed].filter((path) => /\.test\.|\/testing\./.test(path)), []);
+  for (const page of ["README.md", "CHANGELOG.md"]) {
+    deepEqual([...(await readFile(page, "utf8")).matchAll(/\]\((?!https:|#)[^)]*\)/g)].map(String), [], page);
+  }
+});
+
+test("TypeScript knows client.js, and the global of the classic script", async () => {
+  await mkdir(".test/consumer/node_modules", { recursive: true });
+  await symlink("../../..", ".test/consumer/node_modules/pollbridge");
+  await writeFile(".test/consumer/index.ts", `
+    /// <reference types="pollbridge/client.global.js" />
+    import { Channel, type State } from "pollbridge/client.js";
+    export const state: State = new Channel("/").state;
+    export const closed: State = new pollbridge.Channel("/").state;
+    // @ts-expect-error a channel has no such member
+    new pollbridge.Channel("/").nonsense;`);
+  const flags = ["--ignoreConfig", "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", "", "--lib", "es2022,dom,dom.asynciterable"];
+  await promisify(execFile)(process.execPath, ["node_modules/typescript/bin/tsc", ...flags, ".test/consumer/index.ts"]);
 });
 
 test("CommonJS gets the package by require", () => {
