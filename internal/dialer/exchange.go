@@ -103,10 +103,14 @@ func (e *exchanges) due(now time.Duration) time.Duration {
 	switch {
 	case len(e.inFlight) >= maxInFlight, e.proving(), e.alone(), e.s.ep.Ended() != nil:
 		return now + longest
-	case e.wanted():
+	case e.wanted(now):
 		return max(e.nextTry, now)
+	case e.pipelines():
+		return max(e.nextTry, e.s.ep.CreditDue(now))
 	case e.kind != 0 && !e.s.welcomed():
 		return max(e.helloDue(), e.nextTry)
+	case e.kind != 0 && !e.s.ep.Carries():
+		return max(e.s.ep.SendDue(now), e.nextTry)
 	}
 	return now + longest
 }
@@ -178,7 +182,7 @@ func (e *exchanges) askNow(now time.Duration) {
 }
 
 // wanted reports whether there is a reason for one more exchange.
-func (e *exchanges) wanted() bool {
+func (e *exchanges) wanted(now time.Duration) bool {
 	s := e.s
 	if e.kind == 0 {
 		return false
@@ -192,10 +196,15 @@ func (e *exchanges) wanted() bool {
 	if s.ep.Carries() {
 		return false
 	}
-	if s.ep.Sendable() || s.ep.AsksNow() {
+	if s.ep.SendDue(now) <= now || s.ep.AsksNow() {
 		return true
 	}
-	return e.pipelineNext || len(e.inFlight) == 0 && (s.ep.NumStreams() > 0 || s.ep.AckPending() > ackAlone)
+	return len(e.inFlight) == 0 && (s.ep.NumStreams() > 0 || s.ep.AckPending() > ackAlone)
+}
+
+// pipelines reports whether one more exchange is to bring what waits at the bridge.
+func (e *exchanges) pipelines() bool {
+	return e.pipelineNext && e.s.welcomed() && !e.s.ep.Carries()
 }
 
 // wantsWelcome reports whether to ask for the Welcome, or send early RPCs (O4).

@@ -55,6 +55,7 @@ type Endpoint struct {
 	sessionWindow int           // limit of out.window
 	oneShotLimit  int           // of the last batch for a one-shot link, bytes
 	turnaround    time.Duration // smoothed, between a frame on a one-shot link and its ack; 0: not measured
+	creditAt      time.Duration // when readers have had a moment for what came last
 	askedAt       time.Duration
 	kick          bool     // links are to be woken in Unlock
 	after         []func() // what Unlock runs without the lock

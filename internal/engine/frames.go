@@ -27,7 +27,7 @@ func (e *Endpoint) Receive(b *wire.Batch) *Error {
 		}
 	}
 	if len(b.Frames) > 0 {
-		e.askedAt = 0
+		e.askedAt, e.creditAt = 0, now+creditWait
 		e.Wake()
 	}
 	return nil

@@ -63,7 +63,6 @@ type outbox struct {
 	active  int            // streams in turn that may send
 	closing *wire.Close    // the unsent CLOSE frame
 	ready   int            // weight of the streams that have credit
-	queued  int            // bytes queued of these
 	stalled queue[*Stream] // streams whose Send waits for room in the outbox
 	resent  uint64         // frames sent more than once
 	bytes   int            // message bytes held, sent or not
@@ -211,11 +210,41 @@ func (o *outbox) sendable() bool {
 // Sendable reports whether a link with room would find something to send.
 func (e *Endpoint) Sendable() bool { return e.out.sendable() }
 
+// creditWait is how long readers have for what came, until credit goes on a one-shot
+// link without the rest of what they are about to give.
+const creditWait = time.Millisecond
+
+// CreditDue returns when credit alone is worth a one-shot link.
+func (e *Endpoint) CreditDue(now time.Duration) time.Duration {
+	if e.received == 0 {
+		return now
+	}
+	return max(now, e.creditAt)
+}
+
+// SendDue returns when a one-shot link is to be used for what is to be sent.
+func (e *Endpoint) SendDue(now time.Duration) time.Duration {
+	switch o := &e.out; {
+	case !o.sendable():
+		return now + LongestWait
+	case len(o.grants) > 0 && o.lost == 0 && o.active == 0 && len(o.cancels) == 0 && o.closing == nil:
+		return e.CreditDue(now)
+	}
+	return now
+}
+
 // ReadyBytes is how many bytes of messages wait to be sent and have credit.
 func (e *Endpoint) ReadyBytes() int { return e.out.ready }
 
 // QueuedBytes is how many bytes of messages are queued and have credit.
-func (e *Endpoint) QueuedBytes() int { return e.out.queued }
+func (e *Endpoint) QueuedBytes() (n int) {
+	for i := range e.out.turn.len() {
+		if st := *e.out.turn.at(i); st.send.active {
+			n += max(min(st.send.bytes, st.credit()), 0)
+		}
+	}
+	return n
+}
 
 // AckedTo is the number of the last frame that the peer has acked.
 func (e *Endpoint) AckedTo() uint64 { return e.out.acked }

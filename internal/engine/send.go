@@ -196,10 +196,9 @@ func (st *Stream) setBlocked(blocked bool) {
 	if st.send.blocked == blocked {
 		return
 	}
-	before, queued := st.weight(), st.queued()
+	before := st.weight()
 	st.send.blocked = blocked
 	st.ep.out.ready += st.weight() - before
-	st.ep.out.queued += st.queued() - queued
 	if blocked {
 		st.ep.WakeStalled()
 	}
@@ -214,20 +213,10 @@ func (st *Stream) weight() int {
 	return min(st.send.bytes, sendQueueBytes)
 }
 
-// queued is how many bytes of the stream have credit, or stand behind some that
-// have.
-func (st *Stream) queued() int {
-	if st.send.blocked {
-		return 0
-	}
-	return st.send.bytes
-}
-
 func (st *Stream) setBytes(n int) {
-	before, queued := st.weight(), st.queued()
+	before := st.weight()
 	st.send.bytes = n
 	st.ep.out.ready += st.weight() - before
-	st.ep.out.queued += st.queued() - queued
 }
 
 // sentBytes accounts for n bytes cut off the queue's head.

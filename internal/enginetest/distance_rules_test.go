@@ -40,7 +40,7 @@ func TestDistance_start(t *testing.T) {
 		{transport.WS, 1, 1 << 20, 7},
 		{transport.WS, 64, 16 << 10, 7},
 		{transport.Longpoll, 1, 1 << 20, 8},
-		{transport.Longpoll, 64, 16 << 10, 12}, // mostly 8: as credit catches the next request, or not
+		{transport.Longpoll, 64, 16 << 10, 8},
 	} {
 		t.Run(c.kind.String()+"/"+strconv.Itoa(c.messages), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

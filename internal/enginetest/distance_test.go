@@ -28,10 +28,8 @@ const farPiece = 16 << 10
 
 func (f far) rate() int { return f.mbit * 1_000_000 / 8 }
 
-// least is the share of the path that must be filled: on long-polling, of what two
-// of the longest bodies carry in a round trip. Runs differ: one in twelve over 100 ms and
-// 10 Mbit/s comes to 0.74 where others come to 0.88: which goroutine runs first
-// decides whether credit catches the next request.
+// least is the share of the path that must be filled: on long-polling, as far as two
+// of the longest bodies carry it in a round trip.
 func (f far) least() float64 {
 	if f.kind == transport.WS {
 		return 0.85
@@ -39,7 +37,7 @@ func (f far) least() float64 {
 	const bodies = 2 << 20
 	transmit := float64(bodies/2) / float64(f.rate())
 	carried := bodies / (f.rtt.Seconds() + transmit) / float64(f.rate())
-	return min(0.65, 0.75*carried)
+	return min(0.75, 0.85*carried)
 }
 
 func (f far) String() string {

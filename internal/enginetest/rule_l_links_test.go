@@ -98,6 +98,58 @@ func TestRule_linkNumbers(t *testing.T) {
 	})
 }
 
+// next is the answer of a link that has one by now.
+func (p *peer) next(link transport.Link) *wire.Batch {
+	answer, err := link.Next(p.t.Context(), nil, 1<<20)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.parse(answer)
+}
+
+// L1: frames that were there for an exchange when the next one came go with its
+// answer, if the client still waits for it, and before the next one has any.
+func TestRule_overtaken(t *testing.T) {
+	for name, awaited := range map[string]bool{"awaited": true, "given up": false} {
+		t.Run(name, func(t *testing.T) {
+			saying(t, func(t *testing.T, p *peer, s *say) {
+				first, second := p.batch(holding(time.Minute)), p.batch(holding(time.Minute))
+				if awaited {
+					second.Awaiting = first.X
+				}
+				early := p.accept(transport.Longpoll, first)
+				defer early.Close()
+				s.word("hello")
+				late := p.park(second)
+				if !awaited {
+					equal(t, "words of the first", words(p.next(early)), []string(nil))
+					equal(t, "words of the second", words(<-late), []string{"hello"})
+					return
+				}
+				if a := answered(late); a != nil {
+					t.Errorf("the second is answered before the first: %v", words(a))
+				}
+				equal(t, "words of the first", words(p.next(early)), []string{"hello"})
+				s.word("more")
+				equal(t, "words of the second", words(<-late), []string{"more"})
+			})
+		})
+	}
+}
+
+// L1: one that is gone holds up nobody.
+func TestRule_overtakenGone(t *testing.T) {
+	saying(t, func(t *testing.T, p *peer, s *say) {
+		first, second := p.batch(holding(time.Minute)), p.batch(holding(time.Minute))
+		second.Awaiting = first.X
+		early := p.accept(transport.Longpoll, first)
+		s.word("hello")
+		late := p.park(second)
+		early.Close()
+		equal(t, "words of the second", words(<-late), []string{"hello"})
+	})
+}
+
 // L2: a frame is sent again when its exchange is no longer awaited, and not
 // before.
 func TestRule_awaiting(t *testing.T) {

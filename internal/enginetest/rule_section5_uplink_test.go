@@ -162,7 +162,7 @@ func TestRule_uplinkLosses(t *testing.T) {
 				upload(t, s, 200)
 				with := len(c.bodies) - without
 				t.Logf("%d exchanges for 20 MB, %d with a third lost", without, with)
-				if with > 3*2*without { // three times what bodies of half the length need
+				if with > 3*without {
 					t.Errorf("%d exchanges for 20 MB, %d with a third lost", without, with)
 				}
 			})

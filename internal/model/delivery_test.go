@@ -77,7 +77,10 @@ func (d deliveryDesign) next(s delivery) []model.Step[delivery] {
 		})
 	}
 	for x := uint8(1); x < s.nextX; x++ {
-		add(fmt.Sprintf("the bridge takes exchange %d", x), func(s *delivery) { d.take(s, x) })
+		add(fmt.Sprintf("the bridge takes exchange %d", x), func(s *delivery) { d.take(s, x, false) })
+		if s.parked && x > s.highX && s.highX >= s.awaitOf[x] {
+			add(fmt.Sprintf("the bridge takes exchange %d, the parked one first", x), func(s *delivery) { d.take(s, x, true) })
+		}
 		if s.waits&(1<<x) == 0 {
 			continue
 		}
@@ -145,14 +148,15 @@ func receive(s *delivery, set uint8) {
 	}
 }
 
-// take is the bridge's part of rule L1.
-func (d deliveryDesign) take(s *delivery, x uint8) {
+// take is the bridge's part of rule L1. full: the parked exchange had frames to take
+// when x came.
+func (d deliveryDesign) take(s *delivery, x uint8, full bool) {
 	s.acked = max(s.acked, s.ackOf[x])
 	s.await = max(s.await, s.awaitOf[x])
 	switch {
 	case x > s.highX || d.byArrival:
 		if s.parked {
-			d.answer(s, s.highX, false)
+			d.answer(s, s.highX, full)
 		}
 		s.highX, s.parked = x, true
 	case x == s.highX && s.parked:

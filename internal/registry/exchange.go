@@ -80,9 +80,13 @@ func (s *Session) attachExchange(hello *transport.Hello, b *wire.Batch) transpor
 	return link
 }
 
-// park parks x; what was parked before is answered at once.
+// park parks x; what was parked before is answered at once, with frames if there
+// were any for it, before x.
 func (s *Session) park(x *exchange) {
 	if old := s.parked; old != nil {
+		if len(old.copies) > 0 && s.ep.Sendable() && !s.ep.Carries() {
+			s.overtaken = append(s.overtaken, old)
+		}
 		old.replaced = true
 		old.notify()
 	}
@@ -138,7 +142,11 @@ func (c *copyLink) Close() {
 	c.Stop()
 	s.reg.links[x.id.Kind].Add(-1)
 	x.copies = slices.DeleteFunc(x.copies, func(o *copyLink) bool { return o == c })
-	if len(x.copies) == 0 && x.counts {
+	if len(x.copies) > 0 {
+		return
+	}
+	x.settle()
+	if x.counts {
 		s.unlinked()
 	}
 }
@@ -163,15 +171,15 @@ func (c *copyLink) Build(dst []byte, limit int, now time.Duration, due engine.Du
 // due returns when the exchange is to be answered.
 func (x *exchange) due(now time.Duration) engine.Due {
 	s := x.s
-	d := engine.Due{At: x.until, Frames: s.ep.Ended() == nil && !x.replaced}
+	d := engine.Due{At: x.until, Frames: s.ep.Ended() == nil && x.takesFrames()}
 	switch {
 	case x.answer != nil, s.ep.Ended() != nil, x.replaced, x.again:
 		d.At = now
 	case x.welcome && !x.frames, x.pong != 0, s.ep.AsksNow(), s.notTaken, s.goAwayDue():
 		d.At = now
 	case !s.ep.Carries():
-		if s.ep.Sendable() {
-			d.At = now
+		if d.Frames {
+			d.At = min(d.At, s.ep.SendDue(now))
 		}
 	default:
 		if oldest, ok := s.ep.OldestUnacked(); ok {
@@ -179,6 +187,25 @@ func (x *exchange) due(now time.Duration) engine.Due {
 		}
 	}
 	return d
+}
+
+// takesFrames reports whether frames may go with the answer: not where the client
+// has another exchange or has given this one up (L1), unless they were there when the other
+// came. It then goes first.
+func (x *exchange) takesFrames() bool {
+	if len(x.s.overtaken) > 0 {
+		return x.s.overtaken[0] == x && x.id.Number >= x.s.awaiting
+	}
+	return !x.replaced
+}
+
+// settle notes that an overtaken x was answered, or can be no more.
+func (x *exchange) settle() {
+	s := x.s
+	if i := slices.Index(s.overtaken, x); i >= 0 {
+		s.overtaken = slices.Delete(s.overtaken, i, i+1)
+		s.ep.Wake()
+	}
 }
 
 // backupDelay is how long frames may be unacked on the preferred link (L3).
@@ -211,6 +238,7 @@ func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Du
 	s.reg.resent.Add(s.ep.Resent() - before)
 	s.lastAnswer = len(dst) - start
 	s.gave(x.id.Kind, s.lastAnswer)
+	x.settle()
 	if due.Frames && s.ep.Sendable() {
 		s.ep.Wake()
 	}

@@ -60,9 +60,9 @@ func (p *Pace) maxBody(size int, path *Path) int {
 	case path.probing():
 		return min(size, minBatch)
 	}
-	took := path.minRTT * 4 / 5
+	took := path.minRTT * 9 / 10
 	if !p.growth.over {
-		took = path.minRTT * 3 / 2 // two in flight: the rate more than doubles where the path lets it
+		took = path.minRTT * 5 / 4 // two in flight: the rate more than doubles where the path lets it
 	}
 	return min(size, max(MinPacedBody, int(min(p.maxRate*max(took, minBodyTime).Seconds(), mostCarried))))
 }

@@ -106,6 +106,7 @@ func TestUplink(t *testing.T) {
 		},
 		"a break of what got through before tells nothing": {
 			{"passed", passed(64 << 10), 128 << 10},
+			{"a little more broke", func(u *tune.Uplink) { u.Broke(64<<10 + 100) }, 128 << 10},
 			{"the same broke", func(u *tune.Uplink) { u.Broke(64 << 10) }, 128 << 10},
 		},
 		"other failures need a proof": {
@@ -185,15 +186,15 @@ func TestPace(t *testing.T) {
 	}
 	before := p.Passage
 	p.Passed(2*time.Second, 1_000_000, before)
-	if got := p.MaxBody(512<<10, &path); got != 150_000 {
-		t.Errorf("on a path of 1 MB/s and 100 ms, at first: %d bytes, want 150000", got)
+	if got := p.MaxBody(512<<10, &path); got != 125_000 {
+		t.Errorf("on a path of 1 MB/s and 100 ms, at first: %d bytes, want 125000", got)
 	}
 	for i := range 4 {
 		before = p.Passage
 		p.Passed(2*time.Second+time.Duration(i+1)*100*time.Millisecond, 100_000, before)
 	}
-	if got := p.MaxBody(512<<10, &path); got != 80_000 {
-		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 80000", got)
+	if got := p.MaxBody(512<<10, &path); got != 90_000 {
+		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 90000", got)
 	}
 	if got := p.MaxBody(10_000, &path); got != 10_000 {
 		t.Errorf("%d bytes, more than the size learnt", got)

@@ -31,6 +31,7 @@ const (
 	minWait     = 8
 	maxWait     = 64
 	trialFilled = 4 // a trial is a body that leaves less than a 4th of the size free
+	asLong      = 8 // a body is as long as another that is longer by less than an 8th of itself
 )
 
 // Passed notes that a body of n bytes was acked after d.
@@ -91,7 +92,7 @@ func (t *Uplink) Refused(n int) {
 
 // Broke notes that n bytes broke without any answer.
 func (t *Uplink) Broke(n int) {
-	if n > t.passed && (n > minRefusable || t.trying()) {
+	if n-n/asLong > t.passed && (n > minRefusable || t.trying()) {
 		t.Refused(n)
 		return
 	}
