@@ -2,7 +2,7 @@ import { type Bytes, callback, checkOptions, delay, having, oneOf, type Rules, s
 import { Call, type CallOptions, newOpen } from "./call.js";
 import { LinkError, type WebSocketConstructor } from "./dialer/carrier.js";
 import type { LinkConfig } from "./dialer/exchanges.js";
-import { HttpCarrier } from "./dialer/http.js";
+import { type Explanation, HttpCarrier, recordOf } from "./dialer/http.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";
 import { watchLife } from "./dialer/life.js";
 import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
@@ -49,6 +49,14 @@ export interface ChannelOptions {
   auth?: (() => string | Promise<string>) | undefined;
   /** Credentials mode of the requests, as in fetch. Default: "same-origin", as fetch's. */
   credentials?: RequestCredentials | undefined;
+  /**
+   * Headers of every request beside the client's own, for what stands before the
+   * bridge: as fetch takes them, or a function that returns them for each request;
+   * what it throws counts as a failed link. The bridge must allow them for pages
+   * of other origins, by --allow-header. A browser's WebSocket carries none: use
+   * auth or cookies, or long-polling alone. Default: none.
+   */
+  headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>) | undefined;
   /** Default: the global fetch. */
   fetch?: typeof fetch | undefined;
   /** Default: the global WebSocket; Node 20 has none. */
@@ -83,6 +91,7 @@ const RULES: Rules<ChannelOptions> = {
   lazy: truth,
   auth: callback,
   credentials: oneOf("omit", "same-origin", "include"),
+  headers: [isHeaders, "Headers, an object or pairs, as fetch takes them, or a function that returns them"],
   fetch: callback,
   WebSocket: callback,
   resendIdempotent: truth,
@@ -92,6 +101,15 @@ const RULES: Rules<ChannelOptions> = {
   storage: [(value: unknown) => value === null || STORAGE[0](value as never), STORAGE[1]],
   logger: callback,
 };
+
+function isHeaders(value: unknown): boolean {
+  if (typeof value === "function") return true;
+  try {
+    return !!recordOf(value as HeadersInit);
+  } catch {
+    return false;
+  }
+}
 
 const BACKOFF: Rules<BackoffOptions> = { leastMs: delay, mostMs: delay, idleMs: delay };
 
@@ -161,7 +179,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     this.#options = options = checkOptions("option", options, RULES);
     if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
     this.#logger = loggerOf(options.logger);
-    this.#carrier = new HttpCarrier(url, options, (why) => this.#current?.note(why));
+    this.#carrier = new HttpCarrier(url, options, (why) => this.#explained(why));
     this.url = this.#carrier.base.slice(0, -"/v1/".length);
     const { storage = pageStorage(), holdMs = 25_000, backoff } = options;
     this.#memory = new Memory("pollbridge " + this.#carrier.base, storage ?? undefined, holdMs);
@@ -174,6 +192,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
   }
 
   #choose(wanted: readonly Transport[]): readonly Transport[] {
+    if (!wanted.includes("longpoll") && this.#options.headers) throw new TypeError('option headers: a WebSocket carries none; use auth or cookies, or add "longpoll" to transports');
     if (this.#carrier.WebSocket) return wanted;
     if (!wanted.includes("longpoll")) throw new TypeError("no WebSocket class: give one in the option WebSocket");
     return ["longpoll"];
@@ -360,6 +379,16 @@ export class Channel extends EventTargetBase implements ChannelLike {
     });
   }
 
+  /** Notes what was found out about links that came to nothing. Where WebSockets alone are used it is what ends a session that never was open, as no request does. */
+  #explained(why: Explanation): void {
+    const session = this.#current;
+    if (!session) return;
+    const alone = !this.#transports.includes("longpoll");
+    if (alone && why instanceof LinkError) session.linkFailed(why);
+    else if (alone && !session.welcome) session.end(why as SessionError);
+    else session.note(why);
+  }
+
   /** Asks for another token, for a session whose own has expired (O5). */
   async #renew(session: Session): Promise<void> {
     const { auth } = this.#options;
@@ -472,9 +501,9 @@ export class Channel extends EventTargetBase implements ChannelLike {
   }
 }
 
-/** Returns what an event says of an error: what was said about a credential may hold it. */
+/** Returns what an event says of an error: what was said about a credential, or headers, may hold it. */
 function factsOf({ reason, message }: SessionError | LinkError): { reason: ErrorReason; message?: string } {
-  return reason === "unauthenticated" ? { reason } : { reason, message };
+  return reason === "unauthenticated" || reason === "headers" ? { reason } : { reason, message };
 }
 
 /** Returns what auth gives. Rejects where that is no text. */

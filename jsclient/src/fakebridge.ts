@@ -151,7 +151,7 @@ export class FakeBridge {
 
   async #fetch(url: string, { body, signal }: RequestInit = {}): Promise<Response> {
     if (this.#offline) throw new TypeError(`${url}: the fake bridge is offline`);
-    if (!body) return new Response(null, { status: 404 });
+    if (!body) return new Response(null, { status: 405, headers: { Pollbridge: "1" } }); // asks why no WebSocket opens
     const text = typeof body === "string";
     const batch = parseBatch(text ? fromBase64(body) : new Uint8Array(body as ArrayBuffer).slice());
     return new Promise((resolve, reject) => {

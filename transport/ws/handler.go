@@ -102,7 +102,7 @@ func (h *Handler) start(s *socket) bool {
 
 // ServeHTTP opens one WebSocket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.cfg.Access.Admit(w, r, false) {
+	if !h.cfg.Access.Admit(w, asHandshake(r), false) {
 		return
 	}
 	if r.Method != http.MethodGet {
@@ -128,6 +128,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.link.Close()
 		s.close(CloseGoingAway, goingAway)
 	}
+}
+
+// asHandshake returns a request with what a handshake has for its origin's proof. A
+// page that asks by another method why its handshake is refused sends
+// Sec-Fetch-Site besides, which handshakes lack.
+func asHandshake(r *http.Request) *http.Request {
+	if r.Method == http.MethodGet || r.Method == http.MethodOptions {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Sec-Fetch-Site")
+	return r
 }
 
 func offers(r *http.Request, subprotocol string) bool {

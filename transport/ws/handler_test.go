@@ -150,6 +150,8 @@ func TestRefusedBeforeTheUpgrade(t *testing.T) {
 		{name: "bad key", change: http.Header{"Sec-Websocket-Key": {"x"}}, status: 400},
 		{name: "old version", change: http.Header{"Sec-Websocket-Version": {"8"}}, status: 400},
 		{name: "POST", method: http.MethodPost, status: 405, want: "only GET"},
+		{name: "POST of a page that may", method: http.MethodPost, change: http.Header{"Origin": {"https://app.example"}, "Sec-Fetch-Site": {"cross-site"}}, status: 405, want: "only GET"},
+		{name: "POST that asks why", method: http.MethodPost, change: http.Header{"Origin": {"http://localhost:5173"}, "Sec-Fetch-Site": {"same-origin"}}, status: 403, want: "--allow-origin http://localhost:5173"},
 		{name: "other path", path: "/bridge/v1/c2lk/wss", status: 404},
 	}
 	acceptor := fake.New(0)

@@ -7,9 +7,10 @@
  * not for this page; "timeout"; "status": an HTTP status that is not the
  * bridge's; "foreign": an answer that is not the bridge's; "refused" by the
  * bridge, for now; "cut" on request; "certificate": it is not trusted, which
- * only Node tells.
+ * only Node tells; "headers": the option of that name has thrown; "websocket":
+ * the bridge would take a WebSocket, but something before it keeps it from there.
  */
-export type LinkErrorReason = "network" | "mixed_content" | "csp" | "cors" | "timeout" | "status" | "foreign" | "refused" | "cut" | "certificate";
+export type LinkErrorReason = "network" | "mixed_content" | "csp" | "cors" | "timeout" | "status" | "foreign" | "refused" | "cut" | "certificate" | "headers" | "websocket";
 
 /** LinkError is anything but a batch of ours: an answer of somebody else, or none. It never ends a session (W2). */
 export class LinkError extends Error {

@@ -2,6 +2,7 @@
 
 import { bridgeURL } from "./url.js";
 import { base64, fromBase64 } from "../wire/base64.js";
+import { SessionError } from "../engine/errors.js";
 import { type Carrier, LinkError, OriginError, type Socket, type SocketEvents, type WebSocketConstructor, type WebSocketLike } from "./carrier.js";
 import { findCause } from "./causes.js";
 
@@ -15,7 +16,12 @@ export interface CarrierConfig {
   fetch?: typeof fetch | undefined;
   WebSocket?: WebSocketConstructor | undefined;
   credentials?: RequestCredentials | undefined;
+  /** What requests carry besides, or returns it; a WebSocket carries none. */
+  headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>) | undefined;
 }
+
+/** What was found out about links that came to nothing: "origin" if the bridge refuses the page. */
+export type Explanation = LinkError | SessionError;
 
 /** HttpCarrier carries batches by fetch and WebSocket. */
 export class HttpCarrier implements Carrier {
@@ -25,7 +31,7 @@ export class HttpCarrier implements Carrier {
   /** What dial opens; without it nothing can be dialled. */
   readonly WebSocket: WebSocketConstructor | undefined;
   readonly #config: CarrierConfig;
-  readonly #explained: (why: LinkError) => void;
+  readonly #explained: (why: Explanation) => void;
   /** Any answer could be read. */
   #answered = false;
   /** Why the page may not reach the bridge, once that was found out. */
@@ -37,7 +43,7 @@ export class HttpCarrier implements Carrier {
    * url is the bridge's; without a path the prefix /bridge is meant. explained
    * is called with what the browser kept back when something could not be reached.
    */
-  constructor(url: string | URL, config: CarrierConfig, explained: (why: LinkError) => void) {
+  constructor(url: string | URL, config: CarrierConfig, explained: (why: Explanation) => void) {
     this.base = `${bridgeURL(url)}/v1/`;
     this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#config = config;
@@ -58,20 +64,36 @@ export class HttpCarrier implements Carrier {
 
   /** Throws the error of a fetch that failed without an answer; the browser does not say why. */
   #unreached(cause: unknown, signal: AbortSignal): never {
+    if (cause instanceof LinkError) throw cause;
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
     const error = cause as (Error & { cause?: { message?: string; code?: string } }) | undefined; // Node says there what it was
     const reason = /CERT|LEAF_SIGNATURE/.test(error?.cause?.code ?? "") ? "certificate" : "network";
     throw (!this.#answered && this.#cause) || new LinkError(reason, error?.cause?.message || error?.message || String(cause), { cause });
   }
 
-  /** Looks once for the cause why nothing ever came from url, an http or ws one. */
-  #explain(url: string): void {
+  /** Looks once for the cause why nothing ever came from url, an http or ws one; of a WebSocket of session sid at last by asking the bridge. */
+  #explain(url: string, sid?: string): void {
     if (!globalThis.location || this.#examined.has(url)) return;
     this.#examined.add(url);
-    findCause(url, this.#config.fetch ?? fetch, this.WebSocket).then(
-      (found) => found && this.#explained((this.#cause = new LinkError(...found))),
-      () => undefined, // looking is forbidden as well
-    );
+    const look = async (): Promise<void> => {
+      const found = await findCause(url, this.#config.fetch ?? fetch, this.WebSocket);
+      if (found) this.#explained((this.#cause = new LinkError(...found)));
+      else if (sid) this.#explained(await this.#whyNoSocket(sid));
+    };
+    look().catch(() => undefined); // looking is forbidden as well
+  }
+
+  /** Asks the bridge why no WebSocket opens, as a page sees no status of a handshake (W4). */
+  async #whyNoSocket(sid: string): Promise<Explanation> {
+    const response = await this.#request(`${sid}/ws`, {});
+    const { status } = response;
+    if (status !== 405 || !response.headers.get("Pollbridge")) {
+      const why = await refusal(response);
+      const message = `WebSocket: ${why.message}`;
+      return why instanceof OriginError ? new SessionError("origin", message) : new LinkError("status", message, { status });
+    }
+    const proxy = "something before it keeps it from there, as a proxy does that is not told to pass WebSockets on (Vite: ws: true)";
+    return new LinkError("websocket", `WebSocket: the bridge would take it; ${proxy}${this.#config.headers ? ", or wants the headers, which a WebSocket does not carry" : ""}`);
   }
 
   beacon(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean): void {
@@ -80,13 +102,18 @@ export class HttpCarrier implements Carrier {
     this.#post(sid, batch, text, { keepalive: true }).catch(() => undefined);
   }
 
-  async #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
-    return (this.#config.fetch ?? fetch)(`${this.base}${sid}/poll`, {
+  #post(sid: string, batch: Uint8Array<ArrayBuffer>, text: boolean, init: RequestInit): Promise<Response> {
+    return this.#request(`${sid}/poll`, { body: text ? base64(batch) : batch, ...init }, text ? "text/plain" : "application/octet-stream");
+  }
+
+  async #request(path: string, init: RequestInit, type?: string): Promise<Response> {
+    const { headers: given, credentials = "same-origin" } = this.#config;
+    const headers = typeof given === "function" ? await returned(given) : recordOf(given);
+    return (this.#config.fetch ?? fetch)(this.base + path, {
       method: "POST",
-      headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
-      body: text ? base64(batch) : batch,
+      headers: type ? { ...headers, "Content-Type": type } : headers,
       cache: "no-store",
-      credentials: this.#config.credentials ?? "same-origin",
+      credentials,
       redirect: "manual", // the body holds the session's key
       ...init,
     });
@@ -111,7 +138,7 @@ export class HttpCarrier implements Carrier {
     // A text message is not ours: it is received as nothing.
     socket.onmessage = ({ data }: { data: unknown }) => events.received(new Uint8Array(data instanceof ArrayBuffer ? data : []));
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
-      if (!opened) this.#explain(url);
+      if (!opened) this.#explain(url, sid);
       lost(`closed: ${code} ${reason}`);
     };
     socket.onerror = () => undefined; // close follows and says as much
@@ -128,6 +155,21 @@ export class HttpCarrier implements Carrier {
       },
       close: () => socket.close(),
     };
+  }
+}
+
+/** Returns headers but for Content-Type, as an object. Throws TypeError for what is none. */
+export function recordOf(headers: HeadersInit | undefined): Record<string, string> {
+  const { "content-type": _, ...record } = Object.fromEntries(new Headers(headers));
+  return record;
+}
+
+/** Returns the headers that a function gives. Rejects with LinkError where there are none. */
+async function returned(headers: () => HeadersInit | Promise<HeadersInit>): Promise<Record<string, string>> {
+  try {
+    return recordOf(await headers());
+  } catch (cause) {
+    throw new LinkError("headers", `no headers: ${String(cause)}`, { cause });
   }
 }
 

@@ -15,6 +15,7 @@ interface Request {
   hold: number;
   /** It came as base64. */
   text: boolean;
+  headers: Record<string, string>;
   answer(answers: Record<number, number[]>): Promise<void>;
   respond(response: Response | Error): Promise<void>;
   aborted: boolean;
@@ -35,6 +36,7 @@ function stage(hold = 0): { hub: Hub; sent: Request[]; heard: Tell[]; ask(id: st
         items: bundle ? itemsOf(body) : [],
         aborted: false,
         text,
+        headers: init!.headers as Record<string, string>,
         answer: (answers) => request.respond(new Response(text ? base64(bundleOf(answers)) : bundleOf(answers))),
         async respond(response) {
           if (response instanceof Error) reject(response);
@@ -53,7 +55,7 @@ function stage(hold = 0): { hub: Hub; sent: Request[]; heard: Tell[]; ask(id: st
     hub, sent, heard,
     async ask(id, session, first, size = 3, text = false) {
       const batch = new Uint8Array(size).fill(first);
-      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, text, credentials: "omit" }, (tell) => heard.push(tell));
+      hub.take({ type: "exchange", tab: id[0]!, id, base: "http://x/v1/", group: "g", sid: sids[session]!, batch, text, credentials: "omit", headers: {} }, (tell) => heard.push(tell));
       await settled();
     },
   };
@@ -99,6 +101,16 @@ test("a bundle's answers go to their exchanges, the rest is sent again", async (
   await sent[2]!.answer({ 0: [9] });
   deepEqual(answered(heard).at(-1), ["a1", 200, 9]);
   equal(sent.length, 3);
+});
+
+test("exchanges share a bundle only with those of the same headers", async () => {
+  const { hub, sent } = stage();
+  for (const [i, tenant] of ["a", "b", "a"].entries()) {
+    hub.take({ type: "exchange", tab: `${i}`, id: `${i} 1`, base: "http://x/v1/", group: "g", sid: sids[i]!, batch: Uint8Array.of(i), text: false, credentials: "omit", headers: { tenant } }, () => undefined);
+    await settled();
+  }
+  deepEqual(sent.map(({ items }) => items.map(([session]) => session)), [[0], [1], [2, 0]]);
+  deepEqual(sent.map(({ headers }) => headers["tenant"]), ["a", "b", "a"]);
 });
 
 test("two bundles are in flight at most, what comes meanwhile shares the next", async () => {
@@ -228,7 +240,7 @@ test("a bridge that knows no bundles gets exchanges", async () => {
 
 test("what is asked twice is carried once, and heard to who asked last", async () => {
   const { hub, sent, heard, ask } = stage();
-  hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), text: false, credentials: "omit" }, () => assert.fail());
+  hub.take({ type: "exchange", tab: "a", id: "a1", base: "http://x/v1/", group: "g", sid: sids[0], batch: Uint8Array.of(1), text: false, credentials: "omit", headers: {} }, () => assert.fail());
   await ask("a1", 0, 1);
   equal(sent.length, 1);
   await sent[0]!.answer({ 0: [4] });

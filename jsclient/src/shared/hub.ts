@@ -19,6 +19,8 @@ export interface Exchange {
   /** It travels as base64, and so does its answer. */
   readonly text: boolean;
   readonly credentials: RequestCredentials;
+  /** What the request carries beside Content-Type. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** What a tab says to a hub. */
@@ -114,11 +116,13 @@ export class Hub {
     this.#lanes.forEach((lane) => lane.drop(() => true));
   }
 
-  #lane({ base, group: origin, credentials }: Exchange): Lane {
+  /** Returns the lane of an exchange: requests carry all that they share. */
+  #lane({ base, group: origin, credentials, headers }: Exchange): Lane {
     const { group = origin } = this.#config;
-    const name = `${credentials} ${base}`;
+    const name = JSON.stringify([base, credentials, headers]);
+    for (const [other, { idle }] of this.#lanes) if (idle && other !== name) this.#lanes.delete(other);
     let lane = this.#lanes.get(name);
-    if (!lane) this.#lanes.set(name, (lane = new Lane(this.#config, base, group, credentials)));
+    if (!lane) this.#lanes.set(name, (lane = new Lane(this.#config, base, group, credentials, headers)));
     return lane;
   }
 }
@@ -129,16 +133,23 @@ class Lane {
   readonly #base: string;
   readonly #group: string;
   readonly #credentials: RequestCredentials;
+  readonly #headers: Exchange["headers"];
   readonly #waiting = new Map<string, Waiting>();
   readonly #bundles = new Set<Bundle>();
   /** The bridge knows no bundles. */
   #old = false;
 
-  constructor(config: HubConfig, base: string, group: string, credentials: RequestCredentials) {
+  constructor(config: HubConfig, base: string, group: string, credentials: RequestCredentials, headers: Exchange["headers"]) {
     this.#config = config;
     this.#base = base;
     this.#group = group;
     this.#credentials = credentials;
+    this.#headers = headers;
+  }
+
+  /** Nothing waits, and nothing is in flight. */
+  get idle(): boolean {
+    return this.#waiting.size === 0 && this.#bundles.size === 0;
   }
 
   add({ tab, id, sid, batch, text }: Exchange, tell: (tell: Tell) => void): void {
@@ -251,7 +262,7 @@ class Lane {
     try {
       const response = await this.#config.fetch(this.#base + path, {
         method: "POST",
-        headers: { "Content-Type": text ? "text/plain" : "application/octet-stream" },
+        headers: { ...this.#headers, "Content-Type": text ? "text/plain" : "application/octet-stream" },
         body: text ? base64(body) : body,
         cache: "no-store",
         credentials: this.#credentials,

@@ -65,9 +65,10 @@ export class Tab {
     const text = typeof body === "string";
     if (!base || !sid || !(text || body instanceof Uint8Array) || keepalive) return fetch(input, init);
     const id = `${this.#name} ${++this.#count}`;
+    const { "content-type": _, ...headers } = Object.fromEntries(new Headers(init.headers));
     const ask: Exchange = {
       type: "exchange", tab: this.#name, id, base, sid, group: this.#group,
-      batch: text ? fromBase64(body) : new Uint8Array(body), text, credentials: init.credentials ?? "same-origin",
+      batch: text ? fromBase64(body) : new Uint8Array(body), text, credentials: init.credentials ?? "same-origin", headers,
     };
     const waiting = new Waiting(ask, () => this.#waiting.delete(id));
     this.#waiting.set(id, waiting);

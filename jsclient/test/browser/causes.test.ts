@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, request, type RequestOptions } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { build } from "esbuild";
@@ -80,6 +80,37 @@ test("no network: nothing more is claimed", { timeout: 60_000 }, async () => {
   const page = await pageOf("http://other.test");
   assert.equal(await lastError(page, "http://127.0.0.1:9", "network"), "Failed to fetch");
 });
+
+/** A development proxy before the bridge, as Vite's: either it passes WebSockets on but changes Host, or it passes none on. */
+async function proxyBefore(changesHost: boolean): Promise<{ url: string; close(): void }> {
+  const { hostname, port, host } = new URL(bridge.url);
+  const to = ({ url: path, method, headers }: IncomingMessage): RequestOptions => ({ hostname, port, path, method, headers: { ...headers, host: changesHost ? host : headers.host! } });
+  const server = createServer((asked, answer) => {
+    asked.pipe(request(to(asked), (from) => from.pipe(answer.writeHead(from.statusCode!, from.headers))));
+  });
+  server.on("upgrade", (asked, socket) => {
+    if (!changesHost) return socket.destroy();
+    const passed = request(to(asked), ({ statusCode }) => socket.end(`HTTP/1.1 ${statusCode} No\r\nContent-Length: 0\r\n\r\n`));
+    passed.end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url, close: () => (server.closeAllConnections(), server.close()) };
+}
+
+for (const [changesHost, reason, text] of [
+  [true, "origin", /^WebSocket: the bridge refuses this page: .*--allow-origin http:\/\/127\.0\.0\.1:\d+$/],
+  [false, "websocket", /^WebSocket: the bridge would take it; something before it/],
+] as const) {
+  test(`a page behind a proxy that ${changesHost ? "changes Host" : "passes no WebSocket on"} is told why it has none`, { timeout: 60_000 }, async (t) => {
+    const proxy = await proxyBefore(changesHost);
+    const page = await browser.newPage();
+    await page.goto(proxy.url);
+    t.after(() => proxy.close());
+    assert.match(await lastError(page, proxy.url, reason), text);
+  });
+}
 
 for (const kind of ["Worker", "SharedWorker"]) {
   test(`the client runs in a ${kind}`, { timeout: 60_000 }, async () => {
