@@ -1,11 +1,11 @@
-import { type Bytes, callback, checkOptions, delay, having, oneOf, type Rules, size, tag, truth } from "./args.js";
+import { type Bytes, tag } from "./args.js";
 import { Call, type CallOptions, newOpen } from "./call.js";
-import { LinkError, type WebSocketConstructor } from "./dialer/carrier.js";
+import { LinkError } from "./dialer/carrier.js";
 import type { LinkConfig } from "./dialer/exchanges.js";
-import { type Explanation, HttpCarrier, recordOf } from "./dialer/http.js";
+import { type Explanation, HttpCarrier } from "./dialer/http.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";
 import { watchLife } from "./dialer/life.js";
-import { Memory, type NetworkStorage, pageStorage } from "./dialer/memory.js";
+import { Memory, pageStorage } from "./dialer/memory.js";
 import type { Outage } from "./dialer/outage.js";
 import { Session } from "./dialer/session.js";
 import { pageless } from "./dialer/url.js";
@@ -15,7 +15,8 @@ import { type ChannelEvent, type ChannelEventMap, type ChannelListener, type Err
 import { checkGlobals, EventTargetBase } from "./globals.js";
 import type { ChannelLike, UnaryResponse } from "./like.js";
 import { loggerOf } from "./log.js";
-import { type Backoff, type BackoffOptions, newRetry } from "./tune/backoff.js";
+import { type ChannelOptions, checkChannelOptions } from "./options.js";
+import { type Backoff, newRetry } from "./tune/backoff.js";
 import type { Network } from "./tune/network.js";
 import type { Open } from "./wire/batch.js";
 
@@ -29,89 +30,6 @@ const LONG_LIFE = 10_000;
 const HOPELESS: ReadonlySet<string> = new Set(["unreachable", "unauthenticated", "internal"]);
 /** How many events are kept. */
 const MAX_EVENTS = 200;
-
-/** ChannelOptions configure a Channel. It reads them once, when it is made. */
-export interface ChannelOptions {
-  /**
-   * One transport forces it. Both (the default) begin with long-polling and go
-   * over to a WebSocket once it has proved itself. Without a WebSocket class
-   * only long-polling is used unless "ws" is forced.
-   */
-  transports?: readonly Transport[] | undefined;
-  /** Open the session with the first RPC, not at once. Default: false, so that no RPC waits for it. */
-  lazy?: boolean | undefined;
-  /**
-   * Returns the credential. It is called for each new session, and again when the
-   * bridge has ended an RPC UNAUTHENTICATED because the credential had expired:
-   * the new one is sent on the running session, and RPCs opened meanwhile wait
-   * for it. Default: none.
-   */
-  auth?: (() => string | Promise<string>) | undefined;
-  /** Credentials mode of the requests, as in fetch. Default: "same-origin", as fetch's. */
-  credentials?: RequestCredentials | undefined;
-  /**
-   * Headers of every request beside the client's own, for what stands before the
-   * bridge: as fetch takes them, or a function that returns them for each request;
-   * what it throws counts as a failed link. The bridge must allow them for pages
-   * of other origins, by --allow-header. A browser's WebSocket carries none: use
-   * auth or cookies, or long-polling alone. Default: none.
-   */
-  headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>) | undefined;
-  /** Default: the global fetch. */
-  fetch?: typeof fetch | undefined;
-  /** Default: the global WebSocket; Node 20 has none. */
-  WebSocket?: WebSocketConstructor | undefined;
-  /**
-   * Send RPCs again that are marked idempotent and have one request, as the
-   * adapters mark methods declared NO_SIDE_EFFECTS or IDEMPOTENT, when their
-   * session was lost before any answer. They may then run twice. Default: false.
-   */
-  resendIdempotent?: boolean | undefined;
-  /** Longest response message, in bytes; a longer one ends its RPC with RESOURCE_EXHAUSTED. Default: 16 MiB. */
-  maxMessageBytes?: number | undefined;
-  /** Longest time that a poll is held, in milliseconds. Default: 25,000: shorter than what proxies cut by default. */
-  holdMs?: number | undefined;
-  /** How long to wait before what failed is tried again. */
-  backoff?: BackoffOptions | undefined;
-  /**
-   * Where what was learnt of the network is kept for the next page; null keeps
-   * it for this channel alone. Default: the page's localStorage; none in a
-   * worker and in Node.
-   */
-  storage?: NetworkStorage | null | undefined;
-  /** Gets each event as it happens, and each RPC that has ended. Default: none; see also localStorage["pollbridge.log"]. */
-  logger?: ((event: ChannelEvent) => void) | undefined;
-}
-
-const STORAGE = having("a Storage, or null", "getItem", "setItem");
-const TRANSPORTS = oneOf("longpoll", "ws");
-
-const RULES: Rules<ChannelOptions> = {
-  transports: [(value: unknown) => Array.isArray(value) && value.length > 0 && value.every((one) => TRANSPORTS[0](one as never)), 'an Array of "longpoll", "ws" or both'],
-  lazy: truth,
-  auth: callback,
-  credentials: oneOf("omit", "same-origin", "include"),
-  headers: [isHeaders, "Headers, an object or pairs, as fetch takes them, or a function that returns them"],
-  fetch: callback,
-  WebSocket: callback,
-  resendIdempotent: truth,
-  maxMessageBytes: size,
-  holdMs: [(value: unknown) => Number.isInteger(value) && delay[0](value as never), `whole ${delay[1]}`],
-  backoff: having("an object"),
-  storage: [(value: unknown) => value === null || STORAGE[0](value as never), STORAGE[1]],
-  logger: callback,
-};
-
-function isHeaders(value: unknown): boolean {
-  if (typeof value === "function") return true;
-  try {
-    return !!recordOf(value as HeadersInit);
-  } catch {
-    return false;
-  }
-}
-
-const BACKOFF: Rules<BackoffOptions> = { leastMs: delay, mostMs: delay, idleMs: delay };
 
 /** The client's release, stated in the Hello. */
 const RELEASE = "pollbridge-js/0.1.0";
@@ -176,8 +94,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
   constructor(url: string | URL, options: ChannelOptions = {}) {
     checkGlobals();
     super();
-    this.#options = options = checkOptions("option", options, RULES);
-    if (options.backoff) checkOptions("option backoff", options.backoff, BACKOFF);
+    this.#options = options = checkChannelOptions(options);
     this.#logger = loggerOf(options.logger);
     this.#carrier = new HttpCarrier(url, options, (why) => this.#explained(why));
     this.url = this.#carrier.base.slice(0, -"/v1/".length);

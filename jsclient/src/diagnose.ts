@@ -2,7 +2,7 @@
 // words. The page at {prefix}/check is this function with a face.
 
 import { bridgeURL, pageless } from "./dialer/url.js";
-import type { ChannelOptions } from "./channel.js";
+import type { ChannelOptions } from "./options.js";
 import { Asker } from "./diagnose/ask.js";
 import * as checks from "./diagnose/checks.js";
 import { judge, type Level, type Report, reportText, type Row, rowOf } from "./diagnose/report.js";

@@ -1,7 +1,8 @@
 // A bridge in memory, for tests of what uses a Channel.
 
 import type { Bytes } from "./args.js";
-import { Channel, type ChannelOptions } from "./channel.js";
+import { Channel } from "./channel.js";
+import type { ChannelOptions } from "./options.js";
 import type { WebSocketConstructor, WebSocketLike } from "./dialer/carrier.js";
 import type { FakeRPC, Script } from "./fakebridge/rpc.js";
 import { FakeSession, type Link } from "./fakebridge/session.js";

@@ -1,6 +1,6 @@
 export type { Bytes } from "./args.js";
 export { Call, type CallOptions } from "./call.js";
-export { Channel, type ChannelOptions } from "./channel.js";
+export { Channel } from "./channel.js";
 export { type ChannelEvent, type ChannelEventMap, type ChannelListener, type ErrorReason, LostEvent, ResumedEvent, RetryingEvent, type RPCLine, type State, StateChangeEvent } from "./events.js";
 export type { CallLike, ChannelLike, UnaryResponse } from "./like.js";
 export type { BackoffOptions } from "./tune/backoff.js";
@@ -8,6 +8,7 @@ export { LinkError, type LinkErrorReason, OriginError, type WebSocketConstructor
 export type { Transport } from "./dialer/ladder.js";
 export type { NetworkStorage } from "./dialer/memory.js";
 export type { Outage } from "./dialer/outage.js";
+export type { ChannelOptions } from "./options.js";
 export { type Metadata, type MetadataInit, metadataText, metadataValues } from "./metadata.js";
 export { type Reason, SessionError } from "./engine/errors.js";
 export { type Messages, resubscribe, type ResubscribeOptions } from "./resubscribe.js";

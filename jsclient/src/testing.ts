@@ -1,7 +1,8 @@
 // What unit tests share: a bridge under the test's control, and time.
 
 import { mock, type TestContext } from "node:test";
-import { Channel, type ChannelOptions } from "./channel.js";
+import { Channel } from "./channel.js";
+import type { ChannelOptions } from "./options.js";
 import type { Carrier, Socket, SocketEvents } from "./dialer/carrier.js";
 import { LinkError } from "./dialer/carrier.js";
 import { Ladder, type Transport } from "./dialer/ladder.js";

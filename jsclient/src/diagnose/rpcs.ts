@@ -1,7 +1,8 @@
 // The product itself, tried: a session, and RPCs of all four kinds with a cut
 // of every link in the middle of them.
 
-import { Channel, type ChannelOptions } from "../channel.js";
+import { Channel } from "../channel.js";
+import type { ChannelOptions } from "../options.js";
 import type { Transport } from "../dialer/ladder.js";
 import { Code, StatusError } from "../status.js";
 import { pause } from "./ask.js";
