@@ -12,7 +12,7 @@ base=${1:?usage: bench/compare.sh BASE [ROUNDS [MEASUREMENTS]]}
 rounds=${2:-5}
 only=${3:-rpc,memory,storm,first}
 scenarios='^(unary, 1 session|unary, 64 sessions|server stream, |memory|first)'
-ways='^(Pollbridge (ws|longpoll)|Pollbridge ws: an idle session|Pollbridge, .*|Pollbridge longpoll, .*|bare .*)$'
+ways='^(Pollbridge (ws|longpoll)|Pollbridge (ws|longpoll): a(n idle session| session whose reader stopped)|Pollbridge, .*|Pollbridge longpoll, .*|bare .*)$'
 
 export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
 work=$(mktemp -d)

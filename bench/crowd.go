@@ -105,3 +105,12 @@ func openQuiet(ctx context.Context, conn grpc.ClientConnInterface) error {
 	}
 	return errors.Join(s.SendMsg(&message{Value: []byte("x")}), s.CloseSend(), s.RecvMsg(new(message)))
 }
+
+// openStopped opens a stream without end, of messages of 16 KiB, and reads one.
+func openStopped(ctx context.Context, conn grpc.ClientConnInterface) error {
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, streamMethod)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.SendMsg(&message{Value: make([]byte, 16<<10)}), s.CloseSend(), s.RecvMsg(new(message)))
+}

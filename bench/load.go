@@ -206,9 +206,14 @@ func alternate(ctx context.Context, cfg config, s *section, keys []key, take fun
 
 // measures reports whether the flags ask for a sample.
 func (c config) measures(k key) bool {
-	scenario, err1 := regexp.MatchString(c.scenarios, k.scenario)
-	way, err2 := regexp.MatchString(c.ways, k.way)
-	return scenario && way && err1 == nil && err2 == nil
+	scenario, err := regexp.MatchString(c.scenarios, k.scenario)
+	return scenario && err == nil && c.measuresWay(k.way)
+}
+
+// measuresWay is measures of any scenario.
+func (c config) measuresWay(name string) bool {
+	way, err := regexp.MatchString(c.ways, name)
+	return way && err == nil
 }
 
 func rate(s sample) float64    { return s.rate }

@@ -39,11 +39,14 @@ func kindsHeld(cfg config) []held {
 	all := []held{
 		{name: "Pollbridge ws: an idle session", n: n, transport: "ws", use: callOnce},
 		{name: "Pollbridge ws: a session with a quiet stream", n: n, transport: "ws", use: openQuiet},
+		{name: "Pollbridge ws: a session whose reader stopped", n: n / 10, transport: "ws", use: openStopped},
 		{name: "Pollbridge longpoll: an idle session", n: n, transport: "longpoll", use: callOnce, leaves: true},
 		{name: "Pollbridge longpoll: a session with a quiet stream", n: n, transport: "longpoll", use: openQuiet},
 		{name: "Pollbridge longpoll over TLS: a session with a quiet stream", n: n, transport: "longpoll", use: openQuiet, secure: true},
+		{name: "Pollbridge longpoll: a session whose reader stopped", n: n / 10, transport: "longpoll", use: openStopped},
 		{name: "grpc-go proxy: an idle connection", n: n, serve: grpcProxy, dial: toGRPC, use: callOnce},
 		{name: "grpc-go proxy: a connection with a quiet stream", n: n, serve: grpcProxy, dial: toGRPC, use: openQuiet},
+		{name: "grpc-go proxy: a connection whose reader stopped", n: n / 10, serve: grpcProxy, dial: toGRPC, use: openStopped},
 	}
 	if !cfg.ownOnly {
 		all = append(all, held{

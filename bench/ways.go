@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"connectrpc.com/connect"
 	"github.com/coder/websocket"
@@ -90,12 +91,8 @@ func (l *lab) ways(ctx context.Context, s *section) (map[string]*way, error) {
 			return client.New("http://"+bridge.addr, client.Config{Transports: []string{transport}})
 		})
 	}
-	if b, err := l.bridge(ctx, "--rpc"); err != nil {
-		s.note("bridge serve --rpc: %v", err) // older ones have none
-	} else {
-		add(rpcGRPC, b, func() (conn, error) { return dialGRPC(b.addr) })
-		add(rpcWeb, b, func() (conn, error) { return newConnectConn(b.addr, connect.WithGRPCWeb()), nil })
-		add(rpcConnect, b, func() (conn, error) { return newConnectConn(b.addr), nil })
+	if err := l.rpcWays(ctx, add); err != nil {
+		s.note("bridge serve --rpc: %v", err)
 	}
 	if l.cfg.ownOnly {
 		return all, nil
@@ -112,6 +109,22 @@ func (l *lab) ways(ctx context.Context, s *section) (map[string]*way, error) {
 		add(gwpWS, gwp, func() (conn, error) { return webSocketConn(gwp.addr), nil })
 	}
 	return all, nil
+}
+
+// rpcWays adds the ways through a bridge with --rpc, if they are measured: an older
+// bridge has none.
+func (l *lab) rpcWays(ctx context.Context, add func(name string, hop *process, dial func() (conn, error))) error {
+	if !slices.ContainsFunc([]string{rpcGRPC, rpcWeb, rpcConnect}, l.cfg.measuresWay) {
+		return nil
+	}
+	b, err := l.bridge(ctx, "--rpc")
+	if err != nil {
+		return err
+	}
+	add(rpcGRPC, b, func() (conn, error) { return dialGRPC(b.addr) })
+	add(rpcWeb, b, func() (conn, error) { return newConnectConn(b.addr, connect.WithGRPCWeb()), nil })
+	add(rpcConnect, b, func() (conn, error) { return newConnectConn(b.addr), nil })
+	return nil
 }
 
 // connectConn makes unary RPCs and server streams by connect-go, over one
