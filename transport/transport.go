@@ -124,4 +124,7 @@ var (
 	ErrMute = fmt.Errorf("%w: no pong in time", ErrLinkDone)
 	// ErrSessionOver is returned when the session is over, as the last batch said.
 	ErrSessionOver = fmt.Errorf("%w: its session is over", ErrLinkDone)
+	// ErrUnavailable is returned when the session lives in a process that cannot be
+	// reached now: 503, or a WebSocket's close code 1013.
+	ErrUnavailable = fmt.Errorf("%w: its session cannot be reached now", ErrLinkDone)
 )

@@ -60,6 +60,11 @@ func unknown() *wire.Close {
 	return &wire.Close{Code: wire.CodeUnknown, Message: "no such session"}
 }
 
+// Unknown returns a link that refuses a batch whose session is nowhere (W6).
+func (r *Registry) Unknown(head wire.Head) transport.Link {
+	return r.refuse(&wire.Batch{Session: head.Session, X: head.X}, unknown())
+}
+
 // admit finds the session that the batch speaks for, or makes it (O1 to O5).
 func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.IDSize]byte, b *wire.Batch) (*Session, *wire.Close) {
 	if len(b.Key) != wire.KeySize {

@@ -27,7 +27,7 @@ type lastingLink struct {
 	welcome  bool             // Hello came
 	replaced bool
 	refusal  *wire.Close // of what came; nil: nothing is refused
-	ended    bool        // the last batch was built
+	ended    bool        // nothing more is said: the last batch was built, or the client is elsewhere
 }
 
 // attachLasting takes a lasting link in. Only a higher one replaces another (L1).
@@ -83,7 +83,11 @@ func (l *lastingLink) take(b *wire.Batch) {
 func (l *lastingLink) Deliver(ctx context.Context, batch []byte) error {
 	b := engine.NewBatch()
 	defer engine.FreeBatch(b)
-	refusal := l.check(ctx, b, wire.ParseBatch(batch, b))
+	err := wire.ParseBatch(batch, b)
+	if err == nil && l.isElsewhere(b) {
+		return transport.ErrLinkDone
+	}
+	refusal := l.check(ctx, b, err)
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // not taken: its peer sends it again
 	}
@@ -105,6 +109,20 @@ func (l *lastingLink) Deliver(ctx context.Context, batch []byte) error {
 		l.Notify() // the pong arrived: the timer can move to the next ping
 	}
 	return nil
+}
+
+// isElsewhere reports whether the client has its Welcome from another bridge: the
+// session here is the copy that its Hello left (O2). The link ends, and nothing is
+// said about the session.
+func (l *lastingLink) isElsewhere(b *wire.Batch) bool {
+	if b.Incarnation == 0 || uint32(b.Incarnation>>32) == l.s.reg.Instance() {
+		return false
+	}
+	l.s.ep.Lock()
+	defer l.s.unlock()
+	l.ended = true
+	l.Notify()
+	return true
 }
 
 // check returns the refusal of a further batch, nil if it may be taken.
@@ -147,7 +165,7 @@ func (l *lastingLink) Due(now time.Duration) engine.Due {
 	s := l.s
 	d := l.Lasting.Due(now)
 	switch {
-	case s.ep.Ended() != nil, l.refusal != nil, l.replaced, s.notTaken, s.goAwayDue():
+	case s.ep.Ended() != nil, l.refusal != nil, l.replaced, l.ended, s.notTaken, s.goAwayDue():
 		d.At = now
 	case l.Pinged > 0:
 		d.At, d.Quiet = min(d.At, l.Pinged+pongLimit), true

@@ -84,6 +84,10 @@ func New(cfg Config) *Registry {
 	return r
 }
 
+// Instance returns what the incarnations of this bridge have in their upper half.
+// It is not 0.
+func (r *Registry) Instance() uint32 { return uint32(r.instance >> 32) }
+
 func randomUint64() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails

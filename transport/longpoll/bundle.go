@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,7 @@ type item struct {
 	batch     []byte
 	link      transport.Link
 	answer    []byte // nil: none yet
+	err       error  // why there is none
 }
 
 // NewBundleHandler returns a BundleHandler for the sessions of an Acceptor, as a
@@ -79,6 +81,10 @@ func (h *BundleHandler) exchange(w http.ResponseWriter, r *http.Request, form fo
 	h.serve(r, b)
 	if isGone(r.Context()) {
 		panic(http.ErrAbortHandler)
+	}
+	if b.isUnavailable() {
+		unavailable(w)
+		return
 	}
 	w.Header().Set("Content-Type", form.contentType)
 	h.handler.answer(w, form.encode(b.encode()))
@@ -110,9 +116,8 @@ func (h *BundleHandler) serve(r *http.Request, b *bundle) {
 			ctx = dropped
 		}
 		serving.Go(func() {
-			answer, err := item.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
-			if err == nil {
-				item.answer = answer
+			item.answer, item.err = item.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
+			if item.err == nil {
 				b.release()
 			}
 		})
@@ -124,6 +129,13 @@ func (h *BundleHandler) serve(r *http.Request, b *bundle) {
 func (b *bundle) release() {
 	b.drop(nil)
 	b.answerNow(transport.ErrAnswerNow)
+}
+
+// isUnavailable reports whether there is no answer, and sessions are the reason that
+// cannot be reached now. Beside an answer their exchanges just come again.
+func (b *bundle) isUnavailable() bool {
+	answered := slices.ContainsFunc(b.items, func(i item) bool { return i.err == nil })
+	return !answered && slices.ContainsFunc(b.items, func(i item) bool { return errors.Is(i.err, transport.ErrUnavailable) })
 }
 
 func (b *bundle) close() {
@@ -185,7 +197,7 @@ func (b *bundle) encode() []byte {
 	out := []byte(bundleMagic)
 	for i := range b.items {
 		answer := b.items[i].answer
-		if answer == nil {
+		if b.items[i].err != nil {
 			continue
 		}
 		out = binary.BigEndian.AppendUint16(out, uint16(i))

@@ -100,12 +100,21 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 	if errors.Is(err, errParked) {
 		return
 	}
+	if errors.Is(err, transport.ErrUnavailable) {
+		unavailable(w)
+		return
+	}
 	if err != nil || isGone(r.Context()) {
 		// Nobody is left to be answered. Should someone be, an empty 200 would
 		// mislead, and each further request on this connection would get one.
 		panic(http.ErrAbortHandler)
 	}
 	h.answer(w, body)
+}
+
+// unavailable answers what comes from the network mostly: the client tries again.
+func unavailable(w http.ResponseWriter) {
+	httpwrite.Text(w, http.StatusServiceUnavailable, "the session's bridge cannot be reached now")
 }
 
 // isGone reports whether a request's client is gone.

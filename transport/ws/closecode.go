@@ -18,6 +18,9 @@ const (
 	CloseDone = websocket.StatusNormalClosure
 	// CloseGoingAway: the handler was closed. The session lives on.
 	CloseGoingAway = websocket.StatusGoingAway
+	// CloseUnavailable: the session lives in another process, which cannot be
+	// reached now. The session lives on.
+	CloseUnavailable = websocket.StatusTryAgainLater
 	// CloseText: a text message arrived. The session lives on.
 	CloseText websocket.StatusCode = 3400
 	// CloseMute: no first batch, or no pong, arrived in time.
@@ -39,6 +42,8 @@ func closeCode(err error) websocket.StatusCode {
 		return CloseMute
 	case errors.Is(err, transport.ErrSessionOver):
 		return CloseSession
+	case errors.Is(err, transport.ErrUnavailable):
+		return CloseUnavailable
 	}
 	return CloseDone
 }
