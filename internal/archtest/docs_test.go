@@ -107,10 +107,11 @@ func TestOperations(t *testing.T) {
 	}
 	flag, metric := regexp.MustCompile(`\bName: "([a-z-]+)"`), regexp.MustCompile(`"(pollbridge_[a-z_]+)"`)
 	for file, names := range map[string]*regexp.Regexp{
-		"cmd/bridge/internal/config/options.go":     flag,
-		"cmd/bridge/internal/config/authoptions.go": flag,
-		"bridge/metrics.go":                         metric,
-		"internal/auth/jwtauth/metrics.go":          metric,
+		"cmd/bridge/internal/config/options.go":        flag,
+		"cmd/bridge/internal/config/authoptions.go":    flag,
+		"cmd/bridge/internal/config/clusteroptions.go": flag,
+		"bridge/metrics.go":                            metric,
+		"internal/auth/jwtauth/metrics.go":             metric,
 	} {
 		code, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {

@@ -45,6 +45,7 @@ const (
 	jwks      = "github.com/MicahParks"
 	otel      = "go.opentelemetry.io"
 	ratelimit = "golang.org/x/time/rate"
+	natsgo    = "github.com/nats-io/nats.go"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -64,6 +65,9 @@ var rules = []rule{
 	{path: "internal/message"},
 	{path: "internal/engine", own: []string{"transport", "internal/message", "internal/tune", "internal/wire"}, not: []string{"net/http", "os"}},
 	{path: "internal/registry", own: []string{"transport", "internal/engine", "internal/ratelog", "internal/tune", "internal/wire"}, others: []string{ratelimit}, not: []string{"net/http", "os"}},
+	{path: "internal/cluster", own: []string{"transport", "internal/wire", "internal/cluster/clusterpb"}, others: []string{natsgo, protobuf + "/proto"}},
+	{path: "internal/cluster/clusterpb", others: []string{protobuf}},
+	{path: "internal/cluster/clustertest", own: []string{"internal/cluster"}},
 	{
 		path: "internal/dialer", own: []string{"transport", "internal/engine", "internal/tune", "internal/wire"},
 		not: []string{"net/http", "os"},
@@ -81,9 +85,9 @@ var rules = []rule{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/admin", "internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/admin", "internal/cluster", "internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
-		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel},
+		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel, natsgo},
 	},
 	{
 		path:   "client",
@@ -95,7 +99,7 @@ var rules = []rule{
 	{
 		path:   "cmd/bridge",
 		own:    []string{"bridge", "client", "internal/admin", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, systemd},
+		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, natsgo, systemd},
 	},
 	{path: "internal/telemetry", others: []string{otel, metrics}},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},
@@ -126,7 +130,7 @@ var rules = []rule{
 }
 
 // testsOnly lists packages that only tests import.
-var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/enginetest", "internal/simnet", "internal/middlebox", "internal/transporttest", "internal/transporttest/fake"}
+var testsOnly = []string{"internal/auth/oidctest", "internal/wire/wirepb", "internal/testsvc", "internal/cluster/clustertest", "internal/enginetest", "internal/simnet", "internal/middlebox", "internal/transporttest", "internal/transporttest/fake"}
 
 // testCode lists packages that serve tests alone.
 var testCode = []string{"e2e", "conformance", "internal/cmd"}

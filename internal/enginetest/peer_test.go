@@ -17,7 +17,7 @@ import (
 // peer is a client that sends what a test says, batch by batch.
 type peer struct {
 	t           *testing.T
-	reg         *registry.Registry
+	acceptor    transport.Acceptor
 	id, key     []byte
 	x           uint64
 	seq         uint64 // of the last frame
@@ -28,7 +28,7 @@ type peer struct {
 }
 
 func newPeer(t *testing.T, reg *registry.Registry) *peer {
-	p := &peer{t: t, reg: reg, id: make([]byte, 16), key: make([]byte, 16), began: time.Now()}
+	p := &peer{t: t, acceptor: reg, id: make([]byte, 16), key: make([]byte, 16), began: time.Now()}
 	_, _ = rand.Read(p.id)
 	_, _ = rand.Read(p.key)
 	return p
@@ -72,7 +72,7 @@ func (p *peer) batch(change func(*wire.Batch), frames ...wire.Frame) *wire.Batch
 
 // accept opens a link with a batch.
 func (p *peer) accept(kind transport.Kind, b *wire.Batch) transport.Link {
-	return p.reg.Accept(p.t.Context(), transport.Hello{
+	return p.acceptor.Accept(p.t.Context(), transport.Hello{
 		Header: p.header,
 		Kind:   kind, Session: wire.EncodeSession(p.id), Batch: wire.AppendBatch(nil, b), RemoteAddr: "192.0.2.1",
 	})

@@ -51,7 +51,7 @@ func TestRule_lateCopies(t *testing.T) {
 		restarted := enginetest.NewRegistry(registry.Config{Handle: handle})
 		defer restarted.Close()
 		for _, at := range []*registry.Registry{reg, restarted} {
-			p.reg = at
+			p.acceptor = at
 			if a := <-p.park(hello); a.Welcome == nil || a.Incarnation == p.incarnation {
 				t.Errorf("a late Hello makes the session anew, in another incarnation: %+v", a)
 			}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/cluster/clustertest"
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
@@ -43,13 +44,16 @@ type simulation struct {
 	bulk   bool                       // long messages
 	faults int                        // the run goes on until the network has done so many, and drive
 	start  func(dialer.Config) caller // the client's engine; nil: Go's
+	// cluster, if not nil, has three bridges on such a net, and links land at each
+	// of them in turn.
+	cluster *clustertest.Profile
 }
 
 // simRun is a simulation that runs.
 type simRun struct {
 	simulation
 	net    *simnet.Network
-	reg    *registry.Registry
+	fleet  *fleet
 	s      caller
 	rng    *rand.Rand // drive's
 	oracle *oracle
@@ -74,11 +78,11 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 			sim.most = 40
 		}
 		o := newOracle(sim.most)
-		reg := enginetest.NewRegistry(registry.Config{Handle: o.handle, ResumeWindow: sim.window()})
+		bridges := sim.bridges(registry.Config{Handle: o.handle, ResumeWindow: sim.window()})
 		net := simnet.New(sim.seed, simnet.Profile{RTT: sim.profile.RTT})
-		carrier := enginetest.NewCarrier(net, reg)
+		carrier := enginetest.NewCarrier(net, bridges)
 		s := sim.client(dialer.Config{Carrier: carrier, Transports: sim.kinds, Pause: sim.pause})
-		r := &simRun{simulation: sim, net: net, reg: reg, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want, began: time.Now()}
+		r := &simRun{simulation: sim, net: net, fleet: bridges, s: s, rng: rand.New(rand.NewPCG(sim.seed, 3)), oracle: o, want: want, began: time.Now()}
 		r.connect(t)
 		net.Change(sim.profile)
 		r.work(t)
@@ -86,6 +90,7 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		net.Calm()
 		net.Thaw()
 		net.Up()
+		bridges.calm()
 		if err := s.Close(t.Context()); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -93,8 +98,8 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		carrier.Close()
 		synctest.Wait()
 		o.report(t)
-		checkIdle(t, reg)
-		reg.Close()
+		bridges.checkIdle(t)
+		bridges.close()
 		l = o.ledger
 		l.sessions, l.messages, l.virtual = 1, int(o.passed.Load()), elapsed
 		l.exchanges, l.faults = net.Exchanges(), r.spoiled()
@@ -171,7 +176,9 @@ func (r *simRun) watch(t *testing.T, ctx context.Context, end context.CancelCaus
 // dump shows both ends of a run that is stuck.
 func (r *simRun) dump(t *testing.T) {
 	t.Log("stuck; client:", r.s.dump())
-	t.Logf("bridge: %+v", r.reg.Stats())
+	for _, reg := range r.fleet.regs {
+		t.Logf("bridge: %+v", reg.Stats())
+	}
 }
 
 // more tells whether another RPC is to be made.

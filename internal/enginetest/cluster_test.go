@@ -1,0 +1,200 @@
+package enginetest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pollbridge/pollbridge/internal/cluster"
+	"github.com/pollbridge/pollbridge/internal/cluster/clustertest"
+	"github.com/pollbridge/pollbridge/internal/enginetest"
+	"github.com/pollbridge/pollbridge/internal/registry"
+	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
+)
+
+// fleet is one bridge, or several in a cluster of which each link lands at the next.
+type fleet struct {
+	regs []*registry.Registry
+	net  *clustertest.Net // nil: there is one bridge
+	// Of the cluster's bridges.
+	nodes    []*clustertest.Node
+	clusters []*cluster.Cluster
+
+	turn atomic.Uint64
+}
+
+// bridges starts the simulation's.
+func (sim simulation) bridges(cfg registry.Config) *fleet {
+	if sim.cluster == nil {
+		return &fleet{regs: []*registry.Registry{enginetest.NewRegistry(cfg)}}
+	}
+	return newFleet(sim.seed, *sim.cluster, cfg, cluster.Config{})
+}
+
+// newFleet starts three bridges of a cluster.
+func newFleet(seed uint64, profile clustertest.Profile, cfg registry.Config, clusterCfg cluster.Config) *fleet {
+	f := &fleet{net: clustertest.New(seed, profile)}
+	for i := range 3 {
+		reg, node := enginetest.NewRegistry(cfg), f.net.Node()
+		own := clusterCfg
+		own.Name, own.Node, own.Local, own.Fabric = "sim", fmt.Sprint("bridge ", i), reg, node
+		own.MaxBatch, own.Logger = 1<<20, slog.New(slog.DiscardHandler)
+		c, err := cluster.New(own)
+		if err != nil {
+			panic(err) // only another Fabric's can fail
+		}
+		f.regs, f.nodes, f.clusters = append(f.regs, reg), append(f.nodes, node), append(f.clusters, c)
+	}
+	return f
+}
+
+// Accept implements transport.Acceptor.
+func (f *fleet) Accept(ctx context.Context, hello transport.Hello) transport.Link {
+	if f.net == nil {
+		return f.regs[0].Accept(ctx, hello)
+	}
+	return f.clusters[f.turn.Add(1)%uint64(len(f.clusters))].Accept(ctx, hello)
+}
+
+// calm ends all faults of the cluster.
+func (f *fleet) calm() {
+	if f.net == nil {
+		return
+	}
+	f.net.Change(clustertest.Profile{})
+	for i, a := range f.nodes {
+		a.Connect(true)
+		for _, b := range f.nodes[:i] {
+			f.net.Partition(a, b, false)
+		}
+	}
+}
+
+func (f *fleet) checkIdle(t *testing.T) {
+	t.Helper()
+	for _, reg := range f.regs {
+		checkIdle(t, reg)
+	}
+	for i, c := range f.clusters {
+		if s := c.Stats(); s.In != 0 || s.Out != 0 || s.Peers != len(f.clusters)-1 {
+			t.Errorf("bridge %d has links left, or peers missing: %+v", i, s)
+		}
+	}
+}
+
+func (f *fleet) close() {
+	for _, c := range f.clusters {
+		c.Close()
+	}
+	for _, reg := range f.regs {
+		reg.Close()
+	}
+	for _, n := range f.nodes {
+		n.Close()
+	}
+}
+
+// apart has two bridges lose sight of each other, again and again.
+func apart(ctx context.Context, r *simRun) {
+	nodes := r.fleet.nodes
+	for sleep(ctx, time.Duration(r.rng.IntN(20_000))*ms) == nil {
+		i := r.rng.IntN(len(nodes))
+		a, b := nodes[i], nodes[(i+1)%len(nodes)]
+		r.fleet.net.Partition(a, b, true)
+		_ = sleep(ctx, time.Duration(r.rng.IntN(30_000))*ms)
+		r.fleet.net.Partition(a, b, false)
+		r.blows.Add(1)
+	}
+}
+
+// natsGone takes NATS away from all, again and again; bridges come back one after
+// another.
+func natsGone(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(r.rng.IntN(30_000))*ms) == nil {
+		for _, n := range r.fleet.nodes {
+			n.Connect(false)
+		}
+		_ = sleep(ctx, time.Duration(r.rng.IntN(20_000))*ms)
+		for _, n := range r.fleet.nodes {
+			n.Connect(true)
+			_ = sleep(ctx, time.Duration(r.rng.IntN(2_000))*ms)
+		}
+		r.blows.Add(1)
+	}
+}
+
+// TestSim_cluster holds that three bridges, with a balancer in front that knows
+// nothing of sessions, lose, repeat and reorder nothing either.
+func TestSim_cluster(t *testing.T) {
+	all := make(ledgers)
+	street := simnet.Profile{RTT: 20 * ms}
+	for name, sim := range map[string]simulation{
+		"clean":      {cluster: &clustertest.Profile{}},
+		"slow":       {cluster: &clustertest.Profile{Delay: 40 * ms}},
+		"small":      {cluster: &clustertest.Profile{Delay: 2 * ms, MaxPayload: 8 << 10}, bulk: true},
+		"loss":       {cluster: &clustertest.Profile{Delay: 2 * ms, Loss: 0.02}},
+		"copies":     {cluster: &clustertest.Profile{Delay: 20 * ms, Copies: 0.3}},
+		"cuts":       {cluster: &clustertest.Profile{Delay: 2 * ms, Loss: 0.01, Copies: 0.1}, drive: cuts, faults: 50},
+		"partitions": {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: apart, faults: 10},
+		"nats gone":  {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: natsGone, faults: 10},
+	} {
+		for _, choice := range allChoices {
+			for run := range *simRuns {
+				t.Run(name+"/"+choice, func(t *testing.T) {
+					sim := sim.on(choice)
+					sim.profile, sim.pause, sim.most = street, 30*time.Minute, 20
+					sim.seed = seedFor(t.Name(), run)
+					all.add(name, sim.run(t, *simMessages))
+				})
+			}
+		}
+	}
+	t.Log(all)
+}
+
+// O2, in a cluster: a client whose Hello made its session at two bridges keeps to the
+// one that it has the Welcome of; a link to the other ends, and says nothing about the
+// session.
+func TestRule_twoOwners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1, clustertest.Profile{Delay: ms}, registry.Config{Handle: echo}, cluster.Config{})
+		defer f.close()
+		p := newPeer(t, nil)
+		p.acceptor = f.clusters[0]
+		welcome := p.poll(p.batch(withHello))
+		p.acceptor = f.clusters[1]
+		copied := p.accept(transport.WS, p.batch(withHello))
+		raw, err := copied.Next(t.Context(), nil, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other := p.parse(raw); other.Welcome == nil || other.Incarnation>>32 == welcome.Incarnation>>32 {
+			t.Fatalf("the second bridge answers %+v", other)
+		}
+		p.incarnation = welcome.Incarnation
+		if err := copied.Deliver(t.Context(), wire.AppendBatch(nil, &wire.Batch{X: p.x, Incarnation: p.incarnation})); !errors.Is(err, transport.ErrLinkDone) {
+			t.Errorf("a batch for the first bridge: %v", err)
+		}
+		if raw, err := copied.Next(t.Context(), nil, 1<<20); len(raw) > 0 || !errors.Is(err, transport.ErrLinkDone) {
+			t.Errorf("the link to the copy says %x, %v", raw, err)
+		}
+		copied.Close()
+		for _, c := range f.clusters { // wherever it lands
+			p.acceptor = c
+			if b := p.poll(p.batch(nil)); b.Close != nil || b.Incarnation != p.incarnation {
+				t.Errorf("an exchange is answered with %+v", b)
+			}
+		}
+		time.Sleep(time.Minute) // more than a session without an RPC lives
+		if n := f.regs[0].Stats().Sessions + f.regs[1].Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions left", n)
+		}
+	})
+}
