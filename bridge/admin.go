@@ -76,6 +76,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	}
 	if s.ready() {
 		fmt.Fprintln(w, "ready")
+		s.writeClusterState(w)
 	} else {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(w, "no backend can be used")

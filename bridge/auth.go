@@ -72,20 +72,33 @@ var errUnauthenticated = errors.New("authentication failed")
 
 // authenticate is registry.Config's Authenticate.
 func (s *Server) authenticate(ctx context.Context, hello transport.Hello, token string) (registry.Principal, error) {
+	id, err := s.clientOf(ctx, hello, token)
+	if err != nil {
+		return registry.Principal{}, err
+	}
+	return registry.Principal{Name: id.principal.Name, Value: id, Expires: id.principal.Expires}, nil
+}
+
+// clientOf finds out who the client of a link is: here, or at the bridge where the
+// link landed.
+func (s *Server) clientOf(ctx context.Context, hello transport.Hello, token string) (*identity, error) {
+	if id, ok, err := askCluster(ctx, token); ok {
+		return id, err
+	}
 	who := Principal{Name: s.registry.Client(hello.RemoteAddr)}
 	if s.cfg.Authenticate != nil {
 		var err error
 		who, err = s.cfg.Authenticate(ctx, AuthInfo{Request: requestOf(ctx, &hello), Token: token, RemoteAddr: hello.RemoteAddr})
 		if err != nil {
-			return registry.Principal{}, s.refusal(hello, err)
+			return nil, s.refusal(hello, err)
 		}
 		s.metrics.authenticated.WithLabelValues(authOK).Inc()
 	}
 	id, err := newIdentity(who, forwarded(hello.Header, s.cfg.ForwardHeaders))
 	if err != nil {
-		return registry.Principal{}, s.refusal(hello, err)
+		return nil, s.refusal(hello, err)
 	}
-	return registry.Principal{Name: who.Name, Value: id, Expires: who.Expires}, nil
+	return id, nil
 }
 
 // requestOf returns the request that a link came with, which need not have come

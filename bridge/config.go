@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -96,6 +97,16 @@ type Config struct {
 	// by gRPC server reflection, which clients need not be allowed to call.
 	// Default: none.
 	Descriptors string
+
+	// Cluster, if not nil, makes the bridge one of several that take each other's
+	// requests: those of one ClusterName that are connected to the same NATS. All
+	// have the same limits, and the same Authenticate, which is called where the
+	// client is; of a Principal, Value does not get to the session's bridge then.
+	// The connection stays the caller's, who closes it after Shutdown; it should
+	// reconnect for ever (nats.MaxReconnects(-1)). Default: the bridge is on its own.
+	Cluster *nats.Conn
+	// ClusterName is 1 to 64 letters, digits, "-" and "_". Default: "default".
+	ClusterName string
 
 	// DrainTimeout is how long Shutdown lets open RPCs continue if its context
 	// has no deadline. Default: 20 s.
@@ -282,6 +293,7 @@ func (c Config) WithDefaults() Config {
 	if len(c.AllowMethods) == 0 {
 		c.AllowMethods = []string{"*"}
 	}
+	c.ClusterName = cmp.Or(c.ClusterName, "default")
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 20*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	c.Hold = cmp.Or(c.Hold, 18*time.Second)

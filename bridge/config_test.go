@@ -41,6 +41,8 @@ var configFields = map[string]fieldCase{
 	"ForwardHeaders":          {bad: func(c *bridge.Config) { c.ForwardHeaders = []string{"Content-Length"} }, field: "ForwardHeaders[0]"},
 	"Check":                   {},
 	"RPC":                     {},
+	"Cluster":                 {},
+	"ClusterName":             {bad: func(c *bridge.Config) { c.ClusterName = "a.b" }, field: "ClusterName", defaulted: true},
 	"Descriptors":             {bad: func(c *bridge.Config) { c.Descriptors = "api.binpb" }, field: "Descriptors"},
 	"DrainTimeout":            {bad: func(c *bridge.Config) { c.DrainTimeout = -1 }, field: "DrainTimeout", defaulted: true},
 	"Logger":                  {defaulted: true},

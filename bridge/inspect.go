@@ -37,7 +37,7 @@ func (i inspector) Overview() admin.Overview {
 		o.Ended = append(o.Ended, admin.Ended(e))
 	}
 	if i.s.cluster != nil {
-		o.Cluster = i.s.cluster()
+		o.Cluster = i.s.clusterState()
 	}
 	return o
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/cluster"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/rpc"
@@ -26,6 +27,7 @@ type metrics struct {
 	protocols     map[string]*rpcMetrics
 	authenticated *prometheus.CounterVec
 	responses     *responses
+	roundTrips    prometheus.Histogram // to other bridges of the cluster and back
 
 	completed, failed atomic.Uint64 // RPCs
 }
@@ -65,6 +67,10 @@ func newMetrics(s *Server) (*metrics, error) {
 		authenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pollbridge_authentications_total", Help: "Clients and tokens authenticated, by result.",
 		}, []string{"result"}),
+		roundTrips: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pollbridge_cluster_round_trip_seconds", Help: "Time of a message to another bridge of the cluster and back.",
+			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3},
+		}),
 	}
 	for _, result := range []string{authOK, authRefused, authUnavailable} {
 		m.authenticated.WithLabelValues(result)
@@ -96,7 +102,11 @@ func newMetrics(s *Server) (*metrics, error) {
 		ConstLabels: prometheus.Labels{"version": Version(), "go": runtime.Version()},
 	})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{started, ended, duration, m.authenticated, m.responses.all, build, collector{s}} {
+	all := []prometheus.Collector{started, ended, duration, m.authenticated, m.responses.all, build, collector{s}}
+	if s.cfg.Cluster != nil {
+		all = append(all, m.roundTrips)
+	}
+	for _, c := range all {
 		if err := m.registry.Register(c); err != nil {
 			return nil, &ConfigError{Field: "Registry", Problem: err.Error()}
 		}
@@ -113,6 +123,9 @@ const (
 	authRefused     = "refused"
 	authUnavailable = "unavailable" // credentials cannot be checked now
 )
+
+// forwarding notes how long a message took to another bridge and back.
+func (m *metrics) forwarding(took time.Duration) { m.roundTrips.Observe(took.Seconds()) }
 
 // of returns the metrics of a protocol's RPCs.
 func (m *metrics) of(protocol string) *rpcMetrics { return m.protocols[protocol] }
@@ -169,6 +182,7 @@ type figures struct {
 	pools   []*backend.Pool
 	refused map[string]uint64 // by access.Policy
 	calls   map[string]int    // RPCs without a session, by protocol; nil: none are served
+	cluster *cluster.Stats    // nil: the bridge is on its own
 
 	received, sent  map[string]uint64 // bytes, by transport
 	ready, draining bool
@@ -183,6 +197,10 @@ func (s *Server) figures() figures {
 			m := s.metrics.of(protocol)
 			f.received[protocol], f.sent[protocol] = m.received.Load(), m.sent.Load()
 		}
+	}
+	if s.cluster != nil {
+		stats := s.cluster.Stats()
+		f.cluster = &stats
 	}
 	return f
 }
@@ -291,6 +309,31 @@ var table = []metric{
 			set(float64(p.Complaints()), p.Name())
 		}
 	}},
+	clusterMetric(desc("pollbridge_cluster_connected", "1 while there is a connection to NATS."), gauge, func(c *cluster.Stats, set func(float64, ...string)) {
+		set(oneIf(c.Connected))
+	}),
+	clusterMetric(desc("pollbridge_cluster_peers", "Other bridges of the cluster."), gauge, func(c *cluster.Stats, set func(float64, ...string)) {
+		set(float64(c.Peers))
+	}),
+	clusterMetric(desc("pollbridge_cluster_links", "Links under way between bridges: out, landed here, and in, landed elsewhere.", "direction"), gauge, func(c *cluster.Stats, set func(float64, ...string)) {
+		set(float64(c.Out), "out")
+		set(float64(c.In), "in")
+	}),
+	clusterMetric(desc("pollbridge_cluster_links_forwarded_total", "Links that landed here of sessions of other bridges."), counter, func(c *cluster.Stats, set func(float64, ...string)) {
+		set(float64(c.Forwarded))
+	}),
+	clusterMetric(desc("pollbridge_cluster_failures_total", "Links between bridges that failed, by reason.", "reason"), counter, func(c *cluster.Stats, set func(float64, ...string)) {
+		setAll(set, c.Failures, cluster.Failures())
+	}),
+}
+
+// clusterMetric is a metric of a bridge in a cluster.
+func clusterMetric(desc *prometheus.Desc, kind prometheus.ValueType, read func(c *cluster.Stats, set func(float64, ...string))) metric {
+	return metric{desc, kind, func(f figures, set func(float64, ...string)) {
+		if f.cluster != nil {
+			read(f.cluster, set)
+		}
+	}}
 }
 
 func oneIf(yes bool) float64 {

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pollbridge/pollbridge/internal/admin"
 	"github.com/pollbridge/pollbridge/internal/backend"
+	"github.com/pollbridge/pollbridge/internal/cluster"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/internal/ratelog"
@@ -34,6 +34,7 @@ type Server struct {
 	unauthenticated *ratelog.Line
 	pools           []*backend.Pool
 	registry        *registry.Registry
+	cluster         *cluster.Cluster // nil: the bridge is on its own
 	sockets         *ws.Handler
 	parker          *park.Parker
 	check           *check // nil: switched off
@@ -44,8 +45,7 @@ type Server struct {
 	handler         http.Handler
 
 	started  time.Time
-	over     chan struct{}         // closed at the end of the first Shutdown
-	cluster  func() *admin.Cluster // nil: the bridge is alone
+	over     chan struct{} // closed at the end of the first Shutdown
 	draining atomic.Bool
 	shutdown func(context.Context) error
 }
@@ -81,6 +81,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.cfg.RPC {
 		if s.rpc, err = s.newRPC(); err != nil {
+			return nil, errors.Join(err, s.closePools())
+		}
+	}
+	if s.cfg.Cluster != nil {
+		if err := s.joinCluster(); err != nil {
 			return nil, errors.Join(err, s.closePools())
 		}
 	}
@@ -212,6 +217,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // sessions too. Shutdown ends those sessions; close handlers of WebSockets after
 // it.
 func (s *Server) Accept(ctx context.Context, hello transport.Hello) transport.Link {
+	if s.cluster != nil {
+		return s.cluster.Accept(ctx, hello)
+	}
 	return s.registry.Accept(ctx, hello)
 }
 
@@ -249,6 +257,9 @@ func (s *Server) end(ctx context.Context) error {
 	err := s.drain(ctx)
 	s.sockets.Close() // after Drain: they still had to report the ends of their sessions
 	s.parker.Close()  // and so had polls
+	if s.cluster != nil {
+		s.cluster.Close()
+	}
 	return errors.Join(err, s.closePools())
 }
 

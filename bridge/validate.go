@@ -62,6 +62,9 @@ func (c Config) Validate() error {
 	if n := len(d.AdminToken); n > 0 && n < leastToken {
 		p.add("AdminToken", fmt.Sprintf("%d characters, want at least %d", n, leastToken))
 	}
+	if !ValidClusterName(d.ClusterName) {
+		p.add("ClusterName", fmt.Sprintf("%q is not 1 to 64 letters, digits, - and _", d.ClusterName))
+	}
 	p.duration("DrainTimeout", d.DrainTimeout, time.Millisecond, 24*time.Hour)
 	p.duration("Hold", d.Hold, time.Second, 10*time.Minute)
 	p.duration("ResumeWindow", d.ResumeWindow, time.Second, 24*time.Hour)

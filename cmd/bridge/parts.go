@@ -36,6 +36,7 @@ func newParts(settings *config.Settings, logger *slog.Logger, out, errOut io.Wri
 		func() error { return p.authenticate(settings, logger) },
 		func() error { return p.logAccess(settings, out, errOut) },
 		func() error { return p.sendTelemetry(logger) },
+		func() error { return p.joinCluster(settings, logger) },
 	} {
 		if err := add(); err != nil {
 			p.close()

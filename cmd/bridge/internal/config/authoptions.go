@@ -155,10 +155,13 @@ func fieldProblem(cfg bridge.Config, field string) string {
 	return ""
 }
 
-// redact returns a URL without its password.
+// redact returns a URL, or several separated by commas, without passwords.
 func redact(text string) string {
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		return u.Redacted()
+	all := strings.Split(text, ",")
+	for i, one := range all {
+		if u, err := url.Parse(one); err == nil && u.User != nil {
+			all[i] = u.Redacted()
+		}
 	}
-	return text
+	return strings.Join(all, ",")
 }

@@ -40,6 +40,9 @@ type Settings struct {
 	JWT         jwtauth.Config
 	ForwardAuth forwardauth.Config
 
+	// Cluster has Servers if the bridge is in one.
+	Cluster Cluster
+
 	// AccessLog has a To if there is one.
 	AccessLog accesslog.Config
 

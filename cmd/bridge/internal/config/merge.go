@@ -78,6 +78,7 @@ func (m *merger) on(name string) bool { return m.has(name) && m.given[name][0].t
 func (m *merger) finish() {
 	m.pair("tls-cert", "tls-key")
 	m.pair("backend-cert", "backend-key")
+	m.pair("cluster-cert", "cluster-key")
 	m.needs()
 	if m.has("jwt-jwks") && m.has("forward-auth") {
 		m.wrong("forward-auth", 0, "given together with jwt-jwks, want one of them")

@@ -74,7 +74,7 @@ func many[S, T any](at func(*S) *[]T, parse func(string) (T, error)) func(*S, []
 // bridge.Config have bridge.Config's defaults.
 func Options() []*Option {
 	d := bridge.Config{Backends: []bridge.Backend{{}}}.WithDefaults()
-	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), authentication(), limits(d), logging(), accessLog())
+	return slices.Concat(listening(d), backends(d.Backends[0], d.AllowMethods), browsers(), authentication(), clustering(), limits(d), logging(), accessLog())
 }
 
 func listening(d bridge.Config) []*Option {

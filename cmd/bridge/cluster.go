@@ -1,0 +1,51 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/config"
+)
+
+const (
+	// reconnectWait is how long a NATS server that is gone is left alone between two
+	// attempts, give or take reconnectJitter.
+	reconnectWait   = 250 * time.Millisecond
+	reconnectJitter = 250 * time.Millisecond
+	// natsPing is how often the connection is proved; two in a row may be missed.
+	natsPing = 5 * time.Second
+)
+
+// joinCluster connects to NATS. Where no server can be reached that is tried until
+// one can be.
+func (p *parts) joinCluster(settings *config.Settings, logger *slog.Logger) error {
+	c := settings.Cluster
+	if len(c.Servers) == 0 {
+		return nil
+	}
+	options := []nats.Option{
+		nats.Name("pollbridge"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { logger.Warn("NATS", "err", err) }),
+	}
+	if c.Creds != "" {
+		options = append(options, nats.UserCredentials(c.Creds))
+	}
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(c.CA))
+	}
+	if c.CertFile != "" {
+		options = append(options, nats.ClientCert(c.CertFile, c.KeyFile))
+	}
+	conn, err := nats.Connect(strings.Join(c.Servers, ","), options...)
+	if err != nil {
+		return settings.Error("cluster", err)
+	}
+	p.cfg.Cluster, p.cfg.ClusterName = conn, c.Name
+	p.closing(conn.Close)
+	return nil
+}
