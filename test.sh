@@ -179,6 +179,7 @@ part_js() {
   fi
   step 'js test in Node' 120 npm_run test:node
   step 'js test of adapters' 60 npm_run test:adapters
+  step 'js test of recipes' 40 npm_run test:recipes
   long step 'js test in Node 22' 120 test_in_node_22
 }
 

@@ -2,12 +2,12 @@
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { afterEach, test, type TestContext } from "node:test";
+import { JSDOM } from "jsdom";
 import { act, createElement, type FunctionComponent, StrictMode } from "react";
 import { FakeBridge, statusError } from "./fakebridge.js";
 import { Code, Channel, StatusError } from "./index.js";
 import { type Answered, type Received, useChannelState, useStream, useTransport, useUnary } from "./react.js";
 
-const { JSDOM } = (await import("jsdom" as string)) as { JSDOM: new (html: string) => { window: Window & typeof globalThis } };
 const { window } = new JSDOM("<main></main>");
 for (const [name, value] of Object.entries({ window, document: window.document, navigator: window.navigator, IS_REACT_ACT_ENVIRONMENT: true })) {
   Object.defineProperty(globalThis, name, { value, configurable: true });
