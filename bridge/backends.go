@@ -25,6 +25,7 @@ func (b Backend) pool(c Config) backend.Config {
 		MaxStreams:    b.MaxConcurrentStreams,
 		PerSession:    b.ChannelPerSession,
 		MaxMessage:    c.MaxMessageBytes,
+		MaxReceiving:  c.MaxBufferedBytes / 4 / int64(len(c.Backends)),
 		UserAgent:     "pollbridge/" + Version(),
 		DialOptions:   append(c.tracing(), b.DialOptions...),
 		Logger:        c.Logger,

@@ -48,9 +48,10 @@ type channel struct {
 	streams int // guarded by the Pool's mutex
 }
 
-// dialChannel returns a new channel to the Config's target.
-func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
-	c := newChannel(cfg, id)
+// dialChannel returns a new channel to the target.
+func (p *Pool) dialChannel() (*channel, error) {
+	cfg := p.cfg
+	c := newChannel(cfg, p.nextID)
 	creds, err := cfg.transportCredentials()
 	if err != nil {
 		return nil, err
@@ -62,9 +63,9 @@ func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 	name, resolvers := target(cfg.Target)
 	opts = append(opts, resolvers...)
 	opts = append(opts,
-		grpc.WithTransportCredentials(tap{creds, c.failed, c.setLimit(cfg.MaxStreams), c.addresses.note}),
+		grpc.WithTransportCredentials(tap{creds, c.failed, c.setLimit(cfg.MaxStreams), c.addresses.note, &p.receiving}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, addr)
+			conn, err := p.dial(ctx, addr)
 			if err != nil {
 				c.failed(err)
 			}
@@ -74,6 +75,7 @@ func dialChannel(cfg Config, id uint64, dial dialer) (*channel, error) {
 	if err != nil {
 		return nil, &FieldError{"Target", err}
 	}
+	p.nextID++
 	c.cc, c.own = cc, cc
 	c.watch(cc)
 	return c, nil

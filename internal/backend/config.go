@@ -33,6 +33,9 @@ type Config struct {
 	// backend's SETTINGS.
 	MaxStreams int
 	MaxMessage int // bytes, in each direction
+	// MaxReceiving bounds, in bytes, the messages longer than a stream's window
+	// (256 KiB) that are received at a time; one always is. Not with ClientConn.
+	MaxReceiving int64
 
 	// PerSession gives each session its own channels, which are closed with the
 	// session. Not with ClientConn.

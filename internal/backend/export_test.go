@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"net"
 	"runtime"
 
 	"google.golang.org/grpc"
@@ -72,3 +73,24 @@ var (
 	StreamLimit   = streamLimit
 	KindOf        = kindOf
 )
+
+// NewFlowConn is one that bounds what it receives by itself.
+func NewFlowConn(conn net.Conn, limit int64) *flowConn {
+	return newFlowConn(conn, &receiving{limit: limit})
+}
+
+// Granted waits until what was granted is written, or is to be.
+func (c *flowConn) Granted() { c.grants.Wait() }
+
+// WaitReceived waits until no long message is being received, nor waits for it.
+func (p *Pool) WaitReceived() {
+	for {
+		p.receiving.mu.Lock()
+		done := p.receiving.held == 0 && len(p.receiving.waiting) == 0
+		p.receiving.mu.Unlock()
+		if done {
+			return
+		}
+		runtime.Gosched()
+	}
+}

@@ -76,12 +76,11 @@ func (g *group) grow() {
 			return
 		}
 	}
-	c, err := dialChannel(p.cfg, p.nextID, p.dial)
+	c, err := p.dialChannel()
 	if err != nil {
 		p.cfg.Logger.Error("backend channel not added", "backend", p.cfg.Name, "err", err)
 		return
 	}
-	p.nextID++
 	g.channels = append(g.channels, c)
 }
 

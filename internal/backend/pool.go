@@ -31,6 +31,7 @@ type Pool struct {
 	complaints atomic.Uint64
 	incidents  incidents
 	waiting    waiting
+	receiving  receiving
 
 	mu     sync.Mutex
 	shared *group
@@ -44,7 +45,7 @@ type Pool struct {
 // New returns a Pool with one channel, which begins to connect. The error names
 // the part of the Config that is unusable.
 func New(cfg Config) (*Pool, error) {
-	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}}
+	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}, receiving: receiving{limit: cfg.MaxReceiving}}
 	switch {
 	case cfg.ClientConn != nil:
 		p.shared = &group{pool: p, channels: []*channel{wrapChannel(cfg, cfg.ClientConn)}}
@@ -189,11 +190,10 @@ func (p *Pool) groups() []*group {
 
 // newGroup dials the first channel of a group. p.mu is held, or p is new.
 func (p *Pool) newGroup() (*group, error) {
-	first, err := dialChannel(p.cfg, p.nextID, p.dial)
+	first, err := p.dialChannel()
 	if err != nil {
 		return nil, err
 	}
-	p.nextID++
 	return &group{pool: p, channels: []*channel{first}}, nil
 }
 

@@ -16,6 +16,8 @@ type tap struct {
 	failed func(error)
 	limit  func(uint32)
 	opened func(net.Conn)
+	// receiving bounds what all of a Pool's connections receive.
+	receiving *receiving
 }
 
 func (t tap) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -25,22 +27,20 @@ func (t tap) ClientHandshake(ctx context.Context, authority string, conn net.Con
 		t.failed(err)
 		return nil, nil, err
 	}
-	return &settingsConn{Conn: secured, limit: t.limit}, info, nil
+	return newFlowConn(&settingsConn{Conn: secured, limit: t.limit}, t.receiving), info, nil
 }
 
 func (t tap) Clone() credentials.TransportCredentials {
-	return tap{t.TransportCredentials.Clone(), t.failed, t.limit, t.opened}
+	t.TransportCredentials = t.TransportCredentials.Clone()
+	return t
 }
 
-// HTTP/2 (RFC 9113): section 4.1 frame header, section 6.5 SETTINGS.
+// SETTINGS (RFC 9113, section 6.5).
 const (
-	frameHeaderSize      = 9
 	maxFirstFrame        = 16 << 10
-	typeSettings         = 0x4
 	maxConcurrentStreams = 0x3
 	unlimitedStreams     = 1<<32 - 1
 	settingSize          = 6
-	typeIndex            = 3
 )
 
 // settingsConn parses the first frame read, which is the backend's SETTINGS.
@@ -64,8 +64,9 @@ func (c *settingsConn) look(p []byte) {
 	if len(c.first) < frameHeaderSize {
 		return
 	}
-	length := int(binary.BigEndian.Uint32(c.first) >> 8)
-	isSettings := c.first[typeIndex] == typeSettings && length <= maxFirstFrame
+	first := frameHeader(c.first)
+	length := first.length()
+	isSettings := first.kind() == typeSettings && length <= maxFirstFrame
 	if isSettings && len(c.first) < frameHeaderSize+length {
 		return
 	}
