@@ -174,14 +174,14 @@ func TestProxy_streamEnds(t *testing.T) {
 	}
 }
 
-// TestProxy_sendFails: a stream that takes no more ends the backend's RPC.
+// TestProxy_sendFails: a stream that has no room for a message ends the backend's RPC.
 func TestProxy_sendFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, svc := newServer(t, bridge.Config{})
 		st := newStream(t, testsvc.Request(1, 1))
 		st.sendErr = &engine.Error{Reason: engine.ReasonOverloaded, Message: "full"}
 		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
-		if codes.Code(end.Status) != codes.Unavailable || end.Reason != engine.ReasonOverloaded {
+		if codes.Code(end.Status) != codes.ResourceExhausted || end.Reason != engine.ReasonOverloaded {
 			t.Errorf("ended with %+v", end)
 		}
 		synctest.Wait()

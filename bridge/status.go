@@ -73,6 +73,10 @@ func streamEnd(ctx context.Context, err error) (wire.End, bool) {
 		return bridgeEnd(codes.DeadlineExceeded, why.Reason, "%v", context.DeadlineExceeded), true
 	case engine.ReasonCancelled:
 		return bridgeEnd(codes.Canceled, why.Reason, "%v", context.Canceled), true
+	case engine.ReasonOverloaded:
+		if ctx.Err() == nil { // else it is the session that ended
+			return bridgeEnd(codes.ResourceExhausted, why.Reason, "%s", why.Message), true
+		}
 	case engine.ReasonLimit:
 		return bridgeEnd(codes.ResourceExhausted, why.Reason, "%s", why.Message), true
 	}

@@ -218,4 +218,3 @@ func checkLong(m backend.Message, number uint64, length int) error {
 	}
 	return nil
 }
-

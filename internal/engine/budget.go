@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 )
@@ -14,11 +15,22 @@ type Budget struct {
 	widened atomic.Int64 // bytes by which windows are wider than at first
 
 	mu       sync.Mutex
-	reserved int // for messages being put together
+	reserved int                      // for messages being put together
+	waiting  map[chan struct{}]demand // who waits for room
+
+	numWaiting atomic.Int32 // of waiting
+}
+
+// demand is what room is awaited for.
+type demand struct {
+	share *Share
+	bytes int
 }
 
 // NewBudget returns a Budget of limit bytes.
-func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+func NewBudget(limit int64) *Budget {
+	return &Budget{limit: limit, waiting: make(map[chan struct{}]demand)}
+}
 
 // Held is how many bytes are held now.
 func (b *Budget) Held() int64 { return b.held.Load() }
@@ -67,6 +79,74 @@ func (s *Share) Hold(n int) {
 	if s != nil && n != 0 {
 		s.held.Add(int64(n))
 		s.budget.held.Add(int64(n))
+		if n < 0 && s.budget.numWaiting.Load() > 0 {
+			s.budget.roomMade()
+		}
+	}
+}
+
+// HasRoom reports whether there is room for n bytes more: the share has it, or less
+// than a quarter of the budget is used at all.
+func (s *Share) HasRoom(n int) bool {
+	if s == nil {
+		return true
+	}
+	b, by := s.budget, int64(n)
+	own, all := s.held.Load()+by, b.held.Load()+by
+	return !OverShare(own, all, b.limit) || all-by <= b.limit/4
+}
+
+// take holds n bytes if there is room for them.
+func (s *Share) take(n int) bool {
+	s.Hold(n)
+	if s == nil || s.HasRoom(0) || s.budget.held.Load()-int64(n) <= s.budget.limit/4 {
+		return true
+	}
+	s.Hold(-n)
+	return false
+}
+
+// await waits until it holds n bytes more. It reports false if done is closed
+// before that, and returns the cause of ctx if that ends.
+func (s *Share) await(ctx context.Context, done <-chan struct{}, n int) (bool, error) {
+	if s.take(n) {
+		return true, nil
+	}
+	c := make(chan struct{}, 1)
+	s.budget.wait(c, &demand{s, n})
+	defer s.budget.wait(c, nil)
+	for !s.take(n) {
+		select {
+		case <-c:
+		case <-done:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+	return true, nil
+}
+
+// wait has c signalled when there is room for what d says. Nil: no more.
+func (b *Budget) wait(c chan struct{}, d *demand) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d == nil {
+		delete(b.waiting, c)
+	} else {
+		b.waiting[c] = *d
+	}
+	b.numWaiting.Store(int32(len(b.waiting)))
+}
+
+// roomMade signals those who wait for no more than there is.
+func (b *Budget) roomMade() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c, d := range b.waiting {
+		if d.share.HasRoom(d.bytes) {
+			signal(c)
+		}
 	}
 }
 

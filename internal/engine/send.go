@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
@@ -20,6 +22,9 @@ type sendSide struct {
 	blocked bool       // waits for credit: its bytes are not in outbox.ready
 	stalled bool       // a Send waits for room in queue
 	closed  bool       // nothing more may be queued
+
+	kept  int         // bytes held for the next message (D8)
+	lapse *time.Timer // lets go of them
 }
 
 // sendQueueBytes is what a stream queues before Send waits, at least.
@@ -38,11 +43,51 @@ const stepsQueued = 4
 // Send queues one message and waits until the stream's queue has room for the
 // next (back-pressure). The engine owns the bytes until it calls m.Free, which
 // it does also when Send fails. See CanSend for errors; it also returns the cause
-// of ctx.
+// of ctx, and an *Error of ReasonOverloaded where the budget has no room for a
+// message of over 64 KiB.
 func (st *Stream) Send(ctx context.Context, m Message) error {
+	n := m.Len()
 	if err := st.queueMessage(m); err != nil {
 		return err
 	}
+	if err := st.awaitRoom(ctx); err != nil || n <= sendQueueBytes || st.request.SingleResponse {
+		return err
+	}
+	// The next message may be as long, and when it comes there must be room (D8).
+	held, err := st.ep.share.await(ctx, st.interrupt, n)
+	if held {
+		st.keepRoom(n)
+	}
+	return err
+}
+
+// roomKept is how long room is kept for a stream's next message.
+const roomKept = time.Second
+
+// keepRoom keeps n bytes, which are held, for the next message.
+func (st *Stream) keepRoom(n int) {
+	st.ep.mu.Lock()
+	defer st.ep.mu.Unlock()
+	st.send.kept = n
+	st.send.lapse = time.AfterFunc(roomKept, func() {
+		st.ep.mu.Lock()
+		defer st.ep.mu.Unlock()
+		st.ep.share.Hold(-st.takeKept())
+	})
+}
+
+// takeKept returns how many bytes are kept, which are the caller's from then on.
+func (st *Stream) takeKept() int {
+	n := st.send.kept
+	if n > 0 {
+		st.send.kept = 0
+		st.send.lapse.Stop()
+	}
+	return n
+}
+
+// awaitRoom waits until the stream's queue has room for another message.
+func (st *Stream) awaitRoom(ctx context.Context) error {
 	for {
 		if err, ok := st.hasRoom(); ok {
 			return err
@@ -66,12 +111,32 @@ func (st *Stream) queueMessage(m Message) error {
 		}
 		return err
 	}
+	if err := st.takeRoom(m.Len()); err != nil {
+		if m.Free != nil {
+			m.Free()
+		}
+		return err
+	}
 	msg := newOutMessage(m)
 	if msg.length > wire.MaxFragment || st.send.queue.len() > 2 {
 		st.Uncork()
 	}
 	st.enqueue(outItem{msg: msg})
 	e.wakeFor(st)
+	return nil
+}
+
+// takeRoom holds the bytes of a message that is to be queued. A long one needs room
+// in the budget (D8): it was asked for before that was known to be used up.
+func (st *Stream) takeRoom(n int) error {
+	e, kept := st.ep, st.takeKept()
+	if n <= max(sendQueueBytes, kept) {
+		e.share.Hold(n - kept)
+	} else if !e.share.take(n - kept) {
+		e.share.Hold(-kept)
+		return &Error{Reason: ReasonOverloaded, Message: fmt.Sprintf("no room for a message of %d bytes: this principal holds its share of the bridge's buffers (%d of %d bytes)", n, e.share.Held(), e.share.budget.limit)}
+	}
+	e.out.bytes += n
 	return nil
 }
 
@@ -162,7 +227,6 @@ func (st *Stream) sendable() bool {
 func (st *Stream) enqueue(item outItem) {
 	st.send.queue.push(item)
 	if item.msg != nil {
-		st.ep.out.hold(item.msg.length)
 		st.setBytes(st.send.bytes + item.msg.length)
 	}
 	st.update()
@@ -172,18 +236,18 @@ func (st *Stream) enqueue(item outItem) {
 // notes when it has not. It is called after each change of that; the filler takes
 // it out of turn.
 func (st *Stream) update() {
-	if st.send.active == st.sendable() {
+	sendable := st.sendable()
+	st.setBlocked(!sendable && st.send.queue.len() > 0)
+	if st.send.active == sendable {
 		return
 	}
 	o := &st.ep.out
-	st.send.active = !st.send.active
-	if !st.send.active {
+	st.send.active = sendable
+	if !sendable {
 		o.active--
-		st.setBlocked(st.send.queue.len() > 0)
 		return
 	}
 	o.active++
-	st.setBlocked(false)
 	if !st.send.inTurn {
 		st.send.inTurn = true
 		o.turn.push(st)
@@ -229,6 +293,7 @@ func (st *Stream) sentBytes(n int) {
 
 // DropSend forgets what was not sent.
 func (st *Stream) DropSend() {
+	st.ep.share.Hold(-st.takeKept())
 	for st.send.queue.len() > 0 {
 		item := st.send.queue.pop()
 		if item.msg == nil {

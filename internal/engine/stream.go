@@ -152,6 +152,7 @@ func (st *Stream) CloseSend() {
 func (st *Stream) End(end *wire.End) {
 	st.done = true
 	st.DropReceived()
+	st.ep.share.Hold(-st.takeKept())
 	if st.ep.err == nil {
 		st.Uncork()
 		st.enqueue(outItem{kind: wire.TypeEnd, end: end})

@@ -48,9 +48,10 @@ func (s *Session) refuseStream(o *wire.Open) *wire.End {
 	return s.reg.begin(s.principal)
 }
 
-// evict closes sessions that are away, those of the principals that hold most
-// first, and of each those with most bytes, until the budget holds again (D8).
-func (r *Registry) evict() {
+// evict closes sessions that are away of principals that hold least bytes or more,
+// those that hold most first, and of each those with most bytes, until enough is
+// free (D8).
+func (r *Registry) evict(least int64, enough func() bool) {
 	type load struct {
 		s     *Session
 		bytes int
@@ -58,15 +59,16 @@ func (r *Registry) evict() {
 	}
 	var away []load
 	r.each(func(s *Session) {
-		if n := s.ep.BytesHeld() + s.ep.NumStreams()*r.cfg.RPCBytes; s.away() && n > 0 {
-			away = append(away, load{s, n, s.principal.share.Held()})
+		n, share := s.ep.BytesHeld()+s.ep.NumStreams()*r.cfg.RPCBytes, s.principal.share.Held()
+		if s.away() && n > 0 && share >= least {
+			away = append(away, load{s, n, share})
 		}
 	})
 	slices.SortFunc(away, func(a, b load) int {
 		return cmp.Or(cmp.Compare(b.share, a.share), cmp.Compare(b.bytes, a.bytes))
 	})
 	for _, l := range away {
-		if !r.budget.Exceeded() {
+		if enough() {
 			return
 		}
 		l.s.ep.Lock()
@@ -76,6 +78,19 @@ func (r *Registry) evict() {
 		}
 		l.s.unlock()
 	}
+}
+
+// evictOver closes sessions that are away while the budget is exceeded.
+func (r *Registry) evictOver() {
+	r.evict(0, func() bool { return !r.budget.Exceeded() })
+}
+
+// noRoomFor notes that a message of n bytes of a session's RPC found no room, and
+// makes some: of those who hold as much as its principal, or more.
+func (r *Registry) noRoomFor(n int, s *Session, why *engine.Error) {
+	r.countRefused(why.Reason)
+	r.notices.refused.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "reason", why.Reason, "err", why.Message)
+	r.evict(s.principal.share.Held(), func() bool { return s.principal.share.HasRoom(n) })
 }
 
 // usage reports whether the session ever had an RPC, and, if so, whether it has

@@ -224,7 +224,7 @@ func (s *Session) takeIn(b *wire.Batch) {
 		return
 	}
 	if s.reg.budget.Exceeded() {
-		s.ep.Later(s.reg.evict)
+		s.ep.Later(s.reg.evictOver)
 	}
 	if s.reg.scarce() {
 		s.ep.Later(s.reg.shortenPauses)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
@@ -56,8 +57,17 @@ func (st *Stream) Recv(ctx context.Context) (engine.Message, error) { return st.
 
 // Send queues one message and waits until the stream's queue has room for the
 // next (back-pressure). The engine owns the bytes until it calls m.Free, which it
-// does also when Send fails.
-func (st *Stream) Send(ctx context.Context, m engine.Message) error { return st.base.Send(ctx, m) }
+// does also when Send fails. A message of over 64 KiB for which there is no room is
+// an *engine.Error of ReasonOverloaded, and sessions that are away make room for
+// the next (D8).
+func (st *Stream) Send(ctx context.Context, m engine.Message) error {
+	n := m.Len()
+	err := st.base.Send(ctx, m)
+	if why, ok := errors.AsType[*engine.Error](err); ok && why.Reason == engine.ReasonOverloaded && ctx.Err() == nil {
+		st.s.reg.noRoomFor(n, st.s, why)
+	}
+	return err
+}
 
 // SendHeaders queues the response headers: at most once, before the first Send.
 func (st *Stream) SendHeaders(md []wire.Metadatum) error {
