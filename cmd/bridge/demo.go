@@ -61,7 +61,7 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 // over loopback TCP.
 func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	tuneMemory(logger)
+	tuneMemory(logger, 0)
 
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -42,3 +42,14 @@ func TestMemoryGoesBack(t *testing.T) {
 		t.Errorf("%d MiB are free and still held", now>>20)
 	}
 }
+
+// TestPacer holds by how much a heap grows: five times while it is small, and by no
+// more than may be buffered once it is large.
+func TestPacer(t *testing.T) {
+	p := &pacer{garbage: 1 << 30}
+	for live, want := range map[uint64]int{0: 400, 10 << 20: 400, 256 << 20: 400, 512 << 20: 200, 1 << 30: 100, 8 << 30: 50} {
+		if got := p.growth(live); got != want {
+			t.Errorf("%d MiB alive: %d %%, want %d", live>>20, got, want)
+		}
+	}
+}

@@ -61,7 +61,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 	level := new(slog.LevelVar)
 	level.Set(settings.LogLevel)
 	logger := newLogger(settings.LogFormat, level, errOut)
-	tuneMemory(logger)
+	tuneMemory(logger, settings.Bridge.MaxBufferedBytes)
 	defer startReleasing()()
 	parts, err := newParts(settings, logger, out, errOut)
 	if err != nil {
