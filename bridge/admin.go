@@ -15,6 +15,7 @@ import (
 // adminPaths is what "/" of the admin handler lists.
 const adminPaths = `Pollbridge's admin listener
 
+/                 a page, for browsers
 /healthz          200 while the process serves
 /readyz           200 if a backend can be used, with the state of each
 /metrics          Prometheus
@@ -34,7 +35,7 @@ const profilePaths = "/debug/pprof/     profiles of the process\n"
 //   - /api/v1: what the bridge is doing, in JSON, and, with Config.AdminToken, what
 //     an operator can do about it: DELETE /api/v1/sessions/ID, POST /api/v1/drain;
 //   - /debug/pprof, with Config.AdminProfiles;
-//   - /: a list of these.
+//   - /: a page of all this for browsers, and a list of these for others.
 //
 // With Config.AdminToken all but the first three need it.
 func (s *Server) AdminHandler() http.Handler {
@@ -51,9 +52,9 @@ func (s *Server) AdminHandler() http.Handler {
 		paths += profilePaths
 		mux.Handle("GET /debug/pprof/", api.Guard(profiles()))
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("/", admin.Page(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		httpwrite.Text(w, http.StatusOK, strings.TrimSuffix(paths, "\n"))
-	})
+	})))
 	return httpwrite.Handler(mux)
 }
 

@@ -62,10 +62,12 @@ func refused(f figures) []admin.Refusal {
 			list = append(list, admin.Refusal{What: what, Reason: reason, Count: all[reason]})
 		}
 	}
-	add("batch", f.Refusals, refusals)
+	batches := maps.Clone(f.Refusals)
+	batches["wrong_key"] = f.WrongKeys
+	add("batch", batches, refusals)
 	add("rpc", f.RefusedRPCs, rpcRefusals)
 	add("request", f.refused, nil)
-	return append(list, admin.Refusal{What: "batch", Reason: "wrong_key", Count: f.WrongKeys})
+	return list
 }
 
 // listedChannels is how many channels of a backend are listed.
@@ -97,7 +99,7 @@ func (i inspector) backend(p *backend.Pool) admin.Backend {
 
 // Sessions implements admin.Source.
 func (i inspector) Sessions(q admin.Query) admin.Sessions {
-	page := admin.NewPage(q)
+	page := admin.NewSelection(q)
 	for info := range i.s.registry.Sessions() {
 		page.Add(sessionOf(info))
 	}

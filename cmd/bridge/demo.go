@@ -34,7 +34,7 @@ Ctrl-C ends the demo.
 `
 
 func newDemo() *cobra.Command {
-	var listen string
+	var listen, admin, adminToken string
 	var origins []string
 	command := &cobra.Command{
 		Use:   "demo",
@@ -49,17 +49,25 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 			if _, err := config.Address(listen); err != nil {
 				return &usageError{fmt.Errorf("--listen: %w", err)}
 			}
-			return runDemo(listen, origins, command.OutOrStdout(), command.ErrOrStderr())
+			if admin != "" {
+				if _, err := config.Address(admin); err != nil {
+					return &usageError{fmt.Errorf("--admin: %w", err)}
+				}
+			}
+			cfg := bridge.Config{AllowOrigins: origins, AdminToken: adminToken}
+			return runDemo(listen, admin, cfg, command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}
 	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDR` to serve the page on; port 0 picks a free one")
+	command.Flags().StringVar(&admin, "admin", "", "`ADDR` to serve a page on of what the bridge is doing")
+	command.Flags().StringVar(&adminToken, "admin-token", "", "`TOKEN` with which that page can disconnect sessions and drain the bridge")
 	command.Flags().StringArrayVar(&origins, "allow-origin", nil, "web `ORIGIN`, such as http://localhost:3000, whose pages may also call the demo")
 	return command
 }
 
 // runDemo runs everything in this process. The bridge calls the service behind it
 // over loopback TCP.
-func runDemo(listen string, origins []string, out, errOut io.Writer) error {
+func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tuneMemory(logger, 0)
 
@@ -77,16 +85,15 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		serving.Wait()
 	}()
 
-	server, err := bridge.New(bridge.Config{
-		Backends:     []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}},
-		AllowMethods: []string{"*", "grpc.reflection.*"}, // for "bridge call"
-		AllowOrigins: origins,
-		Check:        true,
-		RPC:          true,
-		Logger:       logger,
-	})
+	cfg.Backends = []bridge.Backend{{Name: "demo", Target: backend.Addr().String()}}
+	cfg.AllowMethods = []string{"*", "grpc.reflection.*"} // for "bridge call"
+	cfg.Check, cfg.RPC = true, true
+	cfg.Logger = logger
+	asked, onDrain := drainRequests()
+	cfg.OnDrain = onDrain
+	server, err := bridge.New(cfg)
 	if err != nil {
-		return &usageError{err} // only the origins can be wrong
+		return &usageError{err} // only the origins and the token can be wrong
 	}
 	h := &host{
 		bridge:       server,
@@ -97,8 +104,15 @@ func runDemo(listen string, origins []string, out, errOut io.Writer) error {
 		hold:         bridge.Config{}.WithDefaults().Hold,
 		drainTimeout: demoDrainTimeout,
 		registry:     prometheus.NewRegistry(),
+		admin:        admin,
+		drainAsked:   asked,
 	}
-	return h.run(out, func(url string) { fmt.Fprintf(out, demoGreeting, url, url, url) })
+	return h.run(out, func(url, admin string) {
+		fmt.Fprintf(out, demoGreeting, url, url, url)
+		if admin != "" {
+			fmt.Fprintf(out, "What the bridge is doing: %s\n", admin)
+		}
+	})
 }
 
 // addPage adds the demo's page to the bridge's routes.

@@ -48,10 +48,22 @@ func (adminRequest) String() string { return "admin request" }
 // Signal implements os.Signal.
 func (adminRequest) Signal() {}
 
+// drainRequests returns a channel for host.drainAsked, and what fills it.
+func drainRequests() (<-chan struct{}, func()) {
+	asked := make(chan struct{}, 1)
+	return asked, func() {
+		select {
+		case asked <- struct{}{}:
+		default: // it is known
+		}
+	}
+}
+
 // run serves until SIGTERM or SIGINT, then drains. SIGHUP reloads. It prints "listening on URL" to
-// out and then calls greet. The error is a listener's, or reports that a second
+// out and then calls greet with that URL and the admin listener's, which is empty if
+// there is none. The error is a listener's, or reports that a second
 // signal cut the drain short.
-func (h *host) run(out io.Writer, greet func(url string)) error {
+func (h *host) run(out io.Writer, greet func(url, admin string)) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -61,7 +73,11 @@ func (h *host) run(out io.Writer, greet func(url string)) error {
 		return err
 	}
 	fmt.Fprintln(out, "listening on", servers[0].url)
-	greet(servers[0].url)
+	admin := ""
+	if len(servers) > 1 {
+		admin = servers[1].url
+	}
+	greet(servers[0].url, admin)
 
 	failed := make(chan error, len(servers))
 	var serving sync.WaitGroup

@@ -68,13 +68,8 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		return &usageError{err}
 	}
 	defer parts.close()
-	drainAsked := make(chan struct{}, 1)
-	parts.cfg.OnDrain = func() {
-		select {
-		case drainAsked <- struct{}{}:
-		default: // it is known
-		}
-	}
+	drainAsked, onDrain := drainRequests()
+	parts.cfg.OnDrain = onDrain
 	server, err := bridge.New(parts.cfg)
 	if err != nil {
 		return &usageError{settings.Explain(err)}
@@ -97,7 +92,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		}
 	}
 	h.reload = (&reloader{flags: flags, settings: settings, bridge: server, certificate: h.certificate, level: level, logger: logger}).reload
-	return h.run(out, func(string) {})
+	return h.run(out, func(string, string) {})
 }
 
 // compose returns an Echo with the bridge on it, and without Echo's middleware:

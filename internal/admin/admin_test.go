@@ -31,7 +31,7 @@ func (s *source) Overview() admin.Overview {
 }
 
 func (s *source) Sessions(q admin.Query) admin.Sessions {
-	page := admin.NewPage(q)
+	page := admin.NewSelection(q)
 	for _, session := range s.sessions {
 		page.Add(session)
 	}
@@ -246,8 +246,8 @@ func TestQuery(t *testing.T) {
 }
 
 // A page of a hundred thousand sessions keeps no more than twice what it needs.
-func TestPage_bounded(t *testing.T) {
-	page, all := admin.NewPage(admin.Query{Limit: 10, Offset: 5, Sort: "age"}), sessions(20_000)
+func TestSelection_bounded(t *testing.T) {
+	page, all := admin.NewSelection(admin.Query{Limit: 10, Offset: 5, Sort: "age"}), sessions(20_000)
 	slices.Reverse(all)
 	for _, s := range all {
 		page.Add(s)

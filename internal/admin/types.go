@@ -77,7 +77,7 @@ type Channel struct {
 
 // Refusal counts what was refused for one reason.
 type Refusal struct {
-	What   string `json:"what"` // "session", "rpc", "request", "connection"
+	What   string `json:"what"` // "batch", "rpc", "request"
 	Reason string `json:"reason"`
 	Count  uint64 `json:"count"`
 }
@@ -212,22 +212,22 @@ func (q *Query) matches(s *Session) bool {
 	})
 }
 
-// Page makes a page of sessions that come in any order. It keeps no more than the
+// Selection makes a page of sessions that come in any order. It keeps no more than the
 // page and what is before it, twice.
-type Page struct {
+type Selection struct {
 	query Query
 	less  func(a, b Session) int
 	list  Sessions
 }
 
-// NewPage returns an empty page.
-func NewPage(q Query) *Page {
+// NewSelection returns an empty page.
+func NewSelection(q Query) *Selection {
 	q.Filter = strings.ToLower(q.Filter)
-	return &Page{query: q, less: orders[cmp.Or(q.Sort, Sorts[0])]}
+	return &Selection{query: q, less: orders[cmp.Or(q.Sort, Sorts[0])]}
 }
 
 // Add adds a session, if the query selects it.
-func (p *Page) Add(s Session) {
+func (p *Selection) Add(s Session) {
 	p.list.Total++
 	if !p.query.matches(&s) {
 		return
@@ -240,12 +240,12 @@ func (p *Page) Add(s Session) {
 	}
 }
 
-func (p *Page) sort() {
+func (p *Selection) sort() {
 	slices.SortFunc(p.list.Sessions, func(a, b Session) int { return cmp.Or(p.less(a, b), cmp.Compare(a.ID, b.ID)) })
 }
 
 // Sessions returns the page.
-func (p *Page) Sessions() Sessions {
+func (p *Selection) Sessions() Sessions {
 	p.sort()
 	all := p.list.Sessions
 	from := min(p.query.Offset, len(all))
