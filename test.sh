@@ -224,10 +224,10 @@ in_browser() {
 # ---- proxies: the demo through real proxies, in Chromium and Go -----------------
 
 part_proxies() {
-  local proxy missing= packages=(squid:squid-openssl nginx:nginx-light) rows='(squid-stock|nginx,_tuned)'
+  local proxy missing= packages=(squid:squid-openssl nginx:nginx-light haproxy) rows='(squid-stock|nginx,_tuned)'
   PATH=$PATH:/usr/sbin # where Debian has some of them
   if [ -n "$full" ]; then
-    packages+=(tinyproxy mitmdump:mitmproxy haproxy) rows=
+    packages+=(tinyproxy mitmdump:mitmproxy) rows=
   fi
   need_node || { leave_out proxies "$no_node"; return; }
   for proxy in chromium "${packages[@]}"; do
@@ -237,6 +237,7 @@ part_proxies() {
   npm_packages jsclient
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
+  step 'rolling restarts' 60 gotest -run '^TestRolling' -args ${full:+-full} ./e2e
 }
 
 # ---- fuzz: each fuzz target for a moment, one after the other ------------------

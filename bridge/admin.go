@@ -30,7 +30,8 @@ const profilePaths = "/debug/pprof/     profiles of the process\n"
 //
 //   - /healthz: 200 while the process serves;
 //   - /readyz: 200 if a backend is usable, 503 while draining or if none is, with the
-//     state and last error of each;
+//     state and last error of each; with ?draining=404 it is 404 while draining, which
+//     HAProxy takes for "no new sessions";
 //   - /metrics: Prometheus;
 //   - /api/v1: what the bridge is doing, in JSON, and, with Config.AdminToken, what
 //     an operator can do about it: DELETE /api/v1/sessions/ID, POST /api/v1/drain;
@@ -69,10 +70,14 @@ func profiles() http.Handler {
 	return mux
 }
 
-func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if s.draining.Load() {
-		http.Error(w, "draining", http.StatusServiceUnavailable)
+		status := http.StatusServiceUnavailable
+		if r.FormValue("draining") == "404" {
+			status = http.StatusNotFound
+		}
+		http.Error(w, "draining", status)
 		return
 	}
 	if s.ready() {

@@ -175,6 +175,9 @@ func TestAdmin(t *testing.T) {
 		if got := get(admin, "GET", "/readyz"); got.StatusCode != 503 || body(t, got) != "draining\n" {
 			t.Errorf("readyz while draining: %d", got.StatusCode)
 		}
+		if got := get(admin, "GET", "/readyz?draining=404"); got.StatusCode != 404 || body(t, got) != "draining\n" {
+			t.Errorf("readyz?draining=404 while draining: %d", got.StatusCode)
+		}
 		if got := get(admin, "GET", "/healthz"); got.StatusCode != 200 {
 			t.Errorf("healthz while draining: %d", got.StatusCode)
 		}

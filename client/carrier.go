@@ -126,19 +126,24 @@ type AnswerError = httpclient.AnswerError
 // foreign returns the error of a response that is not a bridge's.
 func foreign(resp *http.Response, body []byte) error {
 	err := fmt.Errorf("client: %w", httpclient.Foreign(resp, body))
-	if resp.StatusCode == http.StatusRequestEntityTooLarge {
-		return tooLong{err}
+	switch resp.StatusCode {
+	case http.StatusRequestEntityTooLarge:
+		return meaning{err, dialer.ErrTooLong}
+	case http.StatusBadGateway, http.StatusServiceUnavailable:
+		return meaning{err, dialer.ErrUnavailable}
 	}
 	return err
 }
 
-// tooLong is the error of a response that calls the request too long.
-type tooLong struct{ error }
+// meaning is an error that is another as well, without saying so.
+type meaning struct {
+	error
+	is error
+}
 
-// Is reports whether target is dialer.ErrTooLong.
-func (tooLong) Is(target error) bool { return target == dialer.ErrTooLong }
+func (e meaning) Is(target error) bool { return target == e.is }
 
-func (e tooLong) Unwrap() error { return e.error }
+func (e meaning) Unwrap() error { return e.error }
 
 // readBatch reads r to its end, into memory of exactly the batch's size if it is
 // a batch. It fails over maxAnswer bytes.

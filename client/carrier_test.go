@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -237,6 +238,32 @@ func TestSocketText(t *testing.T) {
 	defer s.Close()
 	if _, err := s.Read(t.Context()); err == nil || !strings.Contains(err.Error(), `it begins "hello"`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// What a bridge that drains, and a balancer that reaches none, say is told apart
+// from other failures.
+func TestCarrier_away(t *testing.T) {
+	c := newCarrier(t, socketServer(t, func(conn *websocket.Conn) {
+		conn.Close(3503, "the bridge is draining")
+	}).URL, client.Config{})
+	s, err := c.Dial(t.Context(), "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Read(t.Context()); !errors.Is(err, dialer.ErrDraining) || !strings.Contains(err.Error(), "the bridge is draining") {
+		t.Errorf("a WebSocket closed with 3503: %v", err)
+	}
+	for status, away := range map[int]bool{502: true, 503: true, 504: false, 500: false} {
+		c := newCarrier(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }).URL, client.Config{})
+		_, err := c.Exchange(t.Context(), "abc", batch(0))
+		_, dialErr := c.Dial(t.Context(), "abc")
+		for _, err := range []error{err, dialErr} {
+			if errors.Is(err, dialer.ErrUnavailable) != away || !strings.Contains(err.Error(), fmt.Sprint(status)) {
+				t.Errorf("status %d: %v", status, err)
+			}
+		}
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 const (
 	subprotocol = "pollbridge.v1"
 
+	// closeDraining is the close code of a bridge that takes no new sessions.
+	closeDraining websocket.StatusCode = 3503
+
 	// A link is dead if a write takes longer than writeLimit plus the time for its
 	// bytes at slowestRate.
 	writeLimit  = 10 * time.Second
@@ -79,6 +82,9 @@ func handshakeError(ctx context.Context, resp *http.Response, err error) error {
 func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	s.watch(ctx)
 	kind, r, err := s.conn.Reader(context.Background())
+	if websocket.CloseStatus(err) == closeDraining {
+		return nil, meaning{linkError(ctx, err), dialer.ErrDraining}
+	}
 	if err != nil {
 		return nil, linkError(ctx, err)
 	}

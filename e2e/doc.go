@@ -19,7 +19,7 @@
 //   - browser_*: the rows that a browser decides, by the JavaScript client in
 //     pages of Chromium.
 //   - proxies_*: the demo through real proxies, in Chromium and with the Go
-//     client.
+//     client, and bridges that are restarted behind them under load.
 //
 // A test whose name ends in _asDirectly writes down all that the caller sees of
 // an RPC, its transcript, and holds that it equals the transcript of the same

@@ -32,11 +32,7 @@ const (
 
 func newPair(t *testing.T) pair {
 	public, admin := freePort(t, pageHost, firstHost, secondHost), freePort(t, firstHost, secondHost)
-	both := pair{ports: strings.NewReplacer(
-		"10.0.0.", network,
-		":8080", ":"+strconv.Itoa(public),
-		"port 9090", "port "+strconv.Itoa(admin),
-	)}
+	both := pair{ports: movedPorts(public, admin)}
 	for _, host := range []string{firstHost, secondHost} {
 		o := newOrigin(t, net.JoinHostPort(host, strconv.Itoa(public)), false)
 		serve(t, net.JoinHostPort(host, strconv.Itoa(admin)), o.bridge.AdminHandler(), false)
@@ -44,6 +40,15 @@ func newPair(t *testing.T) pair {
 	}
 	serve(t, net.JoinHostPort(pageHost, strconv.Itoa(public)), http.FileServerFS(demo.Page()), false)
 	return both
+}
+
+// movedPorts replaces the addresses of OPERATIONS.md.
+func movedPorts(public, admin int) *strings.Replacer {
+	return strings.NewReplacer(
+		"10.0.0.", network,
+		":8080", ":"+strconv.Itoa(public),
+		"port 9090", "port "+strconv.Itoa(admin),
+	)
 }
 
 // check holds that each session has reached one bridge with all its requests.

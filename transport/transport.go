@@ -122,6 +122,9 @@ var (
 	ErrReplaced = fmt.Errorf("%w: replaced by a newer one", ErrLinkDone)
 	// ErrMute is returned when the peer answered no ping in time.
 	ErrMute = fmt.Errorf("%w: no pong in time", ErrLinkDone)
+	// ErrDraining is returned when the bridge takes no new sessions any more and
+	// refused one, as the last batch said.
+	ErrDraining = fmt.Errorf("%w: the bridge is draining", ErrLinkDone)
 	// ErrSessionOver is returned when the session is over, as the last batch said.
 	ErrSessionOver = fmt.Errorf("%w: its session is over", ErrLinkDone)
 	// ErrUnavailable is returned when the session lives in a process that cannot be

@@ -15,20 +15,27 @@ import (
 // several goroutines at once.
 type Carrier interface {
 	// Exchange sends one batch and returns the body of the answer, whatever it is.
-	// An error is a link error: it says what was seen, and wraps ErrTooLong or
-	// ErrBroken where that is what it means.
+	// An error is a link error: it says what was seen, and wraps one of the errors
+	// below where that is what it means.
 	Exchange(ctx context.Context, session string, batch []byte) ([]byte, error)
-	// Dial opens a lasting link.
+	// Dial opens a lasting link. Its error, and those of the Conn, are link errors
+	// too.
 	Dial(ctx context.Context, session string) (Conn, error)
 }
 
-// What a Carrier's error may wrap to say why an exchange failed.
+// What a Carrier's error may wrap to say why a link failed.
 var (
 	// ErrTooLong means that the network called the request too long.
 	ErrTooLong = errors.New("the request is too long")
 	// ErrBroken means that the request was begun and broke with no answer: it may
 	// be too long.
 	ErrBroken = errors.New("broken without an answer")
+	// ErrUnavailable means that an intermediary reached no bridge for the session's
+	// ID: statuses 502 and 503.
+	ErrUnavailable = errors.New("no bridge for the session")
+	// ErrDraining means that the bridge closed a lasting link because it takes no
+	// new sessions any more.
+	ErrDraining = errors.New("the bridge is draining")
 	// ErrUntrusted means that who is there cannot prove to be the bridge. It ends
 	// a session that had no Welcome yet: waiting does not mend a certificate.
 	ErrUntrusted = errors.New("certificate not trusted")

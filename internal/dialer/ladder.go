@@ -269,6 +269,7 @@ func (l *ladder) lost(link *lastingLink, err error, now time.Duration) {
 		l.s.link = nil
 	}
 	l.s.ep.MarkLost(func(on engine.LinkID, _ time.Duration) bool { return on == link.ID })
+	l.s.lookElsewhere(err)
 	switch {
 	case !l.s.welcomed() && !l.alone():
 		l.nextDial = now + helloLimit

@@ -16,6 +16,7 @@ import (
 type lastingLink struct {
 	engine.Lasting
 	s         *Session
+	sid       string // the session's ID when it was dialled
 	conn      Conn
 	dialedAt  time.Duration
 	openedAt  time.Duration // when its handshake was done
@@ -37,7 +38,7 @@ type lastingLink struct {
 }
 
 func (s *Session) newLastingLink(now time.Duration) *lastingLink {
-	l := &lastingLink{s: s, dialedAt: now}
+	l := &lastingLink{s: s, sid: s.ID(), dialedAt: now}
 	l.Init(&s.ep, l, nil)
 	l.ID = engine.LinkID{Number: s.nextNumber, Kind: s.ladder.kind}
 	l.Heard = now
@@ -57,7 +58,7 @@ func (s *Session) restate() {
 func (l *lastingLink) run() {
 	s := l.s
 	ctx, cancel := context.WithTimeoutCause(s.ctx, probeLimit+engine.PongLimit, errors.New("the WebSocket did not open in time"))
-	conn, err := s.cfg.Carrier.Dial(ctx, s.ID())
+	conn, err := s.cfg.Carrier.Dial(ctx, l.sid)
 	cancel()
 	if err != nil {
 		l.over(err)
@@ -142,6 +143,9 @@ func (l *lastingLink) take(batch []byte) error {
 	defer s.ep.Unlock()
 	if s.ep.Ended() != nil || l.gone {
 		return nil
+	}
+	if l.sid != s.ID() {
+		return errMoved
 	}
 	if b.X != l.ID.Number && b.Close == nil {
 		return errors.New("a batch of another link on the WebSocket")

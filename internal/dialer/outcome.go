@@ -149,6 +149,7 @@ func (e *exchanges) followed(x *exchange) bool {
 func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 	s := e.s
 	s.linkFailed(err)
+	s.lookElsewhere(err)
 	age := now - x.sent
 	if x.hold > 0 && !x.frames && age >= tune.MinHold {
 		e.hold.Cut(age)

@@ -71,7 +71,6 @@ func refused(why *wire.Close) error {
 // moveOn takes another ID and key before the Welcome: a balancer may have a bridge
 // for them that is not busy. All that was sent is sent again.
 func (s *Session) moveOn() {
-	s.moves++
 	_, _ = rand.Read(s.id[:]) // never fails
 	_, _ = rand.Read(s.key[:])
 	s.ep.SetID(s.id)
@@ -79,7 +78,25 @@ func (s *Session) moveOn() {
 	s.ep.MarkLost(func(engine.LinkID, time.Duration) bool { return true })
 }
 
-var errMoved = errors.New("the bridge is busy: another is looked for")
+var errMoved = errors.New("another bridge is looked for")
+
+// lookElsewhere takes from a link's failure that the bridge for the session's ID is
+// away: before the Welcome another ID may find another bridge. After it new RPCs
+// leave one that drains, as if it had asked for that (E3).
+func (s *Session) lookElsewhere(err error) {
+	draining := errors.Is(err, ErrDraining)
+	switch {
+	case s.ep.Ended() != nil:
+	case !s.welcomed() && (draining || errors.Is(err, ErrUnavailable)):
+		s.moveOn()
+	case draining && s.goingAway == nil:
+		s.goingAway = &wire.GoAway{SpreadMillis: moveSpread}
+	}
+}
+
+// moveSpread is over how many milliseconds clients spread their move where the
+// bridge does not say.
+const moveSpread = 1000
 
 // closed handles a refusal, or the session's end as the bridge states it.
 func (s *Session) closed(b *wire.Batch) {
@@ -88,6 +105,7 @@ func (s *Session) closed(b *wire.Batch) {
 	case wire.CodeGarbled, wire.CodeBusy, wire.CodeTooLarge:
 		s.linkFailed(refused(b.Close))
 		if b.Close.Code == wire.CodeBusy && !s.welcomed() {
+			s.moves++
 			s.moveOn()
 		}
 		return

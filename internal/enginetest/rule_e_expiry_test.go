@@ -240,6 +240,40 @@ func TestRule_goAway(t *testing.T) {
 	})
 }
 
+// E3: RPCs that were on their way when a bridge began to drain are served, also
+// when none was open; it waits for nothing once all sessions are closed.
+func TestRule_goAwayUnderWay(t *testing.T) {
+	bubble(t, registry.Config{Handle: echo}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		began := time.Now()
+		drained := make(chan error, 1)
+		go func() { drained <- reg.Drain(t.Context()) }()
+		for stream := uint64(1); stream <= 2; stream++ {
+			time.Sleep(900 * time.Millisecond)
+			frames := p.poll(p.batch(holding(time.Second), openFrame(stream), frameOf(stream, wire.TypeHalfClose))).Frames
+			if stream == 1 { // that answer was for go_away alone
+				frames = p.poll(p.batch(nil)).Frames
+			}
+			if len(frames) == 0 || frames[len(frames)-1].Type != wire.TypeEnd || frames[len(frames)-1].End.Status != 0 {
+				t.Errorf("RPC %d: %+v", stream, frames)
+			}
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < 2*time.Second || took > 5*time.Second {
+			t.Errorf("drained in %v", took)
+		}
+	})
+	bubble(t, registry.Config{Handle: echo}, func(t *testing.T, reg *registry.Registry) {
+		began := time.Now()
+		if err := reg.Drain(t.Context()); err != nil || time.Since(began) > 0 {
+			t.Errorf("without sessions: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
 // E1, L6: the resume window, and the pause that lengthens it.
 func TestRule_lapse(t *testing.T) {
 	for name, c := range map[string]struct {

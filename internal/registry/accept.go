@@ -118,7 +118,11 @@ func (r *Registry) refuse(b *wire.Batch, why *wire.Close) transport.Link {
 	r.mu.Lock()
 	r.refusals[refusalNames[why.Code]]++
 	r.mu.Unlock()
-	return &refusedLink{answer: wire.Batch{
+	end := transport.ErrLinkDone
+	if why.Code == wire.CodeBusy && r.isDraining() {
+		end = transport.ErrDraining
+	}
+	return &refusedLink{end: end, answer: wire.Batch{
 		Session:     append([]byte(nil), b.Session...),
 		X:           b.X,
 		Incarnation: r.instance,
@@ -130,6 +134,7 @@ func (r *Registry) refuse(b *wire.Batch, why *wire.Close) transport.Link {
 // refusedLink yields one refusal.
 type refusedLink struct {
 	answer wire.Batch
+	end    error // of Next, once that is given
 	spent  bool
 }
 
@@ -137,7 +142,7 @@ func (l *refusedLink) Deliver(context.Context, []byte) error { return transport.
 
 func (l *refusedLink) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
 	if l.spent {
-		return dst, transport.ErrLinkDone
+		return dst, l.end
 	}
 	l.spent = true
 	return wire.AppendBatch(dst, &l.answer), nil

@@ -155,6 +155,7 @@ func (r *Registry) serve(st *Stream) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
+		st.End(engine.BridgeEnd(engine.StatusUnavailable, engine.ReasonDrained, "the bridge is shutting down"))
 		st.served()
 		return
 	}

@@ -57,7 +57,8 @@ export interface FakeSocket {
   say(fields?: Partial<Batch>): Promise<void>;
   /** Answers both pings of the probe. */
   prove(fields?: Partial<Batch>): Promise<void>;
-  lose(): Promise<void>;
+  /** Loses it; draining: as a bridge closes it that takes no new sessions. */
+  lose(draining?: boolean): Promise<void>;
 }
 
 /** FakeCarrier records what comes and lets the test answer. */
@@ -114,7 +115,7 @@ export class FakeCarrier implements Carrier {
         const { ping, padding } = socket.batches.at(-1)!;
         await socket.say({ ...fields, pong: ping, padding: padding! });
       },
-      lose: () => (events.lost("lost"), flush()),
+      lose: (draining) => (events.lost("lost", draining), flush()),
     };
     this.sockets.push(socket);
     return { send: (raw) => void socket.batches.push(parseBatch(raw.slice())), bufferedAmount: 0, close: () => (socket.closed = true) };
@@ -179,6 +180,8 @@ export interface Fixture {
   carrier: FakeCarrier;
   network: Network;
   lost: SessionError[];
+  /** What the bridge asked for by go_away, in milliseconds. */
+  away: number[];
   tick(millis: number): Promise<void>;
   /** Holds so many polls to their end, with nothing in their answers. */
   quiet(polls: number): Promise<void>;
@@ -191,11 +194,12 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   network ??= new Memory("test", undefined, 25_000).network;
   t.mock.method(Math, "random", () => 1);
   const lost: SessionError[] = [];
+  const away: number[] = [];
   const carrier = new FakeCarrier();
   carrier.sendsOrigin = sendsOrigin;
   const session = new Session(
     { url: "http://bridge.test/bridge", known: false, release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why) => lost.push(why) },
+    { changed: () => undefined, goAway: (spread) => away.push(spread), tokenExpired: () => undefined, over: (why) => lost.push(why) },
   );
   const ladder = new Ladder(session, carrier, transports, { holdMs: 25_000, backoff: undefined, network });
   if (begun) session.start(ladder);
@@ -218,7 +222,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
       await carrier.last.answer({ ack: session.endpoint.out.acked, heldMicros: 1000 * holdMillis });
     }
   };
-  return { session, ladder, carrier, network, lost, tick, quiet, open };
+  return { session, ladder, carrier, network, lost, away, tick, quiet, open };
 }
 
 /** What a bridge says to a batch; undefined: it holds the exchange for ever. */

@@ -31,21 +31,27 @@ const (
 	CloseTooLarge websocket.StatusCode = 3413
 	// CloseSession: the session is over; the last batch says why.
 	CloseSession websocket.StatusCode = 3500
+	// CloseDraining: the bridge takes no new sessions any more. A client without a
+	// Welcome looks for another bridge, another opens new RPCs elsewhere.
+	CloseDraining websocket.StatusCode = 3503
 )
 
-// closeCode returns the code for an error of Link.Next that wraps ErrLinkDone.
-func closeCode(err error) websocket.StatusCode {
+// closeCode returns the code for an error of Link.Next that wraps ErrLinkDone, and
+// the reason to go with it.
+func closeCode(err error) (websocket.StatusCode, string) {
 	switch {
+	case errors.Is(err, transport.ErrDraining):
+		return CloseDraining, "the bridge is draining"
 	case errors.Is(err, transport.ErrReplaced):
-		return CloseReplaced
+		return CloseReplaced, ""
 	case errors.Is(err, transport.ErrMute):
-		return CloseMute
+		return CloseMute, ""
 	case errors.Is(err, transport.ErrSessionOver):
-		return CloseSession
+		return CloseSession, ""
 	case errors.Is(err, transport.ErrUnavailable):
-		return CloseUnavailable
+		return CloseUnavailable, ""
 	}
-	return CloseDone
+	return CloseDone, ""
 }
 
 // maxReason is the longest reason of a close frame, in bytes (RFC 6455 section 5.5).

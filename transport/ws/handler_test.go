@@ -262,6 +262,7 @@ func TestCloseCodes(t *testing.T) {
 		{transport.ErrReplaced, 3409},
 		{transport.ErrMute, 3408},
 		{transport.ErrSessionOver, 3500},
+		{transport.ErrDraining, 3503},
 	}
 	for _, tt := range tests {
 		t.Run(tt.err.Error(), func(t *testing.T) {

@@ -165,7 +165,7 @@ func (s *socket) leave() {
 	for range 2 {
 		framed, err := s.link.Next(s.ctx, make([]byte, wsframe.Room), writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
-			code, reason = closeCode(err), ""
+			code, reason = closeCode(err)
 		}
 		if err != nil || s.frames.WriteMessage(framed) != nil {
 			break
@@ -268,7 +268,7 @@ func (s *socket) writeLoop() {
 		}
 		if errors.Is(err, transport.ErrLinkDone) {
 			s.end(err) // frees a Deliver
-			s.close(closeCode(err), "")
+			s.close(closeCode(err))
 			return
 		}
 		if err == nil {

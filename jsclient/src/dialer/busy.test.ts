@@ -1,8 +1,9 @@
-// A bridge that is busy before the Welcome, as one that drains, is no reason to wait: behind a balancer another ID finds another bridge (W6).
+// A bridge that is busy or away before the Welcome, as one that drains, is no reason to wait: behind a balancer another ID finds another bridge (W6).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Stream } from "../engine/stream.js";
+import { LinkError } from "./carrier.js";
 import { fixture, flush, messageFrame, OPEN } from "../testing.js";
 import { CODE_BUSY, TYPE_OPEN } from "../wire/batch.js";
 
@@ -76,4 +77,58 @@ test("by a WebSocket, another ID is tried", async (t) => {
   assert.notEqual(hex(socket.batches[0]!.session), hex(carrier.sockets[0]!.batches[0]!.session));
   await socket.say();
   assert.deepEqual([!!session.welcome, lost.length], [true, 0]);
+});
+
+for (const status of [502, 503]) {
+  test(`status ${status} of a balancer before the Welcome: another ID is tried soon; after it, the ID stays`, async (t) => {
+    const { carrier, session, tick } = await fixture(t, ["longpoll"], false);
+    const error = new LinkError("status", "no bridge", { status });
+    const first = carrier.last.batch;
+    await carrier.last.fail(error);
+    await tick(250);
+    const second = carrier.last.batch;
+    assert.notEqual(hex(second.session), hex(first.session));
+    assert.notEqual(hex(second.key), hex(first.key));
+    await carrier.last.answer();
+    const { sid } = session;
+    session.endpoint.adopt(new Stream({ ...OPEN }, 64 << 10));
+    await flush();
+    await carrier.last.fail(error);
+    await tick(250);
+    assert.equal(session.sid, sid);
+  });
+}
+
+test("other failures before the Welcome keep the ID: the bridge may have made the session", async (t) => {
+  const { carrier, session, tick } = await fixture(t, ["longpoll"], false);
+  const { sid } = session;
+  for (const error of [new LinkError("network", "reset"), new LinkError("status", "too late", { status: 504 })]) {
+    await carrier.last.fail(error);
+    await tick(5_000);
+  }
+  assert.equal(session.sid, sid);
+});
+
+test("a WebSocket that is closed as of a bridge that drains: another ID before the Welcome, go_away after it", async (t) => {
+  const { carrier, tick, session, away, lost } = await fixture(t, ["ws"], false);
+  const { sid } = session;
+  await carrier.sockets[0]!.open();
+  await carrier.sockets[0]!.lose(true);
+  await tick(250);
+  assert.notEqual(session.sid, sid);
+  const moved = session.sid;
+  await carrier.sockets[1]!.open();
+  await carrier.sockets[1]!.say();
+  await carrier.sockets[1]!.lose(true);
+  await tick(250);
+  assert.deepEqual([session.sid, away, lost.length, carrier.sockets.length], [moved, [1_000], 0, 3]);
+});
+
+test("a WebSocket that cannot be opened before the Welcome: another ID is tried", async (t) => {
+  const { carrier, tick, session } = await fixture(t, ["ws"], false);
+  const { sid } = session;
+  await carrier.sockets[0]!.lose();
+  await tick(250);
+  assert.notEqual(session.sid, sid);
+  assert.equal(carrier.sockets.length, 2);
 });

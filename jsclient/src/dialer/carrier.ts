@@ -39,8 +39,8 @@ export class OriginError extends Error {
 export interface SocketEvents {
   opened(): void;
   received(message: Uint8Array): void;
-  /** The socket is gone, or could not be opened. */
-  lost(message: string): void;
+  /** The socket is gone, or could not be opened; draining: closed by a bridge that takes no new sessions any more. */
+  lost(message: string, draining?: boolean): void;
 }
 
 /** One WebSocket. */

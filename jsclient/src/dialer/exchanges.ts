@@ -299,6 +299,7 @@ export class Exchanges {
     const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));
     s.linkFailed(error);
+    if (error.status === 502 || error.status === 503) this.#lookElsewhere(); // a balancer reaches no bridge for this ID
   }
 
   /** Makes no further exchange for a while. */
@@ -326,16 +327,22 @@ export class Exchanges {
     if (only !== undefined && size > MIN_UP) this.#session.endpoint.frameRefused(only, size, why);
   }
 
+  /** Takes another ID, before the Welcome: the bridge of this one is away. Reports whether it did. */
+  #lookElsewhere(): boolean {
+    const elsewhere = !this.#session.welcome;
+    if (elsewhere) {
+      this.#abandonAll(() => true);
+      this.#session.moveOn();
+    }
+    return elsewhere;
+  }
+
   /** Handles a refusal that touches no session (W6). */
   #refused(x: Exchange, close: Close): void {
     this.#failed(x, new LinkError("refused", `refused: ${close.message}`, { status: 200 }));
     if (close.code === CODE_TOO_LARGE) this.#tooLong(x, close.message);
     const wait = this.#tuner.refused(x, close);
-    const elsewhere = close.code === CODE_BUSY && !this.#session.welcome;
-    if (elsewhere) {
-      this.#abandonAll(() => true);
-      this.#session.moveOn();
-    }
+    const elsewhere = close.code === CODE_BUSY && this.#lookElsewhere();
     if (elsewhere && ++this.#moves <= MAX_MOVES) this.#pause(this.#moves > 1 ? Math.random() * MOVE_WAIT : 0);
     else if (wait) this.#pause(wait);
   }

@@ -10,6 +10,8 @@ import { findCause } from "./causes.js";
 const MAX_RETRY_AFTER = 10_000;
 
 const SUBPROTOCOL = "pollbridge.v1";
+/** The close code of a bridge that takes no new sessions any more. */
+const CLOSE_DRAINING = 3503;
 
 /** How to reach a bridge. */
 export interface CarrierConfig {
@@ -121,7 +123,7 @@ export class HttpCarrier implements Carrier {
 
   dial(sid: string, events: SocketEvents): Socket {
     const url = `ws${this.base.slice("http".length)}`;
-    const lost = (message: string): void => events.lost(`WebSocket: ${message}`);
+    const lost = (message: string, draining = false): void => events.lost(`WebSocket: ${message}`, draining);
     let opened = false;
     let socket: WebSocketLike;
     try {
@@ -139,7 +141,7 @@ export class HttpCarrier implements Carrier {
     socket.onmessage = ({ data }: { data: unknown }) => events.received(new Uint8Array(data instanceof ArrayBuffer ? data : []));
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
       if (!opened) this.#explain(url, sid);
-      lost(`closed: ${code} ${reason}`);
+      lost(`closed: ${code} ${reason}`, code === CLOSE_DRAINING);
     };
     socket.onerror = () => undefined; // close follows and says as much
     return {

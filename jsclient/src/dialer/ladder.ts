@@ -235,6 +235,7 @@ export class Ladder implements Links {
     const s = this.#session;
     const preferred = s.preferred === link.id.number;
     this.#attach(this.#second);
+    if (!this.#exchanges && !this.#link && !link.opened) s.moveOn(); // nothing went with this ID, for which a balancer may reach no bridge
     if (!this.#link) this.#dialIn(this.#delay(link, why));
     if (preferred) s.linkFailed(why);
     else s.note(link.proven ? why : s.lastError ?? why); // of one that never worked nobody learns why

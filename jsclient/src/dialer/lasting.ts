@@ -39,6 +39,7 @@ export interface LastingEvents {
 /** LastingLink is one WebSocket of a session. */
 export class LastingLink {
   readonly id: LinkID;
+  opened = false;
   proven = false;
   /** Frames or acks came on it. */
   useful = false;
@@ -51,9 +52,10 @@ export class LastingLink {
   readonly #mustProbe: boolean;
   readonly #events: LastingEvents;
   readonly #socket: Socket;
+  /** The session's ID when it was dialled. */
+  readonly #sid: string;
   /** Links broke before with nothing acked. */
   readonly #careful: boolean;
-  #opened = false;
   /** Its first batch was sent. */
   #started = false;
   #closed = false;
@@ -91,21 +93,26 @@ export class LastingLink {
     this.#pingedAt = this.#heardAt = session.endpoint.now();
     this.#careful = tuner.careful;
     this.#watch(session.endpoint.path.atLeast(PROBE_TIMEOUT, 4));
+    this.#sid = session.sid;
     this.#socket = carrier.dial(session.sid, {
       opened: () =>
         session.guard(() => {
-          this.#opened = true;
+          this.opened = true;
           events.opened();
           this.wake();
         }),
       received: (message) => session.guard(() => this.#received(message)),
-      lost: (message) => session.guard(() => this.#lose("network", message)),
+      lost: (message, draining) =>
+        session.guard(() => {
+          if (draining && !this.#closed) session.bridgeDrains();
+          this.#lose("network", message);
+        }),
     });
   }
 
   /** Sends what there is to send. */
   wake(): void {
-    if (!this.#opened || this.#closed) return;
+    if (!this.opened || this.#closed) return;
     do {
       if (this.#socket.bufferedAmount >= MAX_BUFFERED) return this.#wakeLater();
     } while (this.#sendOne());
@@ -277,6 +284,7 @@ export class LastingLink {
     if (this.#closed) return;
     const s = this.#session;
     const { out, path } = s.endpoint;
+    if (s.sid !== this.#sid) return this.#lose("refused", "WebSocket: another bridge is looked for");
     let batch: Batch;
     try {
       batch = parseBatch(message);

@@ -37,6 +37,8 @@ const NO_BRIDGE_MILLIS = 500;
 const PAUSE = 600_000;
 /** How long a session that was left lives on where its CLOSE cannot be taken. */
 const LEFT = 1_000;
+/** Over how long clients spread their move to another bridge where theirs does not say. */
+const MOVE_SPREAD = 1_000;
 /** How long close waits for the bridge to hear of it. */
 const CLOSE_TIMEOUT = 3_000;
 /** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
@@ -203,6 +205,12 @@ export class Session implements Role {
     this.#key = random(KEY_SIZE);
     this.sid = base64url(this.#id);
     this.lose(() => true);
+  }
+
+  /** Notes that the bridge takes no new sessions any more: before the Welcome another is looked for, after it new RPCs go elsewhere (E3). */
+  bridgeDrains(): void {
+    if (this.welcome) this.#events.goAway(MOVE_SPREAD);
+    else this.moveOn();
   }
 
   /** Reports whether RPCs wait for the Welcome. */
