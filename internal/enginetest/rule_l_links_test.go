@@ -74,6 +74,7 @@ func TestRule_linkNumbers(t *testing.T) {
 		low := p.batch(holding(time.Minute))
 		first := p.batch(holding(time.Minute))
 		parked := p.park(first)
+		time.Sleep(time.Second)
 		second := p.batch(holding(time.Minute))
 		second.Awaiting = low.X
 		current := p.park(second)
@@ -135,6 +136,22 @@ func TestRule_overtaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// L1: one that has only just come has a moment for frames, and no longer.
+func TestRule_overtakenAtOnce(t *testing.T) {
+	saying(t, func(t *testing.T, p *peer, s *say) {
+		first, second, third := p.batch(holding(time.Minute)), p.batch(holding(time.Minute)), p.batch(holding(time.Minute))
+		second.Awaiting, third.Awaiting = first.X, first.X
+		early, late := p.park(first), p.park(second)
+		s.word("hello")
+		equal(t, "words of the first", words(<-early), []string{"hello"})
+		last := p.park(third)
+		time.Sleep(2 * time.Millisecond)
+		equal(t, "words of the second", words(answered(late)), []string(nil))
+		s.word("more")
+		equal(t, "words of the third", words(<-last), []string{"more"})
+	})
 }
 
 // L1: one that is gone holds up nobody.
@@ -244,6 +261,7 @@ func TestRule_crossCheck(t *testing.T) {
 		if a := answered(p.park(low)); a == nil || a.Parked != high.X || a.WaitingBytes != 0 {
 			t.Fatalf("%+v", a)
 		}
+		time.Sleep(time.Second)
 		next := p.batch(nil)
 		p.poll(next)
 		if answered(parked) == nil {

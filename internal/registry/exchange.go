@@ -17,6 +17,9 @@ const (
 	backupDelay = 300 * time.Millisecond
 	// maxCopies is how many copies of one exchange are parked at once (L1).
 	maxCopies = 4
+	// overtakenWait is how long after its arrival an exchange has for frames that
+	// another has followed.
+	overtakenWait = time.Millisecond
 	// minAnswer is the least that a client can ask an answer to be limited to.
 	minAnswer = 4 << 10
 )
@@ -80,14 +83,15 @@ func (s *Session) attachExchange(hello *transport.Hello, b *wire.Batch) transpor
 	return link
 }
 
-// park parks x; what was parked before is answered at once, with frames if there
-// were any for it, before x.
+// park parks x; what was parked before is answered at once. If frames were there for
+// it, or it has only just come, it takes those that come in a moment, before x.
 func (s *Session) park(x *exchange) {
 	if old := s.parked; old != nil {
-		if len(old.copies) > 0 && s.ep.Sendable() && !s.ep.Carries() {
+		left := old.arrived + overtakenWait - s.ep.Now()
+		if old.replaced = len(old.copies) == 0 || s.ep.Carries() || left < 0 && !s.ep.Sendable(); !old.replaced {
+			old.until = min(old.until, s.ep.Now()+max(left, 0))
 			s.overtaken = append(s.overtaken, old)
 		}
-		old.replaced = true
 		old.notify()
 	}
 	s.parked = x
@@ -190,8 +194,7 @@ func (x *exchange) due(now time.Duration) engine.Due {
 }
 
 // takesFrames reports whether frames may go with the answer: not where the client
-// has another exchange or has given this one up (L1), unless they were there when the other
-// came. It then goes first.
+// has given the exchange up or has another, but for an overtaken one, which goes first (L1).
 func (x *exchange) takesFrames() bool {
 	if len(x.s.overtaken) > 0 {
 		return x.s.overtaken[0] == x && x.id.Number >= x.s.awaiting

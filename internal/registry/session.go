@@ -32,7 +32,7 @@ type Session struct {
 	clock          uint64        // now_us of the batch that is taken in
 	awaiting       uint64        // lowest exchange that the client waits for (L2)
 	parked         *exchange     // the parked exchange
-	overtaken      []*exchange   // parked before, with frames to take before it does
+	overtaken      []*exchange   // parked just before, with frames to take before it does
 	lasting        *lastingLink  // the attached lasting link
 	links          int           // links that keep the session alive
 	pause          time.Duration // the resume window that the client asked for; 0: none
@@ -130,6 +130,9 @@ type role Session
 func (r *role) Wake() {
 	if r.parked != nil {
 		r.parked.notify()
+	}
+	for _, x := range r.overtaken {
+		x.notify()
 	}
 	if r.lasting != nil {
 		r.lasting.Notify()

@@ -35,14 +35,17 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 	if n < MinPacedBody/2 {
 		return
 	}
-	rate := float64(p.total-before.total) / max(now-before.At, time.Microsecond).Seconds()
+	passed := p.total - before.total
+	rate := float64(passed) / max(now-before.At, time.Microsecond).Seconds()
 	if rate >= p.maxRate || now-p.maxRateAt > rateWindow {
 		if rate < p.maxRate/2 {
 			p.growth = growth{}
 		}
 		p.maxRate, p.maxRateAt = rate, now
 	}
-	p.growth.filled = p.growth.filled || n > p.max/2
+	if n > p.max/2 && passed >= uint64(n+MinPacedBody/2) { // with another beside it
+		p.growth.filled = true
+	}
 	p.growth.sampled(now, before.At, p.maxRate)
 }
 

@@ -193,6 +193,14 @@ func TestPace(t *testing.T) {
 		before = p.Passage
 		p.Passed(2*time.Second+time.Duration(i+1)*100*time.Millisecond, 100_000, before)
 	}
+	if got := p.MaxBody(512<<10, &path); got != 125_000 {
+		t.Errorf("with one body in flight: %d bytes, want 125000", got)
+	}
+	older := p.Passage
+	for i := range 10 {
+		before, older = older, p.Passage
+		p.Passed(2*time.Second+time.Duration(i+5)*100*time.Millisecond, 100_000, before)
+	}
 	if got := p.MaxBody(512<<10, &path); got != 90_000 {
 		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 90000", got)
 	}
@@ -200,7 +208,7 @@ func TestPace(t *testing.T) {
 		t.Errorf("%d bytes, more than the size learnt", got)
 	}
 	before = p.Passage
-	p.Passed(13*time.Second, 50_000, before)
+	p.Passed(14*time.Second, 50_000, before)
 	if got := p.MaxBody(512<<10, &path); got != tune.MinPacedBody {
 		t.Errorf("on a path that became slow: %d bytes, want %d", got, tune.MinPacedBody)
 	}
