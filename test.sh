@@ -181,6 +181,7 @@ part_js() {
   step 'js test of adapters' 60 npm_run test:adapters
   step 'js test of recipes' 40 npm_run test:recipes
   long step 'js test in Node 22' 120 test_in_node_22
+  long step 'js test in Deno and Bun' 60 test_in_deno_and_bun
 }
 
 simulate_js() { simulate '^TestSimJS' ./internal/enginetest -sim.js="$PWD/jsclient/.test/test/sim/engine.js" "$@"; }
@@ -192,6 +193,15 @@ test_in_node_22() {
   [ -x "$folder/node_modules/.bin/node" ] ||
     npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts=false node@22
   cd jsclient && PATH=$folder/node_modules/.bin:$PATH && node --version && node --test .test/test/node/*.test.js
+}
+
+# test_in_deno_and_bun runs the package that a step before has built. Their npm
+# packages, too, put the binary in its place in a script of their own.
+test_in_deno_and_bun() {
+  local folder=$PWD/.cache/runtimes
+  [ -x "$folder/node_modules/.bin/bun" ] ||
+    npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts=false deno@2 bun@1
+  cd jsclient && PATH=$folder/node_modules/.bin:$PATH && node --test .test/test/runtimes/*.test.js
 }
 
 # npm_run SCRIPT... stops a script that hangs.
