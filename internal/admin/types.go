@@ -216,14 +216,15 @@ func (q *Query) matches(s *Session) bool {
 // page and what is before it, twice.
 type Selection struct {
 	query Query
-	less  func(a, b Session) int
+	order func(a, b Session) int
+	full  bool // the first ones in list are the best so far, in order, as many as the page needs
 	list  Sessions
 }
 
 // NewSelection returns an empty page.
 func NewSelection(q Query) *Selection {
 	q.Filter = strings.ToLower(q.Filter)
-	return &Selection{query: q, less: orders[cmp.Or(q.Sort, Sorts[0])]}
+	return &Selection{query: q, order: orders[cmp.Or(q.Sort, Sorts[0])]}
 }
 
 // Add adds a session, if the query selects it.
@@ -233,20 +234,22 @@ func (p *Selection) Add(s Session) {
 		return
 	}
 	p.list.Matched++
+	most := p.query.Offset + p.query.Limit
+	if p.full && p.compare(s, p.list.Sessions[most-1]) > 0 {
+		return
+	}
 	p.list.Sessions = append(p.list.Sessions, s)
-	if most := p.query.Offset + p.query.Limit; len(p.list.Sessions) >= 2*most {
-		p.sort()
-		p.list.Sessions = p.list.Sessions[:most]
+	if len(p.list.Sessions) >= 2*most {
+		slices.SortFunc(p.list.Sessions, p.compare)
+		p.list.Sessions, p.full = p.list.Sessions[:most], true
 	}
 }
 
-func (p *Selection) sort() {
-	slices.SortFunc(p.list.Sessions, func(a, b Session) int { return cmp.Or(p.less(a, b), cmp.Compare(a.ID, b.ID)) })
-}
+func (p *Selection) compare(a, b Session) int { return cmp.Or(p.order(a, b), cmp.Compare(a.ID, b.ID)) }
 
 // Sessions returns the page.
 func (p *Selection) Sessions() Sessions {
-	p.sort()
+	slices.SortFunc(p.list.Sessions, p.compare)
 	all := p.list.Sessions
 	from := min(p.query.Offset, len(all))
 	p.list.Sessions = slices.Clone(all[from:min(from+p.query.Limit, len(all))])

@@ -130,3 +130,26 @@ func TestInspect_bounds(t *testing.T) {
 		}
 	})
 }
+
+// Who looks at the sessions holds up none of them, and no new one.
+func TestInspect_holdsNothing(t *testing.T) {
+	bubble(t, registry.Config{}, func(t *testing.T, reg *registry.Registry) {
+		peers := map[string]*peer{}
+		for range 20 {
+			p := newPeer(t, reg)
+			p.open()
+			peers[wire.EncodeSession(p.id)] = p
+		}
+		seen := 0
+		for info := range reg.Sessions() {
+			seen++
+			p := peers[info.ID]
+			p.poll(p.batch(nil, openFrame(1)))
+			newPeer(t, reg).open()
+			reg.Session(info.ID).Disconnect()
+		}
+		if seen != 20 || len(reg.Ended()) != 20 || reg.Stats().Sessions != 20 {
+			t.Errorf("%d seen, %d ended, %d left, want 20 of each", seen, len(reg.Ended()), reg.Stats().Sessions)
+		}
+	})
+}
