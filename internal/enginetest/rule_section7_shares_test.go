@@ -138,7 +138,8 @@ func TestRule_pauseUnderPressure(t *testing.T) {
 }
 
 // Section 7: where the table is full, sessions that never had an RPC make room for
-// a principal that has fewer: the oldest of the principal that has most.
+// a principal that has fewer: the oldest of the principal that has most. That one, and
+// one at its own limit, displaces its own that are away.
 func TestRule_fullTable(t *testing.T) {
 	cfg := registry.Config{Authenticate: byToken, Handle: untilCancelled, MaxSessions: 4}
 	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
@@ -162,6 +163,27 @@ func TestRule_fullTable(t *testing.T) {
 		}))
 		if a.Close == nil || a.Close.Code != wire.CodeBusy || a.Close.Message != "the bridge has 4 sessions, its limit" {
 			t.Errorf("one more of the principal that has most: %+v", a.Close)
+		}
+		time.Sleep(3 * time.Second)
+		newClient(t, reg, "ann")
+		if a := second.poll(second.batch(nil)); a.Close == nil {
+			t.Error("ann's own session that is away and never had an RPC is there")
+		}
+		if a := bob.poll(bob.batch(nil)); a.Close != nil {
+			t.Errorf("bob's session: %+v", a.Close)
+		}
+	})
+	cfg = registry.Config{Authenticate: byToken, Handle: untilCancelled, MaxPerPrincipal: 2}
+	bubble(t, cfg, func(t *testing.T, reg *registry.Registry) {
+		used, unused := newClient(t, reg, "ann"), newClient(t, reg, "ann")
+		equal(t, "ann's RPC", used.begin(), "")
+		time.Sleep(3 * time.Second)
+		newClient(t, reg, "ann")
+		if a := unused.poll(unused.batch(nil)); a.Close == nil {
+			t.Error("the session that is away and never had an RPC is there")
+		}
+		if a := used.poll(used.batch(nil)); a.Close != nil {
+			t.Errorf("the session with an RPC: %+v", a.Close)
 		}
 	})
 }

@@ -77,11 +77,9 @@ func (r *Registry) Client(address string) string {
 // sample is how many of many are looked at to choose one of them.
 const sample = 64
 
-// victim returns the session that ends so that p gets one, nil if there is none:
-// one without an RPC of the principal that has most, if that has more than p. Those
-// that never had one go first, the oldest of them before others; then those that
-// are away. r.mu is held.
-func (r *Registry) victim(p *principal) *Session {
+// richest returns the principal that has most sessions, p if none has more. r.mu is
+// held.
+func (r *Registry) richest(p *principal) *principal {
 	most, seen := p, 0
 	for _, q := range r.principals {
 		if len(q.sessions) > len(most.sessions) {
@@ -91,16 +89,25 @@ func (r *Registry) victim(p *principal) *Session {
 			break
 		}
 	}
-	if most == p {
-		return nil
+	return most
+}
+
+// victim returns the session that ends so that p gets one, nil if there is none:
+// one without an RPC of the principal that has most. Those that never had one go
+// first, the oldest of them before others; then those that are away. Of p's own
+// only those go that are both. r.mu is held.
+func (r *Registry) victim(p *principal) *Session {
+	most := p
+	if len(p.sessions) < r.cfg.MaxPerPrincipal {
+		most = r.richest(p)
 	}
 	var unused, idle *Session
-	seen = 0
+	seen := 0
 	for s := range most.sessions {
 		switch used, away := s.usage(); {
-		case !used && (unused == nil || s.incarnation < unused.incarnation):
+		case !used && (away || most != p) && (unused == nil || s.incarnation < unused.incarnation):
 			unused = s
-		case used && away:
+		case used && away && most != p:
 			idle = s
 		}
 		if seen++; seen == sample {

@@ -122,7 +122,7 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 	p := r.principalOf(who.Name)
 	if c := r.noRoom(p); c != nil {
 		r.release(p)
-		if len(r.sessions) >= r.cfg.MaxSessions {
+		if len(r.sessions) >= r.cfg.MaxSessions || len(p.sessions) >= r.cfg.MaxPerPrincipal {
 			victim = r.victim(p)
 		}
 		return nil, c, victim
