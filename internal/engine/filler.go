@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/tune"
@@ -77,6 +78,7 @@ func (fl *filler) again() bool {
 		if !fl.fits(&f.Frame) && !(gap && fl.inBatch(&f.Frame)) {
 			return false
 		}
+		fl.giveUp(f)
 		fl.b.AppendFrame(&f.Frame)
 		f.lost, f.once = false, false
 		fl.o.lost--
@@ -84,6 +86,29 @@ func (fl *filler) again() bool {
 		fl.sent(f)
 	}
 	return true
+}
+
+// maxVain is how often metadata is sent again in a batch that is longer than any
+// should be, before that is certain: on a bad network it may be lost by chance.
+const maxVain = 6
+
+// giveUp ends the RPC of metadata that does not get through. Those that a client
+// sends with exchanges are told by the failures of these.
+func (fl *filler) giveUp(f *sentFrame) {
+	limit := fl.limit
+	if fl.link.Kind.Lasting() {
+		limit = fl.e.batch.Size
+	} else if !fl.e.accepts() {
+		return
+	}
+	n := wire.FrameSize(&f.Frame)
+	if f.Open == nil && f.Headers == nil && f.End == nil || n <= limit {
+		return
+	}
+	if f.vain++; f.vain > maxVain {
+		fl.e.refuseFrame(f, n, fmt.Sprintf("it was sent %d times", f.vain))
+		f.vain = 0
+	}
 }
 
 // fits reports whether a frame may go in. The first always may: the link had

@@ -18,6 +18,7 @@ type sentFrame struct {
 	lost bool          // to be sent again
 	once bool          // sent once only: fit for measuring
 	ends int           // length of the batch whose last frame it was; 0: it was not the last
+	vain int           // times that it was sent again, longer than a batch should be
 }
 
 // delivery is what was acked last.
@@ -157,24 +158,49 @@ func (e *Endpoint) FrameRefused(seq uint64, n int, why string) {
 	if seq <= e.out.acked {
 		return
 	}
-	f := *e.out.sent.at(int(seq - e.out.acked - 1))
-	what := "a part of a message"
+	e.refuseFrame(*e.out.sent.at(int(seq - e.out.acked - 1)), n, why)
+}
+
+// refuseFrame is FrameRefused for a frame. A bridge's END takes its number, after
+// which the client ignores what else comes of the RPC.
+func (e *Endpoint) refuseFrame(f *sentFrame, n int, why string) {
 	opens := f.Open != nil
-	if opens {
-		what = "request metadata"
+	end := BridgeEnd(StatusResourceExhausted, ReasonLimit, "%s: a batch of %d bytes is too long for the network: %s", f.contents(), n, why)
+	by := wire.Frame{Seq: f.Seq, Stream: f.Stream, Type: wire.TypeCancel}
+	if e.accepts() {
+		by.Type, by.End = wire.TypeEnd, &end
 	}
 	e.attached.remove(f)
-	e.out.replace(f, wire.Frame{Seq: seq, Stream: f.Stream, Type: wire.TypeCancel})
+	e.out.replace(f, by)
 	e.attached.add(f)
 	st := e.streams[f.Stream]
 	if st == nil {
 		return
 	}
-	st.owner.Fail(BridgeEnd(StatusResourceExhausted, ReasonLimit, "%s: a batch of %d bytes is too long for the network: %s", what, n, why))
+	st.owner.Fail(end)
 	if opens { // no END comes of what was not taken
 		st.ended = true
 		e.forget(st)
 	}
+}
+
+// accepts reports whether the endpoint is a bridge's.
+func (e *Endpoint) accepts() bool {
+	_, ok := e.role.(requestRole)
+	return ok
+}
+
+// contents says what a frame carries, for the status of its RPC.
+func (f *sentFrame) contents() string {
+	switch {
+	case f.Open != nil:
+		return "request metadata"
+	case f.Headers != nil:
+		return "response headers"
+	case f.End != nil:
+		return "trailers and status details"
+	}
+	return "a part of a message"
 }
 
 // replace puts another frame in the place of an unacked one.
@@ -185,8 +211,9 @@ func (o *outbox) replace(f *sentFrame, by wire.Frame) {
 		f.msg.settle()
 		f.msg = nil
 	}
-	o.bytesInFlight -= f.cost - wire.FrameCost
-	f.Frame, f.cost = by, wire.FrameCost
+	cost := payloadOf(&by) + wire.FrameCost
+	o.bytesInFlight -= f.cost - cost
+	f.Frame, f.cost = by, cost
 }
 
 // frameRoom is the room that a window must have for one more frame.
