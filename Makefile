@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-networks tidy fmt generate run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,8 +62,14 @@ bench-quick: ## RPCs alone, in a minute, on standard output
 bench-compare: ## this tree beside revision BASE, in one run, with benchstat
 	bench/compare.sh $(BASE)
 
+bench-distance: ## how much of a far path one stream fills, in four minutes, on standard output
+	go -C bench run . -only distance -scenarios '50 Mbit/s, (20|100)ms|no limit'
+
 bench-networks: ## time to the first result on each bad network, into docs/NETWORKS.md
 	go test ./e2e -run '^TestFirstResult$$' -update -v
+
+pgo: ## renew the profile that bridge is compiled by
+	bench/pgo.sh
 
 tidy: ## go.mod and go.sum of each module
 	for module in . bench deploy; do go -C $$module mod tidy || exit; done

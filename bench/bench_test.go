@@ -44,15 +44,20 @@ func TestMeasurements(t *testing.T) {
 	}{
 		"rpc": {measureRPCs, rpcRows()},
 		"memory": {measureMemory, []string{
-			"Pollbridge ws: an idle session", "Pollbridge ws: a session with a quiet stream", "Pollbridge longpoll: an idle session",
-			"Pollbridge longpoll: a session with a quiet stream", "Pollbridge longpoll over TLS: a session with a quiet stream",
-			"grpc-go proxy: an idle connection", "grpc-go proxy: a connection with a quiet stream",
+			"Pollbridge ws: an idle session", "Pollbridge ws: a session with a quiet stream", "Pollbridge ws: a session whose reader stopped",
+			"Pollbridge longpoll: an idle session", "Pollbridge longpoll: a session with a quiet stream",
+			"Pollbridge longpoll over TLS: a session with a quiet stream", "Pollbridge longpoll: a session whose reader stopped",
+			"grpc-go proxy: an idle connection", "grpc-go proxy: a connection with a quiet stream", "grpc-go proxy: a connection whose reader stopped",
 		}},
 		"growth": {measureGrowth, []string{"bridge's CPU for an RPC on one of them ÷ on one of 128", "bridge's CPU while all are idle, pings included"}},
 		"storm": {measureStorm, []string{
 			"resumed, and the stream went on with nothing lost | 100 %", "all were back after", "bridge's CPU time for each",
 			"peak of resident memory ÷ before, garbage collected", "p99 of RPCs of 16 other sessions ÷ before",
 		}},
+		"distance": {func(ctx context.Context, cfg config) (*section, error) {
+			cfg.scenarios = "10 Mbit/s, 20ms"
+			return measureDistance(ctx, cfg)
+		}, []string{"one stream, 10 Mbit/s, 20ms there and back", native, ws, longpoll}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := tt.run(t.Context(), cfg)

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -39,15 +38,19 @@ func newBrowserLab(ctx context.Context, cfg config) (*browserLab, error) {
 	if err != nil {
 		return b, err
 	}
-	scripts, err := cfg.bundle(ctx)
+	return b, b.startBrowser(ctx)
+}
+
+func (b *browserLab) startBrowser(ctx context.Context) error {
+	scripts, err := b.cfg.bundle(ctx)
 	if err != nil {
-		return b, err
+		return err
 	}
-	if b.site, err = l.role(ctx, "site", l.backend.addr, scripts); err != nil {
-		return b, err
+	if b.site, err = b.role(ctx, "site", b.backend.addr, scripts); err != nil {
+		return err
 	}
-	b.driver, err = l.start(ctx, "browser", nil, "node", "browser/driver.js")
-	return b, err
+	b.driver, err = b.start(ctx, "browser", nil, "node", "browser/driver.js")
+	return err
 }
 
 // bundle builds the page's script, with the tree's JavaScript client, and
@@ -91,6 +94,7 @@ type ask struct {
 	File   string `json:"file,omitempty"`
 	Bytes  int    `json:"bytes,omitempty"`
 	Millis int64  `json:"millis,omitempty"`
+	Warmup int64  `json:"warmup,omitempty"`
 }
 
 // answered is what the driver found; each question fills in its part.
@@ -154,7 +158,7 @@ func (b *browserLab) receive(way, kind string, hop *process) (sample, error) {
 		Bytes: 100, Millis: max(b.cfg.window, leastWindow).Milliseconds(),
 	}
 	if b.cfg.profiles != "" {
-		what.File = filepath.Join(b.cfg.profiles, strings.ReplaceAll(way, " ", "-")+".cpuprofile")
+		what.File = b.cfg.profileOf(way, ".cpuprofile")
 	}
 	got, err := b.do(what)
 	if err == nil && got.Messages == 0 {

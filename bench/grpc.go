@@ -23,6 +23,7 @@ const (
 	streamMethod   = "/bench.Echo/Stream" // the request again and again, until it is cancelled
 	quietMethod    = "/bench.Echo/Quiet"  // the request once, then silence
 	sinkMethod     = "/bench.Echo/Sink"   // an empty answer, whatever the request
+	drainMethod    = "/bench.Echo/Drain"  // takes whatever comes
 	sourceMethod   = "/bench.Echo/Source" // as many bytes as the request says in decimal
 )
 
@@ -47,6 +48,11 @@ func newBackend() *grpc.Server {
 				Handler: func(_ any, stream grpc.ServerStream) error { return pump[message](stream, stream) },
 			},
 			{StreamName: "Stream", ServerStreams: true, Handler: repeat},
+			{StreamName: "Drain", ClientStreams: true, Handler: func(_ any, stream grpc.ServerStream) (err error) {
+				for m := new(message); err == nil; err = stream.RecvMsg(m) {
+				}
+				return err
+			}},
 			{StreamName: "Quiet", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
 				m := new(message)
 				if err := errors.Join(stream.RecvMsg(m), stream.SendMsg(m)); err != nil {

@@ -89,6 +89,7 @@ var measurements = []measurement{
 	{"growth", 4 * time.Minute, measureGrowth},
 	{"storm", 3 * time.Minute, measureStorm},
 	{"beside", 3 * time.Minute, measureBeside},
+	{"distance", 20 * time.Minute, measureDistance},
 }
 
 func names() []string {

@@ -171,9 +171,14 @@ func (c config) profile(p *process, name string, f func() error) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- p.saveProfile("profile?seconds="+strconv.Itoa(int(max(1, c.window.Seconds()))), filepath.Join(c.profiles, name+".cpu"))
+		done <- p.saveProfile("profile?seconds="+strconv.Itoa(int(max(1, c.window.Seconds()))), c.profileOf(name, ".cpu"))
 	}()
 	return errors.Join(f(), <-done)
+}
+
+// profileOf returns the file for a profile of what has the given name.
+func (c config) profileOf(name, ext string) string {
+	return filepath.Join(c.profiles, strings.NewReplacer(" ", "-", "/", "-").Replace(name)+ext)
 }
 
 // saveMemory saves the heap and goroutine profiles of a process with a hook, if
@@ -183,8 +188,8 @@ func (c config) saveMemory(p *process, name string) error {
 		return nil
 	}
 	return errors.Join(
-		p.saveProfile("heap", filepath.Join(c.profiles, name+".heap")),
-		p.saveProfile("goroutine", filepath.Join(c.profiles, name+".goroutine")))
+		p.saveProfile("heap", c.profileOf(name, ".heap")),
+		p.saveProfile("goroutine", c.profileOf(name, ".goroutine")))
 }
 
 func (p *process) saveProfile(kind, file string) error {
@@ -193,7 +198,7 @@ func (p *process) saveProfile(kind, file string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	f, err := os.Create(strings.ReplaceAll(file, " ", "-"))
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}

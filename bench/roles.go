@@ -25,6 +25,7 @@ func isRole(args []string) bool { return len(args) > 2 && args[1] == roleArg }
 var servers = map[string]func(lis net.Listener, args []string) error{
 	"backend": func(lis net.Listener, _ []string) error { return newBackend().Serve(lis) },
 	"proxy":   func(lis net.Listener, args []string) error { return serveProxy(lis, args[0]) },
+	"relay":   func(lis net.Listener, args []string) error { return serveRelay(lis, args[0], args[1], args[2]) },
 	"connect": func(lis net.Listener, args []string) error { return serveConnect(lis, args[0]) },
 	"site":    func(lis net.Listener, args []string) error { return serveSite(lis, args[0], args[1]) },
 }
@@ -50,8 +51,8 @@ func runRole(role string, args []string) {
 	}
 }
 
-// serveSite serves a page with its scripts beside a bridge, and an echo of
-// POSTs.
+// serveSite serves a page with its scripts beside a bridge, an echo of POSTs, and
+// a body without end.
 func serveSite(lis net.Listener, backend, scripts string) error {
 	server, err := bridge.New(bridge.Config{Backends: []bridge.Backend{{Target: backend}}})
 	if err != nil {
@@ -63,6 +64,10 @@ func serveSite(lis net.Listener, backend, scripts string) error {
 	})
 	mux.Handle("/", http.FileServer(http.Dir(scripts)))
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	mux.HandleFunc("GET /flood", func(w http.ResponseWriter, _ *http.Request) {
+		for piece, err := make([]byte, 16<<10), error(nil); err == nil; _, err = w.Write(piece) {
+		}
+	})
 	mux.Handle("/bridge/", server)
 	return serveHTTP(lis, mux)
 }

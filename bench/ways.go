@@ -246,7 +246,7 @@ func (s *webSocketStream) RecvMsg(m any) error {
 			return err
 		case !headers:
 			return proto.Unmarshal(payload, m.(*message))
-		case bytes.Contains(bytes.ToLower(payload), []byte("grpc-status")):
+		case bytes.Contains(bytes.ToLower(payload), []byte("grpc-status:")):
 			return fmt.Errorf("the stream ended: %q", payload)
 		}
 	}

@@ -84,6 +84,12 @@ const asks = {
     if (ask.file) writeFileSync(ask.file, JSON.stringify((await send("Profiler.stop")).profile));
     return { ...got, task };
   },
+  /** Receives one stream, and counts what comes after a while. */
+  async far(ask) {
+    const send = await pageOf(ask);
+    const rest = `"${ask.url}", ${ask.bytes}, ${ask.millis}, ${ask.warmup}`;
+    return evaluate(send, ask.kind === "fetch" ? `bench.fetch(${rest})` : `bench.stream("${ask.kind}", ${rest})`);
+  },
   /** Times the first call of a page that nobody has used. */
   async first({ page: url, kind, method, bytes }) {
     const { context, page } = await open(url);

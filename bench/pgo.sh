@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# pgo.sh renews cmd/bridge/default.pgo, by which the bridge is compiled: a profile
+# of it under the benchmark's RPCs.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+profiles=$(mktemp -d)
+trap 'rm -rf "$profiles"' EXIT
+go run . -only rpc -own-only -rounds 1 -window 4s -ways '^Pollbridge' -profiles "$profiles" -out /dev/null
+go tool pprof -proto -output ../cmd/bridge/default.pgo "$profiles"/*.cpu
