@@ -150,6 +150,9 @@ func (l *lastingLink) take(batch []byte) error {
 	if b.X != l.ID.Number && b.Close == nil {
 		return errors.New("a batch of another link on the WebSocket")
 	}
+	if s.isForeign(b) {
+		return errForeign
+	}
 	now := s.ep.Now()
 	l.Received(b, now)
 	l.useful = l.useful || len(b.Frames) > 0 || b.Ack > s.ep.AckedTo()

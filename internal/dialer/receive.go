@@ -34,12 +34,12 @@ func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
 // take takes an answer's header and frames in. sent is when its link, or what
 // it answers, was begun.
 func (s *Session) take(b *wire.Batch, sent time.Duration) {
-	if b.Close != nil {
-		s.closed(b)
+	if s.isForeign(b) {
+		s.linkFailed(errForeign)
 		return
 	}
-	if s.incarnation != 0 && b.Incarnation != s.incarnation {
-		s.linkFailed(errors.New("an answer of another bridge instance"))
+	if b.Close != nil {
+		s.closed(b)
 		return
 	}
 	if b.Welcome != nil && !s.welcomed() {
@@ -52,6 +52,16 @@ func (s *Session) take(b *wire.Batch, sent time.Duration) {
 	if err := s.ep.Receive(b); err != nil {
 		s.ep.Over(err)
 	}
+}
+
+// errForeign is the link error of a batch that isForeign.
+var errForeign = errors.New("an answer of another bridge instance")
+
+// isForeign reports whether a batch is of another life of the session than the
+// client has the Welcome of, as its Hello may have left one at another bridge (O2). A
+// refusal has no life in it (W6).
+func (s *Session) isForeign(b *wire.Batch) bool {
+	return s.incarnation != 0 && b.Incarnation != s.incarnation && (b.Close == nil || b.Incarnation&engine.LivesMask != 0)
 }
 
 // takeWelcome takes the bridge's limits and lets waiting RPCs go (O2, O4).

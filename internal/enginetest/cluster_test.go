@@ -12,6 +12,8 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/cluster"
 	"github.com/pollbridge/pollbridge/internal/cluster/clustertest"
+	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/simnet"
@@ -196,5 +198,48 @@ func TestRule_twoOwners(t *testing.T) {
 		if n := f.regs[0].Stats().Sessions + f.regs[1].Stats().Sessions; n != 0 {
 			t.Errorf("%d sessions left", n)
 		}
+	})
+}
+
+// A client whose Hello made a session at two bridges goes on when the one that it has
+// no Welcome of ends: on either transport, that is a link error.
+func TestRule_otherOwnerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1, clustertest.Profile{}, registry.Config{Handle: echo}, cluster.Config{})
+		defer f.close()
+		spoil := false
+		d := &direct{reg: f.regs[0], delay: ms}
+		d.fault = func(answer []byte) ([]byte, error) {
+			var b wire.Batch
+			if err := wire.ParseBatch(answer, &b); err != nil || !spoil || b.Welcome != nil {
+				return answer, err
+			}
+			spoil = false
+			return wire.AppendBatch(nil, &wire.Batch{
+				Session: b.Session, X: b.X, Incarnation: b.Incarnation ^ 1<<40, Close: &wire.Close{Code: wire.CodeDrained, Message: "not yours"},
+			}), nil
+		}
+		s := dialer.Start(dialer.Config{Carrier: d, Transports: []transport.Kind{transport.Longpoll}})
+		for range 3 {
+			st, err := s.Open(t.Context(), wire.Open{Method: "/test/Echo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil = true
+			if err := st.Send(t.Context(), engine.Message{Pieces: [][]byte{[]byte("hello")}}); err != nil {
+				t.Fatal(err)
+			}
+			if m, err := st.Recv(t.Context()); err != nil || string(m.Bytes()) != "hello" {
+				t.Fatalf("got %q, %v, %+v", m.Bytes(), err, st.Status())
+			}
+			st.Cancel()
+		}
+		if spoil {
+			t.Error("nothing was spoiled")
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
 	})
 }

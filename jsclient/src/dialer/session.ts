@@ -287,7 +287,8 @@ export class Session implements Role {
 
   /** Reports whether a batch answers a link of this session; any other is a link error (L4), as is a refusal (W6). */
   isOurs(batch: Batch, link: number): boolean {
-    if (isRefusal(batch) || batch.x !== link || (this.#incarnation !== 0n && batch.incarnation !== this.#incarnation && !batch.close)) return false;
+    const foreign = this.#incarnation !== 0n && batch.incarnation !== this.#incarnation;
+    if (isRefusal(batch) || batch.x !== link || (foreign && (!batch.close || BigInt.asUintN(32, batch.incarnation)))) return false; // a refusal has no life in it (W6)
     return batch.session!.length === 0 || base64url(batch.session!) === this.sid;
   }
 

@@ -228,3 +228,11 @@ test("a WebSocket is pinged before it was quiet for longer than was learnt, and 
   await f.tick(1_000);
   assert.equal(pings(socket), before + 4);
 });
+
+test("the end of a session that the Hello left at another bridge is a link error (O2)", async (t) => {
+  const f = await fixture(t, ["longpoll", "ws"]);
+  const socket = await carried(f);
+  await socket.say({ incarnation: (9n << 32n) + 1n, close: { code: 17, message: "drained", retryAfterMillis: 0, limit: 0 } });
+  assert.equal(f.session.error, undefined);
+  assert.equal(socket.closed, true);
+});
