@@ -92,6 +92,7 @@ part_go() {
   step 'go build' 60 go build ./...
   step 'go build, 32 bits' 90 build_32
   need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
+  need nats-server nats-server || leave_out 'a cluster of processes' 'no nats-server, and not root on Debian to install it'
   if need gcc gcc; then
     step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m ./...
   else
