@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,7 @@ import (
 )
 
 // natsAt starts a NATS server. Port 0 picks a free one.
-func natsAt(t *testing.T, port int) *natsserver.Server {
+func natsAt(t testing.TB, port int) *natsserver.Server {
 	t.Helper()
 	if port == 0 {
 		port = natsserver.RANDOM_PORT
@@ -54,12 +55,14 @@ type fleet struct {
 	bridges []*bridge.Server
 	turn    atomic.Uint64
 	gone    atomic.Int64 // number of a bridge that gets no requests any more; -1: none
+	only    atomic.Int64 // number of the bridge that gets all; -1: none
 }
 
-func newFleet(t *testing.T, cfg bridge.Config) *fleet {
+func newFleet(t testing.TB, cfg bridge.Config) *fleet {
 	t.Helper()
 	f := &fleet{nats: natsAt(t, 0)}
 	f.gone.Store(-1)
+	f.only.Store(-1)
 	service := testsvc.New()
 	for range 3 {
 		conn, err := nats.Connect(f.nats.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
@@ -85,6 +88,9 @@ func newFleet(t *testing.T, cfg bridge.Config) *fleet {
 		n := int64(f.turn.Add(1) % 3)
 		if n == f.gone.Load() {
 			n = (n + 1) % 3
+		}
+		if only := f.only.Load(); only >= 0 {
+			n = only
 		}
 		f.bridges[n].ServeHTTP(w, r)
 	}))
@@ -122,7 +128,7 @@ func (l *cuttable) cut() {
 }
 
 // client returns a channel through the balancer.
-func (f *fleet) client(t *testing.T, cfg client.Config) *client.Channel {
+func (f *fleet) client(t testing.TB, cfg client.Config) *client.Channel {
 	t.Helper()
 	c, err := client.New(f.URL, cfg)
 	if err != nil {
@@ -403,5 +409,41 @@ func TestCluster_principal(t *testing.T) {
 	}
 	if status.Code(err) != codes.PermissionDenied && status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a method that the principal may not call: %v", err)
+	}
+}
+
+// BenchmarkCluster is a unary RPC of 100 bytes whose requests land at its session's
+// bridge, and at another one: all bridges, the client and NATS in one process.
+func BenchmarkCluster(b *testing.B) {
+	for _, transport := range []string{"longpoll", "ws"} {
+		for _, land := range []string{"local", "forwarded"} {
+			b.Run(transport+"/"+land, func(b *testing.B) {
+				f := newFleet(b, bridge.Config{})
+				c := f.client(b, client.Config{Transports: []string{transport}})
+				echo := echopb.NewEchoClient(c)
+				f.only.Store(0)
+				if _, err := echo.Unary(b.Context(), testsvc.Request(1, 100)); err != nil {
+					b.Fatal(err)
+				}
+				if land == "forwarded" {
+					f.only.Store(1)
+				}
+				f.conns.cut()
+				if _, err := echo.Unary(b.Context(), testsvc.Request(1, 100)); err != nil {
+					b.Fatal(err)
+				}
+				took := make([]time.Duration, 0, 1<<16)
+				for b.Loop() {
+					began := time.Now()
+					if _, err := echo.Unary(b.Context(), testsvc.Request(1, 100)); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(began))
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+				b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			})
+		}
 	}
 }

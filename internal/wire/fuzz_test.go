@@ -44,6 +44,9 @@ func FuzzParseBody(f *testing.F) {
 		if refusal != nil {
 			t.Fatalf("only generated code refuses: %v", refusal)
 		}
+		if h, err := wire.ParseHead(seal(body)); err != nil || !bytes.Equal(h.Session, b.Session) || h.X != b.X || h.Incarnation != b.Incarnation {
+			t.Fatalf("the head alone is %+v, %v", h, err)
+		}
 		dropUnknown(m.ProtoReflect())
 		wantSame(t, &b, m)
 		if got, want := wire.AppendBatch(nil, &b), seal(marshal(t, m)); !bytes.Equal(got, want) {

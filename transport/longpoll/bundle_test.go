@@ -235,3 +235,36 @@ func FuzzBundle(f *testing.F) {
 		}
 	})
 }
+
+// TestUnavailable: where a session cannot be reached an exchange gets 503, and so does
+// a bundle that has nothing else to say.
+func TestUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		acceptor := fake.New(1)
+		mux := http.NewServeMux()
+		mux.Handle("/v1/{sid}/poll", longpoll.New(acceptor, longpoll.Config{}))
+		r := httptest.NewRequest(http.MethodPost, "/v1/"+strings.Repeat("A", 22)+"/poll", strings.NewReader("batch"))
+		r.Header.Set("Content-Type", "application/octet-stream")
+		go func() { (<-acceptor.Links).End <- transport.ErrUnavailable }()
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("an exchange got status %d, want 503", w.Code)
+		}
+
+		b := newBundles()
+		response := b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{2, true, "two"}))
+		for _, l := range b.links(2) {
+			l.End <- transport.ErrUnavailable
+		}
+		if w := <-response; w.Code != http.StatusServiceUnavailable {
+			t.Errorf("a bundle of which nothing can be reached got status %d, want 503", w.Code)
+		}
+		response = b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{2, true, "two"}))
+		links := b.links(2)
+		links[0].End <- transport.ErrUnavailable
+		synctest.Wait()
+		links[1].Say <- []byte("yes")
+		want(t, response, map[int]string{1: "yes"})
+	})
+}

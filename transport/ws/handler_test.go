@@ -261,6 +261,7 @@ func TestCloseCodes(t *testing.T) {
 		{transport.ErrLinkDone, 1000},
 		{transport.ErrReplaced, 3409},
 		{transport.ErrMute, 3408},
+		{transport.ErrUnavailable, 1013},
 		{transport.ErrSessionOver, 3500},
 		{transport.ErrDraining, 3503},
 	}
