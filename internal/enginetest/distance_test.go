@@ -129,7 +129,7 @@ func TestDistance_unlimited(t *testing.T) {
 }
 
 func (f far) unlimited(t *testing.T) {
-	const trips = 15
+	const trips = 25
 	least := map[transport.Kind]int64{transport.WS: 5_000_000, transport.Longpoll: 1_500_000}[f.kind]
 	got := f.run(t, trips*f.rtt, 4*f.rtt)
 	t.Logf("%d bytes in a round trip after %d, least %d", got[0]/4, trips, least)

@@ -26,6 +26,8 @@ const MAX_MOVES = 8;
 const MOVE_WAIT = 250;
 /** The least hold that is asked for while something is expected. */
 const FIRST_HOLD = 1_500;
+/** How long readers have for what came, until an exchange goes for credit's sake alone, without the rest of what they are about to give. */
+const CREDIT_WAIT = 1;
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -75,6 +77,9 @@ export class Exchanges {
   /** Until the next one may be made; and when that is, on the session's clock. */
   #pauseTimer: Timer | undefined;
   #pausedUntil = 0;
+  /** Until one goes for credit's sake, and when it goes. */
+  #creditTimer: Timer | undefined;
+  #creditAt = 0;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #probeNow = false;
   /** How often the session moved on from a bridge that was busy. */
@@ -136,6 +141,7 @@ export class Exchanges {
   /** Ends all exchanges; a wake makes others. */
   close(): void {
     clearTimeout(this.#pauseTimer);
+    clearTimeout(this.#creditTimer);
     this.#abandonAll(() => true);
   }
 
@@ -157,15 +163,37 @@ export class Exchanges {
     const proof = !trial && sendable && this.#tuner.wantsProof;
     const probe = this.#probeNow || trial || proof;
     if (s.preferred > 0 && !probe) return false;
-    const needed = probe || s.endpoint.asks || this.#wantsPoll() || inbox.ackPending > ACK_ALONE;
-    if (!needed && !sendable) return false;
+    if (this.#tuner.alone && this.#inFlight.some((x) => x.frames)) return false;
+    const beside = this.#tuner.pipelineNext && !!s.welcome;
+    const needed = probe || s.endpoint.asks || this.#wantsPoll() || inbox.ackPending > ACK_ALONE || (beside && this.#creditDue());
+    if (!needed && (!sendable || (out.onlyCredit && !this.#creditDue()))) return false;
 
     const link = { number: s.latestLink + 1, kind: "oneShot" } as const;
-    const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#network.upBytes, Infinity) : [];
+    const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#body(), Infinity) : [];
     if (frames.length === 0 && !needed) return false;
     this.#probeNow = false;
     this.#send(s.newLink(), frames, { probe, trial, proof });
     return true;
+  }
+
+  /** Returns how long the next body may be. */
+  #body(): number {
+    const { endpoint } = this.#session;
+    endpoint.bodyBytes = this.#tuner.bodies(endpoint.path).up;
+    endpoint.followPath();
+    return endpoint.bodyBytes;
+  }
+
+  /** Reports whether an exchange may go for credit's sake; sees to it that it does in time. */
+  #creditDue(): boolean {
+    const { endpoint } = this.#session;
+    const wait = this.#creditAt - endpoint.now();
+    if (endpoint.unread === 0 || wait <= 0) return true;
+    this.#creditTimer ??= this.#session.after(wait, () => {
+      this.#creditTimer = undefined;
+      this.wake();
+    });
+    return false;
   }
 
   /** Reports whether a poll is to be parked, or the Welcome asked for while RPCs wait for it (O4). */
@@ -183,15 +211,18 @@ export class Exchanges {
     this.#tuner.starts(frames.length > 0, s.welcome?.holdMillis);
     const batch = s.header(number, true, true);
     batch.frames = frames;
-    if (endpoint.numStreams > 0 && !purpose.probe && !hello) {
+    const paced = frames.length > 0 && endpoint.out.sendable; // its ack is waited for
+    if (endpoint.numStreams > 0 && !purpose.probe && !hello && !paced) {
       batch.holdMillis = Math.min(Math.max(this.#tuner.adaptiveHold, Math.round(path.atLeast(FIRST_HOLD, 2))), this.#network.holdMs);
     }
-    batch.maxBytes = this.#network.downBytes;
+    batch.maxBytes = this.#tuner.bodies(path).down;
     const bytes = encodeBatch(batch);
+    const now = endpoint.now();
     const x: Exchange = {
       ...purpose,
+      ...this.#tuner.passages(now, this.#inFlight.length === 0),
       number,
-      sentAt: endpoint.now(),
+      sentAt: now,
       token: batch.token,
       size: bytes.length,
       frames: frames.length > 0,
@@ -319,7 +350,7 @@ export class Exchanges {
     }
     if (isRefusal(answer)) this.#refused(x, answer.close!);
     else if (!this.#session.isOurs(answer, x.number)) this.#failed(x, new LinkError("foreign", "the answer of another exchange"));
-    else this.#answered(x, answer);
+    else this.#answered(x, answer, bytes.length);
   }
 
   /** Ends the RPC whose one frame is too long to get through. */
@@ -347,7 +378,7 @@ export class Exchanges {
     else if (wait) this.#pause(wait);
   }
 
-  #answered(x: Exchange, answer: Batch): void {
+  #answered(x: Exchange, answer: Batch, bytes: number): void {
     this.#remove(x);
     const s = this.#session;
     const { path } = s.endpoint;
@@ -356,8 +387,10 @@ export class Exchanges {
     const elapsed = now - x.sentAt;
     const held = Math.min(answer.heldMicros / 1000, elapsed);
     path.rtt(now, elapsed - held);
+    path.bodyPassed(now, Math.max(x.size, bytes));
+    if (answer.frames.length > 0) this.#creditAt = now + CREDIT_WAIT;
     const full = x.hold > 0 && held >= x.hold / 2;
-    if (this.#tuner.answered(x, answer, elapsed - held, full)) this.probe();
+    if (this.#tuner.answered(x, answer, bytes, now, elapsed - held, full)) this.probe();
     const latest = x.number === s.latestLink;
     s.tokenTaken(x.token);
     const progress = s.receive(answer, x.sentAt, (on) => on.kind === "oneShot" && on.number <= x.number, held);

@@ -161,7 +161,11 @@ export class LastingLink {
     const { out, path } = endpoint;
     const inFlight = out.inFlightOn(this.id.number);
     if (this.#careful && inFlight > 0 && out.throughOn(this.id.number).acked === 0) return [];
-    return out.fill(this.id, endpoint.now(), this.#tuner.batchBytes, path.maxInFlight() - inFlight);
+    const most = path.maxInFlight();
+    endpoint.bodyBytes = most / 4;
+    const frames = out.fill(this.id, endpoint.now(), Math.min(this.#tuner.batchBytes, endpoint.bodyBytes), most - inFlight);
+    if (out.sendable && out.inFlightOn(this.id.number) >= most) path.rate.filled = true;
+    return frames;
   }
 
   /** Returns how long until another ack may go alone, in milliseconds. */
@@ -266,7 +270,7 @@ export class LastingLink {
     const { endpoint } = this.#session;
     const { path, out } = endpoint;
     const now = endpoint.now();
-    const waited = now - this.#pingedAt - uploadTime(out.inFlightOn(this.id.number), path.maxRate);
+    const waited = now - this.#pingedAt - uploadTime(out.inFlightOn(this.id.number), path.rate.value);
     // A look after a sleep comes late, and answers may wait unread: it takes another to decide.
     if (this.suspectedAt ? waited >= DEAD : !this.proven && this.#mustProbe) {
       return this.#lose("timeout", `WebSocket: no answer within ${Math.round(now - this.#pingedAt)} ms`);

@@ -81,7 +81,7 @@ test("the time for a pong is doubled for each suspicion since the last pong, thr
 test("bytes in flight give a pong the time that they take", async (t) => {
   const f = await fixture(t, ["longpoll", "ws"]);
   const socket = await carried(f);
-  f.session.endpoint.path.maxRate = 16.384; // bytes per millisecond
+  f.session.endpoint.path.rate.value = 16.384; // bytes per millisecond
   const stream = await f.open();
   void stream.send(new Uint8Array(40_000));
   await flush();

@@ -13,6 +13,10 @@ const ASK_AGAIN = 1_000;
 /** Bytes by which the windows of all streams together may grow (D3). */
 const MAX_WIDENED = 16 << 20;
 
+/** The session's window before more is known of the path, and how many bodies it takes: two in flight, and two whose acks are under way (D2). */
+const FIRST_SESSION_WINDOW = 1 << 20;
+const WINDOW_OF_BODIES = 4;
+
 /** Role is what an endpoint asks of the client's session. */
 export interface Role {
   /** Runs a part of the engine's work; what it throws is the end of the session. */
@@ -34,6 +38,10 @@ export class Endpoint {
   readonly path: Path = new Path();
   /** The budget for messages larger than their stream's window (D4). */
   readonly reassembly: Reassembly;
+  /** Messages that came and were not consumed, which will give credit. */
+  unread = 0;
+  /** How long a body may be, on the link that was sent on last: as much is worth having ready of a stream. */
+  bodyBytes = 0;
   /** Why the session is over; undefined before. */
   error: SessionError | undefined;
 
@@ -45,6 +53,7 @@ export class Endpoint {
   /** Unsent RPCs: no frame of them was sent. */
   readonly #unsent = new Set<Stream>();
   #highestStream = 0;
+  #sessionWindow = FIRST_SESSION_WINDOW;
   /** The peer's first window of a stream, in bytes; before the Welcome, what may be sent unasked (O4). */
   #streamWindow = MAX_FRAGMENT;
   /** Bytes by which windows are wider than at first, in all. */
@@ -82,11 +91,17 @@ export class Endpoint {
 
   /** Takes the peer's windows, in bytes. */
   opened(sessionWindow: number, streamWindow: number): void {
-    this.out.window = sessionWindow;
+    this.#sessionWindow = sessionWindow;
+    this.followPath();
     this.#streamWindow = streamWindow;
     for (const { sendSide } of this.#unsent) sendSide.limit = streamWindow;
     for (const { sendSide } of this.#streams.values()) sendSide.raise(streamWindow);
     this.releaseUnsent();
+  }
+
+  /** Lets as much be sent and not acked as fills the path twice (D2). */
+  followPath(): void {
+    this.out.window = Math.min(this.#sessionWindow, Math.max(FIRST_SESSION_WINDOW, 2 * this.path.maxInFlight(), WINDOW_OF_BODIES * this.bodyBytes));
   }
 
   /** Sends unsent RPCs that may be sent now. */
@@ -178,8 +193,9 @@ export class Endpoint {
     if (ack <= this.out.acked) return;
     const now = this.now();
     const sent = this.out.lastSeq;
-    const fits = this.out.ack(ack, (sentAt, bytes) => this.path.sample(now, now - sentAt, bytes));
+    const fits = this.out.ack(ack, now, (sentAt, bytes, took) => this.path.sample(now, now - sentAt, bytes, took));
     if (!fits) throw violation(`ack of frame ${ack}, but only ${sent} were sent`);
+    this.followPath();
   }
 
   /** Applies one frame, in order. What belongs to an RPC that is over, or never was, is ignored (D5). */

@@ -29,14 +29,21 @@ interface SentFrame {
   on: LinkID;
   /** When, on the session's clock. */
   at: number;
-  /** Outbox.delivered at that time. */
-  delivered: number;
+  /** What had been acked last at that time. */
+  then: Delivery;
   /** To be sent again. */
   lost: boolean;
   /** Sent once: fit for measuring. */
   once: boolean;
   /** Length of the batch whose last frame it was; 0: it was not the last. */
   ends: number;
+}
+
+/** What was acked last: the cost of all that ever was, when it was acked, and when the last of it had been sent. */
+interface Delivery {
+  readonly sum: number;
+  readonly at: number;
+  readonly sentAt: number;
 }
 
 /** What got through on the latest lasting link on which something did. */
@@ -58,12 +65,10 @@ export interface OutMessage {
 
 /** Outbox is a session's only send queue. It keeps each frame until acked (D2). */
 export class Outbox {
-  /** Most bytes sent and not acked. */
+  /** Most bytes sent and not acked, now. */
   window: number = 1 << 20;
   /** The highest seq that was acked. */
   acked = 0;
-  /** Cost of all that was ever acked. */
-  delivered = 0;
   /** Streams whose CANCEL is unsent. */
   readonly cancels: number[] = [];
   /** Streams whose WINDOW is unsent. */
@@ -78,6 +83,7 @@ export class Outbox {
 
   /** Called before a stream's OPEN is first sent, to number the stream. */
   readonly #number: (stream: Stream, open: Unsent) => void;
+  #latest: Delivery = { sum: 0, at: 0, sentAt: 0 };
   /** Cost of what was sent and not acked. */
   #inFlight = 0;
   /** How many frames are marked lost. */
@@ -106,19 +112,26 @@ export class Outbox {
     return (this.turn.length > 0 || this.closing.length > 0) && this.#inFlight < this.window;
   }
 
+  /** Reports whether nothing but credit is to be sent. */
+  get onlyCredit(): boolean {
+    return this.grants.length > 0 && this.#lost + this.cancels.length + this.turn.length + this.closing.length === 0;
+  }
+
   /**
    * Drops the frames up to seq, which the peer has taken. Returns false if fewer
-   * were sent (D1). measured is called for frames fit for measuring.
+   * were sent (D1). measured is called for frames fit for measuring, with what was
+   * delivered since, and in what time: that of its acks or of its sending, whichever
+   * is longer, because acks that come in bunches say nothing of the path's rate.
    */
-  ack(seq: number, measured: (sentAt: number, deliveredSince: number) => void): boolean {
+  ack(seq: number, now: number, measured: (sentAt: number, delivered: number, took: number) => void): boolean {
     if (seq > this.lastSeq) return false;
     for (; this.acked < seq; this.acked++) {
       const f = this.sent.shift()!;
       this.#inFlight -= f.cost;
-      this.delivered += f.cost;
+      this.#latest = { sum: this.#latest.sum + f.cost, at: now, sentAt: f.at };
       if (f.lost) this.#lost--;
       else if (f.on.kind === "lasting") this.#gotThrough(f);
-      if (f.once && f.on.kind === "lasting") measured(f.at, this.delivered - f.delivered);
+      if (f.once && f.on.kind === "lasting") measured(f.at, this.#latest.sum - f.then.sum, Math.max(now - f.then.at, f.at - f.then.sentAt));
     }
     return true;
   }
@@ -263,8 +276,9 @@ export class Outbox {
   #put(unsent: Unsent): void {
     const frame: Frame = { stream: 0, ...unsent, seq: this.lastSeq + 1 };
     const cost = costOf(frame);
+    if (this.#inFlight === 0) this.#latest = { sum: this.#latest.sum, at: this.#now, sentAt: this.#now }; // what was delivered before took no time of this
     this.#inFlight += cost;
-    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, delivered: 0, lost: false, once: true, ends: 0 };
+    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, then: this.#latest, lost: false, once: true, ends: 0 };
     this.sent.push(sent);
     this.#append(sent);
   }
@@ -290,7 +304,7 @@ export class Outbox {
   #append(sent: SentFrame): void {
     sent.on = this.#on;
     sent.at = this.#now;
-    sent.delivered = this.delivered;
+    sent.then = this.#latest;
     sent.ends = 0;
     this.#last = sent;
     this.#room -= sent.cost;

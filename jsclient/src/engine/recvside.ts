@@ -32,6 +32,8 @@ export class RecvSide {
   #consumed = 0;
   readonly #window: Window;
   #limit: number;
+  /** Messages that came and were not consumed, while the RPC goes on. */
+  #unread = 0;
   /** In Outbox.grants. */
   #granting = false;
 
@@ -56,6 +58,14 @@ export class RecvSide {
     if (data.length < left) return this.#extend();
     this.#part = undefined;
     this.#queue.push(message);
+    this.#count(1);
+  }
+
+  /** Counts messages that came, and less than 0, that were consumed. */
+  #count(n: number): void {
+    this.#unread += n;
+    const { endpoint } = this.#stream;
+    if (endpoint && (endpoint.unread += n) === 0) endpoint.wake();
   }
 
   /** Returns the next complete message, if any. The one taken before counts as consumed from now on (D3). */
@@ -70,6 +80,7 @@ export class RecvSide {
     const message = this.#taken;
     if (!message) return;
     message.release?.();
+    if (this.#unread > 0) this.#count(-1);
     this.#consumed += message.length + FRAME_COST;
     const { endpoint } = this.#stream;
     const window = this.#window;
@@ -112,6 +123,7 @@ export class RecvSide {
   /** Takes nothing more. What is complete can still be taken. */
   end(): void {
     this.ended = true;
+    this.#count(-this.#unread);
     this.#stream.endpoint?.widen(this.#first - this.#window.size);
     this.#window.size = this.#first;
     this.#part?.release?.();

@@ -2,8 +2,10 @@ import { FRAME_COST } from "../wire/batch.js";
 import type { OutMessage, Unsent } from "./outbox.js";
 import type { Stream } from "./stream.js";
 
-/** Bytes that a stream queues before send waits. */
+/** Bytes that a stream queues before send waits, at least. */
 const QUEUE_BYTES = 64 << 10;
+/** How many times the last step of credit are queued: the next one will be larger. */
+const STEPS_QUEUED = 4;
 
 /** SendSide is what a stream has to send. */
 export class SendSide {
@@ -21,6 +23,8 @@ export class SendSide {
   #bytes = 0;
   /** The part of limit that was used. */
   #used = 0;
+  /** By how much the limit grew last. */
+  #step = 0;
   #stalled: (() => void)[] = [];
 
   constructor(stream: Stream) {
@@ -59,8 +63,15 @@ export class SendSide {
   /** Takes the peer's limit, which never falls. */
   raise(limit: number): void {
     if (limit <= this.limit) return;
+    this.#step = limit - this.limit;
     this.limit = limit;
     this.update();
+    if (this.#roomy) this.#wakeStalled();
+  }
+
+  /** Reports whether there is room for another message: as much is queued as a body takes, where the peer gives credit in large steps. */
+  get #roomy(): boolean {
+    return this.#bytes <= Math.max(QUEUE_BYTES, Math.min(STEPS_QUEUED * this.#step, this.#stream.endpoint?.bodyBytes ?? 0));
   }
 
   /** Accounts for n bytes cut off the head message. */
@@ -71,12 +82,12 @@ export class SendSide {
     this.#used += n;
     this.#bytes -= n;
     if (message.cut === message.bytes.length) this.queue.shift();
-    if (this.#bytes <= QUEUE_BYTES) this.#wakeStalled();
+    if (this.#roomy) this.#wakeStalled();
   }
 
   /** Resolves when there is room for another message. */
   room(): Promise<void> | undefined {
-    if (this.#bytes <= QUEUE_BYTES) return undefined;
+    if (this.#roomy) return undefined;
     return new Promise((resolve) => this.#stalled.push(resolve));
   }
 

@@ -1,6 +1,8 @@
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
 import { Hold } from "./hold.js";
 import { MAX_DOWN, MIN_DOWN, type Network } from "./network.js";
+import { LONG_BODY, Pace, type Passage } from "./pace.js";
+import type { Path } from "./path.js";
 import { Uplink } from "./uplink.js";
 
 // Times are in milliseconds, sizes in bytes.
@@ -29,6 +31,9 @@ export interface Attempt {
   readonly trial: boolean;
   /** Frames wait for it to get through. */
   readonly proof: boolean;
+  /** What had got through each way when it was sent. */
+  readonly up: Passage;
+  readonly down: Passage;
 }
 
 /** What is learnt from of a failure. */
@@ -48,11 +53,15 @@ export class ExchangeTuner {
   adaptiveHold = 0;
   /** What the uplink carries in bytes per millisecond; 0: not measured yet. */
   uploadRate = 0;
+  /** One long answer after another is to come: the next exchange goes beside. */
+  pipelineNext = false;
   readonly #network: Network;
   /** Both forms can be admitted; else binary alone. */
   #bothForms: boolean;
   readonly #hold: Hold;
   readonly #uplink: Uplink;
+  readonly #up = new Pace();
+  readonly #down = new Pace();
   /** The form in use has worked. */
   #worked = false;
   /** Failures in a row since. */
@@ -72,6 +81,22 @@ export class ExchangeTuner {
   /** Reports whether the next exchange is to go without frames: whether it gets through tells why they do not. */
   get wantsProof(): boolean {
     return this.#uplink.wantsProof;
+  }
+
+  /** Only one body is to be in flight. */
+  get alone(): boolean {
+    return this.#uplink.alone;
+  }
+
+  /** Returns how long the next body may be, each way. */
+  bodies(path: Path): { up: number; down: number } {
+    return { up: this.#up.maxBody(this.#network.upBytes, path), down: this.#down.maxBody(this.#network.downBytes, path) };
+  }
+
+  /** Returns what got through so far, each way; first: nothing else is in flight, and what got through before took no time of what is sent now. */
+  passages(now: number, first: boolean): { up: Passage; down: Passage } {
+    const since = (pace: Pace): Passage => ({ total: pace.passage.total, at: first ? now : pace.passage.at });
+    return { up: since(this.#up), down: since(this.#down) };
   }
 
   /** Notes that an exchange is about to be made. maxHold: how long the bridge holds it at most, in milliseconds. */
@@ -126,12 +151,15 @@ export class ExchangeTuner {
 
   /**
    * Notes that an exchange was answered, so many milliseconds after it was sent
-   * without the time that it was held; full: it was held to its end. Returns
+   * without the time that it was held, by so many bytes; full: it was held to its end. Returns
    * whether an exchange is to be made now: where base64 works, whether binary
    * bodies still fail is found out beside.
    */
-  answered(attempt: Attempt, { close, frames }: Batch, millis: number, full: boolean): boolean {
+  answered(attempt: Attempt, { close, frames, waitingBytes }: Batch, bytes: number, now: number, millis: number, full: boolean): boolean {
     const network = this.#network;
+    this.#up.passed(now, attempt.size, attempt.up);
+    this.#down.passed(now, bytes, attempt.down);
+    this.pipelineNext = waitingBytes > LONG_BODY;
     if (attempt.proof) this.#uplink.proof(true);
     if (attempt.frames) {
       if (attempt.size >= MEASURED) this.uploadRate = attempt.size / Math.max(millis, 1);

@@ -3,9 +3,9 @@
 /** How long what was learnt counts. */
 const LIFE = 14_400_000;
 const FIRST_UP = 64 << 10;
-export const MAX_UP: number = 512 << 10;
+export const MAX_UP: number = 1 << 20;
 export const MIN_UP: number = 1 << 10;
-export const MAX_DOWN: number = 512 << 10;
+export const MAX_DOWN: number = 1 << 20;
 export const MIN_DOWN: number = 16 << 10;
 export const MIN_HOLD = 5_000;
 const MAX_QUIET = 20_000;

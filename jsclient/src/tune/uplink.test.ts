@@ -43,7 +43,7 @@ for (const outcome of ["refused", "broke", "failed"] as const) {
       assert.ok(failed > 0 && failed <= (outcome === "failed" || limit < 20_000 ? 40 : 12), `${failed} bodies failed`);
       const later = send(uplink, 640 * limit, narrow);
       assert.ok(later.failed <= later.sent / 10, `${later.failed} of ${later.sent} bodies failed later`);
-      assert.equal(send(uplink, 64 * 32 * KIB + 4_000_000, () => "passes").longest, 512 * KIB);
+      assert.equal(send(uplink, 64 * 32 * KIB + 4_000_000, () => "passes").longest, 1024 * KIB);
     });
   }
 }
@@ -62,7 +62,7 @@ for (const outcome of ["broke", "failed"] as const) {
     send(uplink, 10 * 512 * KIB, () => "passes");
     let left = 60;
     send(uplink, 1, () => (left-- > 0 ? outcome : "passes"));
-    assert.equal(uplink.size, 512 * KIB);
+    assert.equal(uplink.size, 1024 * KIB);
   });
 }
 

@@ -13,6 +13,8 @@ const MAX_INFERRED = 3;
 /** Bodies that have to get through before what was refused is tried again: at first, and at most. */
 const FIRST_RETRY_AFTER = 8;
 const MAX_RETRY_AFTER_BODIES = 64;
+/** A body is as long as another that is longer by less than this part of itself. */
+const AS_LONG = 1 / 8;
 
 /**
  * Uplink learns how long the bodies may be that this network lets up. A length
@@ -61,6 +63,11 @@ export class Uplink {
     this.#network.upBytes = Math.min(2 * this.size, this.#max);
   }
 
+  /** Only one body is to be in flight, since lengths are suspected or tried: two that fail together tell no more than one. */
+  get alone(): boolean {
+    return this.#suspects > 0 || this.#trying();
+  }
+
   /** Reports whether bodies may be as long as one that was refused. */
   #trying(): boolean {
     return this.#ceiling > 0 && this.size >= this.#ceiling;
@@ -80,7 +87,7 @@ export class Uplink {
 
   /** Notes that n bytes broke without any answer. */
   broke(n: number): void {
-    if (n > this.#passed && (n > PLAIN_BREAK || this.#trying())) this.refused(n);
+    if (n - AS_LONG * n > this.#passed && (n > PLAIN_BREAK || this.#trying())) this.refused(n);
     else this.failed(n);
   }
 

@@ -1,0 +1,48 @@
+package enginetest_test
+
+import (
+	"testing"
+	"time"
+)
+
+// onNode runs f with the TypeScript engine on a path, both ways and on both transports.
+func (f far) onNode(t *testing.T, run func(far, *testing.T)) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	n := startNode(t, *simJS)
+	f.both(func(f far) {
+		t.Run(f.String(), func(t *testing.T) {
+			f.start = n.client(t, 1)
+			run(f, t)
+		})
+	})
+}
+
+// TestSimJS_distance holds the TypeScript engine to TestDistance_fills.
+func TestSimJS_distance(t *testing.T) {
+	for _, f := range []far{
+		{rtt: 20 * time.Millisecond, mbit: 50},
+		{rtt: 100 * time.Millisecond, mbit: 10},
+		{rtt: 100 * time.Millisecond, mbit: 50},
+		{rtt: 300 * time.Millisecond, mbit: 50},
+		{rtt: 100 * time.Millisecond, mbit: 200},
+	} {
+		f.onNode(t, func(f far, t *testing.T) { f.fills(t, 4*time.Second) })
+	}
+}
+
+// TestSimJS_shares holds it to TestDistance_shares.
+func TestSimJS_shares(t *testing.T) {
+	far{rtt: 100 * time.Millisecond, mbit: 50, streams: 8}.onNode(t, far.shares)
+}
+
+// TestSimJS_losses holds it to TestDistance_losses.
+func TestSimJS_losses(t *testing.T) {
+	far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, cuts: 10 * time.Second}.onNode(t, far.losses)
+}
+
+// TestSimJS_unlimited holds it to TestDistance_unlimited.
+func TestSimJS_unlimited(t *testing.T) {
+	far{rtt: 100 * time.Millisecond}.onNode(t, far.unlimited)
+}
