@@ -249,6 +249,9 @@ func (s *Server) Shutdown(ctx context.Context) error { return s.shutdown(ctx) }
 func (s *Server) end(ctx context.Context) error {
 	defer close(s.over)
 	s.draining.Store(true)
+	if s.cluster != nil {
+		s.cluster.Drain()
+	}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.DrainTimeout)

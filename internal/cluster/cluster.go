@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -26,9 +27,11 @@ type Cluster struct {
 	cancels []func() // of subscriptions
 	running sync.WaitGroup
 	stop    context.CancelFunc // of the goroutine that keeps in touch
+	seed    maphash.Seed
 
 	mu          sync.Mutex
 	closed      bool
+	draining    bool
 	connected   bool
 	connectedAt time.Duration
 	peers       map[uint32]*peer
@@ -52,7 +55,7 @@ func Failures() []string { return []string{failGone, failSilent, failDisconnecte
 // New joins the cluster. The error is the fabric's.
 func New(cfg Config) (*Cluster, error) {
 	c := &Cluster{
-		cfg: cfg, self: cfg.Local.Instance(), epoch: time.Now(),
+		cfg: cfg, self: cfg.Local.Instance(), epoch: time.Now(), seed: maphash.MakeSeed(),
 		connected: cfg.Fabric.Connected(), connectedAt: -settleTime,
 		peers: make(map[uint32]*peer), out: make(map[uint64]*outLink), in: make(map[inKey]*inLink),
 		failures: make(map[string]uint64),
@@ -107,29 +110,44 @@ func (c *Cluster) now() time.Duration { return time.Since(c.epoch) }
 
 // Accept implements transport.Acceptor.
 func (c *Cluster) Accept(ctx context.Context, hello transport.Hello) transport.Link {
-	head, foreign := c.foreign(&hello)
-	if !foreign {
+	head, ok := c.headOf(&hello)
+	owner := c.self
+	if ok {
+		owner = c.ownerOf(head)
+	}
+	if owner == c.self {
 		return c.cfg.Local.Accept(ctx, hello)
 	}
 	l := newOutLink(c, hello, head)
-	if !c.addOut(l, head.Instance()) {
+	if !c.addOut(l, owner) {
 		return unavailable{}
 	}
 	return l
 }
 
-// foreign reports whether a link's first batch is for another bridge. What no bridge
-// can have said is for this one to refuse.
-func (c *Cluster) foreign(hello *transport.Hello) (wire.Head, bool) {
+// headOf returns what a link's first batch says of where it belongs. It is false of
+// what no client can have said: that is for this bridge to refuse.
+func (c *Cluster) headOf(hello *transport.Hello) (wire.Head, bool) {
 	if hello.TooLarge > 0 || len(hello.Batch) > c.cfg.MaxBatch {
 		return wire.Head{}, false
 	}
 	head, err := wire.ParseHead(hello.Batch)
-	if err != nil || head.X == 0 || head.Instance() == 0 || head.Instance() == c.self {
+	if err != nil || head.X == 0 {
 		return wire.Head{}, false
 	}
 	id, err := wire.ParseSession(hello.Session)
 	return head, err == nil && string(id[:]) == string(head.Session)
+}
+
+// ownerOf returns the bridge that a link is for.
+func (c *Cluster) ownerOf(head wire.Head) uint32 {
+	if owner := head.Instance(); owner != 0 {
+		return owner
+	}
+	if !c.isDraining() || c.cfg.Local.Has(head.Session) {
+		return c.self
+	}
+	return c.elsewhere(head.Session)
 }
 
 // addOut enters a link of a session of that bridge, unless that cannot be reached.

@@ -27,9 +27,12 @@ const (
 type local struct {
 	instance uint32
 	accepted chan *link
+	known    []byte // the ID of a session that it has
 }
 
-func newLocal(instance uint32) *local { return &local{instance, make(chan *link, 100)} }
+func newLocal(instance uint32) *local {
+	return &local{instance: instance, accepted: make(chan *link, 100)}
+}
 
 func (l *local) Instance() uint32 { return l.instance }
 
@@ -38,6 +41,8 @@ func (l *local) Accept(_ context.Context, hello transport.Hello) transport.Link 
 	l.accepted <- accepted
 	return accepted
 }
+
+func (l *local) Has(session []byte) bool { return bytes.Equal(session, l.known) }
 
 // Unknown yields the session as it stands in the refused batch.
 func (l *local) Unknown(head wire.Head) transport.Link {

@@ -14,6 +14,8 @@ type Local interface {
 	transport.Acceptor
 	// Instance names the bridge in incarnations (O2).
 	Instance() uint32
+	// Has reports whether there is a session of that ID, as in batches.
+	Has(session []byte) bool
 	// Unknown returns a link that refuses a batch whose session is nowhere (W6).
 	Unknown(wire.Head) transport.Link
 }

@@ -40,6 +40,7 @@ type peer struct {
 	// Guarded by Cluster.mu.
 	node      string
 	announced bool
+	draining  bool
 	since     time.Time // when it announced itself
 	sessions  int
 	heardAt   time.Duration
@@ -73,7 +74,7 @@ func (c *Cluster) heard(m *pb.Message) *peer {
 	}
 	a := m.Announcement
 	if a != nil {
-		p.sessions = int(a.Sessions)
+		p.sessions, p.draining = int(a.Sessions), a.Draining
 	}
 	switch {
 	case a == nil:
@@ -97,7 +98,7 @@ func (c *Cluster) left(p *peer, why string) {
 
 // announce says that this bridge is there, or leaves.
 func (c *Cluster) announce(subject string, leaving bool) {
-	a := &pb.Announcement{Node: c.cfg.Node, Release: c.cfg.Release, Leaving: leaving}
+	a := &pb.Announcement{Node: c.cfg.Node, Release: c.cfg.Release, Leaving: leaving, Draining: c.isDraining()}
 	if c.cfg.Sessions != nil {
 		a.Sessions = uint64(c.cfg.Sessions())
 	}

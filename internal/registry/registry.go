@@ -101,6 +101,11 @@ func (r *Registry) lookup(id [wire.IDSize]byte) *Session {
 	return r.sessions[id]
 }
 
+// Has reports whether there is a session of that ID, as it stands in batches.
+func (r *Registry) Has(session []byte) bool {
+	return len(session) == wire.IDSize && r.lookup([wire.IDSize]byte(session)) != nil
+}
+
 // create adds a session for an ID that has none. If another request of the
 // same client was faster, its session is returned. A nil session comes with
 // what refuses it.

@@ -603,7 +603,9 @@ type Announcement struct {
 	// It leaves.
 	Leaving bool `protobuf:"varint,3,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	// How many sessions it has.
-	Sessions      uint64 `protobuf:"varint,4,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	Sessions uint64 `protobuf:"varint,4,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	// It takes no new sessions any more.
+	Draining      bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -666,6 +668,13 @@ func (x *Announcement) GetSessions() uint64 {
 	return 0
 }
 
+func (x *Announcement) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 var File_pollbridge_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
@@ -720,12 +729,13 @@ const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06number\x18\b \x01(\x04R\x06number\"5\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06values\"r\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\x8e\x01\n" +
 	"\fAnnouncement\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x18\n" +
 	"\aleaving\x18\x03 \x01(\bR\aleaving\x12\x1a\n" +
-	"\bsessions\x18\x04 \x01(\x04R\bsessionsB=Z;github.com/pollbridge/pollbridge/internal/cluster/clusterpbb\x06proto3"
+	"\bsessions\x18\x04 \x01(\x04R\bsessions\x12\x1a\n" +
+	"\bdraining\x18\x05 \x01(\bR\bdrainingB=Z;github.com/pollbridge/pollbridge/internal/cluster/clusterpbb\x06proto3"
 
 var (
 	file_pollbridge_cluster_v1_cluster_proto_rawDescOnce sync.Once
