@@ -212,10 +212,21 @@ test("a redirect is named with where it leads", async (t) => {
 
 test("an untrusted certificate, as Node tells of it, ends RPCs at once", async (t) => {
   const fetch = (): Promise<Response> => Promise.reject(new TypeError("fetch failed", { cause: Object.assign(new Error("self-signed certificate"), { code: "DEPTH_ZERO_SELF_SIGNED_CERT" }) }));
-  const channel = new Channel("https://bridge.test", { fetch, transports: ["longpoll"] });
-  t.after(() => channel.close());
-  const status = await channel.open("s/m").status;
-  assert.deepEqual([status.code, status.reason], [Code.Unavailable, "unreachable"]);
-  assert.match(status.message, /self-signed certificate/);
-  assert.doesNotMatch(status.message, /no answer/);
+  // A WebSocket that fails tells nothing.
+  const WebSocket = class extends EventTarget {
+    onclose?: (event: object) => void;
+    constructor() {
+      super();
+      queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
+    }
+    close(): void {}
+  } as unknown as typeof globalThis.WebSocket;
+  for (const transport of ["longpoll", "ws"] as const) {
+    const channel = new Channel("https://bridge.test", { fetch, WebSocket, transports: [transport] });
+    t.after(() => channel.close());
+    const status = await channel.open("s/m").status;
+    assert.deepEqual([status.code, status.reason], [Code.Unavailable, "unreachable"], transport);
+    assert.match(status.message, /self-signed certificate/);
+    assert.doesNotMatch(status.message, /no answer/);
+  }
 });

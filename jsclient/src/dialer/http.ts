@@ -68,26 +68,28 @@ export class HttpCarrier implements Carrier {
   #unreached(cause: unknown, signal: AbortSignal): never {
     if (cause instanceof LinkError) throw cause;
     if (!this.#answered && !signal.aborted) this.#explain(this.base);
-    const error = cause as (Error & { cause?: { message?: string; code?: string } }) | undefined; // Node says there what it was
-    const reason = /CERT|LEAF_SIGNATURE/.test(error?.cause?.code ?? "") ? "certificate" : "network";
-    throw (!this.#answered && this.#cause) || new LinkError(reason, error?.cause?.message || error?.message || String(cause), { cause });
+    throw (!this.#answered && this.#cause) || unreached(cause);
   }
 
   /** Looks once for the cause why nothing ever came from url, an http or ws one; of a WebSocket of session sid at last by asking the bridge. */
   #explain(url: string, sid?: string): void {
-    if (!globalThis.location || this.#examined.has(url)) return;
+    if (!(globalThis.location || sid) || this.#examined.has(url)) return;
     this.#examined.add(url);
     const look = async (): Promise<void> => {
-      const found = await findCause(url, this.#config.fetch ?? fetch, this.WebSocket);
+      const found = globalThis.location && await findCause(url, this.#config.fetch ?? fetch, this.WebSocket);
       if (found) this.#explained((this.#cause = new LinkError(...found)));
       else if (sid) this.#explained(await this.#whyNoSocket(sid));
     };
     look().catch(() => undefined); // looking is forbidden as well
   }
 
-  /** Asks the bridge why no WebSocket opens, as a page sees no status of a handshake (W4). */
+  /** Asks the bridge why no WebSocket opens, as a page sees no status of a handshake (W4), and no program a certificate. */
   async #whyNoSocket(sid: string): Promise<Explanation> {
-    const response = await this.#request(`${sid}/ws`, {});
+    const response = await this.#request(`${sid}/ws`, {}).catch(unreached);
+    if (response instanceof LinkError) {
+      if (response.reason === "certificate") return new SessionError("unreachable", response.message); // waiting does not mend it
+      throw response;
+    }
     const { status } = response;
     if (status !== 405 || !response.headers.get("Pollbridge")) {
       const why = await refusal(response);
@@ -179,6 +181,13 @@ async function returned(headers: () => HeadersInit | Promise<HeadersInit>): Prom
 function hasOrigin(): boolean {
   const { origin = "null" } = globalThis.location ?? {};
   return origin !== "null";
+}
+
+/** Returns the error of a fetch that was not answered. Node says in the cause what it was. */
+function unreached(cause: unknown): LinkError {
+  const error = cause as (Error & { cause?: { message?: string; code?: string } }) | undefined;
+  const reason = /CERT|LEAF_SIGNATURE/.test(error?.cause?.code ?? "") ? "certificate" : "network";
+  return new LinkError(reason, error?.cause?.message || error?.message || String(cause), { cause });
 }
 
 /** Returns the error that an answer with another status than 200 stands for (W4). */
