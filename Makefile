@@ -68,7 +68,7 @@ bench-distance: ## how much of a far path one stream fills, in four minutes, on 
 bench-networks: ## time to the first result on each bad network, into docs/NETWORKS.md
 	go test ./e2e -run '^TestFirstResult$$' -update -v
 
-pgo: ## renew the profile that bridge is compiled by
+pgo: ## write a profile to cmd/bridge/default.pgo, by which go build then compiles the bridge
 	bench/pgo.sh
 
 tidy: ## go.mod and go.sum of each module

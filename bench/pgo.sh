@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pgo.sh renews cmd/bridge/default.pgo, by which the bridge is compiled: a profile
-# of it under the benchmark's RPCs.
+# pgo.sh writes cmd/bridge/default.pgo, by which go build then compiles the bridge: a
+# profile of it under the benchmark's RPCs.
 set -euo pipefail
 cd "$(dirname "$0")"
 
