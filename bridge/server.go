@@ -155,6 +155,7 @@ func (s *Server) sessionConfig() registry.Config {
 	cfg := registry.Config{
 		Handle:           s.handle,
 		Refused:          s.refused,
+		IgnoresTokens:    c.Authenticate == nil,
 		Logger:           c.Logger,
 		Release:          "pollbridge/" + Version(),
 		Hold:             c.Hold,

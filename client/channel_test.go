@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -397,6 +399,38 @@ func TestToken(t *testing.T) {
 			}
 			if err := c.Close(); err != nil {
 				t.Error(err)
+			}
+		}
+		server.Close()
+		bridge.registry.Close()
+	}
+}
+
+// A token that the bridge ignores is told in the log (O5).
+func TestTokenIsIgnored(t *testing.T) {
+	for _, way := range []string{"ws", "longpoll"} {
+		bridge := newEchoes(registry.Config{IgnoresTokens: true})
+		server := httptest.NewServer(bridge)
+		for _, tt := range []struct {
+			token string
+			lines int
+		}{{"", 0}, {"open sesame", 1}} {
+			var log bytes.Buffer
+			c, err := client.New(server.URL, client.Config{
+				Transports: []string{way},
+				Token:      func(context.Context) (string, error) { return tt.token, nil },
+				Logger:     slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var reply []byte
+			err = c.Invoke(t.Context(), "/echo/Unary", []byte("x"), &reply, grpc.ForceCodecV2(bytesCodec{&counter{}}))
+			if err := errors.Join(err, c.Close()); err != nil {
+				t.Errorf("%s, token %q: %v", way, tt.token, err)
+			}
+			if n := strings.Count(log.String(), "the bridge ignores the token"); n != tt.lines || strings.Contains(log.String(), "sesame") {
+				t.Errorf("%s, token %q: the log is %q, want %d lines", way, tt.token, &log, tt.lines)
 			}
 		}
 		server.Close()

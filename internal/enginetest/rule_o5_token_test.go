@@ -1,9 +1,12 @@
 package enginetest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +165,32 @@ func TestRule_authenticate(t *testing.T) {
 		want := []wire.CloseCode{wire.CodeUnauthenticated, 0, 0, 0, wire.CodeUnknown, 0, wire.CodeBusy}
 		if !reflect.DeepEqual(codes, want) {
 			t.Errorf("codes %v, want %v", codes, want)
+		}
+	})
+}
+
+// O5: a bridge that authenticates nobody says so, whether or not it got a token,
+// and its log has the clients that gave one.
+func TestRule_ignoredToken(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	bubble(t, registry.Config{IgnoresTokens: true, Logger: logger}, func(t *testing.T, reg *registry.Registry) {
+		log.Reset()
+		for _, tt := range []struct {
+			token string
+			lines int
+		}{{"", 0}, {"secret", 1}} {
+			p := newPeer(t, reg)
+			welcome := p.poll(p.batch(func(b *wire.Batch) { withHello(b); b.Token = tt.token })).Welcome
+			if welcome == nil || !welcome.IgnoresTokens {
+				t.Errorf("token %q: Welcome %+v, want one that says it ignores tokens", tt.token, welcome)
+			}
+			if n := strings.Count(log.String(), "token ignored"); n != tt.lines {
+				t.Errorf("token %q: %d lines of the log, want %d: %s", tt.token, n, tt.lines, &log)
+			}
+		}
+		if strings.Contains(log.String(), "secret") {
+			t.Errorf("the log has the token: %s", &log)
 		}
 	})
 }

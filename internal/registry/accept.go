@@ -96,6 +96,9 @@ func (r *Registry) admit(ctx context.Context, hello *transport.Hello, id [wire.I
 		r.refusedSession(hello, refusal)
 		return nil, refusal
 	}
+	if r.cfg.IgnoresTokens && b.Token != "" {
+		r.notices.ignored.Add("remote", hello.RemoteAddr, "session", hello.Session)
+	}
 	if subtle.ConstantTimeCompare(s.key[:], b.Key) != 1 {
 		r.wrongKey(hello)
 		return nil, unknown()

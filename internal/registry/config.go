@@ -34,6 +34,9 @@ type Config struct {
 	// Authenticate runs at Hello and for each refreshed token (rule O5). Nil: the
 	// principal is the peer's address.
 	Authenticate func(ctx context.Context, hello transport.Hello, token string) (Principal, error)
+	// IgnoresTokens says that Authenticate looks at no token: clients are told, in
+	// the Welcome.
+	IgnoresTokens bool
 	// Logger gets a record for each session that is opened or ends (debug), and
 	// of what is refused, closed or violated, at most one of a kind in 10 s (warn).
 	Logger *slog.Logger

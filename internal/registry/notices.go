@@ -14,6 +14,7 @@ import (
 type notices struct {
 	full      *ratelog.Line // no room for a session
 	wrongKey  *ratelog.Line
+	ignored   *ratelog.Line // clients gave one that nobody looks at
 	refused   *ratelog.Line // RPCs
 	evicted   *ratelog.Line // sessions, for want of room in the buffers
 	roomGiven *ratelog.Line // sessions, for want of room in the table
@@ -25,6 +26,7 @@ func newNotices(logger *slog.Logger) notices {
 	return notices{
 		full:      warn("session refused"),
 		wrongKey:  warn("wrong session key"),
+		ignored:   warn("token ignored: the bridge authenticates nobody"),
 		refused:   warn("RPC refused"),
 		evicted:   warn("session closed: the buffers are full"),
 		roomGiven: warn("session without an RPC closed: there are too many"),

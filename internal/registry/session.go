@@ -334,6 +334,7 @@ func (r *Registry) welcome() *wire.Welcome {
 		MaxBatchBytes:    uint32(cfg.MaxBatch),
 		MaxMetadataBytes: uint32(cfg.MaxMetadata),
 		MaxStreams:       uint32(cfg.MaxStreams),
+		IgnoresTokens:    cfg.IgnoresTokens,
 	}
 }
 

@@ -74,7 +74,8 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 	dst = appendUint(dst, tagWelcomeMaxMessageBytes, w.MaxMessageBytes)
 	dst = appendUint(dst, tagWelcomeMaxBatchBytes, uint64(w.MaxBatchBytes))
 	dst = appendUint(dst, tagWelcomeMaxMetadataBytes, uint64(w.MaxMetadataBytes))
-	return appendUint(dst, tagWelcomeMaxStreams, uint64(w.MaxStreams))
+	dst = appendUint(dst, tagWelcomeMaxStreams, uint64(w.MaxStreams))
+	return appendBool(dst, tagWelcomeIgnoresTokens, w.IgnoresTokens)
 }
 
 func appendClose(dst []byte, c *Close) []byte {

@@ -140,6 +140,8 @@ func parseWelcome(src []byte, w *Welcome) error {
 			w.MaxMetadataBytes = uint32(r.num)
 		case tagWelcomeMaxStreams:
 			w.MaxStreams = uint32(r.num)
+		case tagWelcomeIgnoresTokens:
+			w.IgnoresTokens = r.num != 0
 		}
 	}
 	return r.err

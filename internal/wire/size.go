@@ -68,7 +68,8 @@ func sizeWelcome(w *Welcome) int {
 		sizeUint(tagWelcomeMaxMessageBytes, w.MaxMessageBytes) +
 		sizeUint(tagWelcomeMaxBatchBytes, uint64(w.MaxBatchBytes)) +
 		sizeUint(tagWelcomeMaxMetadataBytes, uint64(w.MaxMetadataBytes)) +
-		sizeUint(tagWelcomeMaxStreams, uint64(w.MaxStreams))
+		sizeUint(tagWelcomeMaxStreams, uint64(w.MaxStreams)) +
+		sizeBool(tagWelcomeIgnoresTokens, w.IgnoresTokens)
 }
 
 func sizeClose(c *Close) int {

@@ -57,6 +57,7 @@ const (
 	tagWelcomeMaxBatchBytes    = 9<<3 | varint
 	tagWelcomeMaxMetadataBytes = 10<<3 | varint
 	tagWelcomeMaxStreams       = 11<<3 | varint
+	tagWelcomeIgnoresTokens    = 12<<3 | varint
 
 	tagCloseCode       = 1<<3 | varint
 	tagCloseMessage    = 2<<3 | length

@@ -87,6 +87,7 @@ type Welcome struct {
 	MaxBatchBytes    uint32
 	MaxMetadataBytes uint32
 	MaxStreams       uint32
+	IgnoresTokens    bool
 }
 
 // GoAway asks the client to open new RPCs on another session (E3).

@@ -259,6 +259,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
       changed: () => this.#changed(),
       over: (why, orphans, ended) => this.#lost(session, why, orphans, ended),
       tokenExpired: () => void this.#renew(session),
+      tokenIgnored: () => this.#tokenIgnored(session),
       goAway: (spread) => this.#goAway(session, spread),
     });
     const ladder = new Ladder(session, this.#carrier, this.#transports, this.#links);
@@ -311,10 +312,17 @@ export class Channel extends EventTargetBase implements ChannelLike {
     const { auth } = this.#options;
     if (!auth) return;
     try {
-      if (await session.renew(() => credential(auth))) this.#log({ type: "auth", session: session.sid });
+      if (await session.renew(() => credential(auth))) this.#log({ type: "auth", session: session.sid, ignored: false });
     } catch (err) {
       session.note(noCredential(err));
     }
+  }
+
+  /** Tells of a credential that the bridge looks at no more than anybody else (O5). */
+  #tokenIgnored(session: Session): void {
+    const told = this.#events.some((event) => event.type === "auth" && event.ignored);
+    if (!told) console.warn(`pollbridge: the bridge at ${this.url} ignores what auth gives, as it authenticates nobody; RPCs take theirs as metadata`);
+    this.#log({ type: "auth", session: session.sid, ignored: true });
   }
 
   async #start(session: Session, ladder: Ladder): Promise<void> {

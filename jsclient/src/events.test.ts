@@ -45,6 +45,20 @@ test("an expired token is refreshed on the same session; RPCs opened meanwhile w
   assert.deepEqual(channel.events.filter((e) => e.type === "auth").length, 1);
 });
 
+test("a credential that the bridge ignores is an event each time, and told on the console once (O5)", async (t) => {
+  const warned = t.mock.method(console, "warn", () => undefined);
+  let events = 0;
+  const bridge: Bridge = ({ hello }) => hello && { welcome: { ...WELCOME, ignoresTokens: true } };
+  for (const auth of [undefined, () => "token"]) {
+    const channel = channelTo(t, bridge, { auth });
+    await channel.ready();
+    events += channel.events.filter((event) => event.type === "auth" && event.ignored).length;
+  }
+  assert.equal(events, 1);
+  assert.equal(warned.mock.callCount(), 1);
+  assert.match(String(warned.mock.calls[0]!.arguments), /^pollbridge: the bridge at http\S+ ignores what auth gives/);
+});
+
 test("where no fresh token is to be had, RPCs go on ending UNAUTHENTICATED, each with one more question", async (t) => {
   const seen: Seen = { tokens: [], sessions: new Set() };
   let asked = 0;

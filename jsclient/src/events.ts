@@ -32,8 +32,8 @@ export type Happening =
   /** Something was learnt of the network. */
   | { readonly type: "network"; readonly network: Network }
   | { readonly type: "page"; readonly reason: "paused" | "left" | "woken" }
-  /** Another credential was given. */
-  | { readonly type: "auth"; readonly session: string }
+  /** Another credential was given; or, ignored, the bridge has said that it looks at none. */
+  | { readonly type: "auth"; readonly session: string; readonly ignored: boolean }
   | RPCLine;
 
 /** RPCLine is one RPC that has ended. It goes to loggers alone: Channel.events has none. */

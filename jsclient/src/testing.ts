@@ -29,6 +29,7 @@ export const WELCOME: Welcome = {
   maxBatchBytes: 1 << 20,
   maxMetadataBytes: 64 << 10,
   maxStreams: 4096,
+  ignoresTokens: false,
 };
 
 /** Reports whether parseBatch has refused what is not a batch, rather than failed. */
@@ -199,7 +200,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   carrier.sendsOrigin = sendsOrigin;
   const session = new Session(
     { url: "http://bridge.test/bridge", known: false, release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: (spread) => away.push(spread), tokenExpired: () => undefined, over: (why) => lost.push(why) },
+    { changed: () => undefined, goAway: (spread) => away.push(spread), tokenExpired: () => undefined, tokenIgnored: () => undefined, over: (why) => lost.push(why) },
   );
   const ladder = new Ladder(session, carrier, transports, { holdMs: 25_000, backoff: undefined, network });
   if (begun) session.start(ladder);

@@ -647,8 +647,10 @@ type Welcome struct {
 	MaxBatchBytes    uint32 `protobuf:"varint,9,opt,name=max_batch_bytes,json=maxBatchBytes,proto3" json:"max_batch_bytes,omitempty"`
 	MaxMetadataBytes uint32 `protobuf:"varint,10,opt,name=max_metadata_bytes,json=maxMetadataBytes,proto3" json:"max_metadata_bytes,omitempty"`
 	MaxStreams       uint32 `protobuf:"varint,11,opt,name=max_streams,json=maxStreams,proto3" json:"max_streams,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// A token would be looked at by nobody (O5).
+	IgnoresTokens bool `protobuf:"varint,12,opt,name=ignores_tokens,json=ignoresTokens,proto3" json:"ignores_tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -756,6 +758,13 @@ func (x *Welcome) GetMaxStreams() uint32 {
 		return x.MaxStreams
 	}
 	return 0
+}
+
+func (x *Welcome) GetIgnoresTokens() bool {
+	if x != nil {
+		return x.IgnoresTokens
+	}
+	return false
 }
 
 // Close ends something with a reason that a program can read.
@@ -1364,7 +1373,7 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	"\x05Hello\x12\x18\n" +
 	"\arelease\x18\x01 \x01(\tR\arelease\x12#\n" +
 	"\rstream_window\x18\x02 \x01(\rR\fstreamWindow\x12*\n" +
-	"\x11max_message_bytes\x18\x03 \x01(\x04R\x0fmaxMessageBytes\"\x84\x03\n" +
+	"\x11max_message_bytes\x18\x03 \x01(\x04R\x0fmaxMessageBytes\"\xab\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x17\n" +
@@ -1379,7 +1388,8 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	"\x12max_metadata_bytes\x18\n" +
 	" \x01(\rR\x10maxMetadataBytes\x12\x1f\n" +
 	"\vmax_streams\x18\v \x01(\rR\n" +
-	"maxStreams\"\xbf\x02\n" +
+	"maxStreams\x12%\n" +
+	"\x0eignores_tokens\x18\f \x01(\bR\rignoresTokens\"\xbf\x02\n" +
 	"\x05Close\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.pollbridge.v1.Close.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12$\n" +

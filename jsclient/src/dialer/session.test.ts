@@ -37,7 +37,7 @@ function fixture(welcomed = true): Fixture {
   const orphans: Stream[] = [];
   const session = new Session(
     { url: "http://bridge.test/bridge", known: false, release: "test", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
-    { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, over: (why, left) => (lost.push(why), orphans.push(...left)) },
+    { changed: () => undefined, goAway: () => undefined, tokenExpired: () => undefined, tokenIgnored: () => undefined, over: (why, left) => (lost.push(why), orphans.push(...left)) },
   );
   sessions.push(session);
   const say = (fields: Partial<Batch>): boolean =>

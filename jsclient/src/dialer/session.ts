@@ -52,6 +52,8 @@ export interface SessionEvents {
   over(why: SessionError, orphans: Stream[], ended: number): void;
   /** The bridge takes no RPC on the token any more (O5). */
   tokenExpired(): void;
+  /** The bridge has said that it looks at no token, and there is one. */
+  tokenIgnored(): void;
   /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
   goAway(spreadMillis: number): void;
 }
@@ -334,6 +336,7 @@ export class Session implements Role {
     this.welcome = welcome;
     this.#incarnation = batch.incarnation;
     this.endpoint.opened(welcome.sessionWindow, welcome.streamWindow);
+    if (welcome.ignoresTokens && this.#token) this.#events.tokenIgnored();
     this.#watchExpiry();
   }
 

@@ -37,6 +37,7 @@ const WELCOME: Welcome = {
   maxBatchBytes: 1 << 20,
   maxMetadataBytes: 64 << 10,
   maxStreams: 4_096,
+  ignoresTokens: false,
 };
 
 /** A link's way to the client. */

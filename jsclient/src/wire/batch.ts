@@ -68,6 +68,7 @@ export interface Welcome {
   maxBatchBytes: number;
   maxMetadataBytes: number;
   maxStreams: number;
+  ignoresTokens: boolean;
 }
 
 /** Asks the client to open new RPCs on another session (E3). */

@@ -74,6 +74,7 @@ const welcome: Schema<Welcome> = define<Welcome>({
   maxBatchBytes: uint32,
   maxMetadataBytes: uint32,
   maxStreams: uint32,
+  ignoresTokens: bool,
 });
 
 const close: Schema<Close> = define<Close>({

@@ -104,6 +104,7 @@ class Simulated {
         changed: () => undefined,
         goAway: () => undefined,
         tokenExpired: () => undefined,
+        tokenIgnored: () => undefined,
         over: (why, orphans) => {
           say("over", 0, { reason: why.reason, text: why.message });
           for (const stream of orphans) stream.finish(bridgeEnd(14, why.reason, why.message));
