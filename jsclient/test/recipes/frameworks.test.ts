@@ -130,3 +130,11 @@ test("React: the recipe's components, and what a server makes of them", async ()
   assert.equal(renderToString(createElement(Count, { to: 3 })), '<p data-done="false"></p>');
   channel.close();
 });
+
+test("Next.js: a server renders a client component, whose channel is the page's only one", async () => {
+  const { Greeting: Greets } = await import("../../.test/recipes/servers/greeting.js");
+  const { channel } = await import("../../.test/recipes/servers/channel.js");
+  assert.equal(renderToString(createElement(Greets, { name: "Ada" })), "<p>connecting</p>");
+  assert.equal((globalThis as { channel?: unknown }).channel, channel);
+  channel.close();
+});
