@@ -321,7 +321,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
   /** Tells of a credential that the bridge looks at no more than anybody else (O5). */
   #tokenIgnored(session: Session): void {
     const told = this.#events.some((event) => event.type === "auth" && event.ignored);
-    if (!told) console.warn(`pollbridge: the bridge at ${this.url} ignores what auth gives, as it authenticates nobody; RPCs take theirs as metadata`);
+    if (!told) console.warn(`pollbridge: the bridge at ${this.url} ignores what auth gives; RPCs take credentials as metadata`);
     this.#log({ type: "auth", session: session.sid, ignored: true });
   }
 
