@@ -235,7 +235,7 @@ in_browser() {
 # ---- proxies: the demo through real proxies, in Chromium and Go -----------------
 
 part_proxies() {
-  local proxy missing= packages=(squid:squid-openssl nginx:nginx-light haproxy) rows='(squid-stock|nginx,_tuned)'
+  local proxy missing= packages=(squid:squid-openssl nginx:nginx-light haproxy nats-server) rows='(squid-stock|nginx,_tuned)'
   PATH=$PATH:/usr/sbin # where Debian has some of them
   if [ -n "$full" ]; then
     packages+=(tinyproxy mitmdump:mitmproxy) rows=
@@ -248,7 +248,7 @@ part_proxies() {
   npm_packages jsclient
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
-  step 'rolling restarts' 60 gotest -run '^TestRolling' -args ${full:+-full} ./e2e
+  step 'rolling restarts' 100 gotest -run '^TestRolling' -args ${full:+-full} ./e2e
 }
 
 # ---- fuzz: each fuzz target for a moment, one after the other ------------------

@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,26 +38,101 @@ func TestRolling(t *testing.T) {
 	} {
 		t.Run(balancer.name, func(t *testing.T) {
 			s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
-			bridges, ports := startBridges(t, exe)
-			s.Site = balancer.site(t, s, pair{ports: ports})
+			public, admin := freePort(t, pageHost, firstHost, secondHost), freePort(t, firstHost, secondHost)
+			bridges := startBridges(t, exe, []string{firstHost, secondHost}, public, admin)
+			s.Site = balancer.site(t, s, pair{ports: movedPorts(public, admin)})
 			startProxy(t, balancer.start(t, balancer.name, s), s)
-			home := "http://127.0.0.1:" + strconv.Itoa(s.Port)
-			for _, b := range bridges {
-				b.awaitReady(t)
-			}
-			clients := 40
-			if *full {
-				clients = 80
-			}
-			crowd := startCrowd(t, home, clients)
-			for _, b := range bridges {
-				b.awaitSessions(t)
-				b.restart(t)
-			}
-			bridges[len(bridges)-1].awaitSessions(t)
-			crowd.leave(t)
+			roll(t, bridges, s, 40)
 		})
 	}
+}
+
+// TestRolling_cluster restarts three bridges of a cluster behind balancers that know
+// nothing of sessions, with the files of examples/cluster.
+func TestRolling_cluster(t *testing.T) {
+	exe := buildBridge(t)
+	hosts := []string{firstHost, secondHost, network + "13"}
+	for _, balancer := range []struct {
+		name, file string
+		command    func(dir, file string) *exec.Cmd
+	}{
+		{"nginx, round-robin", "nginx.conf", func(dir, file string) *exec.Cmd {
+			return exec.Command("nginx", "-p", dir, "-c", file, "-e", filepath.Join(dir, "log"), "-g", "daemon off;")
+		}},
+		{"haproxy, leastconn", "haproxy.cfg", func(_, file string) *exec.Cmd { return exec.Command("haproxy", "-db", "-f", file) }},
+	} {
+		t.Run(balancer.name, func(t *testing.T) {
+			s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
+			public, admin := freePort(t, hosts...), freePort(t, hosts...)
+			bridges := startBridges(t, exe, hosts, public, admin, "--cluster", startNATS(t))
+			file := filepath.Join("../examples/cluster", balancer.file)
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			moved := []string{"127.0.0.1:8080", "127.0.0.1:" + strconv.Itoa(s.Port)}
+			for i, host := range hosts {
+				moved = append(moved, fmt.Sprintf("127.0.0.1:808%d", i+1), net.JoinHostPort(host, strconv.Itoa(public)), fmt.Sprintf("port 908%d", i+1), fmt.Sprintf("port %d", admin))
+			}
+			file = write(t, filepath.Join(s.Dir, balancer.file), strings.NewReplacer(moved...).Replace(string(text)))
+			startProxy(t, balancer.command(s.Dir, file), s)
+			clients := 45
+			if *full {
+				clients = 200
+			}
+			roll(t, bridges, s, clients)
+		})
+	}
+}
+
+// TestRolling_takeover starts a bridge beside another on the same port, and then stops
+// that one, twice.
+func TestRolling_takeover(t *testing.T) {
+	port := freePort(t, firstHost)
+	first := startBridges(t, buildBridge(t), []string{firstHost}, port, freePort(t, firstHost), "--reuse-port", "--cluster", startNATS(t))[0]
+	first.awaitReady(t)
+	crowd := startCrowd(t, "http://"+net.JoinHostPort(firstHost, strconv.Itoa(port)), 40)
+	old := first
+	for range 2 {
+		old.awaitSessions(t)
+		next := old.beside(t, net.JoinHostPort(firstHost, strconv.Itoa(freePort(t, firstHost))))
+		next.awaitReady(t)
+		old.stop(t)
+		old = next
+	}
+	old.awaitSessions(t)
+	crowd.leave(t)
+}
+
+// beside starts another bridge with the same flags but for the address of its admin
+// listener.
+func (b *bridgeProcess) beside(t *testing.T, admin string) *bridgeProcess {
+	next := &bridgeProcess{exe: b.exe, admin: "http://" + admin, flags: slices.Clone(b.flags)}
+	next.flags[slices.Index(next.flags, "--admin")+1] = admin
+	next.start(t)
+	return next
+}
+
+// roll restarts bridges behind a proxy one after another while clients use them.
+func roll(t *testing.T, bridges []*bridgeProcess, s settings, clients int) {
+	t.Helper()
+	for _, b := range bridges {
+		b.awaitReady(t)
+	}
+	crowd := startCrowd(t, "http://127.0.0.1:"+strconv.Itoa(s.Port), clients)
+	for _, b := range bridges {
+		b.awaitSessions(t)
+		b.restart(t)
+	}
+	bridges[len(bridges)-1].awaitSessions(t)
+	crowd.leave(t)
+}
+
+// startNATS starts a NATS server and returns its URL.
+func startNATS(t *testing.T) string {
+	s := settings{Dir: t.TempDir(), Port: freePort(t, "127.0.0.1")}
+	startProxy(t, exec.Command("nats-server", "-a", "127.0.0.1", "-p", strconv.Itoa(s.Port)), s)
+	return "nats://127.0.0.1:" + strconv.Itoa(s.Port)
 }
 
 // bridgeProcess is a `bridge serve` with a process of its own.
@@ -74,30 +151,24 @@ func buildBridge(t *testing.T) string {
 	return exe
 }
 
-// startBridges starts two bridges at the addresses of OPERATIONS.md, but for
-// what the replacer makes of them, before one backend.
-func startBridges(t *testing.T, exe string) ([]*bridgeProcess, *strings.Replacer) {
+// startBridges starts a bridge on each host, before one backend.
+func startBridges(t *testing.T, exe string, hosts []string, public, admin int, flags ...string) []*bridgeProcess {
 	service, err := testsvc.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Stop)
-	public, admin := freePort(t, pageHost, firstHost, secondHost), freePort(t, firstHost, secondHost)
 	var all []*bridgeProcess
-	for _, host := range []string{firstHost, secondHost} {
+	for _, host := range hosts {
 		at := net.JoinHostPort(host, strconv.Itoa(admin))
-		b := &bridgeProcess{exe: exe, admin: "http://" + at, flags: []string{
+		b := &bridgeProcess{exe: exe, admin: "http://" + at, flags: append([]string{
 			"serve", "--listen", net.JoinHostPort(host, strconv.Itoa(public)), "--admin", at,
 			"--backend", service.Addr, "--trusted-proxy", "127.0.0.0/8", "--allow-host", "127.0.0.1", "--drain-timeout", "20s",
-		}}
+		}, flags...)}
 		b.start(t)
-		t.Cleanup(func() {
-			_ = b.cmd.Process.Kill() // it may have ended
-			_ = b.cmd.Wait()         // says so
-		})
 		all = append(all, b)
 	}
-	return all, movedPorts(public, admin)
+	return all
 }
 
 // start starts the bridge and returns when it listens.
@@ -117,11 +188,23 @@ func (b *bridgeProcess) start(t *testing.T) {
 		_ = b.cmd.Wait()
 		t.Fatalf("%v: %s", err, log)
 	}
+	cmd := b.cmd
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // says so
+	})
 }
 
-// restart ends the bridge as a supervisor does, and starts another in its place
-// once it has ended.
+// restart stops the bridge, and starts another in its place once it has ended.
 func (b *bridgeProcess) restart(t *testing.T) {
+	t.Helper()
+	b.stop(t)
+	b.start(t)
+	b.awaitReady(t)
+}
+
+// stop ends the bridge as a supervisor does.
+func (b *bridgeProcess) stop(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	check(t, b.cmd.Process.Signal(syscall.SIGTERM))
@@ -129,8 +212,6 @@ func (b *bridgeProcess) restart(t *testing.T) {
 		t.Errorf("bridge drained after %v: %v", time.Since(began), err)
 	}
 	t.Logf("drained for %v", time.Since(began).Round(time.Millisecond))
-	b.start(t)
-	b.awaitReady(t)
 }
 
 // awaitReady waits until the bridge says that it is ready.

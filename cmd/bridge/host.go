@@ -31,6 +31,7 @@ type host struct {
 	certificate  *certificate // nil: plain HTTP
 	rpc          bool         // clients without a session are served
 	admin        string       // empty: no admin listener
+	shared       bool         // its addresses, with the process that takes its place
 	hold         time.Duration
 	drainTimeout time.Duration
 	registry     *prometheus.Registry
@@ -91,6 +92,9 @@ func (h *host) run(out io.Writer, greet func(url, admin string)) error {
 		return err
 	}
 	h.logger.Info("draining", "signal", sig.String(), "timeout", h.drainTimeout.String())
+	if h.shared {
+		servers[0].handOver()
+	}
 
 	drained := make(chan struct{})
 	go func() {
@@ -131,7 +135,7 @@ func (h *host) await(signals <-chan os.Signal, failed <-chan error) (os.Signal, 
 
 // open returns the servers, listening. The public one comes first.
 func (h *host) open() ([]*server, error) {
-	public, err := newServer(serverConfig{addr: h.listen, certificate: h.certificate, handler: h.handler, logger: h.logger, hold: h.hold})
+	public, err := newServer(serverConfig{addr: h.listen, shared: h.shared, certificate: h.certificate, handler: h.handler, logger: h.logger, hold: h.hold})
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +146,7 @@ func (h *host) open() ([]*server, error) {
 	h.bridge.ParkPolls(public.http)
 	servers := []*server{public}
 	if h.admin != "" {
-		admin, err := newServer(serverConfig{addr: h.admin, handler: h.bridge.AdminHandler(), logger: h.logger})
+		admin, err := newServer(serverConfig{addr: h.admin, shared: h.shared, handler: h.bridge.AdminHandler(), logger: h.logger})
 		if err != nil {
 			closeAll(servers)
 			return nil, err

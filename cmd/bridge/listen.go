@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,14 +25,19 @@ const (
 	fromSystemd = "systemd"
 )
 
-// listen listens on addr, HOST:PORT or unix:PATH, or takes systemd's socket.
-func listen(addr string) (net.Listener, error) {
+// listen listens on addr, HOST:PORT or unix:PATH, or takes systemd's socket. Processes
+// that all share a HOST:PORT each get some of its connections.
+func listen(addr string, shared bool) (net.Listener, error) {
 	if addr == fromSystemd {
 		return inherited()
 	}
 	path, unix := strings.CutPrefix(addr, unixPrefix)
 	if !unix {
-		listener, err := net.Listen("tcp", addr)
+		var cfg net.ListenConfig
+		if shared {
+			cfg.Control = reusePort
+		}
+		listener, err := cfg.Listen(context.Background(), "tcp", addr)
 		return listener, listenError(addr, err)
 	}
 	listener, err := net.Listen("unix", path)

@@ -81,6 +81,7 @@ func serve(flags *config.Flags, settings *config.Settings, out, errOut io.Writer
 		listen:       settings.Listen,
 		rpc:          settings.Bridge.RPC,
 		admin:        settings.Admin,
+		shared:       settings.ReusePort,
 		hold:         settings.Bridge.Hold,
 		drainTimeout: settings.Bridge.DrainTimeout,
 		registry:     parts.cfg.Registry,

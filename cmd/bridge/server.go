@@ -33,6 +33,7 @@ type server struct {
 // serverConfig is what makes a server.
 type serverConfig struct {
 	addr        string
+	shared      bool         // with other processes that listen there
 	certificate *certificate // nil: plain HTTP
 	handler     http.Handler
 	logger      *slog.Logger
@@ -43,7 +44,7 @@ type serverConfig struct {
 // newServer listens: with HTTPS, over HTTP/2 and HTTP/1.1, when there is a
 // certificate.
 func newServer(cfg serverConfig) (*server, error) {
-	listener, err := listen(cfg.addr)
+	listener, err := listen(cfg.addr, cfg.shared)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +84,13 @@ func (s *server) allowHTTP2() {
 	s.http.Protocols.SetHTTP2(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
 	s.http.HTTP2.SendPingTimeout, s.http.HTTP2.PingTimeout = pingAfter, pingTimeout
+}
+
+// handOver leaves new connections to the other processes that share the address: it
+// takes none, and has clients close theirs after the next answer.
+func (s *server) handOver() {
+	s.listener.Close()
+	s.http.SetKeepAlivesEnabled(false)
 }
 
 // serve serves until the server is shut down or closed, and then returns nil.

@@ -99,7 +99,7 @@ var rules = []rule{
 	{
 		path:   "cmd/bridge",
 		own:    []string{"bridge", "client", "internal/admin", "internal/schema", "internal/auth/...", "internal/telemetry", "internal/demo/...", "internal/httpclient", "internal/httpwrite", "internal/look", "internal/netcheck/...", "internal/ratelog", "internal/wire", "cmd/bridge/..."},
-		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, natsgo, systemd},
+		others: []string{echo, grpc, protobuf, rpcstatus, cobra, pflag, yaml, memlimit, metrics, natsgo, systemd, unix},
 	},
 	{path: "internal/telemetry", others: []string{otel, metrics}},
 	{path: "internal/auth/jwtauth", own: []string{"bridge"}, others: []string{jwt, jwks, grpc, metrics}},

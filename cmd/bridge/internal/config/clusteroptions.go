@@ -42,6 +42,10 @@ func clustering() []*Option {
 			Group: group, Name: "cluster-key", Value: "FILE", needs: "cluster",
 			Help: "private key of --cluster-cert in PEM",
 			set:  one(func(s *Settings) *string { return &s.Cluster.KeyFile }, file),
+		}, {
+			Group: group, Name: "reuse-port", Switch: true, needs: "cluster",
+			Help: "listen on ports beside other bridges of this machine that do the same: one that is started takes over when another is stopped",
+			set:  one(func(s *Settings) *bool { return &s.ReusePort }, boolean),
 		},
 	}
 }

@@ -42,6 +42,8 @@ type Settings struct {
 
 	// Cluster has Servers if the bridge is in one.
 	Cluster Cluster
+	// ReusePort shares the listeners' ports with other bridges of the machine.
+	ReusePort bool
 
 	// AccessLog has a To if there is one.
 	AccessLog accesslog.Config

@@ -113,7 +113,7 @@ func TestEverySetting(t *testing.T) {
 		t.Errorf("a backend does not go by its own settings over those of all: %+v", second)
 	}
 	for _, o := range config.Options() {
-		own := slices.ContainsFunc([]string{"jwt-", "forward-auth", "cluster", "admin-token-file"}, func(prefix string) bool { return strings.HasPrefix(o.Name, prefix) })
+		own := slices.ContainsFunc([]string{"jwt-", "forward-auth", "cluster", "reuse-port", "admin-token-file"}, func(prefix string) bool { return strings.HasPrefix(o.Name, prefix) })
 		if !own && !strings.Contains(everything, "\n"+o.Name+":") {
 			t.Errorf("%s is not tested here", o.Name)
 		}
