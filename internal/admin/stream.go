@@ -51,16 +51,19 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, document func()
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("X-Accel-Buffering", "no")
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
 		if send(w, "message", doc) != nil {
 			return
 		}
+		pause.Reset(max(interval, pauses*time.Since(began)))
 		select {
 		case <-r.Context().Done():
 			return
 		case <-h.cfg.Done:
 			return
-		case <-time.After(max(interval, pauses*time.Since(began))):
+		case <-pause.C:
 		}
 		began = time.Now()
 		if doc, p = document(); p != nil {
