@@ -28,6 +28,7 @@ type local struct {
 	instance uint32
 	accepted chan *link
 	known    []byte // the ID of a session that it has
+	idles    bool   // Next of its links returns ErrIdle
 }
 
 func newLocal(instance uint32) *local {
@@ -37,7 +38,7 @@ func newLocal(instance uint32) *local {
 func (l *local) Instance() uint32 { return l.instance }
 
 func (l *local) Accept(_ context.Context, hello transport.Hello) transport.Link {
-	accepted := &link{hello: hello, say: make(chan []byte, 10), delivered: make(chan []byte, 10), closed: make(chan struct{})}
+	accepted := &link{hello: hello, say: make(chan []byte, 10), delivered: make(chan []byte, 10), closed: make(chan struct{}), idles: l.idles}
 	l.accepted <- accepted
 	return accepted
 }
@@ -57,7 +58,7 @@ type link struct {
 	say       chan []byte
 	delivered chan []byte
 	closed    chan struct{}
-	idles     bool // Next returns ErrIdle
+	idles     bool
 }
 
 func (l *link) Deliver(ctx context.Context, batch []byte) error {
@@ -271,17 +272,12 @@ func TestIdle(t *testing.T) {
 		h := hello(transport.Longpoll, there, 0)
 		woken := make(chan struct{}, 1)
 		h.Wake = func() { woken <- struct{}{} }
+		far.local.idles = true
 		l := near.Accept(t.Context(), h)
-		accepted := make(chan *link, 1)
-		go func() {
-			owned := <-far.local.accepted
-			owned.idles = true
-			accepted <- owned
-		}()
 		if _, err := next(t, l); !errors.Is(err, transport.ErrIdle) {
 			t.Fatalf("a quiet exchange: %v, want ErrIdle", err)
 		}
-		owned := <-accepted
+		owned := <-far.local.accepted
 		time.Sleep(time.Minute)
 		owned.say <- []byte("late")
 		owned.hello.Wake()
