@@ -248,7 +248,7 @@ part_proxies() {
   npm_packages jsclient
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
-  step 'rolling restarts' 100 gotest -run '^TestRolling' -args ${full:+-full} ./e2e
+  step 'rolling restarts' 100 gotest -run '^TestRolling' -args -rolling ${full:+-full} ./e2e
 }
 
 # ---- fuzz: each fuzz target for a moment, one after the other ------------------

@@ -26,6 +26,7 @@
 // RPC made directly at the same server with grpc-go.
 //
 // Flags: -full runs the long tests, and all rows of long tables; -browser those
-// that need Chromium, and what `npm run compile` in jsclient makes; -update
+// that need Chromium, and what `npm run compile` in jsclient makes; -rolling those
+// that restart real bridges behind real balancers for a minute; -update
 // writes the tables in docs/NETWORKS.md.
 package e2e

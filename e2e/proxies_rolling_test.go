@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -144,8 +145,13 @@ type bridgeProcess struct {
 	cmd *exec.Cmd
 }
 
+var rolling = flag.Bool("rolling", false, "restart real bridges behind real balancers under load, as ./test.sh proxies does")
+
 // buildBridge builds the program.
 func buildBridge(t *testing.T) string {
+	if !*rolling {
+		t.Skip("restarts processes for a minute: -rolling runs it")
+	}
 	exe := filepath.Join(t.TempDir(), "bridge")
 	run(t, "go", "build", "-o", exe, "../cmd/bridge")
 	return exe
