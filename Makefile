@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ fmt: ## format Go code
 
 generate: ## regenerate committed code and the JavaScript bundle
 	tools/generate.sh
+
+snapshot: ## build what a release has into dist/
+	go tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
 
 run: ## the demo: http://127.0.0.1:8080
 	go run ./cmd/bridge demo
