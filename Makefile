@@ -15,10 +15,11 @@ build: ## build bin/bridge: static, for any image
 
 VERSION ?= 0.0.0
 DIST ?= dist
+ARCH ?= $(shell go env GOARCH)
 deb: ## build a Debian package into dist/ (VERSION=1.2.3)
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/bridge ./cmd/bridge
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -trimpath -ldflags='-s -w' -o bin/$(ARCH)/bridge ./cmd/bridge
 	mkdir -p $(DIST)
-	GOARCH=$$(go env GOARCH) VERSION=$(VERSION) go tool -modfile=tools/release/go.mod nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/pollbridge_$(VERSION)_$$(go env GOARCH).deb
+	ARCH=$(ARCH) VERSION=$(VERSION) go tool -modfile=tools/release/go.mod nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/pollbridge_$(VERSION)_$(ARCH).deb
 
 test: ## what every change must pass
 	./test.sh
@@ -82,7 +83,7 @@ generate: ## regenerate committed code and the JavaScript bundle
 	tools/generate.sh
 
 snapshot: ## build what a release has into dist/
-	go tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
+	go tool -modfile=tools/goreleaser/go.mod goreleaser release --snapshot --clean
 
 run: ## the demo: http://127.0.0.1:8080
 	go run ./cmd/bridge demo

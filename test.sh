@@ -317,10 +317,10 @@ part_deploy() {
     need "${program%:*}" "${program#*:}" || missing+=" ${program#*:}"
   done
   [ -z "$missing" ] || { leave_out deploy "not installed, and not root on Debian to do it:$missing"; return; }
-  step deploy 180 test_deploy
+  step deploy 500 test_deploy
 }
 
-test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format standard-quiet -- -count=1 -timeout=10m ./...; }
+test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format standard-quiet -- -count=1 -timeout=30m ./...; }
 
 # ---- lint ------------------------------------------------------------------------
 

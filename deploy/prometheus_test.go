@@ -29,9 +29,14 @@ func TestAlerts(t *testing.T) {
 }
 
 type dashboard struct {
-	Panels []struct {
-		Title   string
-		Targets []struct{ Expr string }
+	Panels []panel
+}
+
+type panel struct {
+	Title       string
+	Targets     []struct{ Expr, LegendFormat string }
+	FieldConfig struct {
+		Defaults struct{ Unit string }
 	}
 }
 
@@ -61,6 +66,9 @@ func TestDashboard_queries(t *testing.T) {
 	}
 	if queries == 0 {
 		t.Error("the dashboard has no query")
+	}
+	if *picture != "" {
+		drawBoard(t, board, prometheus, *picture)
 	}
 }
 
