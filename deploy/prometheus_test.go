@@ -54,7 +54,7 @@ func TestDashboard_queries(t *testing.T) {
 	if err := json.Unmarshal(content, &board); err != nil {
 		t.Fatal(err)
 	}
-	prometheus := startPrometheus(t, startBridge(t))
+	prometheus := startPrometheus(t, startBridges(t))
 	queries := 0
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
@@ -105,6 +105,9 @@ func ask(ctx context.Context, prometheus, query string) (int, error) {
 		return 0, nil // it does not listen yet
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return 0, nil // it is starting
+	}
 	var answer struct {
 		Error string
 		Data  struct{ Result []json.RawMessage }
@@ -118,24 +121,40 @@ func ask(ctx context.Context, prometheus, query string) (int, error) {
 	return len(answer.Data.Result), nil
 }
 
-// startBridge runs a bridge before the demo's gRPC server, and has RPCs made for
-// as long as the test runs, and a session now and then. It returns the URL of
-// the admin listener.
-func startBridge(t *testing.T) string {
+// keys is a JWKS: the public key of RFC 7517, appendix A.1.
+const keys = `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","use":"sig","alg":"ES256",
+"x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`
+
+// startBridges runs a bridge before the demo's gRPC server, and has RPCs made
+// for as long as the test runs, and a session now and then; and a bridge that
+// checks tokens. It returns the addresses of their admin listeners.
+func startBridges(t *testing.T) []string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "bridge")
 	run(t, "..", "go", "build", "-o", binary, "./cmd/bridge")
-	backend := listening(t, start(t, binary, "demo", "--listen", "127.0.0.1:0").stdout)
-	admin := freeAddr(t)
-	bridge := start(t, binary, "serve", "--listen", "127.0.0.1:0", "--admin", admin, "--rpc",
-		"--backend", strings.TrimPrefix(backend, "http://"))
-	load(t, binary, listening(t, bridge.stdout))
-	return "http://" + admin
+	backend := strings.TrimPrefix(listening(t, start(t, binary, "demo", "--listen", "127.0.0.1:0").stdout), "http://")
+	serve := func(args ...string) (url, admin string) {
+		admin = freeAddr(t)
+		args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", admin, "--backend", backend}, args...)
+		return listening(t, start(t, binary, args...).stdout), admin
+	}
+	url, admin := serve("--rpc", "--allow-method", "grpc.reflection.v1.*", "--allow-method", "pollbridge.demo.v1.*")
+	load(t, binary, url)
+	jwks := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(jwks, []byte(keys), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, checking := serve("--jwt-jwks", jwks, "--jwt-issuer", "https://issuer.example", "--jwt-audience", "chat")
+	return []string{admin, checking}
 }
 
-// load makes RPCs, and a session with every twentieth.
+// load makes RPCs, and a session with every twentieth, beside a long stream on
+// each transport.
 func load(t *testing.T, binary, url string) {
 	t.Helper()
+	for _, transport := range []string{"ws", "longpoll"} {
+		start(t, binary, "call", url, "pollbridge.demo.v1.Demo/Count", "-d", `{"to": 10000, "intervalMs": 50}`, "--transport", transport)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var calls sync.WaitGroup
 	t.Cleanup(func() {
@@ -178,12 +197,12 @@ func greet(ctx context.Context, url string) error {
 	return nil
 }
 
-// startPrometheus scrapes the bridge every second.
-func startPrometheus(t *testing.T, admin string) string {
+// startPrometheus scrapes the bridges every second.
+func startPrometheus(t *testing.T, admins []string) string {
 	t.Helper()
 	folder, addr := t.TempDir(), freeAddr(t)
-	config := fmt.Sprintf("scrape_configs:\n- job_name: pollbridge\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%q]\n",
-		strings.TrimPrefix(admin, "http://"))
+	config := fmt.Sprintf("scrape_configs:\n- job_name: pollbridge\n  scrape_interval: 1s\n  static_configs:\n  - targets: [%s]\n",
+		strings.Join(admins, ", "))
 	file := filepath.Join(folder, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
