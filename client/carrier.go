@@ -131,6 +131,8 @@ func foreign(resp *http.Response, body []byte) error {
 		return meaning{err, dialer.ErrTooLong}
 	case http.StatusBadGateway, http.StatusServiceUnavailable:
 		return meaning{err, dialer.ErrUnavailable}
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		return meaning{err, dialer.ErrNoBridge}
 	}
 	return err
 }

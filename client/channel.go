@@ -126,6 +126,7 @@ func New(url string, cfg Config) (*Channel, error) {
 		live:      make(map[*held]struct{}),
 		sessions: dialer.Config{
 			Carrier:    carrier,
+			Bridge:     "the bridge at " + to.Base,
 			Transports: kinds,
 			Logger:     logger,
 			Release:    release,
@@ -358,6 +359,7 @@ func (c *Channel) retire(h *held, why *engine.Error) {
 	c.current = nil
 	h.retired = true
 	c.sessions.Learnt = h.State().Network
+	c.sessions.Known = c.sessions.Known || h.Welcomed()
 	c.logger.Info("session retired", "session", h.ID(), "reason", why.Reason, "message", why.Message)
 	if spread, ok := h.GoingAway(); ok {
 		// The clients of a draining bridge must not all arrive elsewhere at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,4 +136,75 @@ func TestUntrustedCertificate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNoBridge: where something else answers that there is no bridge, RPCs end
+// soon with its URL, what was answered, and what to look at; a bridge that was
+// there before is waited for.
+func TestNoBridge(t *testing.T) {
+	for _, transport := range []string{"ws", "longpoll"} {
+		for _, code := range []int{http.StatusNotFound, http.StatusMethodNotAllowed} {
+			t.Run(fmt.Sprint(transport, code), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					network := newPipes()
+					server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })}
+					go func() { _ = server.Serve(network) }() // until Close
+					defer server.Close()
+					ch, err := client.New("http://example.com/app", client.Config{Transports: []string{transport}, Dial: network.dial})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer ch.Close()
+					began := time.Now()
+					err = ch.Invoke(t.Context(), "/a.B/C", &wrapperspb.BytesValue{}, &wrapperspb.BytesValue{})
+					message := status.Convert(err).Message()
+					for _, want := range []string{"the bridge at http://example.com/app is not there: ", fmt.Sprint("status ", code), "URL and prefix", "; the RPC has not run"} {
+						if status.Code(err) != codes.Unavailable || !strings.Contains(message, want) {
+							t.Errorf("lacks %q: %v", want, err)
+						}
+					}
+					if took := time.Since(began); took > 2*time.Second {
+						t.Errorf("told after %v", took)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestBridgeGone: an answer of something else does not end what waits for a bridge
+// that was there before.
+func TestBridgeGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bridge := newEchoes(registry.Config{})
+		defer func() { bridge.registry.Close() }()
+		var gone atomic.Bool
+		network := newPipes()
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if gone.Load() {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			bridge.ServeHTTP(w, r)
+		})}
+		go func() { _ = server.Serve(network) }() // until Close
+		defer server.Close()
+		ch, err := client.New("http://example.com", client.Config{Transports: []string{"longpoll"}, Dial: network.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ch.Close()
+		call := func() error {
+			return ch.Invoke(t.Context(), "/a.B/C", wrapperspb.Bytes([]byte("x")), &wrapperspb.BytesValue{})
+		}
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		gone.Store(true)
+		time.Sleep(3 * time.Minute) // the session is given up, without RPCs
+		time.AfterFunc(10*time.Second, func() { gone.Store(false) })
+		if err := call(); err != nil {
+			t.Errorf("a bridge that was there before was not waited for: %v", err)
+		}
+	})
 }

@@ -39,6 +39,10 @@ var (
 	// ErrUntrusted means that who is there cannot prove to be the bridge. It ends
 	// a session that had no Welcome yet: waiting does not mend a certificate.
 	ErrUntrusted = errors.New("certificate not trusted")
+	// ErrNoBridge means that what answered knows nothing of a bridge at its URL. It
+	// ends a session that had no Welcome yet when it comes again and again, unless
+	// there was a bridge before.
+	ErrNoBridge = errors.New("no bridge here")
 )
 
 // Conn carries a lasting link. Read and Write may run at the same time, each by
@@ -57,6 +61,11 @@ type Conn interface {
 // default that its comment gives.
 type Config struct {
 	Carrier Carrier // required
+	// Bridge is what errors call the bridge, with its URL; "the bridge".
+	Bridge string
+	// Known is true if a bridge was there before: one that is gone is waited for,
+	// whatever answers in its place.
+	Known bool
 	// Transports is the choice: one kind forces it; both (the default) begin
 	// with an exchange and go over to a lasting link once it has proved itself.
 	Transports []transport.Kind
@@ -81,6 +90,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Bridge = cmp.Or(c.Bridge, "the bridge")
 	c.Release = cmp.Or(c.Release, "pollbridge")
 	c.Hold = cmp.Or(c.Hold, 25*time.Second)
 	c.StreamWindow = cmp.Or(c.StreamWindow, 64<<10)

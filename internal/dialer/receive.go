@@ -124,9 +124,12 @@ func (s *Session) closed(b *wire.Batch) {
 		return
 	case wire.CodeUnknown:
 		if s.incarnation != 0 && b.Incarnation&^engine.LivesMask != s.incarnation&^engine.LivesMask {
-			why.Reason, why.Message = engine.ReasonRestarted, "the bridge was restarted"
+			why.Reason, why.Message = engine.ReasonRestarted, s.cfg.Bridge+" was restarted"
+			break
 		}
-	default: // over, for the reason given
+		why.Message = s.cfg.Bridge + " knows no such session any more"
+	default:
+		why.Message = s.cfg.Bridge + " ended it: " + why.Message
 	}
 	s.ep.Over(why)
 }

@@ -37,6 +37,8 @@ type Session struct {
 	closeSent    bool          // CLOSE was queued
 	goingAway    *wire.GoAway  // the bridge asked to move (E3)
 	reachedAt    time.Duration // when the bridge had a link, for all that was answered (E1)
+	strangers    int           // answers of what knows of no bridge
+	strangerAt   time.Duration // when the first of them came
 	startedWall  time.Time     // when the endpoint's clock began, on the wall
 	wallAhead    time.Duration // by how much the clock on the wall is ahead of the endpoint's
 	exchanges    exchanges
@@ -221,18 +223,21 @@ func (s *Session) checkClock(now time.Duration) {
 	s.exchanges.askNow(now)
 }
 
-// checkExpiry gives the session up when the bridge must have forgotten it (E1).
-// It returns when to look again.
+// checkExpiry gives the session up when the bridge has forgotten it, or nearly so
+// (E1). It returns when to look again.
 func (s *Session) checkExpiry(now time.Duration) time.Duration {
+	if s.ep.Ended() != nil {
+		return longest
+	}
 	age, limit := s.unreached(now)
 	if age < limit {
 		return now + limit - age
 	}
-	reason, message := engine.ReasonUnreachable, "no answer from the bridge for %v"
+	reason := engine.ReasonUnreachable
 	if s.welcomed() {
-		reason, message = engine.ReasonExpired, "session expired: no connection for %v"
+		reason = engine.ReasonExpired
 	}
-	message = fmt.Sprintf(message, age.Round(time.Second))
+	message := fmt.Sprintf("no answer from %s for %v", s.cfg.Bridge, age.Round(time.Second))
 	if s.state.LastError != nil {
 		message += "; last seen: " + s.state.LastError.Error()
 	}
@@ -243,19 +248,36 @@ func (s *Session) checkExpiry(now time.Duration) time.Duration {
 // unreached returns for how long the bridge was not reached, and for how long that
 // may be (E1).
 func (s *Session) unreached(now time.Duration) (age, limit time.Duration) {
-	limit = connectTimeout
-	if s.welcomed() {
-		limit = s.resumeWindow() * 8 / 10
+	age = now - s.reachedAt
+	switch {
+	case !s.welcomed():
+		return age, connectTimeout
+	case s.ep.NumStreams()+s.ep.NumUnsent() == 0:
+		// The next RPC is not to meet a session that the bridge has just forgotten.
+		return age, s.resumeWindow() * 8 / 10
 	}
-	return now - s.reachedAt, limit
+	return age, s.resumeWindow() + s.grace()
+}
+
+// grace is how long beyond its window a session with RPCs is not given up: the
+// bridge may have had a link for a hold longer than is known here.
+func (s *Session) grace() time.Duration {
+	if !s.welcomed() || s.ep.NumStreams()+s.ep.NumUnsent() == 0 {
+		return 0
+	}
+	return min(time.Duration(s.welcome.HoldMillis)*time.Millisecond, defaultResumeWindow)
 }
 
 // retryAt returns when to try again what should wait that long. No wait takes more
-// than half of what is left until the session is given up, so that a network
-// that comes back before is found in time.
+// than half of what is left of the resume window, or then until the session is
+// given up, so that a network that comes back before is found in time.
 func (s *Session) retryAt(now, wait time.Duration) time.Duration {
 	age, limit := s.unreached(now)
-	return now + min(wait, max((limit-age)/2, firstRetry))
+	left := limit - age
+	if inWindow := left - s.grace(); inWindow > 0 {
+		left = inWindow
+	}
+	return now + min(wait, max(left/2, firstRetry))
 }
 
 // A bridge's resume window, where its Welcome states none, and the longest that
@@ -301,9 +323,39 @@ func (s *Session) linkFailed(err error) {
 		s.state.Phase = Retrying
 	}
 	s.cfg.Logger.Debug("link failed", "session", s.ID(), "err", err)
-	if errors.Is(err, ErrUntrusted) && !s.welcomed() && s.ep.Ended() == nil {
-		s.ep.Over(&engine.Error{Reason: engine.ReasonUnreachable, Message: "cannot reach the bridge: " + err.Error()})
+	if s.welcomed() || s.ep.Ended() != nil {
+		return
 	}
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		s.ep.Over(&engine.Error{Reason: engine.ReasonUnreachable, Message: "cannot reach " + s.cfg.Bridge + ": " + err.Error()})
+	case errors.Is(err, ErrNoBridge) && s.isNoBridge(s.ep.Now()):
+		s.ep.Over(&engine.Error{Reason: engine.ReasonUnreachable, Message: s.cfg.Bridge + " is not there: " + err.Error() +
+			"; are URL and prefix the bridge's, and does a proxy before it pass both on?"})
+	}
+}
+
+// What is no bridge has to say so as often as that, and for so long, before a first
+// Welcome is not waited for any more.
+const (
+	noBridgeTimes = 3
+	noBridgeTime  = 500 * time.Millisecond
+)
+
+// isNoBridge counts an answer that knows of no bridge, and reports whether that is
+// certain now.
+func (s *Session) isNoBridge(now time.Duration) bool {
+	if s.strangers++; s.strangers == 1 {
+		s.strangerAt = now
+	}
+	return !s.cfg.Known && s.strangers >= noBridgeTimes && now >= s.strangerAt+noBridgeTime
+}
+
+// Welcomed reports whether the bridge was there.
+func (s *Session) Welcomed() bool {
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	return s.welcomed()
 }
 
 // GoingAway reports whether the bridge asked for new RPCs to go to another

@@ -32,6 +32,9 @@ type Stream struct {
 func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	s.ep.Lock()
 	defer s.ep.Unlock()
+	if s.active {
+		s.checkExpiry(s.ep.Now()) // run may be late
+	}
 	switch why := s.ep.Ended(); {
 	case why != nil:
 		return nil, &engine.Error{Reason: why.Reason, Message: why.Message, NotStarted: true}
@@ -82,11 +85,11 @@ func (s *Session) endStreams(why *engine.Error) {
 		(*Stream)(st.Owner().(*owner)).finish(engine.BridgeEnd(engine.StatusUnavailable, why.Reason, format, why.Message))
 	}
 	for st := range s.ep.Unsent() {
-		end(st, "session lost before the RPC was sent: %s")
+		end(st, "session lost: %s; the RPC has not run")
 		st.Abandon()
 	}
 	for st := range s.ep.Streams() {
-		end(st, "session lost, the RPC may have run: %s")
+		end(st, "session lost: %s; the RPC may have run")
 	}
 }
 

@@ -242,6 +242,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
 
   /** Returns the session for new RPCs; opens one, after a delay in milliseconds, if there is none. */
   #ensure(delay: number): Session {
+    if (this.#current?.started) this.#current.expired(); // its timer may be late
     return (this.#current ??= this.#openSession(Math.max(delay, this.#notBefore - performance.now())));
   }
 

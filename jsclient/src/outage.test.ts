@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { type Channel, type ChannelOptions, type Outage, type RetryingEvent } from "./index.js";
-import { channelTo, echo, WELCOME } from "./testing.js";
+import { FakeBridge } from "./fakebridge.js";
+import { Channel, type ChannelOptions, type Outage, type RetryingEvent, type Transport } from "./index.js";
+import { channelTo, echo, stopClocks, WELCOME } from "./testing.js";
 
 const pass = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis));
 
@@ -74,6 +75,39 @@ test("an outage is known of a channel that has not been open yet, without an eve
   assert.equal(channel.state, "connecting");
   channel.close();
   assert.equal(channel.outage, undefined);
+});
+
+for (const transports of [["longpoll"], ["ws"]] as Transport[][]) {
+  test(`RPCs go on when the network is back 119 s later, over ${transports}`, async (t) => {
+    const tick = stopClocks(t);
+    const bridge = new FakeBridge();
+    t.after(() => bridge.close());
+    bridge.stream("/s.S/Echo", async function* (requests) {
+      yield* requests;
+    });
+    const channel = new Channel(bridge.url, { transports, storage: null, fetch: bridge.fetch, WebSocket: bridge.WebSocket }); // no channel of the bridge's, which is told when it is back
+    t.after(() => channel.close());
+    const call = channel.open("/s.S/Echo");
+    void call.send(Uint8Array.of(1));
+    await tick(100);
+    assert.deepEqual((await call.messages.next()).value, Uint8Array.of(1));
+    bridge.setOffline(true);
+    for (let i = 0; i < 1_190; i++) await tick(100);
+    bridge.setOffline(false);
+    void call.send(Uint8Array.of(2));
+    for (let i = 0; i < 10; i++) await tick(100);
+    assert.deepEqual((await call.messages.next()).value, Uint8Array.of(2));
+  });
+}
+
+test("an RPC is put on no session that its bridge may have forgotten, though no timer has run", async (t) => {
+  const sessions = new Set<string>();
+  const channel = channelTo(t, (batch, url) => (sessions.add(url), echo(1)(batch, url)));
+  await channel.unary("s/m", Uint8Array.of(1));
+  const now = performance.now.bind(performance);
+  t.mock.method(performance, "now", () => now() + 100_000);
+  await channel.unary("s/m", Uint8Array.of(1));
+  assert.equal(sessions.size, 2);
 });
 
 test("retryNow tries at once what waits", async (t) => {

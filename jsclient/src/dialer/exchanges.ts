@@ -321,7 +321,7 @@ export class Exchanges {
     if (!this.#remove(x)) return;
     this.#lose(x);
     const s = this.#session;
-    if (error.reason === "certificate" && !s.welcome) return s.end(new SessionError("unreachable", error.message)); // waiting does not mend it
+    if (error.reason === "certificate" && !s.welcome) return s.end(new SessionError("unreachable", `cannot reach ${s.url}: ${error.message}`)); // waiting does not mend it
     if (x.trial) return s.endpoint.wake();
     this.#probeNow ||= x.probe;
     const age = s.endpoint.now() - x.sentAt;

@@ -78,7 +78,7 @@ function refused(t: TestContext, says: Response, options: ChannelOptions): { cha
 
 const POLLBRIDGE = { Pollbridge: "1" };
 const answers = {
-  "the bridge that refuses the page": { says: new Response("origin http://page.test is not allowed; give the bridge --allow-origin http://page.test", { status: 403, headers: POLLBRIDGE }), reason: "origin", text: /^WebSocket: the bridge refuses this page: .*--allow-origin http:\/\/page\.test$/ },
+  "the bridge that refuses the page": { says: new Response("origin http://page.test is not allowed; give the bridge --allow-origin http://page.test", { status: 403, headers: POLLBRIDGE }), reason: "origin", text: /^WebSocket: the bridge at \S+ refuses this page: .*--allow-origin http:\/\/page\.test$/ },
   "the bridge that takes WebSockets": { says: new Response(null, { status: 405, headers: POLLBRIDGE }), reason: "websocket", text: /^WebSocket: the bridge would take it; something before it/ },
   "somebody else": { says: new Response(null, { status: 401 }), reason: "status", text: /^WebSocket: HTTP status 401$/ },
 };

@@ -56,7 +56,7 @@ export class HttpCarrier implements Carrier {
     const response = await this.#post(sid, batch, text, { signal }).catch((cause) => this.#unreached(cause, signal));
     const { status } = response;
     this.#answered = true;
-    if (status !== 200) throw await refusal(response);
+    if (status !== 200) throw await refusal(response, this.base);
     try {
       return text ? bytesOf(await response.text()) : new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
@@ -92,7 +92,7 @@ export class HttpCarrier implements Carrier {
     }
     const { status } = response;
     if (status !== 405 || !response.headers.get("Pollbridge")) {
-      const why = await refusal(response);
+      const why = await refusal(response, this.base);
       const message = `WebSocket: ${why.message}`;
       return why instanceof OriginError ? new SessionError("origin", message) : new LinkError("status", message, { status });
     }
@@ -190,12 +190,12 @@ function unreached(cause: unknown): LinkError {
   return new LinkError(reason, error?.cause?.message || error?.message || String(cause), { cause });
 }
 
-/** Returns the error that an answer with another status than 200 stands for (W4). */
-async function refusal(response: Response): Promise<LinkError | OriginError> {
+/** Returns the error that an answer with another status than 200 stands for, of the bridge whose paths begin with base (W4). */
+async function refusal(response: Response, base: string): Promise<LinkError | OriginError> {
   const { status, headers } = response;
   if (status === 403 && headers.get("Pollbridge")) {
     const said = await response.text().catch(() => "");
-    return new OriginError(`the bridge refuses this page: ${said.trim()}`);
+    return new OriginError(`the bridge at ${base.slice(0, -"/v1/".length)} refuses this page: ${said.trim()}`);
   }
   if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
     response.body?.cancel().catch(() => undefined);

@@ -21,8 +21,8 @@ import type { Outage } from "./outage.js";
 
 // Times are in milliseconds, sizes in bytes.
 
-/** Part of the resume window after which the client gives up (E1). */
-const RESUME_PART = 0.8;
+/** Part of the resume window after which a session without RPCs is given up (E1). */
+const IDLE_PART = 0.8;
 /** How long the bridge keeps a session from which no RPC came (O4). */
 const HELLO_WINDOW = 30_000;
 /** The resume window of a bridge that states none, and the longest that is believed. */
@@ -148,6 +148,11 @@ export class Session implements Role {
     this.#expiry.answered();
     this.#watchExpiry();
     this.endpoint.wake();
+  }
+
+  /** The bridge's URL. */
+  get url(): string {
+    return this.#config.url;
   }
 
   /** Reports whether it makes links. */
@@ -329,7 +334,10 @@ export class Session implements Role {
     const known = this.#incarnation !== 0n && incarnation !== 0n;
     // The upper half names the instance, the lower one this life of the session (O2).
     const restarted = close!.code === CODE_UNKNOWN && known && incarnation >> 32n !== this.#incarnation >> 32n;
-    return restarted ? new SessionError("bridge_restarted", `the bridge at ${this.#config.url} was restarted`) : endOfSession(close!);
+    const bridge = `the bridge at ${this.#config.url}`;
+    if (restarted) return new SessionError("bridge_restarted", `${bridge} was restarted`);
+    const why = endOfSession(close!);
+    return why && new SessionError(why.reason, why.reason === "unknown_session" ? `${bridge} knows no such session any more` : `${bridge} ended it: ${why.message}`);
   }
 
   #takeWelcome(batch: Batch, welcome: Welcome): void {
@@ -401,7 +409,7 @@ export class Session implements Role {
     this.endpoint.lose(gone);
   }
 
-  /** Gives the session up if no link was answered for most of the resume window (E1). Reports whether it is over. After what may have been a sleep it has the bridge asked. */
+  /** Gives the session up if no link was answered for the resume window (E1). Reports whether it is over. After what may have been a sleep it has the bridge asked. */
   expired(): boolean {
     if (this.error) return true;
     if (this.#expiry.jumped()) queueMicrotask(() => this.#links?.retryNow(false));
@@ -412,9 +420,11 @@ export class Session implements Role {
     return true;
   }
 
-  /** Returns a wait that leaves time for another try before the session is given up. */
+  /** Returns a wait that leaves time for another try before the resume window ends, and before the session is given up. */
   shorten(millis: number): number {
-    return Math.min(millis, Math.max(this.left / 2, 250));
+    const { left } = this;
+    const inWindow = left - this.#grace;
+    return Math.min(millis, Math.max((inWindow > 0 ? inWindow : left) / 2, 250));
   }
 
   /** How long until the session is given up, if nothing comes, in milliseconds. */
@@ -422,10 +432,16 @@ export class Session implements Role {
     return this.#window() - this.#expiry.unanswered();
   }
 
-  /** Returns how long the session may go without an answer, in milliseconds. */
+  /** How long beyond its window a session with RPCs is not given up, in milliseconds: a bridge may have had a link for a hold longer than is known here. */
+  get #grace(): number {
+    return this.welcome && this.endpoint.numStreams > 0 ? Math.min(this.welcome.holdMillis, RESUME) : 0;
+  }
+
+  /** Returns how long the session may go without an answer, in milliseconds (E1). Without RPCs it ends early: the next one is not to meet a session that the bridge has just forgotten. */
   #window(): number {
     if (!this.welcome) return CONNECT_TIMEOUT;
-    return RESUME_PART * (this.endpoint.out.lastSeq > 0 ? this.#pauseWindow || Math.min(this.welcome.resumeMillis || RESUME, MAX_RESUME) : HELLO_WINDOW);
+    const window = this.endpoint.out.lastSeq > 0 ? this.#pauseWindow || Math.min(this.welcome.resumeMillis || RESUME, MAX_RESUME) : HELLO_WINDOW;
+    return this.endpoint.numStreams > 0 ? window + this.#grace : IDLE_PART * window;
   }
 
   #watchExpiry(): void {

@@ -73,6 +73,6 @@ for (const reason of ["csp", "mixed_content"] as const) {
 test("a lost session's error names the bridge", async (t) => {
   const { open, tick, lost } = await fixture(t, ["longpoll"]);
   await open();
-  await tick(120_000);
+  await tick(145_000);
   assert.match(lost[0]!.message, /^no answer from http:\/\/bridge\.test\/bridge for \d+ s/);
 });

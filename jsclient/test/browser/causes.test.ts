@@ -100,7 +100,7 @@ async function proxyBefore(changesHost: boolean): Promise<{ url: string; close()
 }
 
 for (const [changesHost, reason, text] of [
-  [true, "origin", /^WebSocket: the bridge refuses this page: .*--allow-origin http:\/\/127\.0\.0\.1:\d+$/],
+  [true, "origin", /^WebSocket: the bridge at \S+ refuses this page: .*--allow-origin http:\/\/127\.0\.0\.1:\d+$/],
   [false, "websocket", /^WebSocket: the bridge would take it; something before it/],
 ] as const) {
   test(`a page behind a proxy that ${changesHost ? "changes Host" : "passes no WebSocket on"} is told why it has none`, { timeout: 60_000 }, async (t) => {
