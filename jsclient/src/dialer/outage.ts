@@ -7,3 +7,31 @@ export interface Outage {
   /** When that one is made; not after now: it is under way. */
   readonly nextTryAt: number;
 }
+
+/** Tries counts how often a link was tried since none works. */
+export class Tries {
+  /** Since when none works, on the session's clock; undefined: one does, or none has failed yet. */
+  #since: number | undefined;
+  #attempt = 0;
+  #nextTryAt = 0;
+
+  /** Notes that a link has failed; the next try is made after so many milliseconds. What fails with others, before the next try is made, is one try. */
+  failed(now: number, nextTryIn: number): void {
+    this.#since ??= now;
+    if (now >= this.#nextTryAt) this.#attempt++;
+    this.#nextTryAt = now + nextTryIn;
+  }
+
+  /** Notes that a link works. */
+  answered(): void {
+    this.#since = undefined;
+    this.#attempt = this.#nextTryAt = 0;
+  }
+
+  /** Returns what is known, in times of the wall clock; undefined: a link works, or none has failed yet. */
+  outage(now: number, nextTryIn: number): Outage | undefined {
+    if (this.#since === undefined) return undefined;
+    const wall = Date.now();
+    return { since: wall - (now - this.#since), attempt: this.#attempt, nextTryAt: wall + nextTryIn };
+  }
+}

@@ -17,7 +17,7 @@ import {
 import { newBatch } from "../wire/codec.js";
 import type { LinkError } from "./carrier.js";
 import { Expiry } from "./expiry.js";
-import type { Outage } from "./outage.js";
+import { type Outage, Tries } from "./outage.js";
 
 // Times are in milliseconds, sizes in bytes.
 
@@ -123,8 +123,7 @@ export class Session implements Role {
   #renewing = false;
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
   #pauseWindow = 0;
-  /** Since when no link works, on the session's clock, and how often one was tried since; undefined: one does, or none has failed yet. */
-  #outage: { since: number; attempt: number; nextTryAt: number } | undefined;
+  readonly #tries = new Tries();
   /** What somebody else answered since the bridge last did: it tells more than the links that broke after it. */
   #foreign: LinkError | undefined;
   /** To be closed once no RPC is open. */
@@ -354,25 +353,14 @@ export class Session implements Role {
     if (error.status && error.reason !== "network") this.#foreign = error;
     const hopeless = this.#hopeless(error);
     if (hopeless) return this.end(new SessionError("unreachable", hopeless, { cause: error }));
-    this.#countTry();
+    this.#tries.failed(this.endpoint.now(), this.#links?.nextTryIn ?? 0);
     if (this.phase === "open") this.phase = "retrying";
     this.#events.changed();
   }
 
-  /** Counts a failure as a try unless others fail with it, before the next one is made. */
-  #countTry(): void {
-    const now = this.endpoint.now();
-    const { since, attempt, nextTryAt } = this.#outage ?? { since: now, attempt: 0, nextTryAt: now };
-    const counts = now >= nextTryAt ? 1 : 0;
-    this.#outage = { since, attempt: attempt + counts, nextTryAt: now + (this.#links?.nextTryIn ?? 0) };
-  }
-
   /** What is known of the outage; undefined: a link works, or none has failed yet. */
   get outage(): Outage | undefined {
-    if (!this.#outage || this.error) return undefined;
-    const { since, attempt } = this.#outage;
-    const wall = Date.now();
-    return { since: wall - (this.endpoint.now() - since), attempt, nextTryAt: wall + (this.#links?.nextTryIn ?? 0) };
+    return this.error ? undefined : this.#tries.outage(this.endpoint.now(), this.#links?.nextTryIn ?? 0);
   }
 
   /** Returns why no first Welcome is to be waited for; undefined: it may come yet. */
@@ -397,7 +385,8 @@ export class Session implements Role {
   #answered(at: number): void {
     this.#expiry.answered(this.endpoint.now() - at);
     this.#pauseWindow = 0;
-    this.#foreign = this.#outage = undefined;
+    this.#foreign = undefined;
+    this.#tries.answered();
     if (this.phase === "open" || !this.welcome) return;
     this.phase = "open";
     this.#events.changed();
