@@ -8,4 +8,4 @@ rm -rf dist
 node node_modules/typescript/bin/tsc -p tsconfig.build.json
 
 cp ../LICENSE .
-sed 's#](docs/#](https://github.com/pollbridge/pollbridge/blob/main/docs/#g' ../CHANGELOG.md >CHANGELOG.md
+sed -E 's|\]\(([^):#]+[)#])|](https://github.com/pollbridge/pollbridge/blob/main/\1|g' ../CHANGELOG.md >CHANGELOG.md
