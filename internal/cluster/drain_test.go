@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,10 +46,8 @@ func TestDrain(t *testing.T) {
 		want := func(what string, owner uint32, bridges ...string) string {
 			t.Helper()
 			got := land(owner)
-			for _, name := range bridges {
-				if got == name {
-					return got
-				}
+			if slices.Contains(bridges, got) {
+				return got
 			}
 			t.Errorf("%s was taken by %q, want one of %q", what, got, bridges)
 			return got
