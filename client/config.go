@@ -27,7 +27,7 @@ import (
 )
 
 // release is what the client calls itself in Hello and User-Agent.
-const release = "pollbridge-go/0.1.0"
+const release = "pollbridge-go/0.2.0"
 
 // Config configures a Channel. The zero value of each field means the default
 // named in its comment. New reads it once.

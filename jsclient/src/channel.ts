@@ -32,7 +32,7 @@ const HOPELESS: ReadonlySet<string> = new Set(["unreachable", "unauthenticated",
 const MAX_EVENTS = 200;
 
 /** The client's release, stated in the Hello. */
-const RELEASE = "pollbridge-js/0.1.0";
+const RELEASE = "pollbridge-js/0.2.0";
 
 /** Waiter is one call of ready. */
 interface Waiter {
