@@ -23,6 +23,9 @@ const DEAD = 10_000;
 /** What a late look leaves for answers that wait unread. */
 const UNREAD = 1_000;
 
+/** How often metadata is sent again in a batch longer than any should be before that is certain: on a bad network it may be lost by chance. */
+const MAX_VAIN = 6;
+
 /** What the second ping of a probe carries: every value of a byte, over and over. */
 const PADDING: Uint8Array = new Uint8Array(4_096).map((_, i) => 37 * i);
 
@@ -201,7 +204,7 @@ export class LastingLink {
     this.#pong = 0;
     this.#started = true;
     const bytes = encodeBatch(batch);
-    if (frames.length > 0) this.#session.endpoint.out.sentIn(bytes.length);
+    if (frames.length > 0) this.#session.endpoint.out.sentIn(bytes.length, this.#tuner.batchBytes);
     this.#socket.send(bytes);
     if (!this.#watchTimer || this.#idle) this.#look();
   }
@@ -337,6 +340,13 @@ export class LastingLink {
     this.#events.proven();
   }
 
+  /** Ends the RPC whose request metadata does not get through (D5). */
+  #giveUpLong(): void {
+    const { endpoint } = this.#session;
+    const long = endpoint.out.sent.find(({ on, frame, vain }) => on.number === this.id.number && frame.open && vain >= MAX_VAIN);
+    if (long) endpoint.frameRefused(long.frame.seq, long.ends, `it was sent again ${long.vain} times`);
+  }
+
   #lose(reason: LinkErrorReason, message: string): void {
     if (this.#closed) return;
     const { endpoint } = this.#session;
@@ -344,6 +354,7 @@ export class LastingLink {
     const { acked, passed } = endpoint.out.throughOn(this.id.number);
     this.#tuner.broke(acked, endpoint.out.shortestOn(this.id.number, passed));
     this.close();
+    this.#giveUpLong();
     this.#events.lost(new LinkError(reason, message));
   }
 }

@@ -5,8 +5,8 @@ import { type TestContext, test } from "node:test";
 import { Channel } from "../channel.js";
 import { newOpen } from "../call.js";
 import { Stream } from "../engine/stream.js";
-import { channelTo, echo, endFrame, type FakeExchange, type Fixture, fixture, flush, messageFrame, OPEN } from "../testing.js";
-import { CODE_TOO_LARGE, type Frame, TYPE_CANCEL, TYPE_HALF_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
+import { channelTo, echo, endFrame, type FakeExchange, type FakeSocket, type Fixture, fixture, flush, messageFrame, OPEN } from "../testing.js";
+import { type Batch, CODE_TOO_LARGE, type Frame, TYPE_CANCEL, TYPE_HALF_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
 import { encodeBatch, newBatch, parseBatch } from "../wire/codec.js";
 import { LinkError } from "./carrier.js";
 
@@ -28,31 +28,67 @@ const refusals = {
   "a page": (e: FakeExchange) => e.fail(new LinkError("status", "HTTP status 502", { status: 502 })),
 };
 
+/** A bridge that answers unary RPCs: what it takes, in order, and its answer to a batch. */
+class Unary {
+  readonly taken: Frame[] = [];
+  readonly #came = new Map<number, Frame>();
+  #sent = 0;
+
+  answer(batch: Batch): Partial<Batch> {
+    const frames: Frame[] = [];
+    for (const frame of batch.frames) this.#came.set(frame.seq, frame);
+    for (let frame; (frame = this.#came.get(this.taken.length + 1)); ) {
+      this.taken.push(frame);
+      const { stream } = frame;
+      const open = this.taken.some((other) => other.type === TYPE_OPEN && other.stream === stream);
+      if (open && frame.type === TYPE_HALF_CLOSE) frames.push(messageFrame(++this.#sent, stream, Uint8Array.of(2)), endFrame(++this.#sent, stream));
+    }
+    return { ack: this.taken.length, frames };
+  }
+}
+
+const tooLong = (batch: Batch): boolean => encodeBatch(batch).length > 20_000;
+
 /** Plays such a network, and a bridge behind it that answers unary RPCs, until none is open. Returns how many bodies were refused, and the frames that were taken. */
 async function play(f: Fixture, refuse: (e: FakeExchange) => Promise<void>): Promise<{ refused: number; taken: Frame[] }> {
-  const came = new Map<number, Frame>();
-  const taken: Frame[] = [];
+  const bridge = new Unary();
   let refused = 0;
-  let sent = 0;
   for (let i = 0; i < 200 && (f.session.endpoint.numStreams > 0 || f.session.endpoint.out.sendable || f.carrier.waiting.size > 0); i++) {
     for (const e of [...f.carrier.waiting]) {
-      if (encodeBatch(e.batch).length > 20_000) {
+      if (!tooLong(e.batch)) await e.answer(bridge.answer(e.batch));
+      else {
         refused++;
         await refuse(e);
-        continue;
       }
-      const answers: Frame[] = [];
-      for (const frame of e.batch.frames) came.set(frame.seq, frame);
-      for (let frame; (frame = came.get(taken.length + 1)); ) {
-        taken.push(frame);
-        const open = taken.some(({ type, stream }) => type === TYPE_OPEN && stream === frame!.stream);
-        if (open && frame.type === TYPE_HALF_CLOSE) answers.push(messageFrame(++sent, frame.stream, Uint8Array.of(2)), endFrame(++sent, frame.stream));
-      }
-      await e.answer({ ack: taken.length, frames: answers });
     }
     await f.tick(500);
   }
-  return { refused, taken };
+  return { refused, taken: bridge.taken };
+}
+
+/** Plays a network that cuts WebSockets at longer messages, and the same bridge, until no RPC is open. Returns how many it cut, and the frames that were taken. */
+async function playSockets(f: Fixture): Promise<{ cuts: number; taken: Frame[] }> {
+  const bridge = new Unary();
+  let socket: FakeSocket | undefined;
+  let seen = 0;
+  let cuts = 0;
+  for (let i = 0; i < 400 && (f.session.endpoint.numStreams > 0 || f.session.endpoint.out.sent.length > 0); i++) {
+    if (socket !== f.carrier.sockets.at(-1)) {
+      seen = 0;
+      socket = f.carrier.sockets.at(-1)!;
+      await socket.open();
+    }
+    while (!socket!.closed && seen < socket!.batches.length) {
+      const batch = socket!.batches[seen++]!;
+      if (!tooLong(batch)) await socket!.say({ pong: batch.ping, ...bridge.answer(batch) });
+      else {
+        cuts++;
+        await socket!.lose();
+      }
+    }
+    await f.tick(250);
+  }
+  return { cuts, taken: bridge.taken };
 }
 
 for (const [how, refuse] of Object.entries(refusals)) {
@@ -76,6 +112,20 @@ test("the number of a frame that is refused is filled, so that the bridge takes 
   await flush();
   const { taken } = await play(f, refusals["413"]);
   assert.deepEqual(taken.map(({ type }) => type), [TYPE_CANCEL, TYPE_MESSAGE, TYPE_HALF_CLOSE, TYPE_CANCEL]);
+});
+
+test("an RPC whose metadata is too long for a WebSocket alone ends with its length, its neighbours go on", async (t) => {
+  const f = await fixture(t, ["ws"]);
+  const streams = [unary(f), unary(f, LONG), unary(f)];
+  await flush();
+  const { cuts, taken } = await playSockets(f);
+  const [before, long, after] = streams.map((stream) => stream.status);
+  assert.deepEqual([before?.status, after?.status], [0, 0]);
+  assert.deepEqual([long?.status, long?.reason], [8, "limit"]);
+  assert.match(long!.message, /^request metadata: a batch of 30\d\d\d bytes is too long for the network: it was sent again 6 times$/);
+  assert.deepEqual(taken.filter(({ stream }) => stream === 2).map(({ type }) => type), [TYPE_CANCEL, TYPE_MESSAGE, TYPE_HALF_CLOSE, TYPE_CANCEL]);
+  assert.deepEqual([f.lost.length, f.session.endpoint.numStreams], [0, 0]);
+  assert.equal(cuts, 12);
 });
 
 test("one break ends no RPC, however long its metadata", async (t) => {

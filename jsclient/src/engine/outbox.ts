@@ -37,6 +37,8 @@ interface SentFrame {
   once: boolean;
   /** Length of the batch whose last frame it was; 0: it was not the last. */
   ends: number;
+  /** How often it was sent again, alone in a batch longer than any should be. */
+  vain: number;
 }
 
 /** What was acked last: the cost of all that ever was, when it was acked, and when the last of it had been sent. */
@@ -148,9 +150,11 @@ export class Outbox {
     this.#through.passed = Math.max(this.#through.passed, ends);
   }
 
-  /** Notes the length of the batch that fill was called for. */
-  sentIn(length: number): void {
-    if (this.#frames.length > 0) this.#last!.ends = length;
+  /** Notes the length of the batch that fill was called for, and how long it should be at most. */
+  sentIn(length: number, limit: number): void {
+    const last = this.#last!;
+    last.ends = length;
+    if (this.#frames.length === 1 && !last.once && length > limit) last.vain++;
   }
 
   /** Returns the length of the shortest batch on a link, of which nothing is acked, that is longer than so many bytes; 0: there is none. */
@@ -278,7 +282,7 @@ export class Outbox {
     const cost = costOf(frame);
     if (this.#inFlight === 0) this.#latest = { sum: this.#latest.sum, at: this.#now, sentAt: this.#now }; // what was delivered before took no time of this
     this.#inFlight += cost;
-    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, then: this.#latest, lost: false, once: true, ends: 0 };
+    const sent: SentFrame = { frame, cost, on: this.#on, at: 0, then: this.#latest, lost: false, once: true, ends: 0, vain: 0 };
     this.sent.push(sent);
     this.#append(sent);
   }
