@@ -1,5 +1,9 @@
 import assert, { deepEqual, equal } from "node:assert/strict";
-import { mock, test } from "node:test";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { mock, test, type TestContext } from "node:test";
+import { HttpCarrier } from "../dialer/http.js";
 import { base64, fromBase64 } from "../wire/base64.js";
 import { decodeAnswers } from "./bundle.js";
 import { Hub, type Tell } from "./hub.js";
@@ -236,6 +240,35 @@ test("a bridge that knows no bundles gets exchanges", async () => {
   equal(sent[1]!.url, `http://x/v1/${sids[0]}/poll`);
   await sent[1]!.respond(new Response(Uint8Array.of(5)));
   deepEqual(answered(heard), [["a1", 200, 5]]);
+});
+
+/** Hands an exchange to a hub as a client does that shares requests. Returns why it failed. */
+async function whyNot(t: TestContext, bridge: string, network: typeof fetch): Promise<unknown> {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const hub = new Hub({ fetch: network, holdMillis: () => 0 });
+  const tab = new Tab("t", "g");
+  tab.use({ post: (ask) => hub.take(ask, (tell) => tab.heard(tell)), renew: () => undefined, close: () => undefined });
+  const carrier = new HttpCarrier(bridge, { fetch: tab.fetch }, () => undefined);
+  const { reason, message } = await carrier.exchange(sids[0], Uint8Array.of(1), new AbortController().signal, false).then(() => assert.fail(), (err) => err);
+  return [reason, message];
+}
+
+test("a redirect is named with where it leads, and nothing goes there", async (t) => {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url!);
+    response.writeHead(307, { Location: "/login" }).end("moved");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  deepEqual(await whyNot(t, `http://127.0.0.1:${port}`, fetch), ["status", "a redirect to /login"]);
+  deepEqual(asked, ["/bridge/v1/g/bundle"]);
+});
+
+test("a redirect that a browser keeps back is named as one", async (t) => {
+  const kept = { type: "opaqueredirect", status: 0, headers: new Headers(), arrayBuffer: async () => new ArrayBuffer(0) } as unknown as Response;
+  deepEqual(await whyNot(t, "http://bridge.test", async () => kept), ["status", "a redirect"]);
 });
 
 test("what is asked twice is carried once, and heard to who asked last", async () => {

@@ -266,10 +266,11 @@ class Lane {
         body: text ? base64(body) : body,
         cache: "no-store",
         credentials: this.#credentials,
-        redirect: "error",
+        redirect: "manual", // the body holds sessions' keys
         signal: signal ?? null,
       });
-      seen = { status: response.status, headers: [...response.headers] };
+      const status = response.type === "opaqueredirect" ? 302 : response.status; // a browser keeps it back
+      seen = { status, headers: [...response.headers] };
       return { ...seen, body: new Uint8Array(await response.arrayBuffer()) };
     } catch (err) {
       if (seen) return { ...seen, body: undefined };
