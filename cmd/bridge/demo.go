@@ -115,8 +115,9 @@ func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) err
 	})
 }
 
-// addPage adds the demo's page to the bridge's routes.
+// addPage adds the demo's page, and what it fetches, to the bridge's routes.
 func addPage(e *echo.Echo) *echo.Echo {
+	e.GET("/download", echo.WrapHandler(demo.Download()))
 	page := http.FileServerFS(demo.Page())
 	e.GET("/*", func(c echo.Context) error {
 		header := c.Response().Header()

@@ -22,6 +22,7 @@ const (
 	maxCount    = 10_000
 	maxInterval = 10_000 // milliseconds
 	maxUpload   = 64 << 20
+	maxDownload = 64 << 20
 	maxEcho     = 10_000
 )
 
@@ -82,6 +83,18 @@ func (*service) Upload(stream grpc.ClientStreamingServer[demopb.UploadRequest, d
 		}
 		sum.Write(in.GetChunk())
 	}
+}
+
+func (*service) Download(in *demopb.DownloadRequest, stream grpc.ServerStreamingServer[demopb.DownloadResponse]) error {
+	if err := checkNumber("bytes", in.GetBytes(), 1, maxDownload); err != nil {
+		return err
+	}
+	for chunk := range chunks(int(in.GetBytes())) {
+		if err := stream.Send(&demopb.DownloadResponse{Chunk: chunk}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (*service) Echo(stream grpc.BidiStreamingServer[demopb.EchoRequest, demopb.EchoResponse]) error {

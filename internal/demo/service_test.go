@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -182,6 +185,56 @@ func TestUpload_refusesTooMuch(t *testing.T) {
 		_, err = stream.CloseAndRecv()
 		wantStatus(t, err, codes.ResourceExhausted, "chunk: 68157440 bytes so far, the limit of an upload is 67108864")
 	})
+}
+
+func TestDownload(t *testing.T) {
+	inBubble(t, func(t *testing.T, client demopb.DemoClient) {
+		const want = 2*32<<10 + 5
+		stream, err := client.Download(t.Context(), &demopb.DownloadRequest{Bytes: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, messages int
+		for {
+			chunk, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += len(chunk.GetChunk())
+			messages++
+		}
+		if got != want || messages != 3 {
+			t.Errorf("%d bytes in %d messages, want %d in 3", got, messages, want)
+		}
+		for _, bytes := range []uint32{0, 64<<20 + 1} {
+			stream, err := client.Download(t.Context(), &demopb.DownloadRequest{Bytes: bytes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = stream.Recv()
+			wantStatus(t, err, codes.InvalidArgument, fmt.Sprintf("bytes: %d is not in 1 to 67108864", bytes))
+		}
+	})
+}
+
+func TestDownload_plain(t *testing.T) {
+	const refused = "bytes: want a number in 1 to 67108864\n"
+	for query, want := range map[string]struct{ status, size int }{
+		"bytes=1":        {http.StatusOK, 1},
+		"bytes=100000":   {http.StatusOK, 100_000},
+		"bytes=0":        {http.StatusBadRequest, len(refused)},
+		"bytes=67108865": {http.StatusBadRequest, len(refused)},
+		"":               {http.StatusBadRequest, len(refused)},
+	} {
+		w := httptest.NewRecorder()
+		demo.Download().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/download?"+query, nil))
+		if w.Code != want.status || w.Body.Len() != want.size {
+			t.Errorf("%q: status %d, %d bytes, want %d, %d", query, w.Code, w.Body.Len(), want.status, want.size)
+		}
+	}
 }
 
 func TestEcho_numbersInOrder(t *testing.T) {

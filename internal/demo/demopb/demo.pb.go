@@ -81,7 +81,7 @@ func (x ChatEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ChatEvent_Kind.Descriptor instead.
 func (ChatEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{9, 0}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{11, 0}
 }
 
 type GreetRequest struct {
@@ -376,6 +376,95 @@ func (x *UploadResponse) GetSha256() []byte {
 	return nil
 }
 
+type DownloadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 67108864: 64 MiB.
+	Bytes         uint32 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadRequest) Reset() {
+	*x = DownloadRequest{}
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadRequest) ProtoMessage() {}
+
+func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadRequest.ProtoReflect.Descriptor instead.
+func (*DownloadRequest) Descriptor() ([]byte, []int) {
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DownloadRequest) GetBytes() uint32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type DownloadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadResponse) Reset() {
+	*x = DownloadResponse{}
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadResponse) ProtoMessage() {}
+
+func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadResponse.ProtoReflect.Descriptor instead.
+func (*DownloadResponse) Descriptor() ([]byte, []int) {
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DownloadResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 type EchoRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 10000 characters.
@@ -386,7 +475,7 @@ type EchoRequest struct {
 
 func (x *EchoRequest) Reset() {
 	*x = EchoRequest{}
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[6]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +487,7 @@ func (x *EchoRequest) String() string {
 func (*EchoRequest) ProtoMessage() {}
 
 func (x *EchoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[6]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +500,7 @@ func (x *EchoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoRequest.ProtoReflect.Descriptor instead.
 func (*EchoRequest) Descriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{6}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EchoRequest) GetText() string {
@@ -432,7 +521,7 @@ type EchoResponse struct {
 
 func (x *EchoResponse) Reset() {
 	*x = EchoResponse{}
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[7]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +533,7 @@ func (x *EchoResponse) String() string {
 func (*EchoResponse) ProtoMessage() {}
 
 func (x *EchoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[7]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +546,7 @@ func (x *EchoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoResponse.ProtoReflect.Descriptor instead.
 func (*EchoResponse) Descriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{7}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EchoResponse) GetText() string {
@@ -489,7 +578,7 @@ type ChatRequest struct {
 
 func (x *ChatRequest) Reset() {
 	*x = ChatRequest{}
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[8]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +590,7 @@ func (x *ChatRequest) String() string {
 func (*ChatRequest) ProtoMessage() {}
 
 func (x *ChatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[8]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +603,7 @@ func (x *ChatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatRequest.ProtoReflect.Descriptor instead.
 func (*ChatRequest) Descriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{8}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ChatRequest) GetKind() isChatRequest_Kind {
@@ -576,7 +665,7 @@ type ChatEvent struct {
 
 func (x *ChatEvent) Reset() {
 	*x = ChatEvent{}
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[9]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +677,7 @@ func (x *ChatEvent) String() string {
 func (*ChatEvent) ProtoMessage() {}
 
 func (x *ChatEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[9]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +690,7 @@ func (x *ChatEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatEvent.ProtoReflect.Descriptor instead.
 func (*ChatEvent) Descriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{9}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ChatEvent) GetKind() ChatEvent_Kind {
@@ -652,7 +741,7 @@ type ChatRequest_Join struct {
 
 func (x *ChatRequest_Join) Reset() {
 	*x = ChatRequest_Join{}
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[10]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +753,7 @@ func (x *ChatRequest_Join) String() string {
 func (*ChatRequest_Join) ProtoMessage() {}
 
 func (x *ChatRequest_Join) ProtoReflect() protoreflect.Message {
-	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[10]
+	mi := &file_pollbridge_demo_v1_demo_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +766,7 @@ func (x *ChatRequest_Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatRequest_Join.ProtoReflect.Descriptor instead.
 func (*ChatRequest_Join) Descriptor() ([]byte, []int) {
-	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{8, 0}
+	return file_pollbridge_demo_v1_demo_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *ChatRequest_Join) GetRoom() string {
@@ -714,7 +803,11 @@ const file_pollbridge_demo_v1_demo_proto_rawDesc = "" +
 	"\x0eUploadResponse\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x1a\n" +
 	"\bmessages\x18\x02 \x01(\x04R\bmessages\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"!\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"'\n" +
+	"\x0fDownloadRequest\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\rR\x05bytes\"(\n" +
+	"\x10DownloadResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"!\n" +
 	"\vEchoRequest\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\":\n" +
 	"\fEchoResponse\x12\x12\n" +
@@ -738,11 +831,12 @@ const file_pollbridge_demo_v1_demo_proto_rawDesc = "" +
 	"\fKIND_WELCOME\x10\x01\x12\x0f\n" +
 	"\vKIND_JOINED\x10\x02\x12\r\n" +
 	"\tKIND_LEFT\x10\x03\x12\r\n" +
-	"\tKIND_SAID\x10\x042\x9c\x03\n" +
+	"\tKIND_SAID\x10\x042\xfa\x03\n" +
 	"\x04Demo\x12Q\n" +
 	"\x05Greet\x12 .pollbridge.demo.v1.GreetRequest\x1a!.pollbridge.demo.v1.GreetResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\x05Count\x12 .pollbridge.demo.v1.CountRequest\x1a!.pollbridge.demo.v1.CountResponse\"\x03\x90\x02\x010\x01\x12Q\n" +
-	"\x06Upload\x12!.pollbridge.demo.v1.UploadRequest\x1a\".pollbridge.demo.v1.UploadResponse(\x01\x12M\n" +
+	"\x06Upload\x12!.pollbridge.demo.v1.UploadRequest\x1a\".pollbridge.demo.v1.UploadResponse(\x01\x12\\\n" +
+	"\bDownload\x12#.pollbridge.demo.v1.DownloadRequest\x1a$.pollbridge.demo.v1.DownloadResponse\"\x03\x90\x02\x010\x01\x12M\n" +
 	"\x04Echo\x12\x1f.pollbridge.demo.v1.EchoRequest\x1a .pollbridge.demo.v1.EchoResponse(\x010\x01\x12J\n" +
 	"\x04Chat\x12\x1f.pollbridge.demo.v1.ChatRequest\x1a\x1d.pollbridge.demo.v1.ChatEvent(\x010\x01B7Z5github.com/pollbridge/pollbridge/internal/demo/demopbb\x06proto3"
 
@@ -759,7 +853,7 @@ func file_pollbridge_demo_v1_demo_proto_rawDescGZIP() []byte {
 }
 
 var file_pollbridge_demo_v1_demo_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollbridge_demo_v1_demo_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_pollbridge_demo_v1_demo_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_pollbridge_demo_v1_demo_proto_goTypes = []any{
 	(ChatEvent_Kind)(0),      // 0: pollbridge.demo.v1.ChatEvent.Kind
 	(*GreetRequest)(nil),     // 1: pollbridge.demo.v1.GreetRequest
@@ -768,27 +862,31 @@ var file_pollbridge_demo_v1_demo_proto_goTypes = []any{
 	(*CountResponse)(nil),    // 4: pollbridge.demo.v1.CountResponse
 	(*UploadRequest)(nil),    // 5: pollbridge.demo.v1.UploadRequest
 	(*UploadResponse)(nil),   // 6: pollbridge.demo.v1.UploadResponse
-	(*EchoRequest)(nil),      // 7: pollbridge.demo.v1.EchoRequest
-	(*EchoResponse)(nil),     // 8: pollbridge.demo.v1.EchoResponse
-	(*ChatRequest)(nil),      // 9: pollbridge.demo.v1.ChatRequest
-	(*ChatEvent)(nil),        // 10: pollbridge.demo.v1.ChatEvent
-	(*ChatRequest_Join)(nil), // 11: pollbridge.demo.v1.ChatRequest.Join
+	(*DownloadRequest)(nil),  // 7: pollbridge.demo.v1.DownloadRequest
+	(*DownloadResponse)(nil), // 8: pollbridge.demo.v1.DownloadResponse
+	(*EchoRequest)(nil),      // 9: pollbridge.demo.v1.EchoRequest
+	(*EchoResponse)(nil),     // 10: pollbridge.demo.v1.EchoResponse
+	(*ChatRequest)(nil),      // 11: pollbridge.demo.v1.ChatRequest
+	(*ChatEvent)(nil),        // 12: pollbridge.demo.v1.ChatEvent
+	(*ChatRequest_Join)(nil), // 13: pollbridge.demo.v1.ChatRequest.Join
 }
 var file_pollbridge_demo_v1_demo_proto_depIdxs = []int32{
-	11, // 0: pollbridge.demo.v1.ChatRequest.join:type_name -> pollbridge.demo.v1.ChatRequest.Join
+	13, // 0: pollbridge.demo.v1.ChatRequest.join:type_name -> pollbridge.demo.v1.ChatRequest.Join
 	0,  // 1: pollbridge.demo.v1.ChatEvent.kind:type_name -> pollbridge.demo.v1.ChatEvent.Kind
 	1,  // 2: pollbridge.demo.v1.Demo.Greet:input_type -> pollbridge.demo.v1.GreetRequest
 	3,  // 3: pollbridge.demo.v1.Demo.Count:input_type -> pollbridge.demo.v1.CountRequest
 	5,  // 4: pollbridge.demo.v1.Demo.Upload:input_type -> pollbridge.demo.v1.UploadRequest
-	7,  // 5: pollbridge.demo.v1.Demo.Echo:input_type -> pollbridge.demo.v1.EchoRequest
-	9,  // 6: pollbridge.demo.v1.Demo.Chat:input_type -> pollbridge.demo.v1.ChatRequest
-	2,  // 7: pollbridge.demo.v1.Demo.Greet:output_type -> pollbridge.demo.v1.GreetResponse
-	4,  // 8: pollbridge.demo.v1.Demo.Count:output_type -> pollbridge.demo.v1.CountResponse
-	6,  // 9: pollbridge.demo.v1.Demo.Upload:output_type -> pollbridge.demo.v1.UploadResponse
-	8,  // 10: pollbridge.demo.v1.Demo.Echo:output_type -> pollbridge.demo.v1.EchoResponse
-	10, // 11: pollbridge.demo.v1.Demo.Chat:output_type -> pollbridge.demo.v1.ChatEvent
-	7,  // [7:12] is the sub-list for method output_type
-	2,  // [2:7] is the sub-list for method input_type
+	7,  // 5: pollbridge.demo.v1.Demo.Download:input_type -> pollbridge.demo.v1.DownloadRequest
+	9,  // 6: pollbridge.demo.v1.Demo.Echo:input_type -> pollbridge.demo.v1.EchoRequest
+	11, // 7: pollbridge.demo.v1.Demo.Chat:input_type -> pollbridge.demo.v1.ChatRequest
+	2,  // 8: pollbridge.demo.v1.Demo.Greet:output_type -> pollbridge.demo.v1.GreetResponse
+	4,  // 9: pollbridge.demo.v1.Demo.Count:output_type -> pollbridge.demo.v1.CountResponse
+	6,  // 10: pollbridge.demo.v1.Demo.Upload:output_type -> pollbridge.demo.v1.UploadResponse
+	8,  // 11: pollbridge.demo.v1.Demo.Download:output_type -> pollbridge.demo.v1.DownloadResponse
+	10, // 12: pollbridge.demo.v1.Demo.Echo:output_type -> pollbridge.demo.v1.EchoResponse
+	12, // 13: pollbridge.demo.v1.Demo.Chat:output_type -> pollbridge.demo.v1.ChatEvent
+	8,  // [8:14] is the sub-list for method output_type
+	2,  // [2:8] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -799,7 +897,7 @@ func file_pollbridge_demo_v1_demo_proto_init() {
 	if File_pollbridge_demo_v1_demo_proto != nil {
 		return
 	}
-	file_pollbridge_demo_v1_demo_proto_msgTypes[8].OneofWrappers = []any{
+	file_pollbridge_demo_v1_demo_proto_msgTypes[10].OneofWrappers = []any{
 		(*ChatRequest_Join_)(nil),
 		(*ChatRequest_Say)(nil),
 	}
@@ -809,7 +907,7 @@ func file_pollbridge_demo_v1_demo_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollbridge_demo_v1_demo_proto_rawDesc), len(file_pollbridge_demo_v1_demo_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

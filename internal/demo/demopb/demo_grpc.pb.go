@@ -25,11 +25,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Demo_Greet_FullMethodName  = "/pollbridge.demo.v1.Demo/Greet"
-	Demo_Count_FullMethodName  = "/pollbridge.demo.v1.Demo/Count"
-	Demo_Upload_FullMethodName = "/pollbridge.demo.v1.Demo/Upload"
-	Demo_Echo_FullMethodName   = "/pollbridge.demo.v1.Demo/Echo"
-	Demo_Chat_FullMethodName   = "/pollbridge.demo.v1.Demo/Chat"
+	Demo_Greet_FullMethodName    = "/pollbridge.demo.v1.Demo/Greet"
+	Demo_Count_FullMethodName    = "/pollbridge.demo.v1.Demo/Count"
+	Demo_Upload_FullMethodName   = "/pollbridge.demo.v1.Demo/Upload"
+	Demo_Download_FullMethodName = "/pollbridge.demo.v1.Demo/Download"
+	Demo_Echo_FullMethodName     = "/pollbridge.demo.v1.Demo/Echo"
+	Demo_Chat_FullMethodName     = "/pollbridge.demo.v1.Demo/Chat"
 )
 
 // DemoClient is the client API for Demo service.
@@ -43,6 +44,9 @@ type DemoClient interface {
 	// Upload is client-streaming: takes chunks until the client half-closes and
 	// answers with what arrived. RESOURCE_EXHAUSTED above 64 MiB.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
+	// Download is server-streaming: so many bytes, in chunks of 32 KiB. They are
+	// random, so that nothing on the way makes them fewer.
+	Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error)
 	// Echo is bidirectional: each message comes back, numbered, until the client
 	// half-closes.
 	Echo(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EchoRequest, EchoResponse], error)
@@ -102,9 +106,28 @@ func (c *demoClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_UploadClient = grpc.ClientStreamingClient[UploadRequest, UploadResponse]
 
+func (c *demoClient) Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[2], Demo_Download_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DownloadRequest, DownloadResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_DownloadClient = grpc.ServerStreamingClient[DownloadResponse]
+
 func (c *demoClient) Echo(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EchoRequest, EchoResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[2], Demo_Echo_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[3], Demo_Echo_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +140,7 @@ type Demo_EchoClient = grpc.BidiStreamingClient[EchoRequest, EchoResponse]
 
 func (c *demoClient) Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatRequest, ChatEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[3], Demo_Chat_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Demo_ServiceDesc.Streams[4], Demo_Chat_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +162,9 @@ type DemoServer interface {
 	// Upload is client-streaming: takes chunks until the client half-closes and
 	// answers with what arrived. RESOURCE_EXHAUSTED above 64 MiB.
 	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
+	// Download is server-streaming: so many bytes, in chunks of 32 KiB. They are
+	// random, so that nothing on the way makes them fewer.
+	Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error
 	// Echo is bidirectional: each message comes back, numbered, until the client
 	// half-closes.
 	Echo(grpc.BidiStreamingServer[EchoRequest, EchoResponse]) error
@@ -164,6 +190,9 @@ func (UnimplementedDemoServer) Count(*CountRequest, grpc.ServerStreamingServer[C
 }
 func (UnimplementedDemoServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Upload not implemented")
+}
+func (UnimplementedDemoServer) Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error {
+	return status.Error(codes.Unimplemented, "method Download not implemented")
 }
 func (UnimplementedDemoServer) Echo(grpc.BidiStreamingServer[EchoRequest, EchoResponse]) error {
 	return status.Error(codes.Unimplemented, "method Echo not implemented")
@@ -228,6 +257,17 @@ func _Demo_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Demo_UploadServer = grpc.ClientStreamingServer[UploadRequest, UploadResponse]
 
+func _Demo_Download_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DownloadRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DemoServer).Download(m, &grpc.GenericServerStream[DownloadRequest, DownloadResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Demo_DownloadServer = grpc.ServerStreamingServer[DownloadResponse]
+
 func _Demo_Echo_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DemoServer).Echo(&grpc.GenericServerStream[EchoRequest, EchoResponse]{ServerStream: stream})
 }
@@ -264,6 +304,11 @@ var Demo_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Upload",
 			Handler:       _Demo_Upload_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Download",
+			Handler:       _Demo_Download_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "Echo",

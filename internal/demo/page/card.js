@@ -6,7 +6,7 @@ const MOST_ROWS = 200;
 const OK = 0;
 const CANCELLED = 1;
 
-const LABELS = { sent: "Sent", received: "Received", note: "Note" };
+const LABELS = { sent: "Sent", received: "Received", note: "Note", broke: "Network", mended: "Network" };
 
 /** Card shows the RPCs of one section, one after the other. */
 export class Card {
@@ -25,6 +25,8 @@ export class Card {
     this.#labels = { idle: this.#button?.textContent, running: this.#button?.dataset.running };
     this.#log = this.root.querySelector(".log");
     this.#outcome = this.root.querySelector(".outcome");
+    channels.addEventListener("break", ({ detail }) => this.running && this.add("broke", detail));
+    channels.addEventListener("mend", ({ detail }) => this.running && this.add("mended", detail));
   }
 
   get running() {
@@ -43,7 +45,7 @@ export class Card {
   async run(method, talk, { keep = false } = {}) {
     const start = performance.now();
     const tally = { received: 0, transports: new Set() };
-    if (!keep) this.#log.replaceChildren();
+    if (!keep) this.#log?.replaceChildren();
     const call = this.#begin(method, tally);
     let failure;
     try {
@@ -90,6 +92,7 @@ export class Card {
   /** append adds a row, keeps the log in bounds and its end in sight, unless somebody reads further up. */
   append(row) {
     const log = this.#log;
+    if (!log) return; // a card without a list
     const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
     log.append(row);
     if (log.childElementCount > MOST_ROWS) log.firstElementChild.remove();
@@ -148,7 +151,8 @@ export class Card {
   }
 }
 
-/** ", over WebSocket and long-polling", or nothing before the first message. */
+/** ", over WebSocket", ", over both transports", or nothing before the first message. */
 function over(transports) {
-  return transports.size === 0 ? "" : `, over ${[...transports].map(transportName).join(" and ")}`;
+  if (transports.size === 0) return "";
+  return `, over ${transports.size > 1 ? "both transports" : transportName([...transports][0])}`;
 }

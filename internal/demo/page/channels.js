@@ -11,21 +11,24 @@ const CHOICES = { auto: undefined, ws: ["ws"], longpoll: ["longpoll"] };
  * makes another Channel; the one before it stays until its RPCs have ended.
  *
  * Events: `statechange` when the state shown may have changed, `traffic` when a
- * counter has, `choose` when another Channel has taken over.
+ * counter has, `choose` when another Channel has taken over, `break` when a person
+ * has broken something, `mend` when it is whole again; both with detail saying what.
  */
 export class Channels extends EventTarget {
   #Channel;
   #url;
+  #network;
   #choice = "";
   #current;
   #calls = new Map(); // Channel → number of its open RPCs
   counters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, cuts: 0, open: 0, lost: 0 };
 
-  /** Channel is the client's class, url the bridge's prefix. */
-  constructor(Channel, url) {
+  /** Channel is the client's class, url the bridge's prefix, network a Network. */
+  constructor(Channel, url, network) {
     super();
     this.#Channel = Channel;
     this.#url = url;
+    this.#network = network;
   }
 
   get state() {
@@ -51,7 +54,8 @@ export class Channels extends EventTarget {
     const before = this.#current;
     const transports = CHOICES[known];
     this.#choice = known;
-    this.#current = new this.#Channel(this.#url, transports ? { transports } : {});
+    const { fetch, WebSocket } = this.#network;
+    this.#current = new this.#Channel(this.#url, { transports, fetch, WebSocket });
     this.#calls.set(this.#current, 0);
     this.#current.addEventListener("statechange", () => this.#tell("statechange"));
     if (before) this.#closeIfDone(before);
@@ -62,9 +66,32 @@ export class Channels extends EventTarget {
 
   /** cut drops every link of every session, as a failing network would. */
   cut() {
-    this.counters.cuts++;
+    this.#broke("Cut");
     for (const channel of this.#calls.keys()) channel.disrupt();
+  }
+
+  /** killSocket closes the WebSockets, and leaves long-polling alone. */
+  killSocket() {
+    if (this.#network.killSockets()) this.#broke("WebSocket killed");
+  }
+
+  /** For how many milliseconds the page stays offline; 0 while it is not. */
+  get offlineFor() {
+    return this.#network.offlineFor;
+  }
+
+  /** goOffline takes the network away for so many milliseconds. */
+  async goOffline(ms) {
+    const back = this.#network.goOffline(ms);
+    this.#broke("Offline");
+    await back;
+    this.#tell("mend", "Online again");
+  }
+
+  #broke(what) {
+    this.counters.cuts++;
     this.#tell("traffic");
+    this.#tell("break", what);
   }
 
   /** open starts an RPC of the demo service; its messages are counted. */
@@ -124,7 +151,7 @@ export class Channels extends EventTarget {
     channel.close();
   }
 
-  #tell(type) {
-    this.dispatchEvent(new Event(type));
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

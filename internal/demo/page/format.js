@@ -48,6 +48,12 @@ export function size(bytes) {
   return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 }
 
+/** 412 Mbit/s, of bytes a millisecond: two or three digits. */
+export function rate(bytesPerMs) {
+  const mbit = (bytesPerMs * 8) / 1000;
+  return `${mbit < 10 ? mbit.toFixed(1) : Math.round(mbit).toLocaleString()} Mbit/s`;
+}
+
 /** 1 message, 2 messages */
 export function count(n, noun) {
   return `${n.toLocaleString()} ${noun}${n === 1 ? "" : "s"}`;

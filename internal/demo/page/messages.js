@@ -18,6 +18,7 @@ export const encode = {
   greet: ({ name }) => message(string(1, name)),
   count: ({ to, intervalMs }) => message(varint(1, to), varint(2, intervalMs)),
   upload: ({ chunk }) => message(bytes(1, chunk)),
+  download: ({ bytes }) => message(varint(1, bytes)),
   echo: ({ text }) => message(string(1, text)),
   join: ({ room, name }) => message(bytes(1, message(string(1, room), string(2, name)))),
   say: ({ text }) => message(string(2, text)),
@@ -32,6 +33,7 @@ export const decode = {
     messages: last(bytes, 2, Number, 0),
     sha256: last(bytes, 3, (value) => value, new Uint8Array()),
   }),
+  download: (bytes) => last(bytes, 1, (value) => value, new Uint8Array()),
   echo: (bytes) => ({ text: last(bytes, 1, asText, ""), number: last(bytes, 2, Number, 0) }),
   chat: (bytes) => ({
     kind: last(bytes, 1, Number, 0),

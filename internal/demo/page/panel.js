@@ -1,9 +1,10 @@
-// The panel at the top: state, transport, round trip, traffic, and the cut.
+// The panel at the top: state, transport, round trip, traffic, and what breaks them.
 
-import { duration, size, time, transportName } from "./format.js";
+import { duration, size, transportName } from "./format.js";
 import { Plot } from "./plot.js";
 
 const SAMPLE = 500; // milliseconds between two points of the plot
+const OFFLINE = 10_000; // milliseconds
 
 const NAMES = { connecting: "Connecting", open: "Open", retrying: "Retrying", closed: "Closed" };
 
@@ -12,12 +13,13 @@ const byId = (id) => document.getElementById(id);
 /** panel shows and steers channels; the choice of transport is kept in the page's address. */
 export function panel(channels) {
   const plot = new Plot(byId("plot"));
-  const cuts = cutNote(channels);
+  const note = breakNote(channels);
   const sample = () => plot.add(channels.rtt, channels.state === "open" ? channels.transport : undefined);
   const showState = () => {
     sample();
     showStateOf(channels);
-    cuts.statechange();
+    showBreaks(channels);
+    note.statechange();
   };
 
   channels.addEventListener("statechange", showState);
@@ -26,12 +28,21 @@ export function panel(channels) {
     sample();
     plot.draw();
     showStateOf(channels);
+    showBreaks(channels);
   }, SAMPLE);
 
-  byId("cut").addEventListener("click", () => {
-    plot.cut();
-    cuts.cut();
+  channels.addEventListener("break", ({ detail }) => {
+    plot.mark();
+    note.broke(detail);
+    showBreaks(channels);
   });
+  channels.addEventListener("mend", () => {
+    plot.mark();
+    showBreaks(channels);
+  });
+  byId("cut").addEventListener("click", () => channels.cut());
+  byId("kill").addEventListener("click", () => channels.killSocket());
+  byId("offline").addEventListener("click", () => channels.goOffline(OFFLINE));
   const address = new URL(location.href);
   const choice = channels.choose(address.searchParams.get("transport") ?? "auto");
   for (const radio of byId("transports").querySelectorAll("input")) {
@@ -71,6 +82,14 @@ function showStateOf({ state, transport, rtt, lastError }) {
   byId("state-detail").title = detail;
 }
 
+/** showBreaks leaves only what can be broken, and counts down to the network's return. */
+function showBreaks({ state, transport, offlineFor }) {
+  const offline = offlineFor > 0;
+  byId("cut").disabled = byId("offline").disabled = offline;
+  byId("kill").disabled = offline || state !== "open" || transport !== "ws";
+  setText("offline", offline ? `Offline, ${Math.ceil(offlineFor / 1000)} s left` : `Offline for ${OFFLINE / 1000} s`);
+}
+
 function showTraffic(counters) {
   for (const name of ["sent", "received", "cuts", "open"]) setText(name, counters[name].toLocaleString());
   setText("sent-bytes", size(counters.sentBytes));
@@ -84,20 +103,21 @@ function setText(id, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** cutNote says in one line what the last cut did. */
-function cutNote(channels) {
-  let at; // when, while the session is not back
+/** breakNote says in one line what the last break did. */
+function breakNote(channels) {
+  let since; // while the session is not back
+  let what;
   const say = (text) => setText("note", text);
   return {
-    cut() {
-      at = performance.now();
-      say(`${time()} Cut. Coming back…`);
-      channels.cut();
+    broke(detail) {
+      since ??= performance.now();
+      what ??= detail;
+      say(`${detail}. Coming back…`);
     },
     statechange() {
-      if (at === undefined || channels.state !== "open" || !channels.transport) return;
-      say(`${time()} Cut, and back in ${duration(performance.now() - at)}.`);
-      at = undefined;
+      if (since === undefined || channels.offlineFor > 0 || channels.state !== "open" || !channels.transport) return;
+      say(`${what}, back in ${duration(performance.now() - since)}.`);
+      since = what = undefined;
     },
   };
 }

@@ -13,7 +13,7 @@ const DOT = "m-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0m1 0"; // around the point, back t
 export class Plot {
   #svg;
   #samples = []; // {at, rtt, transport}, oldest first; no transport while nothing carries
-  #cuts = []; // times
+  #marks = []; // times
   #width = 0;
   #height = 0;
 
@@ -31,9 +31,9 @@ export class Plot {
     this.#samples.push({ at: performance.now(), rtt, transport });
   }
 
-  /** cut marks now as a moment at which the links were cut. */
-  cut() {
-    this.#cuts.push(performance.now());
+  /** mark marks now as a moment at which something broke or came back. */
+  mark() {
+    this.#marks.push(performance.now());
   }
 
   /** draw shows the minute up to now, and forgets what is older. */
@@ -41,14 +41,14 @@ export class Plot {
     if (this.#width === 0) return;
     const now = performance.now();
     this.#samples = this.#samples.filter(({ at }) => at > now - SPAN - GAP);
-    this.#cuts = this.#cuts.filter((at) => at > now - SPAN);
+    this.#marks = this.#marks.filter((at) => at > now - SPAN);
     const top = niceAbove(Math.max(1, ...this.#samples.map(({ rtt }) => rtt ?? 0)));
     const x = (at) => LEFT + (1 - (now - at) / SPAN) * (this.#width - LEFT - RIGHT);
     const y = (rtt) => this.#height - BOTTOM - (rtt / top) * (this.#height - TOP - BOTTOM);
     this.#svg.replaceChildren(
       ...this.#grid(x, y, now, top),
       path("down", this.#downs(x, y(top), y(0))),
-      path("cut", this.#cuts.map((at) => `M${round(x(at))} ${TOP}V${this.#height - BOTTOM}`).join("")),
+      path("cut", this.#marks.map((at) => `M${round(x(at))} ${TOP}V${this.#height - BOTTOM}`).join("")),
       path("ws", this.#line("ws", x, y)),
       path("longpoll", this.#line("longpoll", x, y)),
     );

@@ -3,7 +3,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
-import { count, echo, ended, greet, upload } from "../demo-page.js";
+import { count, echo, ended, greet, messages, upload } from "../demo-page.js";
 import { type Demo, startDemo } from "../demobridge.js";
 import { launchChromium } from "./chromium.js";
 
@@ -128,6 +128,45 @@ test("demo page: another transport moves the chat along and lets running RPCs en
     match((await page.locator("#count .outcome span").textContent()) ?? "", /, over long-polling$/);
     await page.locator("#chat .event", { hasText: "You joined" }).nth(1).waitFor();
     match(page.url(), /transport=ws/);
+  }));
+
+for (const transport of transports) {
+  test(`demo page over ${transport}: RPCs outlive ten seconds offline, and the lists say where`, () =>
+    visit(transport, async (page) => {
+      await page.fill("#count [name=to]", "60");
+      await page.fill("#count [name=interval]", "200");
+      await page.click("#count .run");
+      await page.locator("#count .received").nth(4).waitFor();
+      await page.click("#offline");
+      await page.locator('#state[data-state="retrying"]').waitFor();
+      equal(await page.locator("#cut").isDisabled(), true);
+      equal(await page.locator("#count .broke .text").textContent(), "Offline");
+      await page.locator("#count .broke + .mended", { hasText: "Online again" }).waitFor(); // nothing came meanwhile
+      equal(await ended(page, "count"), "OK");
+      deepEqual(await messages(page, "count"), Array.from({ length: 60 }, (_, i) => `number: ${i + 1}`));
+      equal(await page.locator("#lost").textContent(), "none lost");
+      match((await page.locator("#note").textContent()) ?? "", /^Offline, back in 1\d\.\d s\.$/);
+    }));
+}
+
+test("demo page: a WebSocket that is killed ends no RPC; without one there is none to kill", () =>
+  visit("ws", async (page) => {
+    await count(page, 60, [10, 30], async () => {
+      await page.locator("#kill:enabled").click();
+      await page.locator("#note", { hasText: "WebSocket killed, back in" }).waitFor();
+    });
+    deepEqual(await page.locator("#count .broke .text").allTextContents(), ["WebSocket killed", "WebSocket killed"]);
+    await page.locator("#transports span", { hasText: "Long-polling" }).click();
+    await page.locator("#state-detail", { hasText: "over long-polling" }).waitFor();
+    await page.locator("#kill:disabled").waitFor();
+  }));
+
+test("demo page: 10 MiB as an RPC and as a plain download", () =>
+  visit("auto", async (page) => {
+    await page.click("#throughput .run");
+    equal(await ended(page, "throughput"), "OK");
+    for (const row of [0, 1]) await page.locator(`#throughput output >> nth=${row}`, { hasText: /^[\d.,]+ Mbit\/s in [\d.]+ m?s$/ }).waitFor();
+    match((await page.locator("#throughput .outcome span").textContent()) ?? "", /^320 messages in /);
   }));
 
 test("demo page: fits 360 pixels, and every control has a name", () =>

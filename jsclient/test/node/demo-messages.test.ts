@@ -17,12 +17,14 @@ interface Messages {
     greet(fields: { name: string }): Uint8Array;
     count(fields: { to: number; intervalMs: number }): Uint8Array;
     upload(fields: { chunk: Uint8Array }): Uint8Array;
+    download(fields: { bytes: number }): Uint8Array;
     join(fields: { room: string; name: string }): Uint8Array;
     say(fields: { text: string }): Uint8Array;
   };
   decode: {
     greeting(bytes: Uint8Array): string;
     number(bytes: Uint8Array): number;
+    download(bytes: Uint8Array): Uint8Array;
     upload(bytes: Uint8Array): { bytes: number; messages: number; sha256: Uint8Array };
     chat(bytes: Uint8Array): ChatEvent;
   };
@@ -39,6 +41,7 @@ test("demo messages: encode as protoc does", () => {
   deepEqual(hex(encode.greet({ name: "ø" })), "0a02c3b8");
   deepEqual(hex(encode.count({ to: 300, intervalMs: 2 ** 32 - 1 })), "08ac0210ffffffff0f");
   deepEqual(hex(encode.upload({ chunk: new Uint8Array(200) })), `0ac801${"00".repeat(200)}`);
+  deepEqual(hex(encode.download({ bytes: 10 << 20 })), "0880808005");
   deepEqual(hex(encode.join({ room: "r", name: "n" })), "0a060a017212016e");
   deepEqual(hex(encode.say({ text: "hi" })), "12026869");
 });
@@ -46,6 +49,7 @@ test("demo messages: encode as protoc does", () => {
 test("demo messages: decode what protoc encodes, defaults included", () => {
   deepEqual(decode.greeting(unhex("0a0248 69")), "Hi");
   deepEqual(decode.number(new Uint8Array()), 0);
+  deepEqual(decode.download(unhex("0a02abcd")), unhex("abcd"));
   deepEqual(decode.upload(unhex("088080c01f 1003 1a02abcd")), { bytes: 66_060_288, messages: 3, sha256: unhex("abcd") });
   deepEqual(decode.chat(unhex("0804 1203416461 1a026869 2080d095ffbc31 2a0141 2a0142")), {
     kind: 4,
