@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 PARTS=(check fresh go bench conformance js browser proxies lint)
-LONG_PARTS=(sim fuzz vulnerabilities compat deploy) # in a full run, or when they are asked for
+LONG_PARTS=(sim fuzz vulnerabilities compat deploy site) # in a full run, or when they are asked for
 FUZZ_TIME=${FUZZ_TIME:-20s}
 RELEASED=ecd058de7b31441378d97da8003d11388d34515c # 0.1.0
 
@@ -321,6 +321,17 @@ part_deploy() {
 }
 
 test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format standard-quiet -- -count=1 -timeout=30m ./...; }
+
+# ---- site: the documentation site ------------------------------------------------
+
+# part_go follows the links of all Markdown; this one those of the pages made of it.
+part_site() {
+  need_node || { leave_out site "$no_node"; return; }
+  npm_packages jsclient site
+  step site 90 build_site
+}
+
+build_site() { cd site && timeout 600 npm run --silent build; }
 
 # ---- lint ------------------------------------------------------------------------
 

@@ -1,0 +1,3 @@
+import { gather } from "./pages.js";
+
+gather();
