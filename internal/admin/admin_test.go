@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,16 +22,28 @@ const token = "0123456789abcdef"
 
 // source is a bridge with sessions of the test's own.
 type source struct {
+	mu       sync.Mutex
 	sessions []admin.Session
 	ended    []admin.Ended
 	gone     []string // what was disconnected
 }
 
+// end takes away all sessions but the first so many.
+func (s *source) end(left int, ended ...admin.Ended) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions, s.ended = s.sessions[:left], ended
+}
+
 func (s *source) Overview() admin.Overview {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return admin.Overview{Version: "test", Sessions: admin.Level{Value: int64(len(s.sessions)), Limit: 100}}
 }
 
 func (s *source) Sessions(q admin.Query) admin.Sessions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	page := admin.NewSelection(q)
 	for _, session := range s.sessions {
 		page.Add(session)
@@ -39,6 +52,8 @@ func (s *source) Sessions(q admin.Query) admin.Sessions {
 }
 
 func (s *source) Session(id string) (admin.SessionDetails, *admin.Ended, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, session := range s.sessions {
 		if session.ID == id {
 			return admin.SessionDetails{Session: session}, nil, true
@@ -277,8 +292,7 @@ func TestEvents(t *testing.T) {
 		if took := time.Since(server.began); took != time.Second {
 			t.Errorf("two events took %v, want 1s", took)
 		}
-		src.ended = []admin.Ended{{ID: "id00001", Reason: "closed", Message: "closed by the client"}}
-		src.sessions = src.sessions[:1]
+		src.end(1, admin.Ended{ID: "id00001", Reason: "closed", Message: "closed by the client"})
 		if event, data := one.next(t); event != "gone" || !strings.Contains(data, "session id00001 is over: closed: closed by the client") {
 			t.Errorf("%s: %s", event, data)
 		}

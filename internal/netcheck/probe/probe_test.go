@@ -150,11 +150,12 @@ func TestRun_refused(t *testing.T) {
 	}
 }
 
-// hold keeps a session open until the test ends.
+// hold keeps a session open until the test ends, over a WebSocket: between two
+// polls it would be away, and would have to make room.
 func hold(t *testing.T, cfg client.Config) {
 	t.Helper()
 	opened := make(chan struct{})
-	cfg.Transports = []string{"longpoll"}
+	cfg.Transports = []string{"ws"}
 	cfg.OnState = func(s client.State) {
 		if s.Phase == "open" {
 			close(opened)
