@@ -94,8 +94,10 @@ part_go() {
   need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
   need nats-server nats-server || leave_out 'a cluster of processes' 'no nats-server, and not root on Debian to install it'
   if need gcc gcc; then
-    step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m -skip='^TestHostile' ./...
-    step 'hostile clients' 60 gotest -run '^TestHostile' ./cmd/bridge # the detector takes memory of its own
+    step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m -skip='^Test(Hostile|Distance)' ./...
+    # The detector takes memory of its own, and ten times as long over megabytes.
+    step 'hostile clients' 60 gotest -run '^TestHostile' ./cmd/bridge
+    step 'far paths' 60 gotest -run '^TestDistance' ./internal/enginetest
   else
     leave_out 'race detector' 'no C compiler (gcc), and not root on Debian to install one'
     step 'go test' 360 gotest -shuffle=on -timeout=10m ./...
