@@ -211,7 +211,7 @@ test_in_deno_and_bun() {
 # npm_run SCRIPT... stops a script that hangs.
 npm_run() (cd jsclient && timeout 900 npm run --silent "$@")
 
-# ---- browser: Chromium and Firefox ---------------------------------------------
+# ---- browser: Chromium, Firefox and WebKit ---------------------------------------
 
 part_browser() {
   need_node || { leave_out browser "$no_node"; return; }
@@ -225,8 +225,14 @@ part_browser() {
   else
     step 'browser matrix' 45 in_browser '^TestMatrix_browser$'
   fi
-  need_firefox || { leave_out 'browser test in Firefox' 'no firefox-esr, and not root on Debian to install it'; return; }
-  step 'browser test in Firefox' 60 npm_run test:firefox
+  if need_firefox; then
+    step 'browser test in Firefox' 60 npm_run test:firefox
+  else
+    leave_out 'browser test in Firefox' 'no firefox-esr, and not root on Debian to install it'
+  fi
+  need WebKitWebDriver webkit2gtk-driver && need Xvfb xvfb ||
+    { leave_out 'browser test in WebKit' 'no webkit2gtk-driver or xvfb, and not root on Debian to install them'; return; }
+  step 'browser test in WebKit' 40 npm_run test:webkit
 }
 
 # in_browser TESTS FLAG... runs tests of e2e that drive Chromium.
