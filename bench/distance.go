@@ -186,7 +186,7 @@ func (b *browserLab) along(ctx context.Context, w farWay, addr string) (down, up
 	if err != nil {
 		return 0, 0, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // its rates are known by then
 	if down, err = streamRate(ctx, conn, false, warmup, window); err == nil && !w.noUp {
 		up, err = streamRate(ctx, conn, true, warmup, window)
 	}

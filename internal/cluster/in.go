@@ -24,14 +24,14 @@ type inKey struct {
 // Two goroutines serve it while there is something to do: one takes in, one
 // answers.
 type inLink struct {
-	c     *Cluster
-	peer  *peer
-	id    uint64
-	lane  lane
-	ctx   context.Context // of Accept and Deliver; ends with the link
-	end   context.CancelCauseFunc
-	hold  context.Context // of Next; ends also when it is to answer now
-	hurry context.CancelCauseFunc
+	c         *Cluster
+	peer      *peer
+	id        uint64
+	lane      lane
+	ctx       context.Context // of Accept and Deliver; ends with the link
+	end       context.CancelCauseFunc
+	hold      context.Context // of Next; ends also when it is to answer now
+	answerNow context.CancelCauseFunc
 
 	mu      sync.Mutex
 	inlet   inlet
@@ -53,7 +53,7 @@ type inLink struct {
 func newInLink(c *Cluster, p *peer, id uint64) *inLink {
 	l := &inLink{c: c, peer: p, id: id}
 	l.ctx, l.end = context.WithCancelCause(withAsker(context.Background(), l))
-	l.hold, l.hurry = context.WithCancelCause(l.ctx)
+	l.hold, l.answerNow = context.WithCancelCause(l.ctx)
 	return l
 }
 
@@ -88,7 +88,7 @@ func (l *inLink) receive(m *pb.Message) {
 	}
 	l.credit = max(l.credit, int(min(m.Credit, uint32(l.c.cfg.MaxBatch))))
 	if m.AnswerNow {
-		l.hurry(transport.ErrAnswerNow)
+		l.answerNow(transport.ErrAnswerNow)
 	}
 	if m.Open != nil || len(m.Batch) > 0 {
 		l.waiting = append(l.waiting, m)
@@ -112,10 +112,9 @@ func (l *inLink) take() {
 		l.waiting = l.waiting[1:]
 		l.mu.Unlock()
 		var err error
-		switch {
-		case link == nil:
+		if link == nil {
 			link, err = l.accept(m)
-		default:
+		} else {
 			err = link.Deliver(l.ctx, m.Batch)
 		}
 		l.mu.Lock()

@@ -157,10 +157,9 @@ func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error
 
 // waiting is one Next that waits.
 type waiting struct {
-	ctx    context.Context
-	hurry  bool // the owner was told to answer now
-	timer  *time.Timer
-	passed bool // timer has fired
+	ctx       context.Context
+	answerNow bool // the owner was told to
+	timer     *time.Timer
 }
 
 func (w *waiting) stop() {
@@ -176,7 +175,7 @@ func (l *outLink) wait(w *waiting) error {
 		w.timer = time.NewTimer(idleAfter)
 	}
 	done := w.ctx.Done()
-	if w.hurry {
+	if w.answerNow {
 		done = nil
 	}
 	var fires <-chan time.Time
@@ -191,7 +190,7 @@ func (l *outLink) wait(w *waiting) error {
 	select {
 	case <-l.changed:
 	case <-fires:
-		if w.hurry {
+		if w.answerNow {
 			return transport.ErrUnavailable
 		}
 		return l.goIdle()
@@ -200,7 +199,7 @@ func (l *outLink) wait(w *waiting) error {
 			return context.Cause(w.ctx)
 		}
 		w.stop()
-		w.hurry, w.timer = true, time.NewTimer(answerLimit)
+		w.answerNow, w.timer = true, time.NewTimer(answerLimit)
 		if err := l.send(&pb.Message{AnswerNow: true}); err != nil {
 			l.fail(err)
 		}

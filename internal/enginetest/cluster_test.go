@@ -65,8 +65,8 @@ func (f *fleet) Accept(ctx context.Context, hello transport.Hello) transport.Lin
 	return f.clusters[f.turn.Add(1)%uint64(len(f.clusters))].Accept(ctx, hello)
 }
 
-// calm ends all faults of the cluster.
-func (f *fleet) calm() {
+// heal ends all faults of the cluster.
+func (f *fleet) heal() {
 	if f.net == nil {
 		return
 	}

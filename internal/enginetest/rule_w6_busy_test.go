@@ -76,7 +76,7 @@ func (a away) Dial(context.Context, string) (dialer.Conn, error)        { return
 
 // closing is a Carrier whose WebSockets a bridge closes that drains, before it says
 // anything on them.
-type closing struct{ away }
+type closing struct{}
 
 func (closing) Exchange(context.Context, string, []byte) ([]byte, error) {
 	return nil, dialer.ErrUnavailable

@@ -90,7 +90,7 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 		net.Calm()
 		net.Thaw()
 		net.Up()
-		bridges.calm()
+		bridges.heal()
 		if err := s.Close(t.Context()); err != nil {
 			t.Errorf("close: %v", err)
 		}

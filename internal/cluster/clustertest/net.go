@@ -202,21 +202,21 @@ func (n *Node) Publish(subject, reply string, data []byte) error {
 }
 
 // carry has a message arrive, or not. net.mu is held.
-func (net *Net) carry(from, to *Node, d cluster.Delivery) {
-	net.sent++
-	if from.apart[to] || net.rng.Float64() < net.profile.Loss {
-		net.lost++
+func (n *Net) carry(from, to *Node, d cluster.Delivery) {
+	n.sent++
+	if from.apart[to] || n.rng.Float64() < n.profile.Loss {
+		n.lost++
 		return
 	}
 	times := 1
-	if net.rng.Float64() < net.profile.Copies {
-		net.copied++
+	if n.rng.Float64() < n.profile.Copies {
+		n.copied++
 		times = 2
 	}
 	for range times {
 		at := time.Now()
-		if net.profile.Delay > 0 {
-			at = at.Add(time.Duration(net.rng.Int64N(int64(net.profile.Delay))))
+		if n.profile.Delay > 0 {
+			at = at.Add(time.Duration(n.rng.Int64N(int64(n.profile.Delay))))
 		}
 		to.arrive(from, at, d)
 	}
