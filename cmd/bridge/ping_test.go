@@ -24,7 +24,7 @@ func TestPing(t *testing.T) {
 	}{
 		{plain.url, `^ok, \d+m?s\n$`, `^$`, 0},
 		{locked.url, `^ok, \d+m?s; it asks for a credential\n$`, `^$`, 0},
-		{plain.url + "/elsewhere", `^$`, `^bridge check: no session within 5s: .*404`, exitFailed},
+		{plain.url + "/elsewhere", `^$`, `^bridge check: pollbridge: unreachable: the bridge at .* is not there: .*404`, exitFailed},
 		{"http://" + closed.Addr().String(), `^$`, `^bridge check: no session within 5s: .*connection refused`, exitFailed},
 		{"ftp://x", `^$`, `^bridge check: URL "ftp://x": scheme "ftp" is none of`, exitUsage},
 	} {

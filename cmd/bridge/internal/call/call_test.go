@@ -191,7 +191,7 @@ func TestInput(t *testing.T) {
 		{"no slash", "Greet", nil, conn, nil, `"Greet" is not a method, want package.Service/Method`},
 		{"no service", "a.B/C", nil, conn, nil, "the server does not know a.B"},
 		{"no service in set", "a.B/C", nil, bare, descriptorSet(t), "no service a.B, have pollbridge.demo.v1.Demo"},
-		{"no method", demoService + "Great", nil, conn, nil, "no method Great in pollbridge.demo.v1.Demo, have Greet, Count, Upload, Echo, Chat"},
+		{"no method", demoService + "Great", nil, conn, nil, "no method Great in pollbridge.demo.v1.Demo, have Greet, Count, Upload, Download, Echo, Chat"},
 		{"no set", demoService + "Greet", nil, bare, []byte{1}, "not a descriptor set: "},
 		{"not JSON", demoService + "Greet", []string{"{"}, conn, nil, `-d "{" is not JSON: unexpected EOF`},
 		{"no file", demoService + "Greet", []string{"@missing.json"}, conn, nil, "open missing.json: no such file or directory"},
