@@ -179,7 +179,7 @@ part_js() {
     step 'js simulation' 240 simulate_js -sim.js.every=1
   else
     step 'js unit test' 60 npm_run test
-    step 'js simulation' 60 simulate_js -sim.js.every=12
+    step 'js simulation' 90 simulate_js -sim.js.every=20
   fi
   step 'js test in Node' 120 npm_run test:node
   step 'js test of adapters' 60 npm_run test:adapters
