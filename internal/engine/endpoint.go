@@ -56,6 +56,7 @@ type Endpoint struct {
 	oneShotLimit  int           // of the last batch for a one-shot link, bytes
 	turnaround    time.Duration // smoothed, between a frame on a one-shot link and its ack; 0: not measured
 	creditAt      time.Duration // when readers have had a moment for what came last
+	refillAt      time.Duration // when senders have had a moment since a full body left
 	askedAt       time.Duration
 	kick          bool     // links are to be woken in Unlock
 	after         []func() // what Unlock runs without the lock

@@ -40,7 +40,11 @@ func (e *Endpoint) BuildOneShot(dst []byte, h *wire.Batch, link LinkID, limit in
 	h.X = link.Number
 	e.oneShotLimit = min(limit, tune.MaxBatch)
 	e.followPath()
-	return e.build(dst, h, frames, fill{link: link, limit: limit, room: Unlimited})
+	dst, n := e.build(dst, h, frames, fill{link: link, limit: limit, room: Unlimited})
+	if n > 0 && e.out.active > 0 { // full: senders may have waited for the room that it makes
+		e.refillAt = e.Now() + refillWait
+	}
+	return dst, n
 }
 
 // filler puts frames into one batch for one link.

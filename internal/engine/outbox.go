@@ -87,6 +87,9 @@ func (o *outbox) grow(dst []byte, limit int) []byte {
 	return slices.Grow(dst, min(limit, o.ready+o.ready/8+headerRoom))
 }
 
+// unsent is how many bytes of messages were not sent, with credit or without.
+func (o *outbox) unsent() int { return o.bytes + o.sent.len()*wire.FrameCost - o.bytesInFlight }
+
 // full reports whether more should not be queued: twice the window waits (D6).
 func (o *outbox) full() bool { return o.bytesInFlight+o.ready > 2*o.window }
 
@@ -241,6 +244,10 @@ func (e *Endpoint) Sendable() bool { return e.out.sendable() }
 // link without the rest of what they are about to give.
 const creditWait = time.Millisecond
 
+// refillWait is how long senders have for another full body, until what the last one
+// left goes on a one-shot link as a short one, in the place of a full one.
+const refillWait = time.Millisecond
+
 // CreditDue returns when credit alone is worth a one-shot link.
 func (e *Endpoint) CreditDue(now time.Duration) time.Duration {
 	if e.received == 0 {
@@ -251,11 +258,16 @@ func (e *Endpoint) CreditDue(now time.Duration) time.Duration {
 
 // SendDue returns when a one-shot link is to be used for what is to be sent.
 func (e *Endpoint) SendDue(now time.Duration) time.Duration {
-	switch o := &e.out; {
+	o := &e.out
+	urgent := o.lost > 0 || len(o.cancels) > 0 || o.closing != nil
+	switch {
 	case !o.sendable():
 		return now + LongestWait
-	case len(o.grants) > 0 && o.lost == 0 && o.active == 0 && len(o.cancels) == 0 && o.closing == nil:
+	case urgent:
+	case o.active == 0:
 		return e.CreditDue(now)
+	case o.unsent() < e.oneShotLimit:
+		return max(now, e.refillAt)
 	}
 	return now
 }

@@ -121,13 +121,10 @@ func (f far) losses(t *testing.T) {
 }
 
 // On a path that carries everything, a round trip soon carries what is half of
-// native gRPC's rate, or 0.15 of it on long-polling: of 811 Mbit/s. Long-polling
-// up is left out: most runs carry one body of 1 MiB in a round trip, not two.
+// native gRPC's rate, or 0.15 of it on long-polling: of 811 Mbit/s.
 func TestDistance_unlimited(t *testing.T) {
 	far{rtt: 100 * time.Millisecond}.both(func(f far) {
-		if f.kind != transport.Longpoll || !f.up {
-			t.Run(f.String(), f.unlimited)
-		}
+		t.Run(f.String(), f.unlimited)
 	})
 }
 
