@@ -9,8 +9,23 @@ import { HEAD, TAIL } from "./envelope.js";
 
 const text = (s: string): Uint8Array => new TextEncoder().encode(s);
 
+/** CRC-32C as it is defined. */
+function bitwise(bytes: Uint8Array): number {
+  let c = -1;
+  for (const byte of bytes) {
+    c ^= byte;
+    for (let k = 0; k < 8; k++) c = (c >>> 1) ^ (c & 1 && 0x82f63b78);
+  }
+  return ~c >>> 0;
+}
+
 test("crc32c gives the check value of the Castagnoli polynomial", () => {
   assert.equal(crc32c(text("123456789")), 0xe3069283);
+  assert.equal(crc32c(new Uint8Array(0)), 0);
+  const bytes = new Uint8Array(100).map((_, i) => 37 * i); // of any alignment and length
+  for (let from = 0; from < 9; from++) {
+    for (let to = from; to <= bytes.length; to++) assert.equal(crc32c(bytes.subarray(from, to)), bitwise(bytes.subarray(from, to)), `${from} to ${to}`);
+  }
 });
 
 test("an empty batch is only its envelope", () => {

@@ -18,7 +18,7 @@ export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MARK);
   view.setUint32(4, w.length);
-  bytes.set(w.bytes(), HEAD);
+  w.copy(bytes, HEAD);
   view.setUint32(end, crc32c(bytes.subarray(0, end)));
   return bytes;
 }

@@ -23,17 +23,23 @@ export class Writer {
 
   /** Returns the bytes written. */
   bytes(): Uint8Array<ArrayBuffer> {
+    const [first] = this.#parts;
+    if (first instanceof Uint8Array && first.length === this.length) return first.slice(); // which writes no zeros before
     const bytes = new Uint8Array(this.length);
-    let at = 0;
+    this.copy(bytes, 0);
+    return bytes;
+  }
+
+  /** Copies the bytes written into others, from an offset on. */
+  copy(into: Uint8Array, at: number): void {
     for (const part of this.#parts) {
       if (typeof part === "number") {
-        bytes[at++] = part;
+        into[at++] = part;
       } else {
-        bytes.set(part, at);
+        into.set(part, at);
         at += part.length;
       }
     }
-    return bytes;
   }
 
   byte(value: number): void {
@@ -57,6 +63,13 @@ export class Writer {
   raw(value: Uint8Array): void {
     this.varint(value.length);
     this.put(value);
+  }
+
+  /** Appends what another wrote, with its length before it. */
+  nest(inner: Writer): void {
+    this.varint(inner.length);
+    for (const part of inner.#parts) this.#parts.push(part);
+    this.length += inner.length;
   }
 }
 

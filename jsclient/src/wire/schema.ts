@@ -100,7 +100,7 @@ export function message<T>(schema: Schema<T>): Kind<T> {
     put(w, value) {
       const inner = new Writer();
       write(inner, schema, value);
-      w.raw(inner.bytes());
+      w.nest(inner);
     },
     read: (r, earlier) => read(new Reader(r.raw()), schema, earlier ?? zero(schema)),
   };
