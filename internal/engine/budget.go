@@ -57,8 +57,8 @@ type Share struct {
 	reserved int // guarded by budget.mu
 }
 
-// NewShare returns the Share of one more principal.
-func (b *Budget) NewShare() *Share { return &Share{budget: b} }
+// Init prepares the Share of one more principal.
+func (s *Share) Init(b *Budget) { s.budget = b }
 
 // OverShare reports whether one who has own of what all have, of which there is
 // limit, has its share: three times what is left. So one alone gets three quarters,

@@ -28,12 +28,10 @@ type Endpoint struct {
 	share        *Share      // of the bridge's budget; nil: none
 	done         chan struct{}
 
-	sid atomic.Pointer[string] // the ID as it stands in paths
+	id atomic.Pointer[[wire.IDSize]byte]
 
 	mu sync.Mutex
 	// Guarded by mu.
-
-	id [wire.IDSize]byte
 
 	// Path is what is learnt of the way to the peer.
 	Path tune.Path
@@ -87,7 +85,6 @@ func (e *Endpoint) Init(cfg Config) {
 		receiveLimit: cfg.ReceiveWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
 		share: cfg.Share, done: make(chan struct{}),
 		batch: tune.Lasting{Size: lastingBatch, Max: lastingBatch},
-		large: reassembly{size: 2 * cfg.MaxMessage},
 	}
 	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)
@@ -160,17 +157,13 @@ func (e *Endpoint) widen(n int) bool {
 
 // ID is the session's public ID as it stands in paths: 22 characters of
 // base64url. Safe to log.
-func (e *Endpoint) ID() string { return *e.sid.Load() }
+func (e *Endpoint) ID() string { return wire.EncodeSession(e.SessionID()) }
 
 // SetID gives the session another ID, before the peer knows of it.
-func (e *Endpoint) SetID(id [wire.IDSize]byte) {
-	sid := wire.EncodeSession(id[:])
-	e.id = id
-	e.sid.Store(&sid)
-}
+func (e *Endpoint) SetID(id [wire.IDSize]byte) { e.id.Store(&id) }
 
 // SessionID returns the session's ID as it stands in batches. Read-only.
-func (e *Endpoint) SessionID() []byte { return e.id[:] }
+func (e *Endpoint) SessionID() []byte { return e.id.Load()[:] }
 
 // Done is closed when the session is over; Err then says why.
 func (e *Endpoint) Done() <-chan struct{} { return e.done }

@@ -97,7 +97,7 @@ func (l *Lasting) Build(dst []byte, limit int, h *wire.Batch, due Due) ([]byte, 
 	e := l.ep
 	h.X = l.ID.Number
 	if !l.built {
-		h.Session = e.id[:]
+		h.Session = e.SessionID()
 	}
 	if l.pong != 0 {
 		h.Pong = l.pong

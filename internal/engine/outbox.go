@@ -17,8 +17,8 @@ type sentFrame struct {
 	then delivery      // outbox.latest at that time
 	lost bool          // to be sent again
 	once bool          // sent once only: fit for measuring
+	vain uint8         // times that it was sent again, longer than a batch should be
 	ends int           // length of the batch whose last frame it was; 0: it was not the last
-	vain int           // times that it was sent again, longer than a batch should be
 }
 
 // delivery is what was acked last.

@@ -7,8 +7,7 @@ import (
 
 // reassembly is a session's part of rule D4. Guarded by the endpoint's lock.
 type reassembly struct {
-	size    int // bytes; twice the longest message
-	used    int
+	used    int       // bytes, of twice the longest message
 	waiting []*Stream // first come, first served
 	looking bool      // a look for room in the budget is due
 }
@@ -32,7 +31,7 @@ func (e *Endpoint) serveReserve() {
 	for len(l.waiting) > 0 {
 		st := l.waiting[0]
 		n := st.recv.part.length
-		if l.used > 0 && l.used+n > l.size {
+		if l.used > 0 && l.used+n > 2*e.maxMessage {
 			return
 		}
 		if !e.share.reserve(n) {

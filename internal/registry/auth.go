@@ -53,7 +53,7 @@ func (s *Session) Principal() Principal {
 // bound is Principal with the lock held.
 func (s *Session) bound() Principal {
 	if s.credential == nil {
-		return Principal{Name: s.owner}
+		return Principal{Name: s.principal.name}
 	}
 	return s.credential.principal
 }
@@ -73,7 +73,7 @@ func (r *Registry) authenticate(ctx context.Context, hello *transport.Hello, b *
 	if err != nil {
 		return who, &wire.Close{Code: wire.CodeUnauthenticated, Message: err.Error()}
 	}
-	if s != nil && who.Name != s.owner {
+	if s != nil && who.Name != s.principal.name {
 		return who, unknown()
 	}
 	return who, nil
@@ -98,7 +98,7 @@ func (s *Session) refresh(ctx context.Context, hello *transport.Hello, b *wire.B
 	if errors.Is(err, ErrTryLater) { // what was known still counts, and the token comes again
 		return nil
 	}
-	if err == nil && who.Name != s.owner {
+	if err == nil && who.Name != s.principal.name {
 		return unknown()
 	}
 	s.ep.Lock()
@@ -135,7 +135,7 @@ func (s *Session) renewByHeader(ctx context.Context, hello *transport.Hello) {
 		return
 	}
 	who, err := s.reg.cfg.Authenticate(ctx, *hello, "")
-	if err != nil || who.Name != s.owner {
+	if err != nil || who.Name != s.principal.name {
 		return
 	}
 	s.ep.Lock()

@@ -53,7 +53,7 @@ type Details struct {
 	Expires    time.Time // of the credential; zero: never
 	Links      int
 	Draining   bool    // its client was told to go elsewhere
-	Events     []Event // the latest, oldest first
+	Events     []Event // its opening, and the latest, oldest first
 	RPCs       []RPC   // those that began first
 	RPCsOpened uint64
 }
@@ -66,8 +66,8 @@ type Ended struct {
 }
 
 const (
-	// maxEvents is how many events of a session are kept.
-	maxEvents = 32
+	// maxEvents is how many events of a session are kept beside its opening.
+	maxEvents = 31
 	// maxEnded is how many sessions that are over are known.
 	maxEnded = 100
 	// maxListed is how many RPCs of a session are listed.
@@ -106,10 +106,28 @@ func (s *Session) took(kind transport.Kind, n int) {
 func (s *Session) gave(kind transport.Kind, n int) {
 	s.reg.given[kind].Add(uint64(n))
 	s.sent.Add(s.ep.Now(), n)
-	if now := s.kind(); now != s.carrier {
-		s.carrier = now
-		s.happened("carried by "+now.String(), "")
+	now := s.kind()
+	switch s.carrier {
+	case now:
+		return
+	case 0:
+		s.firstCarrier = now // no event: most sessions have no other
+	default:
+		s.happened(carriedBy(now), "")
 	}
+	s.carrier = now
+}
+
+// carriedBy is an event: frames go on links of that kind from now on.
+func carriedBy(kind transport.Kind) string { return "carried by " + kind.String() }
+
+// opening is a session's first event.
+func (s *Session) opening() Event {
+	e := Event{At: s.ep.Time(s.opened), What: "opened"}
+	if s.firstCarrier != 0 {
+		e.Detail = carriedBy(s.firstCarrier)
+	}
+	return e
 }
 
 // Sessions yields what an operator may see of each session, in no order. It holds
@@ -151,7 +169,7 @@ func (s *Session) info() (Info, bool) {
 func (s *Session) inspect() Info {
 	now := s.ep.Now()
 	info := Info{
-		ID: s.ID(), Principal: s.owner, Remote: s.remote, Client: s.client.Value(), Opened: s.ep.Time(s.opened),
+		ID: s.ID(), Principal: s.principal.name, Remote: s.remote, Client: s.client.Value(), Opened: s.ep.Time(s.opened),
 		Transport: s.kind(), RTT: s.ep.RTT(), RPCs: s.ep.NumStreams(), Buffered: s.ep.BytesHeld(), Resumed: s.resumed,
 		ReceivedBytes: s.received.Total(), ReceivedRate: s.received.Rate(now),
 		SentBytes: s.sent.Total(), SentRate: s.sent.Rate(now),
@@ -171,6 +189,7 @@ func (s *Session) Inspect() (Details, bool) {
 		Info: s.inspect(), PathRate: s.ep.Path.Rate(), Window: s.window(), Expires: s.bound().Expires,
 		Links: s.links, Draining: s.goAwaySent, RPCsOpened: s.ep.Opened(),
 	}
+	d.Events = append(d.Events, s.opening())
 	for _, e := range s.events {
 		d.Events = append(d.Events, Event{At: s.ep.Time(e.at), What: e.what, Detail: e.detail})
 	}

@@ -89,7 +89,7 @@ func (r *Registry) evictOver() {
 // makes some: of those who hold as much as its principal, or more.
 func (r *Registry) noRoomFor(n int, s *Session, why *engine.Error) {
 	r.countRefused(why.Reason)
-	r.notices.refused.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "reason", why.Reason, "err", why.Message)
+	r.notices.refused.Add("remote", s.remote, "principal", s.principal.name, "session", s.ID(), "reason", why.Reason, "err", why.Message)
 	r.evict(s.principal.share.Held(), func() bool { return s.principal.share.HasRoom(n) })
 }
 

@@ -46,7 +46,7 @@ func (r *Registry) refusedSession(hello *transport.Hello, why *wire.Close) {
 // ended before it began.
 func (r *Registry) refusedRPC(s *Session, end wire.End) {
 	r.countRefused(end.Reason)
-	r.notices.refused.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "reason", end.Reason, "err", end.Message)
+	r.notices.refused.Add("remote", s.remote, "principal", s.principal.name, "session", s.ID(), "reason", end.Reason, "err", end.Message)
 }
 
 func (r *Registry) countRefused(reason string) {
@@ -61,14 +61,14 @@ func (r *Registry) wrongKey(hello *transport.Hello) {
 }
 
 func (r *Registry) evictedSession(s *Session, bytes int) {
-	r.notices.evicted.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "bytes", bytes,
+	r.notices.evicted.Add("remote", s.remote, "principal", s.principal.name, "session", s.ID(), "bytes", bytes,
 		"buffered", r.budget.Held(), "limit", r.cfg.MaxBufferedBytes)
 }
 
 func (r *Registry) roomGiven(s *Session) {
-	r.notices.roomGiven.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "limit", r.cfg.MaxSessions)
+	r.notices.roomGiven.Add("remote", s.remote, "principal", s.principal.name, "session", s.ID(), "limit", r.cfg.MaxSessions)
 }
 
 func (r *Registry) violation(s *Session, why *engine.Error) {
-	r.notices.violation.Add("remote", s.remote, "principal", s.owner, "session", s.ID(), "err", why.Message)
+	r.notices.violation.Add("remote", s.remote, "principal", s.principal.name, "session", s.ID(), "err", why.Message)
 }

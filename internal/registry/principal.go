@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -16,24 +17,39 @@ import (
 // hold for the sum of it.
 type principal struct {
 	name  string
-	share *engine.Share
+	share engine.Share
 	rpcs  atomic.Int64
 
 	// Guarded by Registry.mu.
-	sessions map[*Session]struct{}
-	calls    int           // RPCs without a session
-	rate     *rate.Limiter // of new sessions
-	leaving  bool          // release comes back
+	sessions []*Session   // in no order
+	calls    int          // RPCs without a session
+	rate     rate.Limiter // of new sessions
+	leaving  bool         // release comes back
+}
+
+// add adds a session. r.mu is held.
+func (p *principal) add(s *Session) {
+	s.place = len(p.sessions)
+	p.sessions = append(p.sessions, s)
+}
+
+// remove removes a session; the last one takes its place. r.mu is held.
+func (p *principal) remove(s *Session) {
+	last := len(p.sessions) - 1
+	moved := p.sessions[last]
+	p.sessions[s.place], moved.place = moved, s.place
+	p.sessions[last] = nil
+	p.sessions = p.sessions[:last]
 }
 
 // principalOf finds or makes the entry of a principal. r.mu is held.
 func (r *Registry) principalOf(name string) *principal {
 	p := r.principals[name]
 	if p == nil {
-		p = &principal{
-			name: name, share: r.budget.NewShare(), sessions: make(map[*Session]struct{}),
-			rate: rate.NewLimiter(rate.Limit(r.cfg.SessionRate), r.cfg.SessionRate*rateBurst),
-		}
+		p = &principal{name: name}
+		p.share.Init(r.budget)
+		p.rate.SetLimitAt(time.Time{}, rate.Limit(r.cfg.SessionRate)) // long ago: it is full now
+		p.rate.SetBurstAt(time.Time{}, r.cfg.SessionRate*rateBurst)
 		r.principals[name] = p
 	}
 	return p
@@ -102,16 +118,17 @@ func (r *Registry) victim(p *principal) *Session {
 		most = r.richest(p)
 	}
 	var unused, idle *Session
-	seen := 0
-	for s := range most.sessions {
+	n, start := len(most.sessions), 0
+	if n > sample {
+		start = rand.IntN(n)
+	}
+	for i := range min(n, sample) {
+		s := most.sessions[(start+i)%n]
 		switch used, away := s.usage(); {
 		case !used && (away || most != p) && (unused == nil || s.incarnation < unused.incarnation):
 			unused = s
 		case used && away && most != p:
 			idle = s
-		}
-		if seen++; seen == sample {
-			break
 		}
 	}
 	return cmp.Or(unused, idle)

@@ -137,7 +137,7 @@ func (r *Registry) add(id [wire.IDSize]byte, key []byte, hello *wire.Hello, who 
 	r.lives++
 	s.incarnation = r.instance | r.lives&engine.LivesMask
 	r.sessions[id] = s
-	p.sessions[s] = struct{}{}
+	p.add(s)
 	r.opened.Add(1)
 	r.cfg.Logger.Debug("session opened", "session", s.ID(), "remote", remote, "principal", who.Name, "client", hello.Release)
 	return s, nil, nil
@@ -149,10 +149,10 @@ func (r *Registry) remove(s *Session, why *engine.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, [wire.IDSize]byte(s.ep.SessionID()))
-	delete(s.principal.sessions, s)
+	s.principal.remove(s)
 	r.release(s.principal)
 	r.ends[why.Reason]++
-	r.ended = pushed(r.ended, maxEnded, Ended{ID: s.ID(), Principal: s.owner, At: time.Now(), Reason: why.Reason, Message: why.Message})
+	r.ended = pushed(r.ended, maxEnded, Ended{ID: s.ID(), Principal: s.principal.name, At: time.Now(), Reason: why.Reason, Message: why.Message})
 }
 
 // serve runs Handle for a stream whose batch was processed whole (D5).

@@ -16,14 +16,15 @@ type Session struct {
 	ep        engine.Endpoint
 	reg       *Registry
 	key       [wire.KeySize]byte
-	owner     string     // Principal.Name
-	principal *principal // of that name
+	principal *principal // that it belongs to
 	// remote is the address that the session was opened from.
 	remote string
 	client unique.Handle[string] // its release, as it told in its Hello
 	opened time.Duration
 	// incarnation names this life of the session on this bridge (O2).
 	incarnation uint64
+
+	place int // in principal.sessions; guarded by Registry.mu
 
 	// Guarded by ep's lock.
 	highest        uint64        // highest number of a link (L1)
@@ -39,22 +40,23 @@ type Session struct {
 	expiry         *time.Timer
 	linklessSince  time.Duration
 	lastAnswer     int         // bytes of the last answer to an exchange
-	used           bool        // an RPC came (O4)
-	notTaken       bool        // an OPEN was not taken (D6)
-	goAwaySent     bool        // (E3)
 	credential     *credential // what Authenticate returned last (O5); nil: it is not asked
-	lastLasting    bool        // the latest link was one
 	resumed        uint64      // links that came after the session had lost all
 	note           any         // Note's
 	received       tune.Meter  // batches
 	sent           tune.Meter
-	carrier        transport.Kind // that events told last
 	events         []event
-	fresh          streamList // whose Handles unlock begins
+	fresh          streamList     // whose Handles unlock begins
+	used           bool           // an RPC came (O4)
+	notTaken       bool           // an OPEN was not taken (D6)
+	goAwaySent     bool           // (E3)
+	lastLasting    bool           // the latest link was one
+	firstCarrier   transport.Kind // that carried frames first; 0: nothing was sent yet
+	carrier        transport.Kind // that events told last
 }
 
 func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, p *principal) *Session {
-	s := &Session{reg: r, owner: who.Name, principal: p}
+	s := &Session{reg: r, principal: p}
 	if r.cfg.Authenticate != nil {
 		s.credential = &credential{principal: who}
 	}
@@ -67,12 +69,11 @@ func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello
 		PeerStreamWindow: int(hello.StreamWindow),
 		SessionWindow:    r.cfg.SessionWindow,
 		MaxMessage:       r.cfg.MaxMessage,
-		Share:            p.share,
+		Share:            &p.share,
 	})
 	copy(s.key[:], key)
 	s.client = unique.Make(hello.Release[:min(len(hello.Release), maxRelease)])
 	s.opened = s.ep.Now()
-	s.happened("opened", "")
 	s.expiry = time.AfterFunc(s.window(), s.expire)
 	return s
 }
