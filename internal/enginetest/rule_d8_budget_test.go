@@ -96,8 +96,9 @@ func (c *crowd) refused() {
 			defer st.Cancel() // there was room yet
 			continue
 		}
-		end, want := st.Status(), fmt.Sprintf("this principal holds its share of the bridge's buffers (%d of %d bytes)", c.reg.Stats().BufferedBytes, crowdBudget)
-		if end.Status != 8 || end.Reason != engine.ReasonOverloaded || end.Message != want {
+		end, held := st.Status(), 0 // what is held has changed since then
+		_, err = fmt.Sscanf(end.Message, "this principal holds its share of the bridge's buffers (%d of 8388608 bytes)", &held)
+		if end.Status != 8 || end.Reason != engine.ReasonOverloaded || err != nil || held < crowdBudget/4*3 || held > crowdBudget {
 			c.t.Errorf("a new RPC at the edge of the budget: %+v", end)
 		}
 		return
