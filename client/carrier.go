@@ -131,7 +131,10 @@ func foreign(resp *http.Response, body []byte) error {
 		return meaning{err, dialer.ErrTooLong}
 	case http.StatusBadGateway, http.StatusServiceUnavailable:
 		return meaning{err, dialer.ErrUnavailable}
-	case http.StatusNotFound, http.StatusMethodNotAllowed:
+	case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return meaning{err, dialer.ErrNoBridge}
+	}
+	if resp.Header.Get("Location") != "" {
 		return meaning{err, dialer.ErrNoBridge}
 	}
 	return err

@@ -142,15 +142,22 @@ func TestUntrustedCertificate(t *testing.T) {
 // soon with its URL, what was answered, and what to look at; a bridge that was
 // there before is waited for.
 func TestNoBridge(t *testing.T) {
-	for _, transport := range []string{"ws", "longpoll"} {
-		for _, code := range []int{http.StatusNotFound, http.StatusMethodNotAllowed} {
-			t.Run(fmt.Sprint(transport, code), func(t *testing.T) {
+	answers := map[string]http.HandlerFunc{
+		"status 404,": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"status 405,": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) },
+		"status 200,": func(http.ResponseWriter, *http.Request) {},
+		`status 200, content-type "text/html; charset=utf-8", body begins "<html>`: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		`redirect to "/login"`: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
+	}
+	for _, transports := range [][]string{{"ws"}, {"longpoll"}, {"longpoll", "ws"}} {
+		for said, answer := range answers {
+			t.Run(fmt.Sprint(transports, said), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					network := newPipes()
-					server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })}
+					server := &http.Server{Handler: answer}
 					go func() { _ = server.Serve(network) }() // until Close
 					defer server.Close()
-					ch, err := client.New("http://example.com/app", client.Config{Transports: []string{transport}, Dial: network.dial})
+					ch, err := client.New("http://example.com/app", client.Config{Transports: transports, Dial: network.dial})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -158,7 +165,7 @@ func TestNoBridge(t *testing.T) {
 					began := time.Now()
 					err = ch.Invoke(t.Context(), "/a.B/C", &wrapperspb.BytesValue{}, &wrapperspb.BytesValue{})
 					message := status.Convert(err).Message()
-					for _, want := range []string{"the bridge at http://example.com/app is not there: ", fmt.Sprint("status ", code), "URL and prefix", "; the RPC has not run"} {
+					for _, want := range []string{"the bridge at http://example.com/app is not there: ", said, "URL and prefix", "; the RPC has not run"} {
 						if status.Code(err) != codes.Unavailable || !strings.Contains(message, want) {
 							t.Errorf("lacks %q: %v", want, err)
 						}

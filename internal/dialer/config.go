@@ -39,9 +39,10 @@ var (
 	// ErrUntrusted means that who is there cannot prove to be the bridge. It ends
 	// a session that had no Welcome yet: waiting does not mend a certificate.
 	ErrUntrusted = errors.New("certificate not trusted")
-	// ErrNoBridge means that what answered knows nothing of a bridge at its URL. It
-	// ends a session that had no Welcome yet when it comes again and again, unless
-	// there was a bridge before.
+	// ErrNoBridge means that what answered knows nothing of a bridge at its URL: a
+	// page, a redirect, or status 404 or 405. It ends a session that had no Welcome
+	// yet when it comes again and again, by every kind of link, unless there was a
+	// bridge before.
 	ErrNoBridge = errors.New("no bridge here")
 )
 

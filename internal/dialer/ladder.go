@@ -96,10 +96,10 @@ func (l *ladder) secondDue() time.Duration {
 func (l *ladder) dialSoon(now time.Duration) { l.nextDial = min(l.nextDial, now) }
 
 // helloDue is when a lasting link may be opened as far as the Welcome goes: at once
-// when it came, or when there are no exchanges to bring it; else when those had
-// their time.
+// when it came, when there are no exchanges to bring it or something else answers
+// those; else when they had their time.
 func (l *ladder) helloDue() time.Duration {
-	if l.alone() || l.s.welcomed() {
+	if l.alone() || l.s.welcomed() || l.s.strangers > 0 {
 		return 0
 	}
 	return l.s.reachedAt + helloLimit

@@ -336,19 +336,21 @@ func (s *Session) linkFailed(err error) {
 }
 
 // What is no bridge has to say so as often as that, and for so long, before a first
-// Welcome is not waited for any more.
+// Welcome is not waited for any more: what swallows requests of one form or kind
+// may let others pass, which are tried in that time.
 const (
-	noBridgeTimes = 3
-	noBridgeTime  = 500 * time.Millisecond
+	noBridgeTimes = 5
+	noBridgeTime  = 700 * time.Millisecond
 )
 
 // isNoBridge counts an answer that knows of no bridge, and reports whether that is
-// certain now.
+// certain now: no lasting link is on its way either.
 func (s *Session) isNoBridge(now time.Duration) bool {
 	if s.strangers++; s.strangers == 1 {
 		s.strangerAt = now
 	}
-	return !s.cfg.Known && s.strangers >= noBridgeTimes && now >= s.strangerAt+noBridgeTime
+	certain := s.strangers >= noBridgeTimes && now >= s.strangerAt+noBridgeTime
+	return certain && !s.cfg.Known && s.ladder.dialing == 0 && s.link == nil
 }
 
 // Welcomed reports whether the bridge was there.

@@ -5,6 +5,7 @@ import { base64, fromBase64 } from "../wire/base64.js";
 import { SessionError } from "../engine/errors.js";
 import { type Carrier, LinkError, OriginError, type Socket, type SocketEvents, type WebSocketConstructor, type WebSocketLike } from "./carrier.js";
 import { findCause } from "./causes.js";
+import { isNoBridge } from "./strangers.js";
 
 /** The longest foreign Retry-After that is honoured, in milliseconds. */
 const MAX_RETRY_AFTER = 10_000;
@@ -78,7 +79,11 @@ export class HttpCarrier implements Carrier {
     const look = async (): Promise<void> => {
       const found = globalThis.location && await findCause(url, this.#config.fetch ?? fetch, this.WebSocket);
       if (found) this.#explained((this.#cause = new LinkError(...found)));
-      else if (sid) this.#explained(await this.#whyNoSocket(sid));
+      else if (sid) {
+        const why = await this.#whyNoSocket(sid);
+        if (why instanceof LinkError && isNoBridge(why)) this.#examined.delete(url); // it may change, or be certain at last
+        this.#explained(why);
+      }
     };
     look().catch(() => undefined); // looking is forbidden as well
   }
@@ -94,7 +99,7 @@ export class HttpCarrier implements Carrier {
     if (status !== 405 || !response.headers.get("Pollbridge")) {
       const why = await refusal(response, this.base);
       const message = `WebSocket: ${why.message}`;
-      return why instanceof OriginError ? new SessionError("origin", message) : new LinkError("status", message, { status });
+      return why instanceof OriginError ? new SessionError("origin", message) : new LinkError(why.reason, message, { status });
     }
     const proxy = "something before it keeps it from there, as a proxy does that is not told to pass WebSockets on (Vite: ws: true)";
     return new LinkError("websocket", `WebSocket: the bridge would take it; ${proxy}${this.#config.headers ? ", or wants the headers, which a WebSocket does not carry" : ""}`);
@@ -200,11 +205,11 @@ async function refusal(response: Response, base: string): Promise<LinkError | Or
   if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
     response.body?.cancel().catch(() => undefined);
     const to = headers.get("Location"); // which no browser tells
-    return new LinkError("status", `a redirect${to ? ` to ${to}` : ""}`, { status });
+    return new LinkError("foreign", `a redirect${to ? ` to ${to}` : ""}`, { status });
   }
   response.body?.cancel().catch(() => undefined);
   const retryAfterMillis = Math.min(1000 * (Number(headers.get("Retry-After")) || 0), MAX_RETRY_AFTER);
-  return new LinkError("status", `HTTP status ${status}`, { status, retryAfterMillis });
+  return new LinkError(response.ok ? "foreign" : "status", `HTTP status ${status}`, { status, retryAfterMillis });
 }
 
 /** Returns the bytes that a body of base64 stands for; the body's own if it is no base64, and so not the bridge's. */

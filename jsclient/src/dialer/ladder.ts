@@ -73,6 +73,10 @@ export class Ladder implements Links {
     return this.#exchanges?.awaiting;
   }
 
+  get dialing(): boolean {
+    return !!this.#exchanges && !!this.#link;
+  }
+
   get nextTryIn(): number {
     const dialIn = this.#redialTimer ? this.#redialAt - this.#session.endpoint.now() : 0;
     return this.#exchanges?.nextTryIn ?? Math.max(0, dialIn);
@@ -144,7 +148,7 @@ export class Ladder implements Links {
     const s = this.#session;
     const now = s.endpoint.now();
     this.#since ??= now;
-    const early = !!this.#exchanges && !s.welcome && now < this.#since + HELLO_ALONE;
+    const early = !!this.#exchanges && !s.welcome && !s.strangers.any && now < this.#since + HELLO_ALONE;
     if (!this.#dials || this.#link || this.#redialTimer || early) return;
     const wait = this.#exchanges ? this.#demotion.left(Date.now()) : 0;
     if (wait > 0 || !ownTask) this.#dialIn(wait);

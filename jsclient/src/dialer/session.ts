@@ -18,6 +18,7 @@ import { newBatch } from "../wire/codec.js";
 import type { LinkError } from "./carrier.js";
 import { Expiry } from "./expiry.js";
 import { type Outage, Tries } from "./outage.js";
+import { Strangers } from "./strangers.js";
 
 // Times are in milliseconds, sizes in bytes.
 
@@ -30,9 +31,6 @@ const RESUME = 120_000;
 const MAX_RESUME = 86_400_000;
 /** Bounds the wait for the first Welcome. */
 const CONNECT_TIMEOUT = 20_000;
-/** What is no bridge has to say so as often as that, and for so long, before a first Welcome is not waited for any more. */
-const NO_BRIDGE_TIMES = 3;
-const NO_BRIDGE_MILLIS = 500;
 /** The resume window that a pause asks for: browsers do not keep a page aside for much longer. */
 const PAUSE = 600_000;
 /** How long a session that was left lives on where its CLOSE cannot be taken. */
@@ -87,6 +85,8 @@ export interface Links {
   halt(): void;
   /** Lowest number of an exchange that is waited for; undefined: none (L2). */
   readonly awaiting: number | undefined;
+  /** A WebSocket is on its way, or open, beside exchanges. */
+  readonly dialing: boolean;
   /** How long until what has failed is tried again, in milliseconds; 0: it is tried. */
   readonly nextTryIn: number;
 }
@@ -128,9 +128,7 @@ export class Session implements Role {
   #foreign: LinkError | undefined;
   /** To be closed once no RPC is open. */
   #retired = false;
-  /** How often something that is no bridge has answered in place of the first Welcome, and when it first did. */
-  #strangers = 0;
-  #strangerAt = 0;
+  readonly strangers: Strangers = new Strangers();
 
   constructor(config: SessionConfig, events: SessionEvents) {
     this.#config = config;
@@ -364,14 +362,12 @@ export class Session implements Role {
   }
 
   /** Returns why no first Welcome is to be waited for; undefined: it may come yet. */
-  #hopeless({ reason, status, message }: LinkError): string | undefined {
+  #hopeless(error: LinkError): string | undefined {
+    const { reason, message } = error;
     const { url, known } = this.#config;
     if (this.welcome || known) return undefined;
     if (reason === "csp" || reason === "mixed_content") return `the page may not reach ${url}: ${message}`;
-    if (status !== 404 && status !== 405) return undefined;
-    const now = this.endpoint.now();
-    if (this.#strangers++ === 0) this.#strangerAt = now;
-    if (this.#strangers < NO_BRIDGE_TIMES || now < this.#strangerAt + NO_BRIDGE_MILLIS) return undefined;
+    if (!this.strangers.certain(error, this.endpoint.now()) || this.#links?.dialing) return undefined;
     return `no bridge at ${url}: ${message}; is this its URL and its prefix, and does a proxy before it pass both on?`;
   }
 

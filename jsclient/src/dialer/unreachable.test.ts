@@ -8,17 +8,41 @@ import { CODE_UNKNOWN } from "../wire/batch.js";
 
 const one = Uint8Array.of(1);
 
-for (const status of [404, 405]) {
-  test(`an HTTP status ${status} where no bridge was before ends RPCs in 2 s, and names URL, status and mend`, async (t) => {
+/** A WebSocket that does not open. */
+class Refused {
+  binaryType = "";
+  bufferedAmount = 0;
+  onopen = null;
+  onmessage = null;
+  onerror = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  constructor() {
+    queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
+  }
+  send(): void {}
+  close(): void {}
+}
+
+const strangers: [string, () => Response, string][] = [
+  ["status 404", () => new Response("", { status: 404 }), "HTTP status 404"],
+  ["status 405", () => new Response("", { status: 405 }), "HTTP status 405"],
+  ["a page", () => new Response("<!doctype html><p>Welcome</p>", { headers: { "content-type": "text/html" } }), "not the bridge's answer: <!doctype html><p>Welcome</p>"],
+  ["JSON", () => Response.json({ error: "no such route" }), 'not the bridge\'s answer: {"error":"no such route"}'],
+  ["nothing", () => new Response(""), "not the bridge's answer: "],
+  ["a redirect", () => new Response(null, { status: 302, headers: { location: "https://login.test" } }), "a redirect to https://login.test"],
+];
+
+for (const [what, stranger, said] of strangers) {
+  test(`${what} where no bridge was before ends RPCs in 2 s, and names URL, answer and mend`, async (t) => {
     const tick = stopClocks(t);
     let answers = 0;
-    const channel = channelTo(t, () => (answers++, new Response("", { status })));
+    const channel = channelTo(t, () => (answers++, stranger()));
     let ended: Status | undefined;
     void channel.open("s/m").status.then((end) => (ended = end));
     for (let millis = 0; millis < 2_000 && !ended; millis += 10) await tick(10);
     assert.equal(
       ended?.message,
-      `session lost: no bridge at http://bridge.test/bridge: HTTP status ${status}; is this its URL and its prefix, and does a proxy before it pass both on?; the RPC has not run`,
+      `session lost: no bridge at http://bridge.test/bridge: ${said}; is this its URL and its prefix, and does a proxy before it pass both on?; the RPC has not run`,
     );
     assert.deepEqual([ended.code, ended.reason], [Code.Unavailable, "unreachable"]);
     const before = answers;
@@ -26,6 +50,31 @@ for (const status of [404, 405]) {
     assert.equal(answers, before, "asked again, though no RPC is open");
   });
 }
+
+test("a page is final where a WebSocket is refused too, and not while one may open", async (t) => {
+  const { carrier, lost, tick } = await fixture(t, ["longpoll", "ws"], false);
+  const page = new LinkError("foreign", "not the bridge's answer: <html>", { status: 200, cut: true });
+  const millis = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i += 50) {
+      for (const exchange of [...carrier.waiting]) await exchange.fail(page);
+      await tick(50);
+    }
+  };
+  await millis(1_000);
+  assert.deepEqual([carrier.sockets.length, lost.length], [1, 0]);
+  await carrier.sockets[0]!.lose();
+  await millis(2_000);
+  assert.deepEqual(lost.map((why) => why.reason), ["unreachable"]);
+});
+
+test("where WebSockets alone are used the bridge's URL is asked until it is certain", async (t) => {
+  const tick = stopClocks(t);
+  const channel = channelTo(t, () => undefined, { transports: ["ws"], WebSocket: Refused, fetch: async () => new Response("<html>") });
+  let ended: Status | undefined;
+  void channel.open("s/m").status.then((end) => (ended = end));
+  for (let millis = 0; millis < 4_000 && !ended; millis += 10) await tick(10);
+  assert.match(ended?.message ?? "", /^session lost: no bridge at http:\/\/bridge\.test\/bridge: WebSocket: HTTP status 200; /);
+});
 
 test("once a bridge was there, a 404 is waited out, by another session too", async (t) => {
   let failures = 0;

@@ -262,13 +262,13 @@ test("a redirect is named with where it leads, and nothing goes there", async (t
   await once(server, "listening");
   t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  deepEqual(await whyNot(t, `http://127.0.0.1:${port}`, fetch), ["status", "a redirect to /login"]);
+  deepEqual(await whyNot(t, `http://127.0.0.1:${port}`, fetch), ["foreign", "a redirect to /login"]);
   deepEqual(asked, ["/bridge/v1/g/bundle"]);
 });
 
 test("a redirect that a browser keeps back is named as one", async (t) => {
   const kept = { type: "opaqueredirect", status: 0, headers: new Headers(), arrayBuffer: async () => new ArrayBuffer(0) } as unknown as Response;
-  deepEqual(await whyNot(t, "http://bridge.test", async () => kept), ["status", "a redirect"]);
+  deepEqual(await whyNot(t, "http://bridge.test", async () => kept), ["foreign", "a redirect"]);
 });
 
 test("what is asked twice is carried once, and heard to who asked last", async () => {
