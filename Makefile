@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ fuzz: ## each fuzz target for a minute
 
 soak: ## ten million messages through simulated bad networks, in tables
 	go test ./internal/enginetest -run '^TestSim' -count=1 -timeout=4h -v -args -sim.seed=2 -sim.every=1 -sim.runs=8 -sim.messages=1500 -sim.mixtures=4000 | grep -vE '^=== |^ +--- PASS'
+
+SOAK ?= 2h
+soak-real: ## real processes for hours (SOAK=8h): restarts, cuts, tokens that expire; a report each minute
+	go test ./e2e -run '^TestSoak$$' -count=1 -timeout=0 -v -args -soak=$(SOAK)
 
 bench: ## Pollbridge beside what else there is, into docs/BENCHMARKS.md
 	go -C bench run . -out ../docs/BENCHMARKS.md

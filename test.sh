@@ -258,6 +258,7 @@ part_proxies() {
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
   step 'rolling restarts' 100 gotest -run '^TestRolling' -args -rolling ${full:+-full} ./e2e
+  long step 'soak of real processes' 100 simulate '^TestSoak$' ./e2e -soak=25s
 }
 
 # ---- fuzz: each fuzz target for a moment, one after the other ------------------

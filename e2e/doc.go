@@ -18,6 +18,8 @@
 //     is virtual and exact.
 //   - browser_*: the rows that a browser decides, by the JavaScript client in
 //     pages of Chromium.
+//   - soak_*: everything that a bridge meets in production, for hours, in real
+//     processes.
 //   - proxies_*: the demo through real proxies, in Chromium and with the Go
 //     client, and bridges that are restarted behind them under load.
 //

@@ -26,19 +26,19 @@ var chaos = flag.Duration("chaos", 15*time.Second, "how long TestChaos cuts, on 
 // cutter passes TCP connections on and cuts each after a random time.
 type cutter struct {
 	listener    net.Listener
-	to          string
+	dial        func() (net.Conn, error)
 	least, most time.Duration
 	cuts        atomic.Int64
 	over        atomic.Bool // cut no more
 	tasks       sync.WaitGroup
 }
 
-func newCutter(t *testing.T, to string, least, most time.Duration) *cutter {
+func newCutter(t *testing.T, dial func() (net.Conn, error), least, most time.Duration) *cutter {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cutter{listener: l, to: to, least: least, most: most}
+	c := &cutter{listener: l, dial: dial, least: least, most: most}
 	c.tasks.Go(c.serve)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -58,7 +58,7 @@ func (c *cutter) serve() {
 }
 
 func (c *cutter) pass(in net.Conn) {
-	out, err := net.Dial("tcp", c.to)
+	out, err := c.dial()
 	if err != nil {
 		_ = in.Close()
 		return
@@ -113,7 +113,7 @@ func TestChaos(t *testing.T) {
 			b.ParkPolls(server)
 			var served sync.WaitGroup
 			served.Go(func() { _ = server.Serve(front) })
-			c := newCutter(t, front.Addr().String(), 20*time.Millisecond, 200*time.Millisecond)
+			c := newCutter(t, func() (net.Conn, error) { return net.Dial("tcp", front.Addr().String()) }, 20*time.Millisecond, 200*time.Millisecond)
 			channel, err := client.New("http://"+c.listener.Addr().String(), client.Config{Transports: choice})
 			if err != nil {
 				t.Fatal(err)

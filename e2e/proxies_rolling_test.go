@@ -152,6 +152,11 @@ func buildBridge(t *testing.T) string {
 	if !*rolling {
 		t.Skip("restarts processes for a minute: -rolling runs it")
 	}
+	return compileBridge(t)
+}
+
+func compileBridge(t *testing.T) string {
+	t.Helper()
 	exe := filepath.Join(t.TempDir(), "bridge")
 	run(t, "go", "build", "-o", exe, "../cmd/bridge")
 	return exe

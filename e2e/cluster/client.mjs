@@ -1,13 +1,17 @@
-// The client in Node of TestClusterProcesses: it makes chats, one after another, of
-// which each message and the reply to it come as hexadecimal digits in a line of JSON on
-// standard input. It prints a line for each chat: ok, or how it failed.
+// The client in Node of TestClusterProcesses and TestSoak: it makes chats, one after
+// another, of which each message and the reply to it come as hexadecimal digits in a line
+// of JSON on standard input, with the token to use from then on, if any. It prints a line
+// for each chat: ok, or how it failed.
 import readline from "node:readline";
 
 const [module, url, ...transports] = process.argv.slice(2);
 const { Channel } = await import(module);
-const channel = new Channel(url, { transports });
+let token = "", channel;
 for await (const line of readline.createInterface({ input: process.stdin })) {
-  const { method, requests, replies } = JSON.parse(line);
+  const chat = JSON.parse(line);
+  const { method, requests, replies } = chat;
+  token = chat.token ?? "";
+  channel ??= new Channel(url, { transports, auth: () => token });
   const call = channel.open(method);
   try {
     for (const [i, request] of requests.entries()) {
@@ -24,4 +28,4 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
     console.log(`failed: ${err.message}`);
   }
 }
-channel.close();
+channel?.close();
