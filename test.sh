@@ -11,8 +11,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PARTS=(check fresh go bench conformance js browser proxies lint)
-LONG_PARTS=(sim fuzz vulnerabilities compat deploy site) # in a full run, or when they are asked for
+PARTS=(check fresh go bench conformance js site browser proxies lint)
+LONG_PARTS=(sim fuzz vulnerabilities compat deploy) # in a full run, or when they are asked for
 FUZZ_TIME=${FUZZ_TIME:-20s}
 RELEASED=ecd058de7b31441378d97da8003d11388d34515c # 0.1.0
 

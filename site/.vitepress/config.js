@@ -17,16 +17,19 @@ function links(md) {
   });
 }
 
+/** Path of the site on its host; with a slash at both ends. */
+const base = process.env.SITE_BASE ?? "/";
 const api = join(PAGES, "reference", "typedoc-sidebar.json");
 
 export default defineConfig({
+  base,
   srcDir: ".cache/pages",
   outDir: "dist",
   cacheDir: ".cache/vitepress",
   title: "Pollbridge",
   description: "Every kind of gRPC call from a web page, through any network that passes HTTP/1.1",
   lang: "en",
-  head: [["link", { rel: "icon", href: "/favicon.svg", type: "image/svg+xml" }]],
+  head: [["link", { rel: "icon", href: `${base}favicon.svg`, type: "image/svg+xml" }]],
   markdown: { config: links, languageAlias: { haproxy: "nginx" }, anchor: { slugify: slug } },
   themeConfig: {
     logo: "/favicon.svg",
