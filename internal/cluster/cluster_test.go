@@ -415,13 +415,13 @@ func TestGap(t *testing.T) {
 // FuzzReceive holds that no message crashes a bridge, or has it take in a batch that
 // is over the limit. Each of a few messages is cut out of the data.
 func FuzzReceive(f *testing.F) {
-	open := &pb.Message{From: there, Link: 1, ToOwner: true, Number: 1, Batch: hello(transport.WS, here, 10).Batch, Credit: 1000, Open: &pb.Open{
+	open := &pb.Message{From: there, Link: 1, ToOwner: true, Number: 1, Batch: hello(transport.WS, here, 10).Batch, Credit: 1, Longest: 1000, Open: &pb.Open{
 		Kind: 2, Session: wire.EncodeSession(id), RemoteAddr: "192.0.2.1", Authorization: []byte("digest"),
 	}}
 	for _, m := range []*pb.Message{
 		open,
 		{From: there, Link: 1, ToOwner: true, Number: 2, Batch: []byte("more"), Answer: &pb.Answer{Name: []byte("ann"), Number: 1}},
-		{From: there, Link: 1, ToOwner: true, Number: 3, AnswerNow: true, Credit: 1 << 31},
+		{From: there, Link: 1, ToOwner: true, Number: 3, AnswerNow: true, Credit: 1 << 63, Longest: 1 << 31},
 		{From: there, Link: 1, ToOwner: true, Number: 2, More: true, Batch: []byte("part")},
 		{From: there, Link: 1, ToOwner: true, Number: 2, Done: &pb.Done{Reason: 3}},
 		{From: there, Link: 1, Number: 1, Batch: []byte("answer"), Taken: 9, Done: &pb.Done{}},

@@ -39,9 +39,12 @@ type inLink struct {
 	taking  bool           // a goroutine takes in
 	link    transport.Link // nil: not accepted yet
 	kind    transport.Kind
-	credit  int  // of the next batch; 0: none is wanted
-	answers bool // a goroutine answers
-	woken   bool // Wake was called since it began to
+	credit  uint64 // how many batches are wanted in all
+	sent    uint64 // of them
+	longest int    // of a batch, in bytes
+	answers bool   // a goroutine answers
+	idle    bool   // Next has returned ErrIdle, and is called again when Wake is
+	woken   bool   // Wake was called since it began to
 	taken   uint64
 	said    uint64 // of those taken, to the other side
 	over    bool
@@ -86,8 +89,11 @@ func (l *inLink) receive(m *pb.Message) {
 		l.answered <- m.Answer // it has room for one
 		l.answered = nil
 	}
-	l.credit = max(l.credit, int(min(m.Credit, uint32(l.c.cfg.MaxBatch))))
+	if m.Credit > l.credit {
+		l.credit, l.longest = m.Credit, int(min(m.Longest, uint32(l.c.cfg.MaxBatch)))
+	}
 	if m.AnswerNow {
+		l.idle = false
 		l.answerNow(transport.ErrAnswerNow)
 	}
 	if m.Open != nil || len(m.Batch) > 0 {
@@ -186,13 +192,14 @@ func (l *inLink) startAnswering() {
 // mayAnswer reports whether there may be something to say, and nobody who says it.
 // l.mu is held.
 func (l *inLink) mayAnswer() bool {
-	return !l.answers && !l.over && l.link != nil && l.credit > 0
+	return !l.answers && !l.idle && !l.over && l.link != nil && l.sent < l.credit
 }
 
 // wake is the Wake of the link here.
 func (l *inLink) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.idle = false
 	if l.answers {
 		l.woken = true
 		return
@@ -205,23 +212,23 @@ func (l *inLink) wake() {
 func (l *inLink) answer() {
 	l.mu.Lock()
 	l.woken = false
-	for !l.over && l.credit > 0 {
-		link, credit := l.link, l.credit
+	for !l.over && l.sent < l.credit {
+		link, longest := l.link, l.longest
 		l.mu.Unlock()
-		batch, err := link.Next(l.hold, nil, credit)
+		batch, err := link.Next(l.hold, nil, longest)
 		l.mu.Lock()
 		switch {
 		case l.over:
 		case errors.Is(err, transport.ErrIdle) && l.woken:
 			l.woken = false
 		case errors.Is(err, transport.ErrIdle):
-			l.answers = false
+			l.answers, l.idle = false, true
 			l.unlock()
 			return
 		case err != nil:
 			l.finish(reasonOf(err))
 		case l.kind.Lasting():
-			l.credit = 0
+			l.sent++
 			l.say(&pb.Message{Batch: batch})
 		default:
 			l.say(&pb.Message{Batch: batch, Done: &pb.Done{}})

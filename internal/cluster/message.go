@@ -45,8 +45,9 @@ type inlet struct {
 }
 
 var (
-	errGap     = errors.New("a message is missing")
-	errTooLong = errors.New("a batch over the limit")
+	errGap       = errors.New("a message is missing")
+	errTooLong   = errors.New("a batch over the limit")
+	errNotWanted = errors.New("a batch without credit")
 )
 
 // take returns m with the whole of its batch; nil if more of it is to come, or if

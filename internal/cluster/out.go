@@ -16,6 +16,8 @@ import (
 const (
 	// uplinkWindow is how many batches of a link may be on their way to its owner.
 	uplinkWindow = 4
+	// shortBatch is the most bytes of a batch after which the owner may send two.
+	shortBatch = 4 << 10
 	// idleAfter is how long Next waits in its caller's goroutine before the link
 	// goes idle.
 	idleAfter = time.Second
@@ -39,10 +41,12 @@ type outLink struct {
 
 	mu        sync.Mutex
 	open      *pb.Message // what opens it at the owner; nil: it was sent
-	asked     bool        // for the next batch
-	most      int         // bytes of that
+	credit    uint64      // how many batches the owner may send in all
+	most      int         // bytes of one
 	inlet     inlet
-	batch     []byte // that Next is to return; nil: none
+	batches   [][]byte // that Next is to return
+	returned  uint64   // how many it has
+	short     bool     // the last of them was
 	delivered uint64
 	taken     uint64 // of those delivered
 	err       error  // why nothing more comes
@@ -81,8 +85,14 @@ func (l *outLink) Deliver(ctx context.Context, batch []byte) error {
 		}
 		if l.delivered-l.taken < uplinkWindow {
 			l.delivered++
+			m := &pb.Message{Batch: batch}
+			l.giveCredit(m)
 			l.mu.Unlock()
-			break
+			if err := l.send(m); err != nil {
+				l.fail(err)
+				return transport.ErrUnavailable
+			}
+			return nil
 		}
 		l.mu.Unlock()
 		select {
@@ -91,11 +101,20 @@ func (l *outLink) Deliver(ctx context.Context, batch []byte) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := l.send(&pb.Message{Batch: batch}); err != nil {
-		l.fail(err)
-		return transport.ErrUnavailable
+}
+
+// giveCredit adds to m what the owner may send by now: one batch more than Next has
+// returned, or two if the last was short. So where messages go to and fro, credit
+// goes with those that go to the owner. l.mu is held.
+func (l *outLink) giveCredit(m *pb.Message) {
+	credit := l.returned + 1
+	if l.short && l.kind.Lasting() {
+		credit++
 	}
-	return nil
+	if l.most > 0 && credit > l.credit {
+		l.credit = credit
+		m.Credit, m.Longest = credit, uint32(l.most)
+	}
 }
 
 // send says m to the owner, after what opens the link there.
@@ -125,8 +144,11 @@ func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error
 	defer w.stop()
 	for {
 		l.mu.Lock()
-		if batch := l.batch; batch != nil {
-			l.batch = nil
+		if len(l.batches) > 0 {
+			batch := l.batches[0]
+			l.batches = l.batches[1:]
+			l.returned++
+			l.short = len(batch) <= shortBatch
 			l.mu.Unlock()
 			if dst == nil {
 				return batch, nil
@@ -137,14 +159,14 @@ func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error
 			l.mu.Unlock()
 			return l.end(ctx, dst, most)
 		}
-		ask := !l.asked
-		l.asked = true
-		if ask {
-			l.most = most
+		l.most = most
+		m := new(pb.Message)
+		if l.credit == l.returned { // nothing could come
+			l.giveCredit(m)
 		}
 		l.mu.Unlock()
-		if ask {
-			if err := l.send(&pb.Message{Credit: uint32(most)}); err != nil {
+		if m.Credit > 0 {
+			if err := l.send(m); err != nil {
 				l.fail(err)
 				continue
 			}
@@ -211,7 +233,7 @@ func (l *outLink) wait(w *waiting) error {
 func (l *outLink) goIdle() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.batch != nil || l.err != nil {
+	if len(l.batches) > 0 || l.err != nil {
 		return nil
 	}
 	l.idle = true
@@ -251,6 +273,9 @@ func (l *outLink) receive(m *pb.Message) {
 	}
 	l.mu.Lock()
 	m, err := l.inlet.take(m, max(l.most, l.c.cfg.MaxBatch))
+	if err == nil && m != nil && len(m.Batch) > 0 && l.returned+uint64(len(l.batches)) >= l.credit {
+		err = errNotWanted
+	}
 	if err != nil {
 		l.mu.Unlock()
 		l.c.failed(failBroken)
@@ -266,14 +291,14 @@ func (l *outLink) receive(m *pb.Message) {
 		l.taken = m.Taken
 		signal(l.room)
 	}
-	if len(m.Batch) > 0 && l.batch == nil {
-		l.batch, l.asked = m.Batch, false
+	if len(m.Batch) > 0 {
+		l.batches = append(l.batches, m.Batch)
 	}
 	if m.Done != nil {
 		l.err, l.over = errorOf(m.Done.Reason), true
 		signal(l.room)
 	}
-	news := l.batch != nil || l.err != nil
+	news := len(l.batches) > 0 || l.err != nil
 	l.mu.Unlock()
 	if m.Question != nil {
 		l.answer(m.Question)

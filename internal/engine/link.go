@@ -67,12 +67,16 @@ func (w *Waiter) Init(ep *Endpoint, sender Sender, wake func()) {
 }
 
 // Next waits until the link has something to send, and builds it. It returns
-// Build's error, or ctx's cause, or transport.ErrIdle.
+// Build's error, or ctx's cause, or transport.ErrIdle. It may be called although the
+// link is idle and was not woken; then it is not idle any more.
 func (w *Waiter) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
 	e := w.ep
 	since := time.Duration(-1)
 	for woken := false; ; {
 		e.mu.Lock()
+		if w.idle {
+			w.Stop()
+		}
 		if woken || e.out.ready > 0 && e.out.ready < wire.MaxFragment { // not for the rest of a message alone
 			e.letOthersQueue()
 		}

@@ -201,6 +201,38 @@ func TestRule_twoOwners(t *testing.T) {
 	})
 }
 
+// TestCluster_quiet holds that what comes after a quiet while over a WebSocket that
+// landed at another bridge is answered as soon as it is at the session's own.
+func TestCluster_quiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1, clustertest.Profile{}, registry.Config{Handle: echo}, cluster.Config{})
+		defer f.close()
+		p := newPeer(t, nil)
+		p.acceptor = f.clusters[0]
+		p.open()
+		p.acceptor = f.clusters[1]
+		so := p.socket(nil, openFrame(1))
+		defer so.close()
+		for i := range 20 {
+			time.Sleep(10 * time.Second) // without a ping
+			p.seq++
+			began, frame := time.Now(), dataFrame(1, fmt.Sprint("message ", i))
+			frame.Seq = p.seq
+			if err := so.link.Deliver(t.Context(), wire.AppendBatch(nil, &wire.Batch{X: so.x, Incarnation: p.incarnation, Ack: p.ack, Frames: []wire.Frame{frame}})); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case answer := <-so.got:
+				p.take(answer)
+			case <-time.After(time.Minute):
+			}
+			if took := time.Since(began); took > 0 {
+				t.Fatalf("message %d was answered after %v, if at all", i, took)
+			}
+		}
+	})
+}
+
 // A client whose Hello made a session at two bridges goes on when the one that it has
 // no Welcome of ends: on either transport, that is a link error.
 func TestRule_otherOwnerEnds(t *testing.T) {

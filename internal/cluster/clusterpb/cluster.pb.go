@@ -100,8 +100,9 @@ type Message struct {
 	Batch []byte `protobuf:"bytes,6,opt,name=batch,proto3" json:"batch,omitempty"`
 	// The batch goes on in the next message.
 	More bool `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
-	// To the owner: one batch of at most so many bytes is wanted. One at a time.
-	Credit uint32 `protobuf:"varint,8,opt,name=credit,proto3" json:"credit,omitempty"`
+	// To the owner: how many batches it may send in all, from the link's first on. It
+	// never falls.
+	Credit uint64 `protobuf:"varint,8,opt,name=credit,proto3" json:"credit,omitempty"`
 	// From the owner: how many batches after the first it has taken in.
 	Taken uint64 `protobuf:"varint,9,opt,name=taken,proto3" json:"taken,omitempty"`
 	// To the owner: the hold is over.
@@ -112,6 +113,8 @@ type Message struct {
 	Question *Question `protobuf:"bytes,12,opt,name=question,proto3" json:"question,omitempty"`
 	// To the owner.
 	Answer *Answer `protobuf:"bytes,13,opt,name=answer,proto3" json:"answer,omitempty"`
+	// To the owner, with credit: the most bytes of a batch.
+	Longest uint32 `protobuf:"varint,17,opt,name=longest,proto3" json:"longest,omitempty"`
 	// Of no link.
 	Announcement *Announcement `protobuf:"bytes,14,opt,name=announcement,proto3" json:"announcement,omitempty"`
 	// To be sent back as pong.
@@ -200,7 +203,7 @@ func (x *Message) GetMore() bool {
 	return false
 }
 
-func (x *Message) GetCredit() uint32 {
+func (x *Message) GetCredit() uint64 {
 	if x != nil {
 		return x.Credit
 	}
@@ -240,6 +243,13 @@ func (x *Message) GetAnswer() *Answer {
 		return x.Answer
 	}
 	return nil
+}
+
+func (x *Message) GetLongest() uint32 {
+	if x != nil {
+		return x.Longest
+	}
+	return 0
 }
 
 func (x *Message) GetAnnouncement() *Announcement {
@@ -679,7 +689,7 @@ var File_pollbridge_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"#pollbridge/cluster/v1/cluster.proto\x12\x15pollbridge.cluster.v1\"\xa2\x04\n" +
+	"#pollbridge/cluster/v1/cluster.proto\x12\x15pollbridge.cluster.v1\"\xbc\x04\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\aR\x04from\x12\x12\n" +
 	"\x04link\x18\x02 \x01(\x04R\x04link\x12\x19\n" +
@@ -688,14 +698,15 @@ const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\v2\x1b.pollbridge.cluster.v1.OpenR\x04open\x12\x14\n" +
 	"\x05batch\x18\x06 \x01(\fR\x05batch\x12\x12\n" +
 	"\x04more\x18\a \x01(\bR\x04more\x12\x16\n" +
-	"\x06credit\x18\b \x01(\rR\x06credit\x12\x14\n" +
+	"\x06credit\x18\b \x01(\x04R\x06credit\x12\x14\n" +
 	"\x05taken\x18\t \x01(\x04R\x05taken\x12\x1d\n" +
 	"\n" +
 	"answer_now\x18\n" +
 	" \x01(\bR\tanswerNow\x12/\n" +
 	"\x04done\x18\v \x01(\v2\x1b.pollbridge.cluster.v1.DoneR\x04done\x12;\n" +
 	"\bquestion\x18\f \x01(\v2\x1f.pollbridge.cluster.v1.QuestionR\bquestion\x125\n" +
-	"\x06answer\x18\r \x01(\v2\x1d.pollbridge.cluster.v1.AnswerR\x06answer\x12G\n" +
+	"\x06answer\x18\r \x01(\v2\x1d.pollbridge.cluster.v1.AnswerR\x06answer\x12\x18\n" +
+	"\alongest\x18\x11 \x01(\rR\alongest\x12G\n" +
 	"\fannouncement\x18\x0e \x01(\v2#.pollbridge.cluster.v1.AnnouncementR\fannouncement\x12\x12\n" +
 	"\x04ping\x18\x0f \x01(\x06R\x04ping\x12\x12\n" +
 	"\x04pong\x18\x10 \x01(\x06R\x04pong\"{\n" +
