@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real bench bench-quick bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real bench bench-quick bench-cluster bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-quick: ## RPCs alone, in a minute, on standard output
 
 bench-compare: ## this tree beside revision BASE, in one run, with benchstat
 	bench/compare.sh $(BASE)
+
+bench-cluster: ## requests that land at another bridge than their session's, beside others, in three minutes, on standard output
+	go -C bench run . -only cluster
 
 bench-distance: ## how much of a far path one stream fills, in four minutes, on standard output
 	go -C bench run . -only distance -scenarios '50 Mbit/s, (20|100)ms|no limit'

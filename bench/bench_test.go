@@ -54,6 +54,7 @@ func TestMeasurements(t *testing.T) {
 			"resumed, and the stream went on with nothing lost | 100 %", "all were back after", "bridge's CPU time for each",
 			"peak of resident memory ÷ before, garbage collected", "p99 of RPCs of 16 other sessions ÷ before",
 		}},
+		"cluster": {measureCluster, clusterRows()},
 		"distance": {func(ctx context.Context, cfg config) (*section, error) {
 			cfg.scenarios = "10 Mbit/s, 20ms"
 			return measureDistance(ctx, cfg)
@@ -94,6 +95,14 @@ func rpcRows() []string {
 		}
 	}
 	return rows
+}
+
+func clusterRows() []string {
+	var rows []string
+	for _, s := range clusterScenarios() {
+		rows = append(rows, s.name, "ws at its owner", "ws forwarded", "longpoll at its owner", "longpoll forwarded")
+	}
+	return append(rows, "20 sessions with a quiet stream: a poll of each, parked", atOwner, forwarded)
 }
 
 func TestAlternate(t *testing.T) {

@@ -40,6 +40,7 @@ func together(n int, f func(i int) error) error {
 // their own: 200 share one.
 type crowd struct {
 	channels []*client.Channel
+	moved    atomic.Pointer[string] // where connections go in place of the URL's address; nil: there
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // all that were dialled, until they are cut
@@ -55,6 +56,9 @@ func newCrowd(url, transport string, n int) (*crowd, error) {
 			Transports: []string{transport},
 			TLS:        &tls.Config{InsecureSkipVerify: true}, // of a certificate made a moment ago
 			Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if to := c.moved.Load(); to != nil {
+					addr = *to
+				}
 				conn, err := dialer.DialContext(ctx, network, addr)
 				if err == nil {
 					c.mu.Lock()
@@ -70,6 +74,13 @@ func newCrowd(url, transport string, n int) (*crowd, error) {
 		c.channels[i] = ch
 	}
 	return c, nil
+}
+
+// move has all connections go to another address from now on, and no longer where
+// they go now.
+func (c *crowd) move(addr string) {
+	c.moved.Store(&addr)
+	c.cut()
 }
 
 // cut closes all connections at once.

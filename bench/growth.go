@@ -75,7 +75,7 @@ func (b *busy) cost(cfg config) (time.Duration, error) {
 	if _, err := repeatAll(b.calls, cfg.warmup()); err != nil {
 		return 0, err
 	}
-	got, err := measure(b.bridge, b.calls, 4*cfg.window) // each of many is called twice
+	got, err := measure([]*process{b.bridge}, b.calls, 4*cfg.window) // each of many is called twice
 	return got.hop, err
 }
 

@@ -111,22 +111,31 @@ func (s scenario) take(ctx context.Context, cfg config, w *way) (sample, error) 
 		return sample{}, fmt.Errorf("warming up: %w", err)
 	}
 	var got sample
-	err = cfg.profile(w.hop, s.name+"."+w.name, func() (err error) {
-		got, err = measure(w.hop, calls, cfg.window)
+	hops := append([]*process{w.hop}, w.beside...)
+	take := func() (err error) {
+		got, err = measure(hops, calls, cfg.window)
 		return err
-	})
+	}
+	for i, hop := range hops {
+		name, inner := s.name+"."+w.name, take
+		if i > 0 {
+			name += fmt.Sprint(".", i+1)
+		}
+		take = func() error { return cfg.profile(hop, name, inner) }
+	}
+	err = take()
 	return got, err
 }
 
-// measure repeats the calls for a while and returns what that cost.
-func measure(hop *process, calls []func() error, window time.Duration) (sample, error) {
-	before, err1 := hop.usage()
+// measure repeats the calls for a while and returns what that cost the hops.
+func measure(hops []*process, calls []func() error, window time.Duration) (sample, error) {
+	before, err1 := usageOf(hops)
 	own, err2 := cpuTime(os.Getpid())
 	start := time.Now()
 	times, err3 := repeatAll(calls, window)
 	took := time.Since(start)
 	ownAfter, err4 := cpuTime(os.Getpid())
-	after, err5 := hop.usage()
+	after, err5 := usageOf(hops)
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return sample{}, err
 	}
@@ -238,6 +247,16 @@ func (r results) ratio(k key, base string, of func(sample) float64) float64 {
 	var values []float64
 	for i := range min(len(own), len(others)) {
 		values = append(values, of(own[i])/of(others[i]))
+	}
+	return median(values)
+}
+
+// more returns the median of the differences to another way within a round.
+func (r results) more(k key, base string, of func(sample) float64) float64 {
+	own, others := r[k], r[key{k.scenario, base}]
+	var values []float64
+	for i := range min(len(own), len(others)) {
+		values = append(values, of(own[i])-of(others[i]))
 	}
 	return median(values)
 }

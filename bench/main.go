@@ -88,6 +88,7 @@ var measurements = []measurement{
 	{"memory", 8 * time.Minute, measureMemory},
 	{"growth", 4 * time.Minute, measureGrowth},
 	{"storm", 3 * time.Minute, measureStorm},
+	{"cluster", 6 * time.Minute, measureCluster},
 	{"beside", 3 * time.Minute, measureBeside},
 	{"distance", 20 * time.Minute, measureDistance},
 }

@@ -134,6 +134,19 @@ func (p *process) read(url string) (u usage, err error) {
 	return u, err
 }
 
+// usageOf is what some processes have used together.
+func usageOf(all []*process) (sum usage, err error) {
+	for _, p := range all {
+		u, err := p.usage()
+		if err != nil {
+			return sum, err
+		}
+		sum.CPU += u.CPU
+		sum.Mallocs += u.Mallocs
+	}
+	return sum, nil
+}
+
 // cpuTime reads a process's clock of CPU time: see clock_getcpuclockid(3).
 func cpuTime(pid int) (time.Duration, error) {
 	const scheduler = 2

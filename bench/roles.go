@@ -27,6 +27,7 @@ var servers = map[string]func(lis net.Listener, args []string) error{
 	"proxy":   func(lis net.Listener, args []string) error { return serveProxy(lis, args[0]) },
 	"relay":   func(lis net.Listener, args []string) error { return serveRelay(lis, args[0], args[1], args[2]) },
 	"connect": func(lis net.Listener, args []string) error { return serveConnect(lis, args[0]) },
+	"nats":    func(lis net.Listener, _ []string) error { return serveNATS(lis) },
 	"site":    func(lis net.Listener, args []string) error { return serveSite(lis, args[0], args[1]) },
 }
 

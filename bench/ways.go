@@ -40,9 +40,10 @@ type conn interface {
 
 // A way is one way from here to the backend.
 type way struct {
-	name string
-	hop  *process // what is measured; nil: nothing stands between
-	dial func() (conn, error)
+	name   string
+	hop    *process   // what is measured; nil: nothing stands between
+	beside []*process // what is measured together with it
+	dial   func() (conn, error)
 
 	conns []conn // kept from one sample to the next
 }
