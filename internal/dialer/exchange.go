@@ -199,7 +199,7 @@ func (e *exchanges) wanted(now time.Duration) bool {
 	if s.ep.SendDue(now) <= now || s.ep.AsksNow() {
 		return true
 	}
-	return len(e.inFlight) == 0 && (s.ep.NumStreams() > 0 || s.ep.AckPending() > ackAlone)
+	return len(e.inFlight) == 0 && (s.asking || s.ep.NumStreams() > 0 || s.ep.AckPending() > ackAlone)
 }
 
 // pipelines reports whether one more exchange is to bring what waits at the bridge.
@@ -280,7 +280,7 @@ const shortHold = 1500 * time.Millisecond
 // holdFor is how long the next exchange may be held: not at all when a sign of
 // life is wanted, as long as it was quiet before else.
 func (e *exchanges) holdFor() time.Duration {
-	if e.probeNow {
+	if e.probeNow || e.s.asking {
 		return 0
 	}
 	hold := min(max(e.adaptiveHold, e.s.ep.Path.AtLeast(shortHold, 2)), e.hold.Hold)

@@ -107,11 +107,14 @@ func (l *ladder) helloDue() time.Duration {
 
 // opened is called when the link's handshake is done.
 func (l *ladder) opened(link *lastingLink) {
-	if l.alone() {
-		l.choose(link)
+	if !l.alone() {
+		link.probe(0)
 		return
 	}
-	link.probe(0)
+	l.choose(link)
+	if l.s.asking {
+		link.ask(0)
+	}
 }
 
 // proved is called for each pong; the second one ends the probe.

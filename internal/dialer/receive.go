@@ -46,9 +46,10 @@ func (s *Session) take(b *wire.Batch, sent time.Duration) {
 		s.takeWelcome(b)
 	}
 	s.reached(sent)
-	if b.GoAway != nil && s.goingAway == nil {
-		s.goingAway = b.GoAway
+	if b.GoAway != nil {
+		s.goAway(b.GoAway)
 	}
+	s.heardBridge()
 	if err := s.ep.Receive(b); err != nil {
 		s.ep.Over(err)
 	}
@@ -102,10 +103,23 @@ func (s *Session) lookElsewhere(err error) {
 	case s.ep.Ended() != nil:
 	case !s.welcomed() && (draining || errors.Is(err, ErrUnavailable)):
 		s.moveOn()
-	case draining && s.goingAway == nil:
-		s.goingAway = &wire.GoAway{SpreadMillis: moveSpread}
+	case draining:
+		s.goAway(&wire.GoAway{SpreadMillis: moveSpread})
 	}
 }
+
+// goAway has RPCs of which nothing was sent, and later ones, go to another session
+// (E3).
+func (s *Session) goAway(how *wire.GoAway) {
+	if s.goingAway != nil {
+		return
+	}
+	s.goingAway = how
+	s.endUnsent(errGoingAway)
+}
+
+// errGoingAway is why a session that is going away takes no RPC.
+var errGoingAway = &engine.Error{Reason: engine.ReasonDrained, Message: "the session takes no more RPCs", NotStarted: true}
 
 // moveSpread is over how many milliseconds clients spread their move where the
 // bridge does not say.

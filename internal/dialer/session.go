@@ -37,6 +37,8 @@ type Session struct {
 	closeSent    bool          // CLOSE was queued
 	goingAway    *wire.GoAway  // the bridge asked to move (E3)
 	reachedAt    time.Duration // when the bridge had a link, for all that was answered (E1)
+	heard        time.Duration // when it was heard last
+	asking       bool          // RPCs wait until it is heard (E2)
 	strangers    int           // answers of what knows of no bridge
 	strangerAt   time.Duration // when the first of them came
 	startedWall  time.Time     // when the endpoint's clock began, on the wall

@@ -39,8 +39,9 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	case why != nil:
 		return nil, &engine.Error{Reason: why.Reason, Message: why.Message, NotStarted: true}
 	case s.goingAway != nil, s.ep.Closing():
-		return nil, &engine.Error{Reason: engine.ReasonDrained, Message: "the session takes no more RPCs", NotStarted: true}
+		return nil, errGoingAway
 	}
+	s.askAfterQuiet()
 	open.CreatedMicros = uint64(s.ep.Now().Microseconds())
 	s.opened++
 	st := &Stream{s: s, answered: make(chan struct{}), order: s.opened}
@@ -60,9 +61,9 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	return st, nil
 }
 
-// holdsBack reports whether an RPC may not be sent yet (O4, O5).
+// holdsBack reports whether an RPC may not be sent yet (O4, O5, E2).
 func (s *Session) holdsBack(open *wire.Open) bool {
-	return !s.welcomed() && !open.Early || s.token.fetching
+	return !s.welcomed() && !open.Early || s.token.fetching || s.asking
 }
 
 // releaseUnsent looks again which RPCs may be sent, in the order in which they
@@ -80,17 +81,23 @@ func (s *Session) releaseUnsent() {
 
 // endStreams ends every RPC with one UNAVAILABLE (E2).
 func (s *Session) endStreams(why *engine.Error) {
-	end := func(st *engine.Stream, format string) {
-		st.DropSend()
-		(*Stream)(st.Owner().(*owner)).finish(engine.BridgeEnd(engine.StatusUnavailable, why.Reason, format, why.Message))
+	s.endUnsent(why)
+	for st := range s.ep.Streams() {
+		endLost(st, why, "may have")
 	}
+}
+
+// endUnsent ends the RPCs of which nothing was sent: they can go to another session.
+func (s *Session) endUnsent(why *engine.Error) {
 	for st := range s.ep.Unsent() {
-		end(st, "session lost: %s; the RPC has not run")
+		endLost(st, why, "has not")
 		st.Abandon()
 	}
-	for st := range s.ep.Streams() {
-		end(st, "session lost: %s; the RPC may have run")
-	}
+}
+
+func endLost(st *engine.Stream, why *engine.Error, has string) {
+	st.DropSend()
+	(*Stream)(st.Owner().(*owner)).finish(engine.BridgeEnd(engine.StatusUnavailable, why.Reason, "session lost: %s; the RPC %s run", why.Message, has))
 }
 
 // ID returns the stream's number in its session; 0: nothing of it was sent yet.

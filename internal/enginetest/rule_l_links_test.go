@@ -358,7 +358,7 @@ func TestRule_quiet(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(81 * time.Second)
-		equal(t, "exchanges of a stream quiet for 1.5 + 3 + 6 + 12 + 3 × 18 s", d.polls.Load(), int64(1+8))
+		equal(t, "exchanges of a stream after a quiet time, quiet for 1.5 + 3 + 6 + 12 + 3 × 18 s", d.polls.Load(), int64(1+1+8))
 		cancel()
 		time.Sleep(time.Second)
 		before := d.polls.Load()

@@ -67,6 +67,34 @@ test("after a restart of the bridge a sent RPC ends once, the next one finds a n
   assert.equal(sessions.size, 2);
 });
 
+test("a call after a quiet time asks whether the bridge is still there, and begins once, on the next session (E2)", async (t) => {
+  const now = performance.now.bind(performance);
+  let quiet = 0;
+  t.mock.method(performance, "now", () => now() + quiet);
+  const [first, second] = [1n << 32n, 2n << 32n];
+  for (const restart of ["unknown", "going away"]) {
+    let restarted = false;
+    const begun: string[] = [];
+    const asked: string[] = [];
+    const channel = channelTo(t, (batch, url) => {
+      if (batch.hello) return { welcome: WELCOME, incarnation: restarted ? second : first };
+      const at = batch.incarnation === first ? "first" : "second";
+      if (batch.frames.length === 0) asked.push(at);
+      if (batch.frames.some((f) => f.type === TYPE_OPEN)) begun.push(at);
+      if (restarted && at === "first" && restart === "unknown") return { incarnation: second, close: { code: 5, message: "no such session", retryAfterMillis: 0, limit: 0 } };
+      const goAway = restarted && at === "first" ? { goAway: { spreadMillis: 0 } } : {};
+      const said = echo(1)(batch, url) ?? (batch.holdMillis ? undefined : {});
+      return said && { ...(said as Partial<Batch>), ...goAway, incarnation: batch.incarnation };
+    });
+    await channel.unary("s/m", Uint8Array.of(1));
+    quiet += 5_000;
+    restarted = true;
+    assert.deepEqual((await channel.unary("s/m", Uint8Array.of(1))).message, Uint8Array.of(0), restart);
+    assert.deepEqual([begun, asked], [["first", "second"], ["first"]], restart);
+    channel.close();
+  }
+});
+
 test("only what is idempotent and not yet answered is sent again to another session, and only if asked (E2)", async (t) => {
   const [first, second] = [1n << 32n, 2n << 32n];
   /** How often an RPC was opened, and how it ended, when the bridge is restarted after its OPEN, and perhaps after its headers. */

@@ -236,7 +236,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     const stream = new Stream(open, STREAM_WINDOW, again ? MAX_SESSIONS : 0);
     if (this.#logger) void stream.ended.then(({ status, reason }) => this.#rpcEnded(stream, status, reason));
     if (this.#final) stream.finish(finalEnd(this.#final));
-    else this.#ensure(0).endpoint.adopt(stream);
+    else this.#ensure(0).adopt(stream);
     return stream;
   }
 
@@ -369,7 +369,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
 
   /** Moves RPCs that can go on to the session for new ones. */
   #adopt(orphans: Stream[]): void {
-    for (const stream of orphans) this.#ensure(0).endpoint.adopt(stream);
+    for (const stream of orphans) this.#ensure(0).adopt(stream);
   }
 
   /** Moves new RPCs to another session, as the bridge asked, opened within spread milliseconds (E3). */

@@ -212,7 +212,7 @@ export async function fixture(t: TestContext, transports: Transport[], welcomed 
   }
   const open = async (): Promise<Stream> => {
     const stream = new Stream({ ...OPEN }, 64 << 10);
-    session.endpoint.adopt(stream);
+    session.adopt(stream);
     await flush();
     return stream;
   };

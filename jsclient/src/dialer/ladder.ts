@@ -8,9 +8,10 @@ import type { Network } from "../tune/network.js";
 import type { Batch } from "../wire/batch.js";
 import { encodeBatch } from "../wire/codec.js";
 import type { Carrier, LinkError } from "./carrier.js";
+import type { Links } from "./config.js";
 import { Exchanges, type LinkConfig } from "./exchanges.js";
 import { LastingLink } from "./lasting.js";
-import type { Links, Session } from "./session.js";
+import type { Session } from "./session.js";
 
 /** Exchanges have so many milliseconds to bring the Welcome before a WebSocket is tried for it: a little less than until HELLO_AGAIN. */
 const HELLO_ALONE = 2_990;
@@ -65,8 +66,12 @@ export class Ladder implements Links {
 
   /** The transport that carries new frames; undefined while none does. */
   get transport(): Transport | undefined {
-    if (this.#session.preferred > 0 && this.#link?.proven) return "ws";
+    if (this.carries) return "ws";
     return this.#exchanges && this.#session.welcome ? "longpoll" : undefined;
+  }
+
+  get carries(): boolean {
+    return this.#session.preferred > 0 && !!this.#link?.proven;
   }
 
   get awaiting(): number | undefined {
@@ -88,6 +93,10 @@ export class Ladder implements Links {
     if (this.#halted) return; // the session has expired
     this.#dialWhenDue();
     this.#link?.wake();
+  }
+
+  ask(): void {
+    this.#exchanges?.probe();
   }
 
   halt(): void {

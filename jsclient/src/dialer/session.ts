@@ -16,6 +16,7 @@ import {
 } from "../wire/batch.js";
 import { newBatch } from "../wire/codec.js";
 import type { LinkError } from "./carrier.js";
+import type { Links, Phase, SessionConfig, SessionEvents } from "./config.js";
 import { Expiry } from "./expiry.js";
 import { type Outage, Tries } from "./outage.js";
 import { Strangers } from "./strangers.js";
@@ -41,55 +42,6 @@ const MOVE_SPREAD = 1_000;
 const CLOSE_TIMEOUT = 3_000;
 /** Most bytes of a batch by beacon: all beacons of a page share 64 KiB, and base64 makes 4 bytes of 3. */
 export const MAX_BEACON: number = 40 << 10;
-
-/** What a session tells the one who made it. */
-export interface SessionEvents {
-  /** Phase, preferred link or last error have changed. */
-  changed(): void;
-  /** The session is over, and with it so many RPCs; orphans are others that can go on another one, most of them unsent (E2). */
-  over(why: SessionError, orphans: Stream[], ended: number): void;
-  /** The bridge takes no RPC on the token any more (O5). */
-  tokenExpired(): void;
-  /** The bridge has said that it looks at no token, and there is one. */
-  tokenIgnored(): void;
-  /** The bridge wants new RPCs on another session, opened within so many milliseconds (E3). */
-  goAway(spreadMillis: number): void;
-}
-
-/** SessionConfig configures a session. */
-export interface SessionConfig {
-  /** The bridge's, for errors. */
-  url: string;
-  /** There was a bridge at that URL: one that is gone is waited for. */
-  known: boolean;
-  /** Stated in the Hello, e.g. "pollbridge-js/0.1.0". */
-  release: string;
-  /** Credential for the first batch; empty: none (O5). */
-  token: string;
-  /** First window of a stream towards here, in bytes. */
-  streamWindow: number;
-  /** Longest message taken, in bytes. */
-  maxMessageBytes: number;
-}
-
-/** What a client's session is doing. */
-export type Phase = "connecting" | "open" | "retrying" | "closed";
-
-/** What a session asks of its links. */
-export interface Links {
-  /** Sends what there is to send. */
-  wake(): void;
-  /** Finds out at once whether links work. newNetwork: the network may be another. */
-  retryNow(newNetwork: boolean): void;
-  /** Ends every link. */
-  halt(): void;
-  /** Lowest number of an exchange that is waited for; undefined: none (L2). */
-  readonly awaiting: number | undefined;
-  /** A WebSocket is on its way, or open, beside exchanges. */
-  readonly dialing: boolean;
-  /** How long until what has failed is tried again, in milliseconds; 0: it is tried. */
-  readonly nextTryIn: number;
-}
 
 /** Session is the resumable link between this client and the bridge: its ID and key, its Welcome, its token and its end. */
 export class Session implements Role {
@@ -121,6 +73,8 @@ export class Session implements Role {
   #tokenDue = false;
   /** Another token is being asked for: new RPCs wait for it (O5). */
   #renewing = false;
+  /** RPCs wait until the bridge is heard (E2). */
+  #asking = false;
   /** The resume window that a pause asked for, in milliseconds; 0: the bridge's own. */
   #pauseWindow = 0;
   readonly #tries = new Tries();
@@ -183,7 +137,7 @@ export class Session implements Role {
   }
 
   mayStart(stream: Stream): boolean {
-    return (!!this.welcome || !!stream.request.early) && !this.#renewing;
+    return (!!this.welcome || !!stream.request.early) && !this.#renewing && !this.#asking;
   }
 
   streamGone(): void {
@@ -192,6 +146,16 @@ export class Session implements Role {
 
   streamEnded(origin: number, reason: string): void {
     if (origin === ORIGIN_BRIDGE && reason === "unauthenticated") this.#events.tokenExpired();
+  }
+
+  /** Takes an RPC on. After a quiet time the bridge is asked first whether it is still there: what it refuses may have run, since a copy may have come before (E2). */
+  adopt(stream: Stream): void {
+    const parked = this.phase === "open" && this.endpoint.numStreams > 0;
+    if (this.welcome && !this.#asking && !parked && !this.#links!.carries && this.#expiry.quiet) {
+      this.#asking = true;
+      this.#links!.ask();
+    }
+    this.endpoint.adopt(stream);
   }
 
   /** Closes the session as soon as no RPC is open. */
@@ -311,6 +275,7 @@ export class Session implements Role {
       return false;
     }
     if (batch.welcome && !this.welcome) this.#takeWelcome(batch, batch.welcome);
+    if (batch.goAway) this.#events.goAway(batch.goAway.spreadMillis); // before RPCs go there
     this.#answered(sentAt + held);
     const { acked } = out;
     const { taken } = inbox;
@@ -321,7 +286,6 @@ export class Session implements Role {
       this.end(err);
       return false;
     }
-    if (batch.goAway) this.#events.goAway(batch.goAway.spreadMillis);
     endpoint.wake();
     return out.acked > acked || inbox.taken > taken;
   }
@@ -383,9 +347,17 @@ export class Session implements Role {
     this.#pauseWindow = 0;
     this.#foreign = undefined;
     this.#tries.answered();
+    this.#heard();
     if (this.phase === "open" || !this.welcome) return;
     this.phase = "open";
     this.#events.changed();
+  }
+
+  /** Lets RPCs go that waited until the bridge is heard. */
+  #heard(): void {
+    if (!this.#asking) return;
+    this.#asking = false;
+    this.endpoint.releaseUnsent();
   }
 
   /** Has frames sent again whose last link is gone (L2). */

@@ -176,7 +176,7 @@ class Simulated {
     this.#rpcs.set(id, stream);
     void stream.headers.then((headers) => say("headers", id, { metadata: pairs(headers) }));
     void this.#receive(id, stream);
-    this.session.endpoint.adopt(stream);
+    this.session.adopt(stream);
   }
 
   async #receive(id: number, stream: Stream): Promise<void> {
