@@ -28,12 +28,13 @@ export async function upload(page: Page): Promise<void> {
   equal(await page.locator("#upload .note .text").last().textContent(), "SHA-256 is that of the bytes sent");
 }
 
-/** Bidirectional: each message after the one before is back, then the half-close. */
-export async function echo(page: Page): Promise<void> {
+/** Bidirectional: each message after the one before is back, and after what cut does meanwhile, then the half-close. */
+export async function echo(page: Page, cut?: () => Promise<void>): Promise<void> {
   for (const [i, text] of ["one", "two", "three"].entries()) {
     await page.fill("#echo input", text);
     await page.click("#echo .send");
     await page.locator("#echo .received").nth(i).waitFor();
+    await cut?.();
   }
   await page.click("#echo .end");
   equal(await ended(page, "echo"), "OK");
