@@ -75,7 +75,8 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 	dst = appendUint(dst, tagWelcomeMaxBatchBytes, uint64(w.MaxBatchBytes))
 	dst = appendUint(dst, tagWelcomeMaxMetadataBytes, uint64(w.MaxMetadataBytes))
 	dst = appendUint(dst, tagWelcomeMaxStreams, uint64(w.MaxStreams))
-	return appendBool(dst, tagWelcomeIgnoresTokens, w.IgnoresTokens)
+	dst = appendBool(dst, tagWelcomeIgnoresTokens, w.IgnoresTokens)
+	return appendUint(dst, tagWelcomeMaxExchanges, uint64(w.MaxExchanges))
 }
 
 func appendClose(dst []byte, c *Close) []byte {

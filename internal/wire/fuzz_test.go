@@ -214,6 +214,7 @@ func (s *source) batch() *wire.Batch {
 			Version: s.uint32(), Release: s.text(), HoldMillis: s.uint32(), ResumeMillis: s.uint32(),
 			PauseMaxMillis: s.uint32(), StreamWindow: s.uint32(), SessionWindow: s.uint32(), MaxMessageBytes: s.uint(),
 			MaxBatchBytes: s.uint32(), MaxMetadataBytes: s.uint32(), MaxStreams: s.uint32(),
+			IgnoresTokens: s.bool(), MaxExchanges: s.uint32(),
 		}
 	}
 	if s.bool() {

@@ -74,6 +74,7 @@ func toProto(b *wire.Batch) *wirepb.Batch {
 			PauseMaxMs: w.PauseMaxMillis, StreamWindow: w.StreamWindow, SessionWindow: w.SessionWindow,
 			MaxMessageBytes: w.MaxMessageBytes, MaxBatchBytes: w.MaxBatchBytes,
 			MaxMetadataBytes: w.MaxMetadataBytes, MaxStreams: w.MaxStreams,
+			IgnoresTokens: w.IgnoresTokens, MaxExchanges: w.MaxExchanges,
 		}
 	}
 	if g := b.GoAway; g != nil {

@@ -142,6 +142,8 @@ func parseWelcome(src []byte, w *Welcome) error {
 			w.MaxStreams = uint32(r.num)
 		case tagWelcomeIgnoresTokens:
 			w.IgnoresTokens = r.num != 0
+		case tagWelcomeMaxExchanges:
+			w.MaxExchanges = uint32(r.num)
 		}
 	}
 	return r.err

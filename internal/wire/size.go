@@ -69,7 +69,8 @@ func sizeWelcome(w *Welcome) int {
 		sizeUint(tagWelcomeMaxBatchBytes, uint64(w.MaxBatchBytes)) +
 		sizeUint(tagWelcomeMaxMetadataBytes, uint64(w.MaxMetadataBytes)) +
 		sizeUint(tagWelcomeMaxStreams, uint64(w.MaxStreams)) +
-		sizeBool(tagWelcomeIgnoresTokens, w.IgnoresTokens)
+		sizeBool(tagWelcomeIgnoresTokens, w.IgnoresTokens) +
+		sizeUint(tagWelcomeMaxExchanges, uint64(w.MaxExchanges))
 }
 
 func sizeClose(c *Close) int {

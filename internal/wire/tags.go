@@ -58,6 +58,7 @@ const (
 	tagWelcomeMaxMetadataBytes = 10<<3 | varint
 	tagWelcomeMaxStreams       = 11<<3 | varint
 	tagWelcomeIgnoresTokens    = 12<<3 | varint
+	tagWelcomeMaxExchanges     = 13<<3 | varint
 
 	tagCloseCode       = 1<<3 | varint
 	tagCloseMessage    = 2<<3 | length

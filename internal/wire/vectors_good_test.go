@@ -36,7 +36,7 @@ func goodVectors() []goodVector {
 			Welcome: &wire.Welcome{
 				Version: 1, Release: "pollbridge/0.1.0", HoldMillis: 25_000, ResumeMillis: 120_000,
 				PauseMaxMillis: 1_800_000, StreamWindow: 64 << 10, SessionWindow: 1 << 20, MaxMessageBytes: 16 << 20,
-				MaxBatchBytes: 1 << 20, MaxMetadataBytes: 64 << 10, MaxStreams: 4096,
+				MaxBatchBytes: 1 << 20, MaxMetadataBytes: 64 << 10, MaxStreams: 4096, MaxExchanges: 8,
 			},
 		}},
 		{name: "every header field", batch: wire.Batch{
@@ -47,6 +47,7 @@ func goodVectors() []goodVector {
 			Welcome: &wire.Welcome{
 				Version: 11, Release: "b", HoldMillis: 12, ResumeMillis: 13, PauseMaxMillis: 14, StreamWindow: 15,
 				SessionWindow: 16, MaxMessageBytes: 17, MaxBatchBytes: 18, MaxMetadataBytes: 19, MaxStreams: 20,
+				IgnoresTokens: true, MaxExchanges: 34,
 			},
 			NowMicros: 21, Awaiting: 22, Prefer: 23, HoldMillis: 24, MaxBytes: 25, Resend: true, Parked: 26,
 			WaitingBytes: 27, Ping: 28, Pong: 29, Padding: []byte{30}, PauseMillis: 31, Token: "c",

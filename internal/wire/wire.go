@@ -88,6 +88,7 @@ type Welcome struct {
 	MaxMetadataBytes uint32
 	MaxStreams       uint32
 	IgnoresTokens    bool
+	MaxExchanges     uint32
 }
 
 // GoAway asks the client to open new RPCs on another session (E3).

@@ -30,6 +30,7 @@ export const WELCOME: Welcome = {
   maxMetadataBytes: 64 << 10,
   maxStreams: 4096,
   ignoresTokens: false,
+  maxExchanges: 8,
 };
 
 /** Reports whether parseBatch has refused what is not a batch, rather than failed. */

@@ -649,6 +649,8 @@ type Welcome struct {
 	MaxStreams       uint32 `protobuf:"varint,11,opt,name=max_streams,json=maxStreams,proto3" json:"max_streams,omitempty"`
 	// A token would be looked at by nobody (O5).
 	IgnoresTokens bool `protobuf:"varint,12,opt,name=ignores_tokens,json=ignoresTokens,proto3" json:"ignores_tokens,omitempty"`
+	// Most exchanges in flight of a client whose exchanges share a connection; 0: 2.
+	MaxExchanges  uint32 `protobuf:"varint,13,opt,name=max_exchanges,json=maxExchanges,proto3" json:"max_exchanges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -765,6 +767,13 @@ func (x *Welcome) GetIgnoresTokens() bool {
 		return x.IgnoresTokens
 	}
 	return false
+}
+
+func (x *Welcome) GetMaxExchanges() uint32 {
+	if x != nil {
+		return x.MaxExchanges
+	}
+	return 0
 }
 
 // Close ends something with a reason that a program can read.
@@ -1373,7 +1382,7 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	"\x05Hello\x12\x18\n" +
 	"\arelease\x18\x01 \x01(\tR\arelease\x12#\n" +
 	"\rstream_window\x18\x02 \x01(\rR\fstreamWindow\x12*\n" +
-	"\x11max_message_bytes\x18\x03 \x01(\x04R\x0fmaxMessageBytes\"\xab\x03\n" +
+	"\x11max_message_bytes\x18\x03 \x01(\x04R\x0fmaxMessageBytes\"\xd0\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x17\n" +
@@ -1389,7 +1398,8 @@ const file_pollbridge_v1_pollbridge_proto_rawDesc = "" +
 	" \x01(\rR\x10maxMetadataBytes\x12\x1f\n" +
 	"\vmax_streams\x18\v \x01(\rR\n" +
 	"maxStreams\x12%\n" +
-	"\x0eignores_tokens\x18\f \x01(\bR\rignoresTokens\"\xbf\x02\n" +
+	"\x0eignores_tokens\x18\f \x01(\bR\rignoresTokens\x12#\n" +
+	"\rmax_exchanges\x18\r \x01(\rR\fmaxExchanges\"\xbf\x02\n" +
 	"\x05Close\x12-\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x19.pollbridge.v1.Close.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12$\n" +

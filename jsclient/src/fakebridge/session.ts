@@ -38,6 +38,7 @@ const WELCOME: Welcome = {
   maxMetadataBytes: 64 << 10,
   maxStreams: 4_096,
   ignoresTokens: false,
+  maxExchanges: 8,
 };
 
 /** A link's way to the client. */

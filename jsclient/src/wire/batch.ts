@@ -69,6 +69,7 @@ export interface Welcome {
   maxMetadataBytes: number;
   maxStreams: number;
   ignoresTokens: boolean;
+  maxExchanges: number;
 }
 
 /** Asks the client to open new RPCs on another session (E3). */

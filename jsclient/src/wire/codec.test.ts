@@ -152,7 +152,7 @@ function randomBatch(random: () => number): Batch {
     ...(flag() && {
       welcome: {
         version: u32(), release: str(), holdMillis: u32(), resumeMillis: u32(), pauseMaxMillis: u32(), streamWindow: u32(), sessionWindow: u32(),
-        maxMessageBytes: u64(), maxBatchBytes: u32(), maxMetadataBytes: u32(), maxStreams: u32(), ignoresTokens: flag(),
+        maxMessageBytes: u64(), maxBatchBytes: u32(), maxMetadataBytes: u32(), maxStreams: u32(), ignoresTokens: flag(), maxExchanges: u32(),
       },
     }),
     ...(flag() && { goAway: { spreadMillis: u32() } }),

@@ -75,6 +75,7 @@ const welcome: Schema<Welcome> = define<Welcome>({
   maxMetadataBytes: uint32,
   maxStreams: uint32,
   ignoresTokens: bool,
+  maxExchanges: uint32,
 });
 
 const close: Schema<Close> = define<Close>({
