@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
@@ -28,6 +29,8 @@ type carrier struct {
 	poll   http.Header  // of exchanges; shared by all, never written to
 	posts  *http.Client // exchanges
 	socks  *http.Client // WebSocket handshakes
+
+	multiplexed atomic.Bool // the last answer came over HTTP/2 or later
 }
 
 var _ dialer.Carrier = (*carrier)(nil)
@@ -76,6 +79,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 		return nil, broken(ctx, err)
 	}
 	defer resp.Body.Close()
+	c.multiplexed.Store(resp.ProtoMajor >= 2)
 	if resp.StatusCode != http.StatusOK {
 		excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, httpclient.MaxExcerpt))
 		return nil, foreign(resp, excerpt)

@@ -62,6 +62,9 @@ type Conn interface {
 // default that its comment gives.
 type Config struct {
 	Carrier Carrier // required
+	// Multiplexed reports whether exchanges share one connection, as in HTTP/2, so
+	// that there may be more than two; they never do. It may be called at any time.
+	Multiplexed func() bool
 	// Bridge is what errors call the bridge, with its URL; "the bridge".
 	Bridge string
 	// Known is true if a bridge was there before: one that is gone is waited for,
@@ -97,6 +100,9 @@ func (c Config) withDefaults() Config {
 	c.StreamWindow = cmp.Or(c.StreamWindow, 64<<10)
 	if c.Wall == nil {
 		c.Wall = time.Now
+	}
+	if c.Multiplexed == nil {
+		c.Multiplexed = func() bool { return false }
 	}
 	c.MaxMessage = cmp.Or(c.MaxMessage, engine.Unlimited)
 	if len(c.Transports) == 0 {

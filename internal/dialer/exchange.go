@@ -34,7 +34,7 @@ type exchanges struct {
 	s             *Session
 	kind          transport.Kind // of exchanges; 0: there are none
 	workers       engine.Workers[request]
-	inFlight      []*exchange // at most two, in order of their numbers
+	inFlight      []*exchange // in order of their numbers
 	nextTry       time.Duration
 	retry         tune.Backoff
 	emptyBackoff  tune.Backoff
@@ -52,7 +52,6 @@ type exchanges struct {
 }
 
 const (
-	maxInFlight      = 2
 	ackAlone         = 64 << 10 // what is pending before an ack goes alone
 	minRetry         = 100 * time.Millisecond
 	maxRetry         = 5 * time.Second
@@ -101,7 +100,7 @@ func (e *exchanges) step(now time.Duration) time.Duration {
 // due returns when the next exchange is to begin.
 func (e *exchanges) due(now time.Duration) time.Duration {
 	switch {
-	case len(e.inFlight) >= maxInFlight, e.proving(), e.alone(), e.s.ep.Ended() != nil:
+	case !e.hasRoom(), e.proving(), e.alone(), e.s.ep.Ended() != nil:
 		return now + longest
 	case e.wanted(now):
 		return max(e.nextTry, now)
@@ -113,6 +112,37 @@ func (e *exchanges) due(now time.Duration) time.Duration {
 		return max(e.s.ep.SendDue(now), e.nextTry)
 	}
 	return now + longest
+}
+
+// hasRoom reports whether one more exchange may be in flight: more than two where the
+// path needs them to carry the bodies of either direction.
+func (e *exchanges) hasRoom() bool {
+	if len(e.inFlight) < engine.MinExchanges {
+		return true
+	}
+	_, up := e.upBody()
+	_, down := e.downBody()
+	return len(e.inFlight) < max(up, down)
+}
+
+// upBody and downBody return how long the next body may be, and how many to have in
+// flight.
+func (e *exchanges) upBody() (length, n int) {
+	return e.up.Bodies(e.uplink.Size, e.most(), &e.s.ep.Path)
+}
+
+func (e *exchanges) downBody() (length, n int) {
+	return e.down.Bodies(e.downlink.Size, e.most(), &e.s.ep.Path)
+}
+
+// most is how many exchanges may be in flight: more than two where they share a
+// connection, since others are few, and the bridge takes them.
+func (e *exchanges) most() int {
+	w := e.s.welcome
+	if w == nil || !e.s.cfg.Multiplexed() {
+		return engine.MinExchanges
+	}
+	return int(min(max(w.MaxExchanges, engine.MinExchanges), engine.MaxExchanges))
 }
 
 // expire abandons exchanges that have failed, and older ones with them (L5).
@@ -138,9 +168,9 @@ func (e *exchanges) expire(now time.Duration) {
 }
 
 // makesRoomAt is when an exchange with frames counts as held up: a parked poll of
-// ours may be what it waits for (L5).
+// ours may be what it waits for (L5). Where there are more than two, none is.
 func (e *exchanges) makesRoomAt(x *exchange) time.Duration {
-	if !x.frames || len(e.inFlight) < 2 || e.inFlight[0].frames {
+	if !x.frames || len(e.inFlight) != engine.MinExchanges || e.inFlight[0].frames {
 		return x.limit
 	}
 	return x.sent + e.s.ep.Path.AtLeast(500*time.Millisecond, 2)
@@ -148,7 +178,7 @@ func (e *exchanges) makesRoomAt(x *exchange) time.Duration {
 
 // makeRoom aborts the parked poll that may hold up an exchange with frames.
 func (e *exchanges) makeRoom(now time.Duration) {
-	if len(e.inFlight) < 2 {
+	if len(e.inFlight) != engine.MinExchanges {
 		return
 	}
 	if last := e.inFlight[len(e.inFlight)-1]; now >= e.makesRoomAt(last) && last.frames && !e.inFlight[0].frames {
@@ -172,7 +202,7 @@ func (e *exchanges) askNow(now time.Duration) {
 	if e.kind == 0 || e.s.ep.Carries() {
 		return
 	}
-	if len(e.inFlight) == maxInFlight {
+	if !e.hasRoom() {
 		e.inFlight[0].cancel(errMadeRoom)
 		e.lose(e.inFlight[0])
 		e.inFlight = e.inFlight[1:]
@@ -245,7 +275,9 @@ func (e *exchanges) begin(now time.Duration) {
 		x.proof = e.uplink.WantsProof()
 		frames = !x.proof
 	}
-	most := e.up.MaxBody(e.uplink.Size, &s.ep.Path)
+	most, _ := e.upBody()
+	maxBytes, _ := e.downBody()
+	s.ep.OneShots(len(e.inFlight))
 	paced := frames && s.ep.QueuedBytes() > most // its ack is waited for
 	if (frames || s.welcomed() && !x.proof) && !paced {
 		x.hold = e.holdFor()
@@ -255,7 +287,7 @@ func (e *exchanges) begin(now time.Duration) {
 	h := s.header()
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
-	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(e.down.MaxBody(e.downlink.Size, &s.ep.Path))
+	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(maxBytes)
 	batch, n := s.ep.BuildOneShot(nil, &h, x.id, most, frames)
 	x.frames = n > 0
 	if n == 1 {

@@ -52,6 +52,7 @@ type Endpoint struct {
 	widened       int           // bytes by which windows towards here are wider than at first, in all
 	sessionWindow int           // limit of out.window
 	oneShotLimit  int           // of the last batch for a one-shot link, bytes
+	oneShots      int           // in flight
 	turnaround    time.Duration // smoothed, between a frame on a one-shot link and its ack; 0: not measured
 	creditAt      time.Duration // when readers have had a moment for what came last
 	refillAt      time.Duration // when senders have had a moment since a full body left
@@ -88,7 +89,7 @@ func (e *Endpoint) Init(cfg Config) {
 	}
 	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)
-	e.out.share = cfg.Share
+	e.out.share, e.in.share = cfg.Share, cfg.Share
 	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
 }
 
@@ -99,17 +100,23 @@ func (e *Endpoint) SetSessionWindow(n int) {
 	e.followPath()
 }
 
+// Exchanges that a client has in flight (section 5): always as many as MinExchanges,
+// and MaxExchanges at most.
 const (
-	// firstSessionWindow is the session's window before more is known of the path.
-	firstSessionWindow = 1 << 20
-	// windowOfBodies is how many bodies on one-shot links the window takes: two in
-	// flight, and two whose acks are under way.
-	windowOfBodies = 4
+	MinExchanges = 2
+	MaxExchanges = 8
 )
 
-// followPath lets as much be sent and not acked as fills the path twice (D2).
+// OneShots notes how many one-shot links are in flight.
+func (e *Endpoint) OneShots(n int) { e.oneShots = min(max(n, MinExchanges), MaxExchanges) }
+
+// firstSessionWindow is the session's window before more is known of the path.
+const firstSessionWindow = 1 << 20
+
+// followPath lets as much be sent and not acked as fills the path twice (D2): the
+// bodies in flight, and as many whose acks are under way.
 func (e *Endpoint) followPath() {
-	e.out.window = min(e.sessionWindow, max(firstSessionWindow, 2*e.Path.MaxInFlight(), windowOfBodies*e.oneShotLimit))
+	e.out.window = min(e.sessionWindow, max(firstSessionWindow, 2*e.Path.MaxInFlight(), 2*e.oneShots*e.oneShotLimit))
 }
 
 // bodyLength is how many bytes one batch, or a good part of what may be in flight,
@@ -274,7 +281,7 @@ func (e *Endpoint) Over(why *Error) {
 		st.DropReceived()
 	}
 	e.out.drop()
-	e.in.ahead = nil
+	e.in.drop()
 	e.Wake()
 }
 

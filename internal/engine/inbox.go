@@ -3,13 +3,15 @@ package engine
 import (
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
-// Most that is kept ahead of order (D1).
+// Most that is kept ahead of order (D1): all but one of the bodies that may be in
+// flight, one where the budget has no room.
 const (
-	maxAheadFrames = 1024
-	maxAheadBytes  = 1 << 20
+	maxAheadFrames = (MaxExchanges - 1) * maxFramesPerBatch
+	maxAheadBytes  = (MaxExchanges - 1) * tune.MaxBatch
 )
 
 // inbox takes frames in order, each once (D1).
@@ -17,6 +19,7 @@ type inbox struct {
 	taken      uint64                // the ack: every frame up to it was taken
 	ahead      map[uint64]wire.Frame // frames ahead of order
 	aheadBytes int
+	share      *Share // of the bridge's budget; nil: none
 	dropped    uint64 // highest seq that was dropped: ask for it again
 
 	ackedAt         time.Duration // when the last ack was sent
@@ -40,7 +43,7 @@ func (in *inbox) accept(f *wire.Frame, now time.Duration) bool {
 	if _, have := in.ahead[f.Seq]; have {
 		return false
 	}
-	if len(in.ahead) >= maxAheadFrames || in.aheadBytes+len(f.Data) > maxAheadBytes {
+	if !in.hasRoom(len(f.Data)) {
 		in.dropped = max(in.dropped, f.Seq)
 		return false
 	}
@@ -48,8 +51,29 @@ func (in *inbox) accept(f *wire.Frame, now time.Duration) bool {
 		in.ahead = make(map[uint64]wire.Frame)
 	}
 	in.ahead[f.Seq] = *f
-	in.aheadBytes += len(f.Data)
+	in.hold(len(f.Data))
 	return false
+}
+
+// hasRoom reports whether another frame of n bytes may be kept ahead of order.
+func (in *inbox) hasRoom(n int) bool {
+	frames, bytes := maxAheadFrames, maxAheadBytes
+	if in.share.Tight() {
+		frames, bytes = maxFramesPerBatch, tune.MaxBatch
+	}
+	return len(in.ahead) < frames && in.aheadBytes+n <= bytes
+}
+
+// hold accounts for bytes kept ahead of order (n > 0) or let go (n < 0).
+func (in *inbox) hold(n int) {
+	in.aheadBytes += n
+	in.share.Hold(n)
+}
+
+// drop lets go of what is ahead of order, when the session is over.
+func (in *inbox) drop() {
+	in.hold(-in.aheadBytes)
+	in.ahead = nil
 }
 
 // hasGap reports whether something was dropped and has not come again.
@@ -65,7 +89,7 @@ func (in *inbox) next() (wire.Frame, bool) {
 		return f, false
 	}
 	delete(in.ahead, f.Seq)
-	in.aheadBytes -= len(f.Data)
+	in.hold(-len(f.Data))
 	if len(in.ahead) == 0 {
 		in.ahead = nil
 	}

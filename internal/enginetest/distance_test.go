@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/simnet"
@@ -22,11 +23,13 @@ type far struct {
 	rtt     time.Duration
 	mbit    int // 0: any rate
 	kind    transport.Kind
+	shared  bool // exchanges share a connection, as in HTTP/2
 	up      bool
-	streams int                        // together; 0: one
-	loss    float64                    // share of traversals that are sent again
-	cuts    time.Duration              // how often all links are reset; 0: never
-	start   func(dialer.Config) caller // the client's engine; nil: Go's
+	streams int                                 // together; 0: one
+	loss    float64                             // share of traversals that are sent again
+	cuts    time.Duration                       // how often all links are reset; 0: never
+	start   func(dialer.Config) caller          // the client's engine; nil: Go's
+	carrier func(dialer.Carrier) dialer.Carrier // stands before the network; nil: none does
 }
 
 const farPiece = 16 << 10
@@ -34,26 +37,34 @@ const farPiece = 16 << 10
 func (f far) rate() int { return f.mbit * 1_000_000 / 8 }
 
 // least is the share of the path that must be filled: on long-polling, as far as two
-// of the longest bodies carry it in a round trip.
+// of the longest bodies, or eight, carry it in a round trip.
 func (f far) least() float64 {
 	if f.kind == transport.WS {
 		return 0.85
 	}
-	const bodies = 2 << 20
-	transmit := float64(bodies/2) / float64(f.rate())
-	carried := bodies / (f.rtt.Seconds() + transmit) / float64(f.rate())
+	bodies := 2
+	if f.shared {
+		bodies = engine.MaxExchanges
+	}
+	const body = 1 << 20
+	transmit := body / float64(f.rate())
+	carried := float64(bodies*body) / (f.rtt.Seconds() + transmit) / float64(f.rate())
 	return min(0.75, 0.85*carried)
 }
 
 func (f far) String() string {
-	return fmt.Sprintf("%v/%v/%dMbit/up=%v", f.kind, f.rtt, f.mbit, f.up)
+	kind := f.kind.String()
+	if f.shared {
+		kind += " over HTTP∕2"
+	}
+	return fmt.Sprintf("%s/%v/%dMbit/up=%v", kind, f.rtt, f.mbit, f.up)
 }
 
-// both are the transports and directions of a path.
-func (f far) both(run func(f far)) {
-	for _, kind := range []transport.Kind{transport.WS, transport.Longpoll} {
+// each runs the transports and directions of a path.
+func (f far) each(run func(f far)) {
+	for _, way := range []far{{kind: transport.WS}, {kind: transport.Longpoll}, {kind: transport.Longpoll, shared: true}} {
 		for _, up := range []bool{false, true} {
-			f.kind, f.up = kind, up
+			f.kind, f.shared, f.up = way.kind, way.shared, up
 			run(f)
 		}
 	}
@@ -63,7 +74,7 @@ func (f far) both(run func(f far)) {
 func TestDistance_fills(t *testing.T) {
 	for _, rtt := range []time.Duration{20, 100, 300} {
 		for _, mbit := range []int{10, 50, 200} {
-			far{rtt: rtt * time.Millisecond, mbit: mbit}.both(func(f far) {
+			far{rtt: rtt * time.Millisecond, mbit: mbit}.each(func(f far) {
 				t.Run(f.String(), func(t *testing.T) { f.fills(t, max(5*time.Second, 40*f.rtt)) })
 			})
 		}
@@ -82,7 +93,7 @@ func (f far) fills(t *testing.T, during time.Duration) {
 
 // Streams share a path, and fill it together.
 func TestDistance_shares(t *testing.T) {
-	far{rtt: 100 * time.Millisecond, mbit: 50, streams: 8}.both(func(f far) {
+	far{rtt: 100 * time.Millisecond, mbit: 50, streams: 8}.each(func(f far) {
 		t.Run(f.String(), f.shares)
 	})
 }
@@ -104,7 +115,7 @@ func (f far) shares(t *testing.T) {
 
 // Losses and resets leave most of a path filled.
 func TestDistance_losses(t *testing.T) {
-	far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, cuts: 10 * time.Second}.both(func(f far) {
+	far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, cuts: 10 * time.Second}.each(func(f far) {
 		t.Run(f.String(), f.losses)
 	})
 }
@@ -121,16 +132,19 @@ func (f far) losses(t *testing.T) {
 }
 
 // On a path that carries everything, a round trip soon carries what is half of
-// native gRPC's rate, or 0.15 of it on long-polling: of 811 Mbit/s.
+// native gRPC's rate, or 0.15 of it on long-polling over HTTP/1.1: of 811 Mbit/s.
 func TestDistance_unlimited(t *testing.T) {
-	far{rtt: 100 * time.Millisecond}.both(func(f far) {
+	far{rtt: 100 * time.Millisecond}.each(func(f far) {
 		t.Run(f.String(), f.unlimited)
 	})
 }
 
 func (f far) unlimited(t *testing.T) {
 	const trips = 25
-	least := map[transport.Kind]int64{transport.WS: 5_000_000, transport.Longpoll: 1_500_000}[f.kind]
+	least := int64(5_000_000)
+	if f.kind == transport.Longpoll && !f.shared {
+		least = 1_500_000
+	}
 	got := f.run(t, trips*f.rtt, 4*f.rtt)
 	t.Logf("%d bytes in a round trip after %d, least %d", got[0]/4, trips, least)
 	if got[0]/4 < least {
@@ -161,7 +175,11 @@ func (f far) run(t *testing.T, first, during time.Duration) (came []int64) {
 		}})
 		net := simnet.New(1, simnet.Profile{RTT: f.rtt, Rate: f.rate(), Loss: f.loss})
 		carrier := enginetest.NewCarrier(net, reg)
-		c := simulation{start: f.start}.client(dialer.Config{Carrier: carrier, Transports: []transport.Kind{f.kind}})
+		front := dialer.Carrier(carrier)
+		if f.carrier != nil {
+			front = f.carrier(carrier)
+		}
+		c := simulation{start: f.start}.client(dialer.Config{Carrier: front, Transports: []transport.Kind{f.kind}, Multiplexed: func() bool { return f.shared }})
 		var work sync.WaitGroup
 		var calls []call
 		for i := range got {

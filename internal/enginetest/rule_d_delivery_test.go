@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,30 +75,49 @@ func TestRule_orderAndDuplicates(t *testing.T) {
 // D1: what is too far ahead is dropped and asked for.
 func TestRule_tooFarAhead(t *testing.T) {
 	c := &collect{}
-	bubble(t, registry.Config{Handle: c.handle}, func(t *testing.T, reg *registry.Registry) {
-		c.got = make(chan string, 3000)
+	const most = 7 * 1024
+	bubble(t, registry.Config{Handle: c.handle, StreamWindow: 1 << 20}, func(t *testing.T, reg *registry.Registry) {
+		c.got = make(chan string, 2*most)
 		p := newPeer(t, reg)
 		p.open()
 		first := p.batch(nil, openFrame(1))
-		var frames []wire.Frame
-		for range 1100 {
-			frames = append(frames, dataFrame(1, ""))
-		}
-		ahead := p.batch(nil, frames...)
-		a := <-p.park(ahead)
-		if a.Ack != 0 || !a.Resend {
+		frames := slices.Repeat([]wire.Frame{dataFrame(1, "")}, most/2)
+		if a := <-p.park(p.batch(nil, frames...)); a.Ack != 0 || a.Resend {
 			t.Fatalf("ack %d, resend %v", a.Ack, a.Resend)
 		}
-		if a = <-p.park(first); a.Ack != 1025 || !a.Resend {
+		ahead := p.batch(nil, append(frames, frames[:100]...)...)
+		if a := <-p.park(ahead); a.Ack != 0 || !a.Resend {
+			t.Fatalf("ack %d, resend %v", a.Ack, a.Resend)
+		}
+		if a := <-p.park(first); a.Ack != most+1 || !a.Resend {
 			t.Fatalf("ack %d, resend %v", a.Ack, a.Resend)
 		}
 		again := p.batch(nil)
-		again.Frames = ahead.Frames[1024:]
-		if a = <-p.park(again); a.Ack != 1101 || a.Resend {
+		again.Frames = ahead.Frames[most/2:]
+		if a := <-p.park(again); a.Ack != most+101 || a.Resend {
 			t.Fatalf("ack %d, resend %v", a.Ack, a.Resend)
 		}
-		if n := len(c.all()); n != 1100 {
+		if n := len(c.all()); n != most+100 {
 			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// D1: what is ahead of order counts in the budget, and is less where that is used up.
+func TestRule_aheadInBudget(t *testing.T) {
+	const budget = 4 << 20
+	bubble(t, registry.Config{Handle: echo, MaxBufferedBytes: budget}, func(t *testing.T, reg *registry.Registry) {
+		p := newPeer(t, reg)
+		p.open()
+		p.batch(nil, openFrame(1)) // never arrives
+		before := reg.Stats().BufferedBytes
+		piece := dataFrame(1, strings.Repeat("x", wire.MaxFragment))
+		for range 8 {
+			<-p.park(p.batch(nil, slices.Repeat([]wire.Frame{piece}, 60)...))
+		}
+		got := reg.Stats().BufferedBytes - before
+		if most := int64(budget / 4 * 3); got > most || got < most-2*wire.MaxFragment {
+			t.Errorf("%d bytes ahead of order, want nearly %d", got, most)
 		}
 	})
 }

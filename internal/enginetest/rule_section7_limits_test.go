@@ -23,6 +23,7 @@ func TestRule_defaultLimits(t *testing.T) {
 		equal(t, "message", w.MaxMessageBytes, uint64(16<<20))
 		equal(t, "metadata", w.MaxMetadataBytes, uint32(64<<10))
 		equal(t, "streams", w.MaxStreams, uint32(4096))
+		equal(t, "exchanges", w.MaxExchanges, uint32(8))
 		equal(t, "batch", w.MaxBatchBytes, uint32(1<<20))
 	})
 }

@@ -112,6 +112,9 @@ func (sim simulation) run(t *testing.T, want int) (l ledger) {
 
 // client starts the client's engine.
 func (sim simulation) client(cfg dialer.Config) caller {
+	if cfg.Multiplexed == nil {
+		cfg.Multiplexed = func() bool { return sim.seed%2 == 1 }
+	}
 	if sim.start != nil {
 		return sim.start(cfg)
 	}

@@ -13,7 +13,10 @@ func (f far) onNode(t *testing.T, run func(far, *testing.T)) {
 		t.Skip("-sim.js is not given")
 	}
 	n := startNode(t, *simJS)
-	f.both(func(f far) {
+	f.each(func(f far) {
+		if f.shared {
+			return
+		}
 		t.Run(f.String(), func(t *testing.T) {
 			f.start = n.client(t, 1)
 			run(f, t)

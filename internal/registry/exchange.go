@@ -66,6 +66,7 @@ func (s *Session) attachExchange(hello *transport.Hello, b *wire.Batch) transpor
 		welcome: b.Hello != nil, frames: len(b.Frames) > 0, pong: b.Ping, padding: b.Padding,
 	}
 	x.copies = x.first[:0]
+	link := x.newCopy(hello)
 	switch {
 	case b.X > s.highest:
 		x.counts = true
@@ -75,26 +76,43 @@ func (s *Session) attachExchange(hello *transport.Hello, b *wire.Batch) transpor
 	case b.X == s.highest:
 		x.again = true
 	default:
-		x.replaced = true
+		x.replaced = !s.isFirst(b.X) || !s.overtake(x)
 	}
-	link := x.newCopy(hello)
 	s.takeHeader(b)
+	s.ep.OneShots(int(s.highest - s.awaiting + 1))
 	s.takeIn(b)
 	return link
 }
 
-// park parks x; what was parked before is answered at once. If frames were there for
-// it, or it has only just come, it takes those that come in a moment, before x.
+// park parks x; what was parked before is answered at once, or overtaken.
 func (s *Session) park(x *exchange) {
 	if old := s.parked; old != nil {
-		left := old.arrived + overtakenWait - s.ep.Now()
-		if old.replaced = len(old.copies) == 0 || s.ep.Carries() || left < 0 && !s.ep.Sendable(); !old.replaced {
-			old.until = min(old.until, s.ep.Now()+max(left, 0))
-			s.overtaken = append(s.overtaken, old)
-		}
+		old.replaced = !s.overtake(old)
 		old.notify()
 	}
 	s.parked = x
+}
+
+// overtake has x, which a higher one has followed, take frames before that: those that
+// are there, or, if it has only just come, will be in a moment. It reports false if
+// there are none, or no room for x.
+func (s *Session) overtake(x *exchange) bool {
+	left := x.arrived + overtakenWait - s.ep.Now()
+	if len(x.copies) == 0 || s.ep.Carries() || left < 0 && !s.ep.Sendable() || len(s.overtaken) >= engine.MaxExchanges {
+		return false
+	}
+	x.until = min(x.until, s.ep.Now()+max(left, 0))
+	s.overtaken = append(s.overtaken, x)
+	return true
+}
+
+// waitOn gives those that are overtaken another moment, since there were frames.
+func (s *Session) waitOn(now time.Duration) {
+	for _, x := range s.overtaken {
+		if x.until > now {
+			x.until = max(x.until, now+overtakenWait)
+		}
+	}
 }
 
 // holdOf is how long an exchange may be held.
@@ -176,6 +194,9 @@ func (c *copyLink) Build(dst []byte, limit int, now time.Duration, due engine.Du
 func (x *exchange) due(now time.Duration) engine.Due {
 	s := x.s
 	d := engine.Due{At: x.until, Frames: s.ep.Ended() == nil && x.takesFrames()}
+	if x.frames && d.Frames { // credit for them is worth a moment
+		d.At = max(d.At, s.ep.CreditDue(now))
+	}
 	switch {
 	case x.answer != nil, s.ep.Ended() != nil, x.replaced, x.again:
 		d.At = now
@@ -237,11 +258,14 @@ func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Du
 		x.markLost(now)
 	}
 	start, before := len(dst), s.ep.Resent()
-	dst, _ = s.ep.BuildOneShot(dst, &h, x.id, limit, due.Frames)
+	dst, n := s.ep.BuildOneShot(dst, &h, x.id, limit, due.Frames)
 	s.reg.resent.Add(s.ep.Resent() - before)
 	s.lastAnswer = len(dst) - start
 	s.gave(x.id.Kind, s.lastAnswer)
 	x.settle()
+	if n > 0 {
+		s.waitOn(now)
+	}
 	if due.Frames && s.ep.Sendable() {
 		s.ep.Wake()
 	}

@@ -28,6 +28,7 @@ type Session struct {
 
 	// Guarded by ep's lock.
 	highest        uint64        // highest number of a link (L1)
+	before         uint64        // which of the numbers before highest were of links: bit 0 is that just before
 	highestLasting uint64        // highest number of a lasting link
 	stated         uint64        // now_us of the batch whose prefer counts
 	clock          uint64        // now_us of the batch that is taken in
@@ -247,8 +248,19 @@ func earlyOnly(frames []wire.Frame) bool {
 
 // renew applies what only the highest link decides (L1, L6).
 func (s *Session) renew(b *wire.Batch) {
+	ahead := b.X - s.highest
+	s.before = s.before<<ahead | 1<<(ahead-1)
 	s.highest = b.X
 	s.pause = min(time.Duration(b.PauseMillis)*time.Millisecond, s.reg.cfg.PauseMax)
+}
+
+// isFirst reports whether a link's number, which is lower than the highest, is new: a
+// copy of a request may come late. What is 64 below the highest is not.
+func (s *Session) isFirst(number uint64) bool {
+	bit := uint64(1) << (s.highest - number - 1)
+	known := bit == 0 || s.before&bit != 0
+	s.before |= bit
+	return !known
 }
 
 // window is how long the session lives without a link (O4, E1).
@@ -336,6 +348,7 @@ func (r *Registry) welcome() *wire.Welcome {
 		MaxMetadataBytes: uint32(cfg.MaxMetadata),
 		MaxStreams:       uint32(cfg.MaxStreams),
 		IgnoresTokens:    cfg.IgnoresTokens,
+		MaxExchanges:     engine.MaxExchanges,
 	}
 }
 

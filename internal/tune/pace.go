@@ -3,13 +3,15 @@ package tune
 import "time"
 
 // Pace keeps the bodies of one direction short enough for what waits behind
-// them: nothing of a body counts before its end, and two are in flight.
+// them: nothing of a body counts before its end, and two are in flight, or more
+// where two of the longest do not fill the path.
 type Pace struct {
 	Passage
 	maxRate   float64 // bytes per second; 0: not known
 	maxRateAt time.Duration
 	growth    growth // of maxRate
-	max       int    // what MaxBody returned last
+	max       int    // the length that Bodies returned last
+	long      bool   // the last body was longer than half of it
 }
 
 // Passage is how many bytes got through in one direction, and when the last of
@@ -25,13 +27,15 @@ const (
 	MinPacedBody = minRefusable + 8<<10
 	// minBodyTime is how long a body may take where a round trip is shorter.
 	minBodyTime = 40 * time.Millisecond
+	// minBodies is how many bodies are in flight at least.
+	minBodies = 2
 )
 
 // Passed notes that a body of n bytes got through, and what had got through
 // before it was sent. A short one says nothing of the rate.
 func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 	p.total += uint64(n)
-	p.At = now
+	p.At, p.long = now, n > p.max/2
 	if n < MinPacedBody/2 {
 		return
 	}
@@ -43,31 +47,38 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 		}
 		p.maxRate, p.maxRateAt = rate, now
 	}
-	if n > p.max/2 && passed >= uint64(n+MinPacedBody/2) { // with another beside it
+	if p.long && passed >= uint64(n+MinPacedBody/2) { // with another beside it
 		p.growth.filled = true
 	}
 	p.growth.sampled(now, before.At, p.maxRate)
 }
 
-// MaxBody returns how long a body may be, size at most. Two that each take
-// nearly a round trip nearly fill a path.
-func (p *Pace) MaxBody(size int, path *Path) int {
-	p.max = p.maxBody(size, path)
-	return p.max
+// Bodies returns how long a body may be, size at most, and how many to have in
+// flight, most at most: two that each take nearly a round trip nearly fill a path, and
+// where they would be longer than size, as many more as together are as long, while
+// bodies come that long.
+func (p *Pace) Bodies(size, most int, path *Path) (length, n int) {
+	p.max, n = p.bodies(size, most, path)
+	return p.max, n
 }
 
-func (p *Pace) maxBody(size int, path *Path) int {
+func (p *Pace) bodies(size, most int, path *Path) (length, n int) {
 	switch {
 	case p.maxRate == 0:
-		return size
+		return size, minBodies
 	case path.probing():
-		return min(size, minBatch)
+		return min(size, minBatch), minBodies
 	}
 	took := path.minRTT * 9 / 10
 	if !p.growth.over {
 		took = path.minRTT * 5 / 4 // two in flight: the rate more than doubles where the path lets it
 	}
-	return min(size, max(MinPacedBody, int(min(p.maxRate*max(took, minBodyTime).Seconds(), mostCarried))))
+	all := minBodies * int(min(p.maxRate*max(took, minBodyTime).Seconds(), mostCarried/minBodies))
+	n = minBodies
+	if p.long {
+		n = min(max((all+size-1)/size, minBodies), most)
+	}
+	return min(size, max(MinPacedBody, all/n)), n
 }
 
 // Upload learns how long requests take to be sent.

@@ -177,23 +177,23 @@ func TestPace(t *testing.T) {
 	var path tune.Path
 	path.RTT(time.Second, 100*time.Millisecond)
 	var p tune.Pace
-	if got := p.MaxBody(512<<10, &path); got != 512<<10 {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != 512<<10 {
 		t.Errorf("before anything was measured: %d bytes, want no bound", got)
 	}
 	p.Passed(time.Second, tune.MinPacedBody/2-1, tune.Passage{})
-	if got := p.MaxBody(512<<10, &path); got != 512<<10 {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != 512<<10 {
 		t.Errorf("after a short body: %d bytes, want no bound", got)
 	}
 	before := p.Passage
 	p.Passed(2*time.Second, 1_000_000, before)
-	if got := p.MaxBody(512<<10, &path); got != 125_000 {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != 125_000 {
 		t.Errorf("on a path of 1 MB/s and 100 ms, at first: %d bytes, want 125000", got)
 	}
 	for i := range 4 {
 		before = p.Passage
 		p.Passed(2*time.Second+time.Duration(i+1)*100*time.Millisecond, 100_000, before)
 	}
-	if got := p.MaxBody(512<<10, &path); got != 125_000 {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != 125_000 {
 		t.Errorf("with one body in flight: %d bytes, want 125000", got)
 	}
 	older := p.Passage
@@ -201,16 +201,43 @@ func TestPace(t *testing.T) {
 		before, older = older, p.Passage
 		p.Passed(2*time.Second+time.Duration(i+5)*100*time.Millisecond, 100_000, before)
 	}
-	if got := p.MaxBody(512<<10, &path); got != 90_000 {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != 90_000 {
 		t.Errorf("on a path of 1 MB/s and 100 ms: %d bytes, want 90000", got)
 	}
-	if got := p.MaxBody(10_000, &path); got != 10_000 {
+	if got, _ := p.Bodies(10_000, 2, &path); got != 10_000 {
 		t.Errorf("%d bytes, more than the size learnt", got)
 	}
 	before = p.Passage
 	p.Passed(14*time.Second, 50_000, before)
-	if got := p.MaxBody(512<<10, &path); got != tune.MinPacedBody {
+	if got, _ := p.Bodies(512<<10, 2, &path); got != tune.MinPacedBody {
 		t.Errorf("on a path that became slow: %d bytes, want %d", got, tune.MinPacedBody)
+	}
+}
+
+// Where two bodies of the longest do not fill a path there are more, while they come
+// long.
+func TestPace_bodies(t *testing.T) {
+	const size, rate = 100_000, 4_000_000 // bytes, bytes a second
+	var path tune.Path
+	path.RTT(time.Second, 100*time.Millisecond)
+	for _, c := range []struct {
+		what          string
+		last          int // body
+		most          int
+		length, count int
+	}{
+		{"at first, 2.5 of what the path holds", size, 16, size, 10},
+		{"as many as may be", size, 8, size, 8},
+		{"two", size, 2, size, 2},
+		{"after a short one", tune.MinPacedBody, 16, size, 2},
+	} {
+		var p tune.Pace
+		p.Bodies(size, c.most, &path)
+		p.Passed(time.Second, rate, tune.Passage{})
+		p.Passed(2*time.Second, c.last, p.Passage)
+		if length, n := p.Bodies(size, c.most, &path); length != c.length || n != c.count {
+			t.Errorf("%s: %d bodies of %d bytes, want %d of %d", c.what, n, length, c.count, c.length)
+		}
 	}
 }
 
