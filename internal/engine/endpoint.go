@@ -51,12 +51,12 @@ type Endpoint struct {
 	received      int           // message bytes received and not consumed
 	widened       int           // bytes by which windows towards here are wider than at first, in all
 	sessionWindow int           // limit of out.window
-	oneShotLimit  int           // of the last batch for a one-shot link, bytes
-	oneShots      int           // in flight
 	turnaround    time.Duration // smoothed, between a frame on a one-shot link and its ack; 0: not measured
 	creditAt      time.Duration // when readers have had a moment for what came last
 	refillAt      time.Duration // when senders have had a moment since a full body left
 	askedAt       time.Duration
+	oneShotLimit  uint32   // of the last batch for a one-shot link, bytes
+	oneShots      uint8    // in flight
 	kick          bool     // links are to be woken in Unlock
 	after         []func() // what Unlock runs without the lock
 
@@ -89,7 +89,7 @@ func (e *Endpoint) Init(cfg Config) {
 	}
 	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)
-	e.out.share, e.in.share = cfg.Share, cfg.Share
+	e.out.share = cfg.Share
 	e.out.sent.items, e.out.turn.items = e.firstSent[:0], e.firstTurn[:0]
 }
 
@@ -108,7 +108,7 @@ const (
 )
 
 // OneShots notes how many one-shot links are in flight.
-func (e *Endpoint) OneShots(n int) { e.oneShots = min(max(n, MinExchanges), MaxExchanges) }
+func (e *Endpoint) OneShots(n int) { e.oneShots = uint8(min(max(n, MinExchanges), MaxExchanges)) }
 
 // firstSessionWindow is the session's window before more is known of the path.
 const firstSessionWindow = 1 << 20
@@ -116,7 +116,7 @@ const firstSessionWindow = 1 << 20
 // followPath lets as much be sent and not acked as fills the path twice (D2): the
 // bodies in flight, and as many whose acks are under way.
 func (e *Endpoint) followPath() {
-	e.out.window = min(e.sessionWindow, max(firstSessionWindow, 2*e.Path.MaxInFlight(), 2*e.oneShots*e.oneShotLimit))
+	e.out.window = min(e.sessionWindow, max(firstSessionWindow, 2*e.Path.MaxInFlight(), 2*int(e.oneShots)*int(e.oneShotLimit)))
 }
 
 // bodyLength is how many bytes one batch, or a good part of what may be in flight,
@@ -125,7 +125,7 @@ func (e *Endpoint) bodyLength() int {
 	if e.Carries() {
 		return min(e.Path.MaxInFlight()/4, tune.MaxBatch)
 	}
-	return e.oneShotLimit
+	return int(e.oneShotLimit)
 }
 
 // roundTrip is the round-trip time that windows go by; 0: not measured.
@@ -281,7 +281,7 @@ func (e *Endpoint) Over(why *Error) {
 		st.DropReceived()
 	}
 	e.out.drop()
-	e.in.drop()
+	e.in.drop(e.share)
 	e.Wake()
 }
 

@@ -38,7 +38,7 @@ func (e *Endpoint) build(dst []byte, h *wire.Batch, frames bool, f fill) ([]byte
 // limit bytes, to dst. It reports how many frames went in.
 func (e *Endpoint) BuildOneShot(dst []byte, h *wire.Batch, link LinkID, limit int, frames bool) ([]byte, int) {
 	h.X = link.Number
-	e.oneShotLimit = min(limit, tune.MaxBatch)
+	e.oneShotLimit = uint32(min(limit, tune.MaxBatch))
 	e.followPath()
 	dst, n := e.build(dst, h, frames, fill{link: link, limit: limit, room: Unlimited})
 	if n > 0 && e.out.active > 0 { // full: senders may have waited for the room that it makes

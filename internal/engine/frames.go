@@ -14,7 +14,7 @@ func (e *Endpoint) Receive(b *wire.Batch) *Error {
 	}
 	now := e.Now()
 	for i := range b.Frames {
-		if !e.in.accept(&b.Frames[i], now) {
+		if !e.in.accept(&b.Frames[i], now, e.share) {
 			continue
 		}
 		ok, err := e.takeInOrder(b.Frames[i])
@@ -69,7 +69,7 @@ func (e *Endpoint) takeInOrder(f wire.Frame) (bool, *Error) {
 			return false, err
 		}
 		e.in.taken++
-		if f, ok = e.in.next(); !ok {
+		if f, ok = e.in.next(e.share); !ok {
 			return true, nil
 		}
 	}

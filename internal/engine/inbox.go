@@ -19,7 +19,6 @@ type inbox struct {
 	taken      uint64                // the ack: every frame up to it was taken
 	ahead      map[uint64]wire.Frame // frames ahead of order
 	aheadBytes int
-	share      *Share // of the bridge's budget; nil: none
 	dropped    uint64 // highest seq that was dropped: ask for it again
 
 	ackedAt         time.Duration // when the last ack was sent
@@ -28,8 +27,8 @@ type inbox struct {
 }
 
 // accept takes f if it is next in order and reports true; else it keeps it for
-// later, or drops it: as a duplicate, or for want of room.
-func (in *inbox) accept(f *wire.Frame, now time.Duration) bool {
+// later, held in share, or drops it: as a duplicate, or for want of room.
+func (in *inbox) accept(f *wire.Frame, now time.Duration, share *Share) bool {
 	if in.ackPending == 0 {
 		in.ackPendingSince = now
 	}
@@ -43,7 +42,7 @@ func (in *inbox) accept(f *wire.Frame, now time.Duration) bool {
 	if _, have := in.ahead[f.Seq]; have {
 		return false
 	}
-	if !in.hasRoom(len(f.Data)) {
+	if !in.hasRoom(len(f.Data), share) {
 		in.dropped = max(in.dropped, f.Seq)
 		return false
 	}
@@ -51,28 +50,28 @@ func (in *inbox) accept(f *wire.Frame, now time.Duration) bool {
 		in.ahead = make(map[uint64]wire.Frame)
 	}
 	in.ahead[f.Seq] = *f
-	in.hold(len(f.Data))
+	in.hold(len(f.Data), share)
 	return false
 }
 
 // hasRoom reports whether another frame of n bytes may be kept ahead of order.
-func (in *inbox) hasRoom(n int) bool {
+func (in *inbox) hasRoom(n int, share *Share) bool {
 	frames, bytes := maxAheadFrames, maxAheadBytes
-	if in.share.Tight() {
+	if share.Tight() {
 		frames, bytes = maxFramesPerBatch, tune.MaxBatch
 	}
 	return len(in.ahead) < frames && in.aheadBytes+n <= bytes
 }
 
 // hold accounts for bytes kept ahead of order (n > 0) or let go (n < 0).
-func (in *inbox) hold(n int) {
+func (in *inbox) hold(n int, share *Share) {
 	in.aheadBytes += n
-	in.share.Hold(n)
+	share.Hold(n)
 }
 
 // drop lets go of what is ahead of order, when the session is over.
-func (in *inbox) drop() {
-	in.hold(-in.aheadBytes)
+func (in *inbox) drop(share *Share) {
+	in.hold(-in.aheadBytes, share)
 	in.ahead = nil
 }
 
@@ -80,7 +79,7 @@ func (in *inbox) drop() {
 func (in *inbox) hasGap() bool { return in.taken < in.dropped }
 
 // next returns the frame that has come into order, if any.
-func (in *inbox) next() (wire.Frame, bool) {
+func (in *inbox) next(share *Share) (wire.Frame, bool) {
 	if len(in.ahead) == 0 {
 		return wire.Frame{}, false
 	}
@@ -89,7 +88,7 @@ func (in *inbox) next() (wire.Frame, bool) {
 		return f, false
 	}
 	delete(in.ahead, f.Seq)
-	in.hold(-len(f.Data))
+	in.hold(-len(f.Data), share)
 	if len(in.ahead) == 0 {
 		in.ahead = nil
 	}

@@ -266,7 +266,7 @@ func (e *Endpoint) SendDue(now time.Duration) time.Duration {
 	case urgent:
 	case o.active == 0:
 		return e.CreditDue(now)
-	case o.unsent() < e.oneShotLimit:
+	case o.unsent() < e.bodyLength():
 		return max(now, e.refillAt)
 	}
 	return now

@@ -52,8 +52,8 @@ type Session struct {
 	notTaken       bool           // an OPEN was not taken (D6)
 	goAwaySent     bool           // (E3)
 	lastLasting    bool           // the latest link was one
-	firstCarrier   transport.Kind // that carried frames first; 0: nothing was sent yet
 	carrier        transport.Kind // that events told last
+	firstCarrier   transport.Kind // that carried frames first; 0: nothing was sent yet
 }
 
 func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello, who Principal, p *principal) *Session {
