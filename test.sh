@@ -134,7 +134,7 @@ test_bench() {
 part_sim() {
   step simulation 120 simulate '^Test(Sim|Model$)' ./internal/enginetest -sim.every=1 -sim.mixtures=1000 -sim.models=60
   step 'every network' 120 simulate '^Test(Check|Embedded|KillAfter$|Matrix|Statuses)' ./e2e -full
-  step 'hostile clients' 120 simulate '^TestHostile' ./cmd/bridge -hostile
+  step 'hostile clients' 200 simulate '^TestHostile' ./cmd/bridge -hostile
   step chaos 80 simulate '^TestChaos' ./e2e -full -chaos=45s
   if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
 }

@@ -180,7 +180,7 @@ type Config struct {
 	// 128. Default: 64.
 	IPv6Prefix int
 	// MaxBufferedBytes is the most bytes of unacked frames and unread messages,
-	// over all sessions (rule D8); each open RPC counts another 40 KiB. At least
+	// over all sessions (rule D8); each open RPC counts another 58 KiB. At least
 	// MaxMessageBytes. Default: 1 GiB.
 	MaxBufferedBytes int64
 	// MaxRPCs is the most open RPCs of the bridge, with or without a session.

@@ -73,7 +73,7 @@ func TestHostile_openRPCs(t *testing.T) {
 	if *hostile {
 		sessions, each, limit = 25, 4000, 8000
 	}
-	const rpcCost = 40 << 10
+	const rpcCost = 58 << 10
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			p := start(t, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json",

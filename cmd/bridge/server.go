@@ -48,26 +48,27 @@ func newServer(cfg serverConfig) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{
-		listener: listener,
-		http: &http.Server{
-			Handler:           cfg.handler,
-			ReadHeaderTimeout: readHeaderTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			// Of answers that the bridge does not write itself. Its own have a
-			// deadline of their own, and WebSockets none.
-			WriteTimeout: cfg.hold + httpwrite.Timeout,
-			HTTP2:        &http.HTTP2Config{WriteByteTimeout: httpwrite.Timeout},
-			ErrorLog:     slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
-		},
-		url: urlOf("http", cfg.addr, listener),
-	}
+	s := &server{listener: listener, http: newHTTP(cfg), url: urlOf("http", cfg.addr, listener)}
 	if cfg.certificate != nil {
 		s.http.TLSConfig = &tls.Config{GetCertificate: cfg.certificate.get}
 		s.url = urlOf("https", cfg.addr, listener)
 	}
 	return s, nil
+}
+
+// newHTTP bounds what clients can hold up.
+func newHTTP(cfg serverConfig) *http.Server {
+	return &http.Server{
+		Handler:           cfg.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// Of answers that the bridge does not write itself. Its own have a
+		// deadline of their own, and WebSockets none.
+		WriteTimeout: cfg.hold + httpwrite.Timeout,
+		HTTP2:        &http.HTTP2Config{WriteByteTimeout: httpwrite.Timeout},
+		ErrorLog:     slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
+	}
 }
 
 // pingAfter and pingTimeout find clients of HTTP/2 that are gone: their streams
