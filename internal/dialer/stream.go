@@ -54,6 +54,7 @@ func (s *Session) Open(ctx context.Context, open wire.Open) (*Stream, error) {
 	st.base.Wait(s.holdsBack(&open))
 	st.unfollow = context.AfterFunc(ctx, func() { st.contextEnded(ctx) })
 	st.base.Start()
+	s.checkMetadata(&st.base)
 	if !s.active {
 		s.active, s.reachedAt = true, s.ep.Now()
 		s.ep.Wake()
@@ -75,8 +76,21 @@ func (s *Session) releaseUnsent() {
 	for _, st := range waiting {
 		st.RaiseWindow(s.ep.PeerStreamWindow)
 		st.Wait(s.holdsBack(st.Request()))
+		s.checkMetadata(st)
 	}
 	s.ep.Wake()
+}
+
+// checkMetadata ends an unsent RPC whose metadata the bridge would refuse, as soon as
+// its limit is known (section 7).
+func (s *Session) checkMetadata(st *engine.Stream) {
+	if s.welcome == nil || s.welcome.MaxMetadataBytes == 0 {
+		return
+	}
+	size, limit := wire.MetadataSize(st.Request().Metadata), int(s.welcome.MaxMetadataBytes)
+	if size > limit {
+		st.Owner().Fail(engine.BridgeEnd(engine.StatusResourceExhausted, engine.ReasonLimit, "metadata of %d bytes is over the limit of %d", size, limit))
+	}
 }
 
 // endStreams ends every RPC with one UNAVAILABLE (E2).

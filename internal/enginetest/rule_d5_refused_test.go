@@ -70,7 +70,7 @@ func (c bounded) Exchange(ctx context.Context, sid string, batch []byte) ([]byte
 // D5: what the bridge itself calls too long ends the RPC at once, too.
 func TestRule_frameOverBatchLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reg := enginetest.NewRegistry(registry.Config{Handle: swallow})
+		reg := enginetest.NewRegistry(registry.Config{Handle: swallow, MaxMetadata: 200_000})
 		defer reg.Close()
 		carrier := bounded{&direct{reg: reg, delay: time.Millisecond}}
 		s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["longpoll"]})

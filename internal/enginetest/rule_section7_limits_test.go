@@ -86,9 +86,14 @@ func TestRule_limitsOfRPCs(t *testing.T) {
 						t.Errorf("%+v", end)
 					}
 				}
+				fat := wire.Metadatum{Key: "k", Value: strings.Repeat("v", 2000)}
+				early := open(fat) // the limit comes with the Welcome
 				lives := open()
 				one(t, lives, "before")
-				wantEnd(open(wire.Metadatum{Key: "k", Value: strings.Repeat("v", 2000)}), "metadata of 2033 bytes is over the limit of 2000")
+				for _, st := range []*dialer.Stream{early, open(fat)} {
+					wantEnd(st, "metadata of 2033 bytes is over the limit of 2000")
+					equal(t, "RPC with too much metadata was sent", st.Sent(), false)
+				}
 				long := open()
 				_ = long.Send(t.Context(), message(make([]byte, 100_001)))
 				wantEnd(long, "message of 100001 bytes is over the limit of 100000")

@@ -77,6 +77,21 @@ test("only early RPCs go before the Welcome, within 16 KiB (O4)", () => {
   assert.ok(fill(2).some((f) => f.type === TYPE_OPEN && f.stream === 2));
 });
 
+test("metadata over the bridge's limit ends its RPC before it is sent, as soon as the limit is known (section 7)", async () => {
+  const { open, fill, say, lost } = fixture(false);
+  const of = (length: number): Partial<Open> => ({ metadata: [{ key: "long", value: new Uint8Array(length) }] });
+  const before = open(of(965));
+  const fits = open(of(964));
+  assert.equal(before.status, undefined);
+  say({ welcome: { ...WELCOME, maxMetadataBytes: 1000 } });
+  for (const stream of [before, open(of(965))]) {
+    const end = await stream.ended;
+    assert.deepEqual([end.status, end.reason, end.message, stream.id], [8, "limit", "metadata of 1001 bytes is over the limit of 1000", 0]);
+  }
+  assert.deepEqual([brief(fill()), fits.id], [[`1:1:${TYPE_OPEN}`], 1]);
+  assert.equal(lost.length, 0);
+});
+
 test("streams are served in turn, one frame each; a stream's number comes with its OPEN", () => {
   const { open, fill } = fixture();
   const a = open();

@@ -304,7 +304,7 @@ export class Session implements Role {
   #takeWelcome(batch: Batch, welcome: Welcome): void {
     this.welcome = welcome;
     this.#incarnation = batch.incarnation;
-    this.endpoint.opened(welcome.sessionWindow, welcome.streamWindow);
+    this.endpoint.opened(welcome);
     if (welcome.ignoresTokens && this.#token) this.#events.tokenIgnored();
     this.#watchExpiry();
   }

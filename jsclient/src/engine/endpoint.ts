@@ -1,4 +1,4 @@
-import { type Batch, type Frame, MAX_FRAGMENT, TYPE_CLOSE, TYPE_END, TYPE_HEADERS, TYPE_MESSAGE, TYPE_WINDOW } from "../wire/batch.js";
+import { type Batch, type Frame, MAX_FRAGMENT, metadataSize, TYPE_CLOSE, TYPE_END, TYPE_HEADERS, TYPE_MESSAGE, TYPE_WINDOW, type Welcome } from "../wire/batch.js";
 import { Path } from "../tune/path.js";
 import { bridgeEnd, endOfSession, lossEnd, RESOURCE_EXHAUSTED, SessionError, UNIMPLEMENTED, violation } from "./errors.js";
 import { Inbox } from "./inbox.js";
@@ -58,6 +58,7 @@ export class Endpoint {
   #streamWindow = MAX_FRAGMENT;
   /** Bytes by which windows are wider than at first, in all. */
   #widened = 0;
+  #maxMetadataBytes = Infinity;
   /** The links are about to be woken. */
   #waking = false;
   /** When dropped frames were last asked for; -Infinity: not since frames came. */
@@ -89,9 +90,11 @@ export class Endpoint {
     return this.#streamWindow;
   }
 
-  /** Takes the peer's windows, in bytes. */
-  opened(sessionWindow: number, streamWindow: number): void {
+  /** Takes the peer's windows and its limit of metadata, in bytes. */
+  opened({ sessionWindow, streamWindow, maxMetadataBytes }: Welcome): void {
     this.#sessionWindow = sessionWindow;
+    this.#maxMetadataBytes = maxMetadataBytes || Infinity;
+    for (const stream of [...this.#unsent]) this.#checkMetadata(stream);
     this.followPath();
     this.#streamWindow = streamWindow;
     for (const { sendSide } of this.#unsent) sendSide.limit = streamWindow;
@@ -118,7 +121,15 @@ export class Endpoint {
   adopt(stream: Stream): void {
     this.#unsent.add(stream);
     stream.attach(this);
+    this.#checkMetadata(stream);
     this.wake();
+  }
+
+  /** Ends an unsent RPC whose metadata the peer would refuse, as soon as its limit is known (section 7). */
+  #checkMetadata(stream: Stream): void {
+    const size = metadataSize(stream.request.metadata);
+    const limit = this.#maxMetadataBytes;
+    if (size > limit) stream.giveUp(bridgeEnd(RESOURCE_EXHAUSTED, "limit", `metadata of ${size} bytes is over the limit of ${limit}`));
   }
 
   /** Forgets an unsent RPC. */

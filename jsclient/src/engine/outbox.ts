@@ -3,6 +3,7 @@ import {
   type Frame,
   FRAME_COST,
   MAX_FRAGMENT,
+  metadataSize,
   TYPE_CANCEL,
   TYPE_CLOSE,
   TYPE_MESSAGE,
@@ -319,7 +320,5 @@ export class Outbox {
 
 /** Returns what a frame counts in windows (D2). */
 function costOf({ open, data }: Unsent): number {
-  let cost = FRAME_COST + (open?.method ?? data ?? "").length;
-  for (const { key, value } of open?.metadata ?? []) cost += FRAME_COST + key.length + value.length;
-  return cost;
+  return FRAME_COST + (open?.method ?? data ?? "").length + metadataSize(open?.metadata ?? []);
 }

@@ -149,6 +149,11 @@ export interface Metadatum {
   value: Uint8Array;
 }
 
+/** Returns what an RPC's metadata counts towards the bridge's limit: the bytes of each key and value, and 32 for each pair (section 7). */
+export function metadataSize(metadata: readonly Metadatum[]): number {
+  return metadata.reduce((size, { key, value }) => size + FRAME_COST + key.length + value.length, 0);
+}
+
 /** An RPC's response headers. */
 export interface Headers {
   metadata: Metadatum[];
