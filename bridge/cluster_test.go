@@ -60,12 +60,21 @@ type fleet struct {
 
 func newFleet(t testing.TB, cfg bridge.Config) *fleet {
 	t.Helper()
-	f := &fleet{nats: natsAt(t, 0)}
+	server := natsAt(t, 0)
+	f := newFleetAt(t, cfg, [3]string{server.ClientURL(), server.ClientURL(), server.ClientURL()})
+	f.nats = server
+	return f
+}
+
+// newFleetAt is newFleet with the NATS servers of each bridge.
+func newFleetAt(t testing.TB, cfg bridge.Config, servers [3]string) *fleet {
+	t.Helper()
+	f := new(fleet)
 	f.gone.Store(-1)
 	f.only.Store(-1)
 	service := testsvc.New()
-	for range 3 {
-		conn, err := nats.Connect(f.nats.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	for i := range 3 {
+		conn, err := nats.Connect(servers[i], nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.DontRandomize())
 		if err != nil {
 			t.Fatal(err)
 		}

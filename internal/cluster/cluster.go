@@ -26,7 +26,8 @@ type Cluster struct {
 	epoch   time.Time
 	cancels []func() // of subscriptions
 	running sync.WaitGroup
-	stop    context.CancelFunc // of the goroutine that keeps in touch
+	ctx     context.Context // ends when the cluster is left
+	stop    context.CancelFunc
 	seed    maphash.Seed
 
 	mu          sync.Mutex
@@ -44,13 +45,16 @@ type Cluster struct {
 // Why links between bridges fail, as counted.
 const (
 	failGone         = "gone"         // the owner is no more
+	failMissing      = "missing"      // the owner may be connecting to another NATS server
 	failSilent       = "silent"       // the owner answers nothing
 	failDisconnected = "disconnected" // there is no connection to NATS
 	failBroken       = "broken"       // a message was lost, or is none
 )
 
 // Failures are the reasons for which forwarding fails.
-func Failures() []string { return []string{failGone, failSilent, failDisconnected, failBroken} }
+func Failures() []string {
+	return []string{failGone, failMissing, failSilent, failDisconnected, failBroken}
+}
 
 // New joins the cluster. The error is the fabric's.
 func New(cfg Config) (*Cluster, error) {
@@ -60,21 +64,21 @@ func New(cfg Config) (*Cluster, error) {
 		peers: make(map[uint32]*peer), out: make(map[uint64]*outLink), in: make(map[inKey]*inLink),
 		failures: make(map[string]uint64),
 	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
 	for subject, handle := range map[string]func(Delivery){
 		c.subject(c.self): c.receive, c.nobody("*"): c.nobodyThere, c.everybody(): c.receive,
 	} {
 		cancel, err := cfg.Fabric.Subscribe(subject, handle)
 		if err != nil {
 			c.cancel()
+			c.stop()
 			return nil, fmt.Errorf("cluster: subscribing to %s: %w", subject, err)
 		}
 		c.cancels = append(c.cancels, cancel)
 	}
 	c.cancels = append(c.cancels, cfg.Fabric.Watch(c.changed))
 	c.changed(cfg.Fabric.Connected())
-	ctx, stop := context.WithCancel(context.Background())
-	c.stop = stop
-	c.running.Go(func() { c.keepInTouch(ctx) })
+	c.running.Go(func() { c.keepInTouch(c.ctx) })
 	return c, nil
 }
 
@@ -229,7 +233,12 @@ func (c *Cluster) receive(d Delivery) {
 		c.mu.Unlock()
 		return
 	}
-	p := c.heard(m)
+	p, back := c.heard(m)
+	if back {
+		c.mu.Unlock()
+		c.end(failMissing, transport.ErrUnavailable, func(of *peer) bool { return of == p })
+		c.mu.Lock()
+	}
 	out, in := c.linkOf(p, m)
 	c.mu.Unlock()
 	switch {
@@ -243,6 +252,10 @@ func (c *Cluster) receive(d Delivery) {
 		_ = c.send(p, &pb.Message{Pong: m.Ping})
 	case m.Pong != 0:
 		c.measure(m.Pong)
+	case m.Missing != 0:
+		c.findOut(m.Missing)
+	case m.Gone != 0:
+		c.foundOut(m.Gone)
 	case m.Announcement.GetLeaving():
 		c.end(failGone, errGone, func(of *peer) bool { return of == p })
 	}
@@ -251,7 +264,7 @@ func (c *Cluster) receive(d Delivery) {
 // linkOf returns the link that m is about, nil if it is about none that is known.
 // c.mu is held.
 func (c *Cluster) linkOf(p *peer, m *pb.Message) (*outLink, *inLink) {
-	if m.Link == 0 {
+	if m.Link == 0 || c.closed {
 		return nil, nil
 	}
 	if !m.ToOwner {

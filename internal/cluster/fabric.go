@@ -15,6 +15,8 @@ type Fabric interface {
 	Watch(changed func(connected bool)) (cancel func())
 	// Connected reports whether messages can be sent.
 	Connected() bool
+	// Server names the server that it is connected to.
+	Server() string
 	// MaxPayload is the most bytes of one message.
 	MaxPayload() int
 }

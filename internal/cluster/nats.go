@@ -82,6 +82,8 @@ func (f natsFabric) Watch(changed func(bool)) func() {
 
 func (f natsFabric) Connected() bool { return f.conn.IsConnected() }
 
+func (f natsFabric) Server() string { return f.conn.ConnectedServerId() }
+
 func (f natsFabric) MaxPayload() int {
 	if n := f.conn.MaxPayload(); n > 0 {
 		return int(n)

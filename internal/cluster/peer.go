@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	pb "github.com/pollbridge/pollbridge/internal/cluster/clusterpb"
@@ -26,9 +24,6 @@ const (
 	missedAfter = 3 * announceEvery * pingInterval
 	// keptFor is how long a bridge that does not announce itself is remembered.
 	keptFor = time.Minute
-	// settleTime is how long after a reconnection it means nothing that nobody
-	// subscribes to a bridge's subject: it may come back later than this one.
-	settleTime = 10 * time.Second
 )
 
 // peer is another bridge.
@@ -41,6 +36,7 @@ type peer struct {
 	node      string
 	announced bool
 	draining  bool
+	server    string    // of NATS, that it is connected to
 	since     time.Time // when it announced itself
 	sessions  int
 	heardAt   time.Duration
@@ -48,6 +44,11 @@ type peer struct {
 	links     int           // in both directions
 	pingedAt  time.Duration // of the first ping since it was heard; 0: none
 	silent    bool
+	known     bool // it was heard
+	// Of a bridge whose subject nobody subscribes to: see gone.go.
+	missingAt time.Duration // since when that is so; 0: it is not
+	gone      bool
+	asked     bool // another bridge wants to know
 }
 
 func (p *peer) name() string { return fmt.Sprintf("%08x", p.instance) }
@@ -64,28 +65,31 @@ func (c *Cluster) peerOf(instance uint32) *peer {
 	return p
 }
 
-// heard notes that a message came. c.mu is held.
-func (c *Cluster) heard(m *pb.Message) *peer {
-	p := c.peerOf(m.From)
-	p.heardAt, p.pingedAt = c.now(), 0
+// heard notes that a message came. back tells that its bridge was missing, so that
+// messages of all links to it may be lost. c.mu is held.
+func (c *Cluster) heard(m *pb.Message) (p *peer, back bool) {
+	p = c.peerOf(m.From)
+	back = p.missingAt != 0
+	p.known, p.heardAt, p.pingedAt, p.missingAt, p.gone = true, c.now(), 0, 0, false
 	if p.silent {
 		p.silent = false
 		c.cfg.Logger.Info("bridge in reach again", "peer", p.name(), "node", p.node)
 	}
 	a := m.Announcement
 	if a != nil {
-		p.sessions, p.draining = int(a.Sessions), a.Draining
+		p.sessions, p.draining, p.server = int(a.Sessions), a.Draining, a.Server
 	}
 	switch {
 	case a == nil:
 	case a.Leaving:
+		p.gone = true
 		c.left(p, "it said so")
 	case !p.announced:
 		p.announced, p.node, p.since = true, a.Node, time.Now()
 		c.cfg.Logger.Info("bridge joined", "peer", p.name(), "node", p.node, "release", a.Release)
 		c.running.Go(func() { c.announce(p.subject, false) }) // c is not closed
 	}
-	return p
+	return p, back
 }
 
 // left notes that a bridge is no peer any more. c.mu is held.
@@ -98,7 +102,7 @@ func (c *Cluster) left(p *peer, why string) {
 
 // announce says that this bridge is there, or leaves.
 func (c *Cluster) announce(subject string, leaving bool) {
-	a := &pb.Announcement{Node: c.cfg.Node, Release: c.cfg.Release, Leaving: leaving, Draining: c.isDraining()}
+	a := &pb.Announcement{Node: c.cfg.Node, Release: c.cfg.Release, Leaving: leaving, Draining: c.isDraining(), Server: c.cfg.Fabric.Server()}
 	if c.cfg.Sessions != nil {
 		a.Sessions = uint64(c.cfg.Sessions())
 	}
@@ -114,7 +118,7 @@ func (c *Cluster) keepInTouch(ctx context.Context) {
 			c.announce(c.everybody(), false)
 		}
 		for _, p := range c.lookAtPeers() {
-			_ = c.send(p, &pb.Message{Ping: uint64(c.now())}) // if it fails, links do
+			c.ping(p)
 		}
 		c.probe(uint64(n))
 		select {
@@ -199,32 +203,6 @@ func (c *Cluster) end(why string, err error, of func(*peer) bool) {
 	}
 	for _, l := range ins {
 		l.forget()
-	}
-}
-
-// nobodyThere handles that nobody has subscribed to a bridge's subject: it is gone,
-// unless this one has only just connected.
-func (c *Cluster) nobodyThere(d Delivery) {
-	if !d.NoResponders {
-		return
-	}
-	instance, err := strconv.ParseUint(d.Subject[strings.LastIndexByte(d.Subject, '.')+1:], 16, 32)
-	if err != nil {
-		return
-	}
-	c.mu.Lock()
-	p := c.peers[uint32(instance)]
-	settled := c.now()-c.connectedAt >= settleTime
-	if p != nil && settled {
-		c.left(p, "nobody subscribes to its subject")
-	}
-	c.mu.Unlock()
-	switch {
-	case p == nil:
-	case settled:
-		c.end(failGone, errGone, func(of *peer) bool { return of == p })
-	default:
-		c.end(failSilent, transport.ErrUnavailable, func(of *peer) bool { return of == p })
 	}
 }
 

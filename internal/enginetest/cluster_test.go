@@ -132,6 +132,39 @@ func natsGone(ctx context.Context, r *simRun) {
 	}
 }
 
+// serverDies takes away one of three NATS servers, again and again; the bridges that
+// were connected to it soon are to another.
+func serverDies(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(r.rng.IntN(20_000))*ms) == nil {
+		dead := r.fleet.nodes[r.rng.IntN(len(r.fleet.nodes))].Server()
+		var moving []*clustertest.Node
+		for _, n := range r.fleet.nodes {
+			if n.Server() == dead {
+				n.Connect(false)
+				moving = append(moving, n)
+			}
+		}
+		for _, n := range moving {
+			_ = sleep(ctx, time.Duration(r.rng.IntN(3_000))*ms)
+			n.Move(fmt.Sprint("server ", r.rng.IntN(100)))
+			n.Connect(true)
+		}
+		r.blows.Add(1)
+	}
+}
+
+// dropped has NATS drop a bridge, again and again, which connects to the same server
+// again at once.
+func dropped(ctx context.Context, r *simRun) {
+	for sleep(ctx, time.Duration(r.rng.IntN(20_000))*ms) == nil {
+		n := r.fleet.nodes[r.rng.IntN(len(r.fleet.nodes))]
+		n.Connect(false)
+		_ = sleep(ctx, time.Duration(r.rng.IntN(400))*ms)
+		n.Connect(true)
+		r.blows.Add(1)
+	}
+}
+
 // TestSim_cluster holds that three bridges, with a balancer in front that knows
 // nothing of sessions, lose, repeat and reorder nothing either.
 func TestSim_cluster(t *testing.T) {
@@ -146,6 +179,8 @@ func TestSim_cluster(t *testing.T) {
 		"cuts":       {cluster: &clustertest.Profile{Delay: 2 * ms, Loss: 0.01, Copies: 0.1}, drive: cuts, faults: 50},
 		"partitions": {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: apart, faults: 10},
 		"nats gone":  {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: natsGone, faults: 10},
+		"server":     {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: serverDies, faults: 10},
+		"dropped":    {cluster: &clustertest.Profile{Delay: 2 * ms}, drive: dropped, faults: 10},
 	} {
 		for _, choice := range allChoices {
 			for run := range *simRuns {

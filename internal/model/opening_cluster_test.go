@@ -34,6 +34,7 @@ type clusterBridge struct {
 	alive    bool
 	life     uint8 // of the session
 	taken    bool
+	away     bool // its NATS server died, and it has no other yet: nobody subscribes to its subject
 }
 
 // clusterLives bounds how often each instance makes the session.
@@ -53,6 +54,7 @@ func ownerOf(incarnation uint8) (bridge int, instance uint8) {
 type clusterDesign struct {
 	takeForeign   bool // a bridge takes an OPEN whose incarnation is another's
 	silenceIsGone bool // an OPEN that is lost between bridges is answered with unknown
+	absenceIsGone bool // an OPEN for a bridge that is away is answered with unknown
 }
 
 func (d clusterDesign) next(s clusterOpening) []model.Step[clusterOpening] {
@@ -100,6 +102,10 @@ func (d clusterDesign) bridge(s clusterOpening, at int, add func(string, func(*c
 			switch {
 			case own || d.takeForeign && b.alive:
 				add(fmt.Sprintf("OPEN with incarnation %d is taken at %d", i, at), func(s *clusterOpening) { d.take(s, at, i) })
+			case owner != at && s.bridges[owner].instance == instance && s.bridges[owner].away: // a link error
+				if d.absenceIsGone {
+					add(fmt.Sprintf("OPEN with incarnation %d finds nobody from %d", i, at), func(s *clusterOpening) { s.refuse(i) })
+				}
 			case owner != at && s.bridges[owner].instance == instance:
 				add(fmt.Sprintf("OPEN with incarnation %d is carried on from %d", i, at), func(s *clusterOpening) { s.carried |= 1 << i })
 				if d.silenceIsGone {
@@ -115,6 +121,11 @@ func (d clusterDesign) bridge(s clusterOpening, at int, add func(string, func(*c
 	}
 	if b.alive {
 		add(fmt.Sprintf("the session lapses at %d", at), func(s *clusterOpening) { s.bridges[at].alive, s.bridges[at].taken = false, false })
+	}
+	if b.away {
+		add(fmt.Sprintf("bridge %d has another NATS server", at), func(s *clusterOpening) { s.bridges[at].away = false })
+	} else {
+		add(fmt.Sprintf("the NATS server of bridge %d dies", at), func(s *clusterOpening) { s.bridges[at].away = true })
 	}
 	if b.instance == 0 {
 		add(fmt.Sprintf("bridge %d is restarted", at), func(s *clusterOpening) { s.bridges[at] = clusterBridge{instance: 1} })
@@ -185,8 +196,9 @@ func TestModel_openingClusterCatches(t *testing.T) {
 		design clusterDesign
 		fault  string
 	}{
-		"a foreign OPEN is taken where it lands": {clusterDesign{takeForeign: true}, "the RPC was started twice"},
-		"silence of an owner means unknown":      {clusterDesign{silenceIsGone: true}, "a session that lives was called unknown"},
+		"a foreign OPEN is taken where it lands":  {clusterDesign{takeForeign: true}, "the RPC was started twice"},
+		"a bridge that is away is taken for gone": {clusterDesign{absenceIsGone: true}, "a session that lives was called unknown"},
+		"silence of an owner means unknown":       {clusterDesign{silenceIsGone: true}, "a session that lives was called unknown"},
 	} {
 		r := c.design.check()
 		if r.Fault != c.fault {

@@ -118,8 +118,13 @@ type Message struct {
 	// Of no link.
 	Announcement *Announcement `protobuf:"bytes,14,opt,name=announcement,proto3" json:"announcement,omitempty"`
 	// To be sent back as pong.
-	Ping          uint64 `protobuf:"fixed64,15,opt,name=ping,proto3" json:"ping,omitempty"`
-	Pong          uint64 `protobuf:"fixed64,16,opt,name=pong,proto3" json:"pong,omitempty"`
+	Ping uint64 `protobuf:"fixed64,15,opt,name=ping,proto3" json:"ping,omitempty"`
+	Pong uint64 `protobuf:"fixed64,16,opt,name=pong,proto3" json:"pong,omitempty"`
+	// To all: nobody subscribes to this bridge's subject. Who is connected to the NATS
+	// server that it was connected to finds out whether it is gone.
+	Missing uint32 `protobuf:"fixed32,18,opt,name=missing,proto3" json:"missing,omitempty"`
+	// To all: this bridge, which was missing, is gone.
+	Gone          uint32 `protobuf:"fixed32,19,opt,name=gone,proto3" json:"gone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +274,20 @@ func (x *Message) GetPing() uint64 {
 func (x *Message) GetPong() uint64 {
 	if x != nil {
 		return x.Pong
+	}
+	return 0
+}
+
+func (x *Message) GetMissing() uint32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *Message) GetGone() uint32 {
+	if x != nil {
+		return x.Gone
 	}
 	return 0
 }
@@ -615,7 +634,9 @@ type Announcement struct {
 	// How many sessions it has.
 	Sessions uint64 `protobuf:"varint,4,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	// It takes no new sessions any more.
-	Draining      bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	// The NATS server that it is connected to, by its ID.
+	Server        string `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -685,11 +706,18 @@ func (x *Announcement) GetDraining() bool {
 	return false
 }
 
+func (x *Announcement) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 var File_pollbridge_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"#pollbridge/cluster/v1/cluster.proto\x12\x15pollbridge.cluster.v1\"\xbc\x04\n" +
+	"#pollbridge/cluster/v1/cluster.proto\x12\x15pollbridge.cluster.v1\"\xea\x04\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\aR\x04from\x12\x12\n" +
 	"\x04link\x18\x02 \x01(\x04R\x04link\x12\x19\n" +
@@ -709,7 +737,9 @@ const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\alongest\x18\x11 \x01(\rR\alongest\x12G\n" +
 	"\fannouncement\x18\x0e \x01(\v2#.pollbridge.cluster.v1.AnnouncementR\fannouncement\x12\x12\n" +
 	"\x04ping\x18\x0f \x01(\x06R\x04ping\x12\x12\n" +
-	"\x04pong\x18\x10 \x01(\x06R\x04pong\"{\n" +
+	"\x04pong\x18\x10 \x01(\x06R\x04pong\x12\x18\n" +
+	"\amissing\x18\x12 \x01(\aR\amissing\x12\x12\n" +
+	"\x04gone\x18\x13 \x01(\aR\x04gone\"{\n" +
 	"\x04Open\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1f\n" +
@@ -740,13 +770,14 @@ const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06number\x18\b \x01(\x04R\x06number\"5\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06values\"\x8e\x01\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\xa6\x01\n" +
 	"\fAnnouncement\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x18\n" +
 	"\aleaving\x18\x03 \x01(\bR\aleaving\x12\x1a\n" +
 	"\bsessions\x18\x04 \x01(\x04R\bsessions\x12\x1a\n" +
-	"\bdraining\x18\x05 \x01(\bR\bdrainingB=Z;github.com/pollbridge/pollbridge/internal/cluster/clusterpbb\x06proto3"
+	"\bdraining\x18\x05 \x01(\bR\bdraining\x12\x16\n" +
+	"\x06server\x18\x06 \x01(\tR\x06serverB=Z;github.com/pollbridge/pollbridge/internal/cluster/clusterpbb\x06proto3"
 
 var (
 	file_pollbridge_cluster_v1_cluster_proto_rawDescOnce sync.Once

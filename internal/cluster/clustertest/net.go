@@ -68,6 +68,7 @@ type Node struct {
 
 	// Guarded by net.mu.
 	connected bool
+	server    string
 	subs      []*subscription
 	watchers  map[*func(bool)]struct{}
 	apart     map[*Node]bool
@@ -93,7 +94,7 @@ var errDisconnected = errors.New("clustertest: not connected")
 // Node returns a new connection, to be closed.
 func (n *Net) Node() *Node {
 	node := &Node{
-		net: n, connected: true, watchers: make(map[*func(bool)]struct{}), apart: make(map[*Node]bool),
+		net: n, connected: true, server: "first", watchers: make(map[*func(bool)]struct{}), apart: make(map[*Node]bool),
 		due: make(map[*Node]time.Time), news: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	n.mu.Lock()
@@ -127,6 +128,21 @@ func (n *Node) Connect(connected bool) {
 			w(connected)
 		}
 	}
+}
+
+// Move has the node be connected to another server from now on; all are to the first
+// at the begin. The servers of a Net have no faults of their own.
+func (n *Node) Move(server string) {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.server = server
+}
+
+// Server implements cluster.Fabric.
+func (n *Node) Server() string {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	return n.server
 }
 
 // Kill is as Connect(false) for a process that is not there to notice.
