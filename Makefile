@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real bench bench-quick bench-cluster bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
+.PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real soak-picture bench bench-quick bench-cluster bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ soak: ## ten million messages through simulated bad networks, in tables
 SOAK ?= 2h
 soak-real: ## real processes for hours (SOAK=8h): restarts, cuts, tokens that expire; a report each minute
 	go test ./e2e -run '^TestSoak$$' -count=1 -timeout=0 -v -args -soak=$(SOAK)
+
+soak-picture: ## draw what a soak printed (LOG=FILE) into docs/SIMULATION.md
+	go -C deploy test . -run '^TestSoak_picture$$' -soak $(abspath $(LOG))
 
 bench: ## Pollbridge beside what else there is, into docs/BENCHMARKS.md
 	go -C bench run . -out ../docs/BENCHMARKS.md

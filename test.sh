@@ -323,7 +323,7 @@ test_compat() {
 # build, once.
 part_deploy() {
   local program missing=
-  for program in prometheus debootstrap systemd-analyze:systemd; do
+  for program in prometheus nats-server debootstrap systemd-analyze:systemd; do
     need "${program%:*}" "${program#*:}" || missing+=" ${program#*:}"
   done
   [ -z "$missing" ] || { leave_out deploy "not installed, and not root on Debian to do it:$missing"; return; }

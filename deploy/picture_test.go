@@ -35,16 +35,26 @@ const (
 func drawBoard(t *testing.T, board dashboard, prometheus, file string) {
 	t.Helper()
 	time.Sleep(drawnFor) // a picture needs a past
-	rows := (len(board.Panels) + columns - 1) / columns
-	tiles := make([][]*plot.Plot, rows)
-	for i := range tiles {
-		tiles[i] = make([]*plot.Plot, columns)
-	}
+	drawn := make([]*plot.Plot, len(board.Panels))
 	for i, panel := range board.Panels {
 		p, err := drawPanel(t.Context(), panel, prometheus)
 		if err != nil {
 			t.Fatalf("panel %q: %v", panel.Title, err)
 		}
+		drawn[i] = p
+	}
+	save(t, drawn, file)
+}
+
+// save writes plots into a PNG, in rows.
+func save(t *testing.T, plots []*plot.Plot, file string) {
+	t.Helper()
+	rows := (len(plots) + columns - 1) / columns
+	tiles := make([][]*plot.Plot, rows)
+	for i := range tiles {
+		tiles[i] = make([]*plot.Plot, columns)
+	}
+	for i, p := range plots {
 		tiles[i/columns][i%columns] = p
 	}
 	img := vgimg.NewWith(vgimg.UseWH(panelSize*columns*1.4, panelSize*vg.Length(rows)*0.8), vgimg.UseDPI(72))

@@ -7,14 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -40,11 +44,13 @@ type panel struct {
 	}
 }
 
-// TestDashboard_queries has a real Prometheus scrape a bridge that carries RPCs,
-// and asks it every query of the dashboard: each must come to have data.
+// TestDashboard_queries has a real Prometheus scrape bridges that carry RPCs, and
+// asks it every query of the dashboard: each must come to have data.
 func TestDashboard_queries(t *testing.T) {
-	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("no prometheus")
+	for _, program := range []string{"prometheus", "nats-server"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("no " + program)
+		}
 	}
 	content, err := os.ReadFile("grafana/pollbridge.json")
 	if err != nil {
@@ -125,9 +131,9 @@ func ask(ctx context.Context, prometheus, query string) (int, error) {
 const keys = `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","use":"sig","alg":"ES256",
 "x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`
 
-// startBridges runs a bridge before the demo's gRPC server, and has RPCs made
-// for as long as the test runs, and a session now and then; and a bridge that
-// checks tokens. It returns the addresses of their admin listeners.
+// startBridges runs two bridges of a cluster before the demo's gRPC server, and has
+// RPCs made for as long as the test runs, and a session now and then; and a bridge
+// that checks tokens. It returns the addresses of their admin listeners.
 func startBridges(t *testing.T) []string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "bridge")
@@ -138,14 +144,58 @@ func startBridges(t *testing.T) []string {
 		args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", admin, "--backend", backend}, args...)
 		return listening(t, start(t, binary, args...).stdout), admin
 	}
-	url, admin := serve("--rpc", "--allow-method", "grpc.reflection.v1.*", "--allow-method", "pollbridge.demo.v1.*")
-	load(t, binary, url)
+	nats := startNATS(t)
+	var urls, admins []string
+	for range 2 {
+		url, admin := serve("--rpc", "--allow-method", "grpc.reflection.v1.*", "--allow-method", "pollbridge.demo.v1.*", "--cluster", nats)
+		urls, admins = append(urls, url), append(admins, admin)
+	}
+	load(t, binary, balance(t, urls))
 	jwks := filepath.Join(t.TempDir(), "jwks.json")
 	if err := os.WriteFile(jwks, []byte(keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, checking := serve("--jwt-jwks", jwks, "--jwt-issuer", "https://issuer.example", "--jwt-audience", "chat")
-	return []string{admin, checking}
+	return append(admins, checking)
+}
+
+// startNATS returns the URL of a NATS server that takes connections.
+func startNATS(t *testing.T) string {
+	t.Helper()
+	addr := freeAddr(t)
+	host, port, _ := net.SplitHostPort(addr)
+	start(t, "nats-server", "--addr", host, "--port", port)
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			return "nats://" + addr
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal("NATS does not listen")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// balance gives each request to the next of the URLs, whatever its session.
+func balance(t *testing.T, urls []string) string {
+	t.Helper()
+	targets := make([]*url.URL, len(urls))
+	for i, text := range urls {
+		target, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets[i] = target
+	}
+	var turn atomic.Uint64
+	balancer := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(targets[turn.Add(1)%uint64(len(targets))]) },
+		ErrorLog: log.New(io.Discard, "", 0), // connections that end with the test
+	})
+	t.Cleanup(balancer.Close)
+	return balancer.URL
 }
 
 // load makes RPCs, and a session with every twentieth, beside a long stream on
