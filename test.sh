@@ -186,6 +186,7 @@ part_js() {
   step 'js test of recipes' 40 npm_run test:recipes
   long step 'js test in Node 22' 120 test_in_node_22
   long step 'js test in Deno and Bun' 60 test_in_deno_and_bun
+  if [ -n "$full" ] && need_chromium; then step 'js test of Next.js' 120 test_in_next; fi
 }
 
 simulate_js() { simulate '^TestSimJS' ./internal/enginetest -sim.js="$PWD/jsclient/.test/test/sim/engine.js" "$@"; }
@@ -206,6 +207,17 @@ test_in_deno_and_bun() {
   [ -x "$folder/node_modules/.bin/bun" ] ||
     npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts=false deno@2 bun@1
   cd jsclient && PATH=$folder/node_modules/.bin:$PATH && node --test .test/test/runtimes/*.test.js
+}
+
+# test_in_next builds and runs a page of Next.js's with the package as published.
+test_in_next() {
+  local folder=$PWD/.cache/next
+  [ -d "$folder/node_modules/next" ] ||
+    npm install --prefix "$folder" --no-save --no-audit --no-fund next@16 react@19 react-dom@19 @types/react@19 @types/node@24 typescript@5.9 @connectrpc/connect@2 @bufbuild/protobuf@2
+  rm -rf "$folder/node_modules/pollbridge" "$folder/.next"
+  mkdir "$folder/node_modules/pollbridge"
+  cd jsclient && tar -xzf "$(npm pack --silent --pack-destination "$folder" | tail -1 | sed "s|^|$folder/|")" -C "$folder/node_modules/pollbridge" --strip-components=1
+  NEXT=$folder node --test .test/test/next/*.test.js
 }
 
 # npm_run SCRIPT... stops a script that hangs.
