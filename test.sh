@@ -269,7 +269,7 @@ part_proxies() {
   npm_packages jsclient
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
-  step 'rolling restarts' 100 gotest -run '^TestRolling' -args -rolling ${full:+-full} ./e2e
+  step 'rolling restarts' 80 gotest -parallel=5 -run '^TestRolling$' -args -rolling -node.crowd="$PWD/jsclient/.test/test/driver/crowd.js" ${full:+-full} ./e2e
   long step 'soak of real processes' 100 simulate '^TestSoak$' ./e2e -soak=25s
 }
 

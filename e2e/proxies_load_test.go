@@ -24,7 +24,7 @@ type crowd struct {
 	leaving chan struct{}
 	clients sync.WaitGroup
 
-	unary, chats, downloads, newcomers kind
+	unary, quiet, chats, downloads, newcomers kind
 }
 
 // kind counts the RPCs of a kind.
@@ -37,7 +37,7 @@ type kind struct {
 // startCrowd has clients come: a third with each choice of transports.
 func startCrowd(t *testing.T, home string, clients int) *crowd {
 	c := &crowd{home: home, leaving: make(chan struct{})}
-	c.unary.name, c.chats.name, c.downloads.name, c.newcomers.name = "unary calls", "chats", "downloads", "first calls of newcomers"
+	c.unary.name, c.quiet.name, c.chats.name, c.downloads.name, c.newcomers.name = "unary calls", "unary calls after a quiet time", "chats", "downloads", "first calls of newcomers"
 	names := []string{"longpoll", "ws", "ladder"}
 	for i := range clients {
 		c.clients.Go(func() { c.play(t, names[i%len(names)], i%2 == 0) })
@@ -46,6 +46,9 @@ func startCrowd(t *testing.T, home string, clients int) *crowd {
 		c.clients.Go(func() {
 			c.repeat(t, &c.newcomers, 100*time.Millisecond, func(ctx context.Context) error { return c.come(ctx, name) })
 		})
+		for range quietClients {
+			c.clients.Go(func() { c.callSeldom(t, name) })
+		}
 	}
 	return c
 }
@@ -55,7 +58,7 @@ func (c *crowd) leave(t *testing.T) {
 	t.Helper()
 	close(c.leaving)
 	c.clients.Wait()
-	for _, k := range []*kind{&c.unary, &c.chats, &c.downloads, &c.newcomers} {
+	for _, k := range []*kind{&c.unary, &c.quiet, &c.chats, &c.downloads, &c.newcomers} {
 		t.Logf("%d %s, %d failed, the longest took %v", k.ended.Load(), k.name, k.failed.Load(), time.Duration(k.longest.Load()).Round(time.Millisecond))
 	}
 }
@@ -88,6 +91,26 @@ func (c *crowd) play(t *testing.T, name string, busy bool) {
 	}
 	all.Go(func() { c.repeat(t, &c.chats, 0, func(ctx context.Context) error { return talk(ctx, echo) }) })
 	all.Go(func() { c.repeat(t, &c.downloads, 0, func(ctx context.Context) error { return download(ctx, echo) }) })
+}
+
+// quietClients is how many there are with each choice of transports, and quietFor
+// how long they are quiet: longer than a bridge without RPCs drains.
+const (
+	quietClients = 4
+	quietFor     = 2500 * time.Millisecond
+)
+
+// callSeldom is a client whose bridge may go while it is quiet.
+func (c *crowd) callSeldom(t *testing.T, name string) {
+	ch, err := c.channel(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer ch.Close()
+	echo := echopb.NewEchoClient(ch)
+	number := uint64(0)
+	c.repeat(t, &c.quiet, quietFor, func(ctx context.Context) error { number++; return unary(ctx, echo, number) })
 }
 
 // come is a client that comes for one call.

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -25,10 +27,22 @@ import (
 // under a crowd of clients. Nobody may notice: each RPC that is shorter than the
 // drain ends as it does without a restart.
 
-// TestRolling restarts two bridges behind each balancer that OPERATIONS.md has a
-// configuration for.
+// TestRolling has each way to restart bridges, side by side: they wait most of the time.
 func TestRolling(t *testing.T) {
 	exe := buildBridge(t)
+	clients := 40
+	if *full {
+		clients = 200
+	}
+	t.Run("pair", func(t *testing.T) { rollPair(t, exe, clients) })
+	t.Run("cluster", func(t *testing.T) { rollCluster(t, exe, clients) })
+	t.Run("takeover", func(t *testing.T) { takeOver(t, exe, clients) })
+}
+
+// rollPair restarts two bridges behind each balancer that OPERATIONS.md has a
+// configuration for.
+func rollPair(t *testing.T, exe string, clients int) {
+	t.Parallel()
 	for _, balancer := range []struct {
 		name  string
 		start func(t *testing.T, name string, s settings) *exec.Cmd
@@ -38,20 +52,21 @@ func TestRolling(t *testing.T) {
 		{"haproxy", haproxy, tunedHAProxy},
 	} {
 		t.Run(balancer.name, func(t *testing.T) {
+			t.Parallel()
 			s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
 			public, admin := freePort(t, pageHost, firstHost, secondHost), freePort(t, firstHost, secondHost)
 			bridges := startBridges(t, exe, []string{firstHost, secondHost}, public, admin)
 			s.Site = balancer.site(t, s, pair{ports: movedPorts(public, admin)})
 			startProxy(t, balancer.start(t, balancer.name, s), s)
-			roll(t, bridges, s, 40)
+			roll(t, bridges, s, clients)
 		})
 	}
 }
 
-// TestRolling_cluster restarts three bridges of a cluster behind balancers that know
-// nothing of sessions, with the files of examples/cluster.
-func TestRolling_cluster(t *testing.T) {
-	exe := buildBridge(t)
+// rollCluster restarts three bridges of a cluster behind balancers that know nothing
+// of sessions, with the files of examples/cluster.
+func rollCluster(t *testing.T, exe string, clients int) {
+	t.Parallel()
 	hosts := []string{firstHost, secondHost, network + "13"}
 	for _, balancer := range []struct {
 		name, file string
@@ -63,6 +78,7 @@ func TestRolling_cluster(t *testing.T) {
 		{"haproxy, leastconn", "haproxy.cfg", func(_, file string) *exec.Cmd { return exec.Command("haproxy", "-db", "-f", file) }},
 	} {
 		t.Run(balancer.name, func(t *testing.T) {
+			t.Parallel()
 			s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
 			public, admin := freePort(t, hosts...), freePort(t, hosts...)
 			bridges := startBridges(t, exe, hosts, public, admin, "--cluster", startNATS(t))
@@ -77,22 +93,20 @@ func TestRolling_cluster(t *testing.T) {
 			}
 			file = write(t, filepath.Join(s.Dir, balancer.file), strings.NewReplacer(moved...).Replace(string(text)))
 			startProxy(t, balancer.command(s.Dir, file), s)
-			clients := 45
-			if *full {
-				clients = 200
-			}
 			roll(t, bridges, s, clients)
 		})
 	}
 }
 
-// TestRolling_takeover starts a bridge beside another on the same port, and then stops
-// that one, twice.
-func TestRolling_takeover(t *testing.T) {
+// takeOver starts a bridge beside another on the same port, and then stops that one,
+// twice.
+func takeOver(t *testing.T, exe string, clients int) {
+	t.Parallel()
 	port := freePort(t, firstHost)
-	first := startBridges(t, buildBridge(t), []string{firstHost}, port, freePort(t, firstHost), "--reuse-port", "--cluster", startNATS(t))[0]
+	first := startBridges(t, exe, []string{firstHost}, port, freePort(t, firstHost), "--reuse-port", "--cluster", startNATS(t))[0]
 	first.awaitReady(t)
-	crowd := startCrowd(t, "http://"+net.JoinHostPort(firstHost, strconv.Itoa(port)), 40)
+	home := "http://" + net.JoinHostPort(firstHost, strconv.Itoa(port))
+	crowd, node := startCrowd(t, home, clients), startNodeCrowd(t, home)
 	old := first
 	for range 2 {
 		old.awaitSessions(t)
@@ -103,6 +117,7 @@ func TestRolling_takeover(t *testing.T) {
 	}
 	old.awaitSessions(t)
 	crowd.leave(t)
+	node.leave(t)
 }
 
 // beside starts another bridge with the same flags but for the address of its admin
@@ -120,13 +135,67 @@ func roll(t *testing.T, bridges []*bridgeProcess, s settings, clients int) {
 	for _, b := range bridges {
 		b.awaitReady(t)
 	}
-	crowd := startCrowd(t, "http://127.0.0.1:"+strconv.Itoa(s.Port), clients)
+	home := "http://127.0.0.1:" + strconv.Itoa(s.Port)
+	crowd, node := startCrowd(t, home, clients), startNodeCrowd(t, home)
 	for _, b := range bridges {
 		b.awaitSessions(t)
 		b.restart(t)
 	}
 	bridges[len(bridges)-1].awaitSessions(t)
 	crowd.leave(t)
+	node.leave(t)
+}
+
+var nodeCrowd = flag.String("node.crowd", "", "the compiled crowd.ts of jsclient: clients in Node take part in -rolling")
+
+// nodeClients is how many clients there are in Node: two of each choice of transports
+// and each pause.
+const nodeClients = 12
+
+// crowdInNode is clients in Node; nil: none.
+type crowdInNode struct {
+	cmd *exec.Cmd
+	in  io.Closer
+	out bytes.Buffer
+}
+
+func startNodeCrowd(t *testing.T, home string) *crowdInNode {
+	if *nodeCrowd == "" {
+		t.Log("no clients in Node: -node.crowd has them")
+		return nil
+	}
+	c := &crowdInNode{cmd: exec.Command("node", *nodeCrowd, home, strconv.Itoa(nodeClients))}
+	c.cmd.Stdout, c.cmd.Stderr = &c.out, os.Stderr
+	in, err := c.cmd.StdinPipe()
+	check(t, err)
+	c.in = in
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// leave has them finish what they do, and says what they saw.
+func (c *crowdInNode) leave(t *testing.T) {
+	t.Helper()
+	if c == nil {
+		return
+	}
+	check(t, c.in.Close())
+	check(t, c.cmd.Wait())
+	var seen struct {
+		Calls     int
+		Failed    []string
+		LongestMS int
+	}
+	check(t, json.Unmarshal(c.out.Bytes(), &seen))
+	t.Logf("in Node: %d calls, %d failed, the longest took %d ms", seen.Calls, len(seen.Failed), seen.LongestMS)
+	for _, failure := range seen.Failed {
+		t.Error("in Node: ", failure)
+	}
+	if seen.Calls < nodeClients {
+		t.Errorf("in Node %d calls of %d clients ended", seen.Calls, nodeClients)
+	}
 }
 
 // startNATS starts a NATS server and returns its URL.
