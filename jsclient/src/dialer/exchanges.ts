@@ -28,6 +28,8 @@ const MOVE_WAIT = 250;
 const FIRST_HOLD = 1_500;
 /** How long readers have for what came, until an exchange goes for credit's sake alone, without the rest of what they are about to give. */
 const CREDIT_WAIT = 1;
+/** How long senders have for another full body, until what the last one left goes as a short one, in the place of a full one. */
+const REFILL_WAIT = 1;
 
 type Timer = ReturnType<typeof setTimeout>;
 
@@ -77,9 +79,10 @@ export class Exchanges {
   /** Until the next one may be made; and when that is, on the session's clock. */
   #pauseTimer: Timer | undefined;
   #pausedUntil = 0;
-  /** Until one goes for credit's sake, and when it goes. */
-  #creditTimer: Timer | undefined;
+  /** Until readers or senders have had their moment; and when they have, on the session's clock. */
+  #dueTimer: Timer | undefined;
   #creditAt = 0;
+  #refillAt = 0;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #probeNow = false;
   /** How often the session moved on from a bridge that was busy. */
@@ -141,7 +144,7 @@ export class Exchanges {
   /** Ends all exchanges; a wake makes others. */
   close(): void {
     clearTimeout(this.#pauseTimer);
-    clearTimeout(this.#creditTimer);
+    clearTimeout(this.#dueTimer);
     this.#abandonAll(() => true);
   }
 
@@ -166,11 +169,12 @@ export class Exchanges {
     if (this.#tuner.alone && this.#inFlight.some((x) => x.frames)) return false;
     const beside = this.#tuner.pipelineNext && !!s.welcome;
     const needed = probe || s.endpoint.asks || this.#wantsPoll() || inbox.ackPending > ACK_ALONE || (beside && this.#creditDue());
-    if (!needed && (!sendable || (out.onlyCredit && !this.#creditDue()))) return false;
+    if (!needed && !(sendable && this.#sendDue())) return false;
 
     const link = { number: s.latestLink + 1, kind: "oneShot" } as const;
     const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#body(), Infinity) : [];
     if (frames.length === 0 && !needed) return false;
+    if (frames.length > 0 && out.turn.length > 0) this.#refillAt = s.endpoint.now() + REFILL_WAIT; // full: senders may have waited for the room that it makes
     this.#probeNow = false;
     this.#send(s.newLink(), frames, { probe, trial, proof });
     return true;
@@ -184,13 +188,26 @@ export class Exchanges {
     return endpoint.bodyBytes;
   }
 
-  /** Reports whether an exchange may go for credit's sake; sees to it that it does in time. */
+  /** Reports whether an exchange may go with what is to be sent. */
+  #sendDue(): boolean {
+    const { out, bodyBytes } = this.#session.endpoint;
+    if (out.urgent) return true;
+    if (out.turn.length === 0) return this.#creditDue();
+    return out.unsent >= bodyBytes || this.#isDue(this.#refillAt);
+  }
+
+  /** Reports whether an exchange may go for credit's sake. */
   #creditDue(): boolean {
+    return this.#session.endpoint.unread === 0 || this.#isDue(this.#creditAt);
+  }
+
+  /** Reports whether that time has come; sees to it that exchanges are made then. */
+  #isDue(at: number): boolean {
     const { endpoint } = this.#session;
-    const wait = this.#creditAt - endpoint.now();
-    if (endpoint.unread === 0 || wait <= 0) return true;
-    this.#creditTimer ??= this.#session.after(wait, () => {
-      this.#creditTimer = undefined;
+    const wait = at - endpoint.now();
+    if (wait <= 0) return true;
+    this.#dueTimer ??= this.#session.after(wait, () => {
+      this.#dueTimer = undefined;
       this.wake();
     });
     return false;

@@ -115,9 +115,14 @@ export class Outbox {
     return (this.turn.length > 0 || this.closing.length > 0) && this.#inFlight < this.window;
   }
 
-  /** Reports whether nothing but credit is to be sent. */
-  get onlyCredit(): boolean {
-    return this.grants.length > 0 && this.#lost + this.cancels.length + this.turn.length + this.closing.length === 0;
+  /** Reports whether something is to be sent that waits for nothing else to go with it. */
+  get urgent(): boolean {
+    return this.#lost + this.cancels.length + this.closing.length > 0;
+  }
+
+  /** How many bytes of messages wait for their turn. */
+  get unsent(): number {
+    return this.turn.reduce((n, { sendSide }) => n + sendSide.bytes, 0);
   }
 
   /**

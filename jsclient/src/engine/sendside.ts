@@ -6,6 +6,8 @@ import type { Stream } from "./stream.js";
 const QUEUE_BYTES = 64 << 10;
 /** How many times the last step of credit are queued: the next one will be larger. */
 const STEPS_QUEUED = 4;
+/** How many bodies are queued: the next ones will be longer, and two may leave at once. */
+const BODIES_QUEUED = 2;
 
 /** SendSide is what a stream has to send. */
 export class SendSide {
@@ -18,9 +20,9 @@ export class SendSide {
   limit = 0;
   /** Nothing more may be queued. */
   closed = false;
+  /** Bytes of messages queued. */
+  bytes = 0;
   readonly #stream: Stream;
-  /** Bytes queued. */
-  #bytes = 0;
   /** The part of limit that was used. */
   #used = 0;
   /** By how much the limit grew last. */
@@ -47,7 +49,7 @@ export class SendSide {
 
   push(item: Unsent | OutMessage): void {
     this.queue.push(item);
-    if (!("type" in item)) this.#bytes += item.bytes.length;
+    if (!("type" in item)) this.bytes += item.bytes.length;
     this.update();
   }
 
@@ -69,9 +71,9 @@ export class SendSide {
     if (this.#roomy) this.#wakeStalled();
   }
 
-  /** Reports whether there is room for another message: as much is queued as a body takes, where the peer gives credit in large steps. */
+  /** Reports whether there is room for another message: as much is queued as bodies take, where the peer gives credit in large steps. */
   get #roomy(): boolean {
-    return this.#bytes <= Math.max(QUEUE_BYTES, Math.min(STEPS_QUEUED * this.#step, this.#stream.endpoint?.bodyBytes ?? 0));
+    return this.bytes <= Math.max(QUEUE_BYTES, Math.min(STEPS_QUEUED * this.#step, BODIES_QUEUED * (this.#stream.endpoint?.bodyBytes ?? 0)));
   }
 
   /** Accounts for n bytes cut off the head message. */
@@ -80,7 +82,7 @@ export class SendSide {
     message.started = true;
     message.cut += n;
     this.#used += n;
-    this.#bytes -= n;
+    this.bytes -= n;
     if (message.cut === message.bytes.length) this.queue.shift();
     if (this.#roomy) this.#wakeStalled();
   }
@@ -94,7 +96,7 @@ export class SendSide {
   /** Drops what was not sent, and closes. */
   drop(): void {
     this.queue = [];
-    this.#bytes = 0;
+    this.bytes = 0;
     this.closed = true;
     this.#wakeStalled();
   }
