@@ -227,8 +227,9 @@ func (s *Server) Accept(ctx context.Context, hello transport.Hello) transport.Li
 }
 
 // ParkPolls lets polls that have been quiet for a second be parked: server then
-// keeps neither goroutines nor buffers for them. It is called before server
-// serves this bridge, whatever else it serves, and wraps its ConnContext.
+// keeps neither goroutines nor buffers for them. Quiet WebSockets keep no goroutine
+// either. It is called before server serves this bridge, whatever else it serves,
+// and wraps its ConnContext.
 //
 // A handler around the bridge sees such a poll end, with its connection hijacked,
 // when it is parked. The server's ConnState and ConnContext see the connection

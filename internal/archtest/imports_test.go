@@ -54,7 +54,7 @@ var rules = []rule{
 	{path: "transport"},
 	{path: "transport/access", own: []string{"internal/httpwrite", "internal/ratelog"}},
 	{path: "transport/longpoll", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/park"}},
-	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/wsframe"}, others: []string{websocket, unix}},
+	{path: "transport/ws", own: []string{"transport", "transport/access", "internal/httpwrite", "internal/park", "internal/wsframe"}, others: []string{websocket, unix}},
 	{path: "internal/transporttest", own: []string{"transport/...", "internal/..."}, others: []string{websocket}},
 	{
 		path: "internal/wire", others: []string{protobuf + "/encoding/protowire"},

@@ -101,14 +101,20 @@ func (c *Conn) Park(w http.ResponseWriter, response PendingResponse, writeTimeou
 	woken := c.woken
 	c.mu.Unlock()
 	parker := c.server.parker
-	if woken || !parker.enter(c) {
+	if woken {
+		return false
+	}
+	id, ok := parker.enter(c)
+	if !ok {
 		return false
 	}
 	defer parker.running.Done()
+	c.id = id
+	c.server.start()
 	header, last := headerOf(w.Header())
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		parker.leave(c)
+		parker.leave(c.id)
 		return false
 	}
 	if n := buffered.Reader.Buffered(); n > 0 {
@@ -242,7 +248,7 @@ func (c *Conn) idle() bool {
 	return true
 }
 
-// event is the poller's: the peer is gone, or there is something to read.
+// event implements watched.
 func (c *Conn) event(gone bool) {
 	c.mu.Lock()
 	before := c.state
@@ -290,9 +296,9 @@ func (c *Conn) takeIdle() bool {
 	return true
 }
 
-// answerNow is for a Parker that is closed: what waits is answered, and what is
-// being answered has little time left.
-func (c *Conn) answerNow() {
+// closing implements watched: what waits is answered, and what is being answered
+// has little time left.
+func (c *Conn) closing() {
 	c.Wake()
 	c.mu.Lock()
 	if c.state == answering {
@@ -310,20 +316,20 @@ func (c *Conn) stopTimer() {
 
 // giveBack has the server read the next request.
 func (c *Conn) giveBack(conn net.Conn) {
-	c.server.parker.leave(c)
+	c.server.parker.leave(c.id)
 	c.server.parker.poller.forget(c.socket)
 	c.server.put(conn)
 }
 
 // close closes the connection. Over TLS it says so, and may wait for it.
 func (c *Conn) close() {
-	c.server.parker.leave(c)
+	c.server.parker.leave(c.id)
 	_ = c.conn.Close() // nobody is left to report to
 }
 
 // cut closes the connection, without waiting.
 func (c *Conn) cut() {
-	c.server.parker.leave(c)
+	c.server.parker.leave(c.id)
 	_ = c.socket.Close()
 }
 

@@ -1,8 +1,9 @@
-// Package park keeps the HTTP/1.1 connections of long requests without a
-// goroutine each: it takes a connection from its http.Server, waits for its
-// response and watches for its peer's leaving with one goroutine for all, writes
-// the response, and gives the connection back to the same server as soon as the
-// next request arrives on it.
+// Package park keeps quiet connections without a goroutine each, and watches all
+// with one. It takes the HTTP/1.1 connection of a long request (Conn) from its
+// http.Server, waits for the response and for its peer's leaving, writes the
+// response, and gives the connection back to the same server as soon as the next
+// request arrives on it. Of a connection that others have taken from a server (Watch)
+// it tells when there is something to read.
 //
 // It works on Linux, on TCP and on TLS over it. Other connections stay with their
 // handlers: they cannot be parked.
@@ -37,23 +38,29 @@ type PendingResponse interface {
 	Close()
 }
 
-// Parker holds parked connections.
+// Parker holds parked connections, and watches others.
 type Parker struct {
 	open    context.Context // ends when the Parker is closed
 	shut    context.CancelCauseFunc
 	running sync.WaitGroup // the loop, servers' second Serves, and connections that answer
 
 	mu      sync.Mutex
-	poller  *poller          // nil: nothing was parked yet
-	failed  bool             // a poller cannot be had
-	conns   map[uint64]*Conn // parked or idle, or about to be
+	poller  *poller            // nil: nothing was parked yet
+	failed  bool               // a poller cannot be had
+	watched map[uint64]watched // Conns that are parked or idle, or about to be; Watches
 	last    uint64
 	servers []*server
 }
 
+// watched is what a Parker's poller knows by a number.
+type watched interface {
+	event(gone bool) // the poller's: the peer is gone, or there is something to read
+	closing()        // the Parker is closed
+}
+
 // New returns an empty Parker. It starts its goroutine when it is first used.
 func New() *Parker {
-	p := &Parker{conns: make(map[uint64]*Conn)}
+	p := &Parker{watched: make(map[uint64]watched)}
 	p.open, p.shut = context.WithCancelCause(context.Background())
 	return p
 }
@@ -117,13 +124,13 @@ func Of(r *http.Request) *Conn {
 func (p *Parker) Close() {
 	p.mu.Lock()
 	p.shut(transport.ErrAnswerNow)
-	servers, all := p.servers, slices.Collect(maps.Values(p.conns))
+	servers, all := p.servers, slices.Collect(maps.Values(p.watched))
 	p.mu.Unlock()
 	for _, s := range servers {
 		_ = s.Close() // never fails
 	}
-	for _, c := range all {
-		c.answerNow()
+	for _, w := range all {
+		w.closing()
 	}
 	p.mu.Lock()
 	if p.poller != nil {
@@ -133,45 +140,43 @@ func (p *Parker) Close() {
 	p.running.Wait()
 }
 
-// enter assigns a connection its number, and starts what serves it. It reports
-// whether it can be parked; if so, the caller calls running.Done when it has been.
-func (p *Parker) enter(c *Conn) bool {
+// enter returns the number of a connection that is to be watched. It reports
+// whether it can be; if so, the caller calls running.Done when that is done.
+func (p *Parker) enter(w watched) (uint64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open.Err() != nil || p.failed {
-		return false
+		return 0, false
 	}
 	if p.poller == nil {
 		poller, err := newPoller()
 		if err != nil {
 			p.failed = true
-			return false
+			return 0, false
 		}
 		p.poller = poller
 		p.running.Go(p.loop)
 	}
 	p.running.Add(1)
-	c.server.start()
 	p.last++
-	c.id = p.last
-	p.conns[c.id] = c
-	return true
+	p.watched[p.last] = w
+	return p.last, true
 }
 
-func (p *Parker) leave(c *Conn) {
+func (p *Parker) leave(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, c.id)
+	delete(p.watched, id)
 }
 
 // loop hands the poller's events to their connections until it is closed.
 func (p *Parker) loop() {
 	for p.poller.wait(func(id uint64, gone bool) {
 		p.mu.Lock()
-		c := p.conns[id]
+		w := p.watched[id]
 		p.mu.Unlock()
-		if c != nil { // else it left meanwhile
-			c.event(gone)
+		if w != nil { // else it left meanwhile
+			w.event(gone)
 		}
 	}) {
 	}
@@ -240,10 +245,10 @@ func (s *server) Close() error {
 	s.shut.Do(func() {
 		close(s.closed)
 		s.parker.mu.Lock()
-		all := slices.Collect(maps.Values(s.parker.conns))
+		all := slices.Collect(maps.Values(s.parker.watched))
 		s.parker.mu.Unlock()
-		for _, c := range all {
-			if c.server == s {
+		for _, w := range all {
+			if c, ok := w.(*Conn); ok && c.server == s {
 				c.closeIdle()
 			}
 		}

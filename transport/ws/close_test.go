@@ -39,6 +39,8 @@ func TestClose(t *testing.T) {
 			c := dial(t, s)
 			write(t, c, []byte("first"))
 			link := <-acceptor.Links
+			link.Say <- []byte("runs")
+			expect(t, c, []byte("runs")) // a link that Close finds earlier says nothing
 			tt.before(link)
 			closed := make(chan struct{})
 			go func() {

@@ -50,9 +50,9 @@ func (cfg Config) withDefaults() Config {
 // have no method, so that the handler can answer wrong ones.
 //
 // ServeHTTP returns once the first batch is accepted, so that net/http's part
-// of the memory is free; a goroutine goes on that reads, and one that writes while
-// the link is not idle. They end with the link. http.Server.Shutdown does
-// not know them: call Close.
+// of the memory is free; a goroutine goes on that reads, and one that writes. While
+// the link is idle there is no writer, and where connections are parked no reader.
+// They end with the link. http.Server.Shutdown does not know them: call Close.
 type Handler struct {
 	acceptor transport.Acceptor
 	cfg      Config
@@ -83,7 +83,7 @@ func (h *Handler) Close() {
 	h.running.Wait()
 }
 
-// start runs a socket with a link, unless the handler is closed.
+// start starts a socket with a link, unless the handler is closed.
 func (h *Handler) start(s *socket) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,13 +91,27 @@ func (h *Handler) start(s *socket) bool {
 		return false
 	}
 	h.sockets[s] = struct{}{}
-	h.running.Go(func() {
-		s.run()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.sockets, s)
-	})
+	h.running.Add(1) // until the socket is over
+	s.startWriter()
+	h.read(s)
 	return true
+}
+
+// read starts the goroutine that reads from a socket.
+func (h *Handler) read(s *socket) {
+	h.running.Go(func() {
+		if s.run() {
+			h.over(s)
+		}
+	})
+}
+
+// over forgets a socket that is closed.
+func (h *Handler) over(s *socket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sockets, s)
+	h.running.Done()
 }
 
 // ServeHTTP opens one WebSocket.
@@ -114,7 +128,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Subprotocol, r.Header.Values("Sec-WebSocket-Protocol")))
 		return
 	}
-	s, err := upgrade(w, r, h.cfg)
+	s, err := h.upgrade(w, r)
 	if err != nil {
 		return // it has answered
 	}

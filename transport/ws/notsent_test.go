@@ -17,7 +17,7 @@ func TestNotSentLowAt(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		got := make(chan int, 1)
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			socket, err := upgrade(w, r, Config{WriteTimeout: time.Minute})
+			socket, err := New(nil, Config{WriteTimeout: time.Minute}).upgrade(w, r)
 			if err != nil {
 				t.Error(err)
 				return

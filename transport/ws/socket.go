@@ -14,6 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/pollbridge/pollbridge/internal/park"
 	"github.com/pollbridge/pollbridge/internal/wsframe"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -40,14 +41,21 @@ const (
 // deadline, or closing conn, unblocks reads and writes. Only the goroutine that
 // runs open, and then run, reads: websocket.Conn.Close, which does so too, is not
 // called.
+//
+// While its link is idle, so is the reader, where the connection can be watched:
+// whoever finds it idle ends its wait by a deadline in the past, and if nothing is
+// there to read, in the connection or in what decrypts it, the goroutine ends. A
+// watch then starts another.
 type socket struct {
 	*websocket.Conn
-	conn     net.Conn
-	reader   *bufio.Reader // the library's
-	frames   *wsframe.Writer
-	maxBatch int
-	message  io.Reader        // being read, or read last; nil: none was
-	limited  io.LimitedReader // of it
+	conn    net.Conn
+	reader  *bufio.Reader // the library's
+	frames  *wsframe.Writer
+	handler *Handler
+	message io.Reader        // being read, or read last; nil: none was
+	limited io.LimitedReader // of it
+
+	watch park.Watch
 
 	// Set by open.
 	link transport.Link
@@ -59,6 +67,10 @@ type socket struct {
 	mu      sync.Mutex
 	writing int         // writers; two while one that found the link idle returns
 	limit   *time.Timer // closes a socket that goes away; nil: it does not
+	waiting bool        // the reader waits for a message
+	hurried bool        // its wait was ended, so that it is parked
+	parked  bool        // there is no reader: resume starts it
+	resumed bool        // the reader was started because there is something to read
 }
 
 var (
@@ -80,7 +92,7 @@ func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout 
 		s.drain()
 		return false
 	case errors.Is(err, errTooLarge):
-		hello.TooLarge = s.maxBatch
+		hello.TooLarge = s.handler.cfg.MaxBatch
 	case err != nil:
 		s.closeFor(err)
 		return false
@@ -106,19 +118,91 @@ func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	s.closeFor(err)
 }
 
-// run carries the link until either is done, and closes both.
-func (s *socket) run() {
-	s.startWriter()
-	s.readLoop()
+// run reads until the socket is parked, or either it or the link is done: then it
+// closes both. It reports whether it did.
+func (s *socket) run() bool {
+	if s.readLoop() {
+		return false
+	}
 	s.mu.Lock()
 	s.end(nil)
 	if s.limit != nil {
 		s.limit.Stop()
 	}
 	s.mu.Unlock()
+	s.watch.Close()
 	_ = s.CloseNow() // frees a writer from a write
 	s.writers.Wait()
 	s.link.Close()
+	return true
+}
+
+// await waits for the next message, or for the end. It reports whether the socket
+// was parked instead.
+func (s *socket) await() (parked bool) {
+	s.mu.Lock()
+	s.waiting = true
+	if !s.resumed {
+		s.hurry()
+	}
+	s.resumed = false
+	s.mu.Unlock()
+	_, err := s.reader.Peek(1) // of other errors the library is told too
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = false
+	if !s.hurried {
+		return false
+	}
+	s.hurried = false
+	_ = s.conn.SetReadDeadline(time.Time{})
+	s.parked = errors.Is(err, os.ErrDeadlineExceeded) && s.watch.Arm()
+	return s.parked
+}
+
+// hurry ends the reader's wait if the link is idle. s.mu is held.
+func (s *socket) hurry() {
+	if s.waiting && s.writing == 0 && s.ctx.Err() == nil && s.watch.Works() {
+		s.hurried = true
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// resume starts the reader of a parked socket, for which there is something to
+// read.
+func (s *socket) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resumed = s.parked
+	s.unpark()
+}
+
+// unpark starts the reader of a parked socket. s.mu is held.
+func (s *socket) unpark() {
+	if s.parked {
+		s.parked = false
+		s.handler.read(s)
+	}
+}
+
+// fail is stop without s.mu held, unless the link's context has ended. It reports
+// whether it had not.
+func (s *socket) fail(cause error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.stop(cause)
+	return true
+}
+
+// stop ends the link's context. The reader has lastWords from now on. s.mu is held.
+func (s *socket) stop(cause error) {
+	s.end(cause)
+	s.hurried = false
+	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+	s.unpark()
 }
 
 // startWriter starts a writer unless the socket ends. It is the link's Wake.
@@ -137,6 +221,7 @@ func (s *socket) write() {
 	s.mu.Lock()
 	s.writing--
 	last := s.writing == 0 && errors.Is(context.Cause(s.ctx), errGoingAway)
+	s.hurry()
 	s.mu.Unlock()
 	if last {
 		s.leave()
@@ -151,7 +236,7 @@ func (s *socket) goAway() {
 	if s.ctx.Err() != nil {
 		return // it ends already
 	}
-	s.end(errGoingAway)
+	s.stop(errGoingAway)
 	s.limit = time.AfterFunc(lastWords, func() { _ = s.CloseNow() })
 	if s.writing == 0 {
 		s.writers.Go(s.leave)
@@ -174,22 +259,23 @@ func (s *socket) leave() {
 	s.close(code, reason)
 }
 
-// readLoop delivers what comes until the WebSocket ends. It waits before it calls
-// the library: a stack shrinks only while little of it is used.
-func (s *socket) readLoop() {
-	for {
-		_, _ = s.reader.Peek(1) // the library meets an error too
+// readLoop delivers what comes until the WebSocket ends. It reports whether the
+// socket was parked instead. It waits before it calls the library: a stack shrinks
+// only while little of it is used.
+func (s *socket) readLoop() (parked bool) {
+	for !s.await() {
 		batch, err := s.read()
 		if err != nil {
 			s.closeFor(err)
-			return
+			return false
 		}
 		if err := s.link.Deliver(s.ctx, batch); err != nil {
 			_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 			s.drain()
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // drain discards what comes until the peer has closed too.
@@ -211,7 +297,7 @@ func (s *socket) closeFor(err error) {
 	case errors.Is(err, errText):
 		s.close(CloseText, errText.Error())
 	case errors.Is(err, errTooLarge):
-		s.close(CloseTooLarge, fmt.Sprintf("message over the limit of %d bytes", s.maxBatch))
+		s.close(CloseTooLarge, fmt.Sprintf("message over the limit of %d bytes", s.handler.cfg.MaxBatch))
 	default:
 		return
 	}
@@ -247,11 +333,11 @@ func (s *socket) read() ([]byte, error) {
 			scratch.Put(buf)
 		}
 	}()
-	s.limited = io.LimitedReader{R: r, N: int64(s.maxBatch) + 1}
+	s.limited = io.LimitedReader{R: r, N: int64(s.handler.cfg.MaxBatch) + 1}
 	if _, err := buf.ReadFrom(&s.limited); err != nil {
 		return nil, err
 	}
-	if buf.Len() > s.maxBatch {
+	if buf.Len() > s.handler.cfg.MaxBatch {
 		return nil, errTooLarge
 	}
 	return bytes.Clone(buf.Bytes()), nil
@@ -267,7 +353,7 @@ func (s *socket) writeLoop() {
 			return
 		}
 		if errors.Is(err, transport.ErrLinkDone) {
-			s.end(err) // frees a Deliver
+			s.fail(err) // frees a Deliver
 			s.close(closeCode(err))
 			return
 		}
@@ -275,7 +361,7 @@ func (s *socket) writeLoop() {
 			err = s.frames.WriteMessage(framed)
 		}
 		if err != nil {
-			if s.ctx.Err() == nil {
+			if s.fail(err) {
 				_ = s.CloseNow() // frees the reader
 			}
 			return

@@ -28,12 +28,12 @@ const (
 const notSentLowAt = 32 << 10
 
 // upgrade makes a socket of the request. If it fails, it has answered.
-func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error) {
-	if err := httpwrite.Begin(w, cfg.WriteTimeout); err != nil {
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
+	if err := httpwrite.Begin(w, h.cfg.WriteTimeout); err != nil {
 		return nil, err
 	}
-	h := &hijacker{ResponseWriter: w, writeTimeout: cfg.WriteTimeout}
-	c, err := websocket.Accept(h, r, &websocket.AcceptOptions{
+	hijacker := &hijacker{ResponseWriter: w, writeTimeout: h.cfg.WriteTimeout}
+	c, err := websocket.Accept(hijacker, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // access.Policy has checked the Origin
 	})
@@ -41,8 +41,11 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*socket, error
 		return nil, errors.Join(err, httpwrite.End(w))
 	}
 	c.SetReadLimit(-1) // socket.read has its own, with its own close code
-	setNotSentLowAt(h.conn.Conn, notSentLowAt)
-	return &socket{Conn: c, reader: h.reader, conn: h.conn.Conn, frames: h.conn.frames, maxBatch: cfg.MaxBatch}, nil
+	conn := hijacker.conn.Conn
+	setNotSentLowAt(conn, notSentLowAt)
+	s := &socket{Conn: c, reader: hijacker.reader, conn: conn, frames: hijacker.conn.frames, handler: h}
+	s.watch.Init(r, conn, s.resume)
+	return s, nil
 }
 
 // hijacker gives the WebSocket smaller buffers than net/http would and bounds
