@@ -108,7 +108,7 @@ func startSoak(t *testing.T) *soak {
 		b := &bridgeProcess{exe: exe, admin: "http://" + admin, flags: []string{
 			"serve", "--listen", at, "--admin", admin, "--admin-pprof", "--backend", backend.addr, "--cluster", nats,
 			"--tls-cert", s.ca.cert, "--tls-key", s.ca.key, "--allow-host", "localhost",
-			"--jwt-jwks", s.issuer.JWKS(), "--jwt-issuer", s.issuer.URL, "--jwt-audience", oidctest.Audience, "--jwt-cache-duration", "30s",
+			"--jwt-jwks", s.issuer.URL + "/.well-known/openid-configuration", "--jwt-issuer", s.issuer.URL, "--jwt-audience", oidctest.Audience, "--jwt-cache-duration", "30s",
 			"--resume-window", s.resume.String(), "--drain-timeout", "5m", "--log-level", "error",
 		}}
 		b.start(t)

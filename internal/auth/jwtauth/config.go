@@ -14,7 +14,10 @@ import (
 // Config says which tokens are good. The zero value of each field stands for
 // the default that its comment gives; only JWKS is required.
 type Config struct {
-	// JWKS is where the issuer's keys are: an http or https URL, or a file.
+	// JWKS is where the issuer's keys are: an http or https URL, or a file. A URL
+	// that ends in /.well-known/openid-configuration names the issuer's
+	// configuration, which says where they are (OpenID Connect Discovery); it must
+	// be of Issuer, if that is given.
 	JWKS string
 	// Issuer is what a token's iss must be. Default: anything.
 	Issuer string

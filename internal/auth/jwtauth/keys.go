@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,7 +162,19 @@ func (k *keys) fromFile(context.Context) ([]byte, error) {
 }
 
 func (k *keys) fromURL(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.cfg.JWKS, http.NoBody)
+	at := k.cfg.JWKS
+	if strings.HasSuffix(at, discoveryPath) {
+		var err error
+		if at, err = k.discover(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return k.get(ctx, at)
+}
+
+// get returns what a URL answers.
+func (k *keys) get(ctx context.Context, at string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

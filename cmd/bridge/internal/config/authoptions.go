@@ -22,7 +22,7 @@ func jwtOptions(d jwtauth.Config) []*Option {
 	return []*Option{
 		{
 			Group: group, Name: "jwt-jwks", Value: "URL|FILE",
-			Help: "admit only clients with a token (JWT) signed with a key of this JSON Web Key Set",
+			Help: "admit only clients with a token (JWT) signed with a key of this JSON Web Key Set, or of the one that an issuer's /.well-known/openid-configuration names",
 			set:  one(func(s *Settings) *string { return &s.JWT.JWKS }, jwks),
 		}, {
 			Group: group, Name: "jwt-issuer", Value: "ISSUER", needs: "jwt-jwks",
