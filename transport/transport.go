@@ -57,6 +57,9 @@ type Hello struct {
 	// RemoteAddr is the client's IP address, without a port, as trusted proxies
 	// tell it.
 	RemoteAddr string
+	// Group, if not empty, is that of the bundle which carries the exchange. A copy of
+	// it in a later bundle of the group lets this one go: Next returns ErrReplaced.
+	Group string
 	// Wake, if not nil, lets Next return ErrIdle. It is called in any goroutine,
 	// and must not wait.
 	Wake func()
@@ -118,7 +121,8 @@ var ErrIdle = errors.New("transport: link is idle")
 var (
 	// ErrLinkDone is returned when the link has nothing more to say.
 	ErrLinkDone = errors.New("transport: link is done")
-	// ErrReplaced is returned when a higher link took this one's place (L1).
+	// ErrReplaced is returned when a higher link took this one's place (L1), or a copy
+	// of it in a later bundle.
 	ErrReplaced = fmt.Errorf("%w: replaced by a newer one", ErrLinkDone)
 	// ErrMute is returned when the peer answered no ping in time.
 	ErrMute = fmt.Errorf("%w: no pong in time", ErrLinkDone)

@@ -27,25 +27,26 @@ type rule struct {
 }
 
 const (
-	echo      = "github.com/labstack/echo/v4"
-	websocket = "github.com/coder/websocket"
-	unix      = "golang.org/x/sys/unix"
-	grpc      = "google.golang.org/grpc"
-	protobuf  = "google.golang.org/protobuf"
-	rpcstatus = "google.golang.org/genproto/googleapis/rpc"
-	cobra     = "github.com/spf13/cobra"
-	pflag     = "github.com/spf13/pflag"
-	yaml      = "go.yaml.in/yaml/v3"
-	memlimit  = "github.com/KimMachineGun/automemlimit/memlimit"
-	systemd   = "github.com/coreos/go-systemd/v22/activation"
-	socks     = "golang.org/x/net/proxy"
-	metrics   = "github.com/prometheus/client_golang"
-	connect   = "connectrpc.com/connect/v2"
-	jwt       = "github.com/golang-jwt/jwt/v5"
-	jwks      = "github.com/MicahParks"
-	otel      = "go.opentelemetry.io"
-	ratelimit = "golang.org/x/time/rate"
-	natsgo    = "github.com/nats-io/nats.go"
+	echo       = "github.com/labstack/echo/v4"
+	websocket  = "github.com/coder/websocket"
+	unix       = "golang.org/x/sys/unix"
+	grpc       = "google.golang.org/grpc"
+	protobuf   = "google.golang.org/protobuf"
+	rpcstatus  = "google.golang.org/genproto/googleapis/rpc"
+	cobra      = "github.com/spf13/cobra"
+	pflag      = "github.com/spf13/pflag"
+	yaml       = "go.yaml.in/yaml/v3"
+	memlimit   = "github.com/KimMachineGun/automemlimit/memlimit"
+	systemd    = "github.com/coreos/go-systemd/v22/activation"
+	socks      = "golang.org/x/net/proxy"
+	metrics    = "github.com/prometheus/client_golang"
+	connect    = "connectrpc.com/connect/v2"
+	jwt        = "github.com/golang-jwt/jwt/v5"
+	jwks       = "github.com/MicahParks"
+	otel       = "go.opentelemetry.io"
+	ratelimit  = "golang.org/x/time/rate"
+	natsgo     = "github.com/nats-io/nats.go"
+	natsserver = "github.com/nats-io/nats-server/v2"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -123,7 +124,7 @@ var rules = []rule{
 	{path: "internal/middlebox"},
 	{path: "internal/archtest"},
 	{path: "internal/model"},
-	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf}},
+	{path: "internal/cmd", own: []string{"bridge", "internal/..."}, others: []string{grpc, protobuf, natsgo, natsserver}},
 	{path: "examples", own: []string{"bridge", "client", "examples/..."}, others: []string{echo, grpc, protobuf}},
 	{path: "e2e", own: []string{"bridge", "client", "internal/..."}, others: []string{grpc, protobuf}},
 	{path: "conformance", own: []string{"bridge", "client", "conformance/...", "internal/middlebox"}, others: []string{grpc, protobuf}},

@@ -154,7 +154,7 @@ func (l *inLink) accept(m *pb.Message) (transport.Link, error) {
 		return nil, errors.New("a link that was not opened, or is of no known kind")
 	}
 	hello := transport.Hello{
-		Kind: kind, Session: m.Open.Session, Batch: m.Batch, RemoteAddr: m.Open.RemoteAddr, Wake: l.wake,
+		Kind: kind, Session: m.Open.Session, Batch: m.Batch, RemoteAddr: m.Open.RemoteAddr, Group: m.Open.Group, Wake: l.wake,
 	}
 	if digest := m.Open.Authorization; len(digest) > 0 {
 		hello.Header = http.Header{"Authorization": {fmt.Sprintf("%x", digest)}}

@@ -61,7 +61,7 @@ func newOutLink(c *Cluster, hello transport.Hello, head wire.Head) *outLink {
 	l := &outLink{
 		c: c, head: wire.Head{Session: slices.Clone(head.Session), X: head.X}, kind: hello.Kind, wake: hello.Wake,
 		open: &pb.Message{Batch: hello.Batch, Open: &pb.Open{
-			Kind: uint32(hello.Kind), Session: hello.Session, RemoteAddr: hello.RemoteAddr, Authorization: digestOf(hello.Header),
+			Kind: uint32(hello.Kind), Session: hello.Session, RemoteAddr: hello.RemoteAddr, Group: hello.Group, Authorization: digestOf(hello.Header),
 		}},
 		changed: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}

@@ -236,6 +236,52 @@ func TestRule_twoOwners(t *testing.T) {
 	})
 }
 
+// TestCluster_bundles holds that an exchange that waits at one bridge is let go when a
+// later bundle of its group carries a copy that lands at another one, and that the
+// copy has the answer; no other group's is.
+func TestCluster_bundles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1, clustertest.Profile{Delay: ms}, registry.Config{Handle: echo}, cluster.Config{})
+		defer f.close()
+		p := newPeer(t, nil)
+		p.acceptor = f.clusters[0]
+		p.open()
+		b := p.batch(holding(10 * time.Second))
+		type outcome struct {
+			raw []byte
+			err error
+		}
+		land := func(at int, group string) <-chan outcome {
+			link := f.clusters[at].Accept(t.Context(), transport.Hello{
+				Kind: transport.Longpoll, Session: wire.EncodeSession(p.id), Batch: wire.AppendBatch(nil, b), RemoteAddr: "192.0.2.1", Group: group,
+			})
+			done := make(chan outcome, 1)
+			go func() {
+				raw, err := link.Next(t.Context(), nil, 1<<20)
+				link.Close()
+				done <- outcome{raw, err}
+			}()
+			time.Sleep(100 * ms)
+			return done
+		}
+		first, other := land(1, "g"), land(1, "h")
+		second := land(2, "g")
+		if got := <-first; !errors.Is(got.err, transport.ErrReplaced) {
+			t.Errorf("the earlier bundle's ends with %v", got.err)
+		}
+		for name, c := range map[string]<-chan outcome{"the later bundle's": second, "another group's": other} {
+			select {
+			case got := <-c:
+				t.Errorf("%s was answered: %x, %v", name, got.raw, got.err)
+			default:
+			}
+			if got := <-c; got.err != nil || p.parse(got.raw).X != b.X {
+				t.Errorf("%s ends with %x, %v", name, got.raw, got.err)
+			}
+		}
+	})
+}
+
 // TestCluster_quiet holds that what comes after a quiet while over a WebSocket that
 // landed at another bridge is answered as soon as it is at the session's own.
 func TestCluster_quiet(t *testing.T) {

@@ -48,6 +48,8 @@ type exchange struct {
 type copyLink struct {
 	engine.Waiter
 	x     *exchange
+	group string // of the bundle that carries it; empty: none does
+	left  bool   // a later bundle of the group carries another copy
 	spent bool
 }
 
@@ -125,8 +127,14 @@ func (s *Session) holdOf(b *wire.Batch) time.Duration {
 }
 
 func (x *exchange) newCopy(hello *transport.Hello) *copyLink {
-	c := &copyLink{x: x}
+	c := &copyLink{x: x, group: hello.Group}
 	c.Init(&x.s.ep, c, hello.Wake)
+	for _, before := range x.copies {
+		if c.group != "" && before.group == c.group {
+			before.left = true
+			before.Notify()
+		}
+	}
 	x.copies = append(x.copies, c)
 	return c
 }
@@ -175,7 +183,7 @@ func (c *copyLink) Close() {
 
 // Due implements engine.Sender.
 func (c *copyLink) Due(now time.Duration) engine.Due {
-	if c.spent {
+	if c.spent || c.left {
 		return engine.Due{}
 	}
 	return c.x.due(now)
@@ -187,6 +195,9 @@ func (c *copyLink) Build(dst []byte, limit int, now time.Duration, due engine.Du
 		return dst, transport.ErrLinkDone
 	}
 	c.spent = true
+	if c.left && c.x.answer == nil {
+		return dst, transport.ErrReplaced
+	}
 	return c.x.build(dst, limit, now, due), nil
 }
 

@@ -25,9 +25,9 @@ export interface TestBridge {
   stop(): Promise<void>;
 }
 
-/** Starts one, of the project in that folder. */
-export async function startTestBridge(source = ".."): Promise<TestBridge> {
-  const child = spawn("go", ["run", "./internal/cmd/testbridge", "-static", "jsclient/.test"], {
+/** Starts one, of the project in that folder, with further flags. */
+export async function startTestBridge(source = "..", ...flags: string[]): Promise<TestBridge> {
+  const child = spawn("go", ["run", "./internal/cmd/testbridge", "-static", "jsclient/.test", ...flags], {
     cwd: source,
     stdio: ["pipe", "pipe", "inherit"],
   });

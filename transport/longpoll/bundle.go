@@ -15,6 +15,9 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
+// maxGroup is the longest group, in bytes.
+const maxGroup = 64
+
 // BundleHandler serves `POST {prefix}/v1/{group}/bundle`: one request that carries
 // exchanges of several sessions, for the tabs of one browser. See
 // docs/PROTOCOL.md, "Carriage". It takes the group from the path value "group"
@@ -74,7 +77,7 @@ func (h *BundleHandler) exchange(w http.ResponseWriter, r *http.Request, form fo
 		panic(http.ErrAbortHandler) // as an exchange of its own
 	}
 	b := parseBundle(body)
-	if b == nil {
+	if b == nil || len(r.PathValue("group")) > maxGroup {
 		httpwrite.Text(w, http.StatusBadRequest, "not a bundle, or over the limit")
 		return
 	}
@@ -100,12 +103,13 @@ func (h *BundleHandler) serve(r *http.Request, b *bundle) {
 		defer time.AfterFunc(b.hold, b.release).Stop()
 	}
 	hello := transport.NewHello(transport.Longpoll, r, h.handler.cfg.Access.ClientAddr(r))
+	group := r.PathValue("group")
+	hello.Group = group
 	for i := range b.items {
 		hello.Session, hello.Batch = b.items[i].session, b.items[i].batch
 		b.items[i].link = h.handler.acceptor.Accept(r.Context(), hello)
 	}
 	defer b.close()
-	group := r.PathValue("group")
 	h.enter(group, b)
 	defer h.leave(group, b)
 	var serving sync.WaitGroup
@@ -117,7 +121,7 @@ func (h *BundleHandler) serve(r *http.Request, b *bundle) {
 		}
 		serving.Go(func() {
 			item.answer, item.err = item.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
-			if item.err == nil {
+			if item.err == nil || errors.Is(item.err, transport.ErrReplaced) { // by a later bundle, perhaps at another bridge
 				b.release()
 			}
 		})

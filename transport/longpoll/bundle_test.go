@@ -110,7 +110,7 @@ func TestBundle_firstAnswer(t *testing.T) {
 		links := b.links(3)
 		for i, l := range links {
 			id := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{byte(i + 1)}, 16))
-			if h := l.Hello; h.Kind != transport.Longpoll || h.Session != id || string(h.Batch) != []string{"one", "two", "three"}[i] || h.Header == nil || h.RemoteAddr == "" {
+			if h := l.Hello; h.Kind != transport.Longpoll || h.Session != id || string(h.Batch) != []string{"one", "two", "three"}[i] || h.Header == nil || h.RemoteAddr == "" || h.Group != "g" {
 				t.Errorf("hello %+v", h)
 			}
 		}
@@ -152,6 +152,17 @@ func TestBundle_release(t *testing.T) {
 		want(t, second, map[int]string{0: "late"})
 		otherLink.Say <- []byte("mine")
 		want(t, other, map[int]string{0: "mine"})
+	})
+}
+
+// TestBundle_elsewhere holds that a bundle goes back when a later one of its group
+// carries one of its exchanges, although that landed at another bridge.
+func TestBundle_elsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundles()
+		response := b.send("g", encodeBundle(0, entry{1, true, "one"}, entry{2, false, "two"}, entry{3, true, "three"}))
+		b.links(3)[0].End <- transport.ErrReplaced
+		want(t, response, map[int]string{1: "now"})
 	})
 }
 

@@ -303,6 +303,8 @@ type Open struct {
 	RemoteAddr string `protobuf:"bytes,3,opt,name=remote_addr,json=remoteAddr,proto3" json:"remote_addr,omitempty"`
 	// Digest of the request's Authorization: another one is another credential.
 	Authorization []byte `protobuf:"bytes,4,opt,name=authorization,proto3" json:"authorization,omitempty"`
+	// Of the bundle that carries it, as in the path; empty: none does.
+	Group         string `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +365,13 @@ func (x *Open) GetAuthorization() []byte {
 		return x.Authorization
 	}
 	return nil
+}
+
+func (x *Open) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
 }
 
 // Done says why a link is over.
@@ -739,13 +748,14 @@ const file_pollbridge_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x04ping\x18\x0f \x01(\x06R\x04ping\x12\x12\n" +
 	"\x04pong\x18\x10 \x01(\x06R\x04pong\x12\x18\n" +
 	"\amissing\x18\x12 \x01(\aR\amissing\x12\x12\n" +
-	"\x04gone\x18\x13 \x01(\aR\x04gone\"{\n" +
+	"\x04gone\x18\x13 \x01(\aR\x04gone\"\x91\x01\n" +
 	"\x04Open\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1f\n" +
 	"\vremote_addr\x18\x03 \x01(\tR\n" +
 	"remoteAddr\x12$\n" +
-	"\rauthorization\x18\x04 \x01(\fR\rauthorization\"\xb6\x01\n" +
+	"\rauthorization\x18\x04 \x01(\fR\rauthorization\x12\x14\n" +
+	"\x05group\x18\x05 \x01(\tR\x05group\"\xb6\x01\n" +
 	"\x04Done\x12:\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\".pollbridge.cluster.v1.Done.ReasonR\x06reason\"r\n" +
 	"\x06Reason\x12\x16\n" +

@@ -26,15 +26,16 @@ import (
 
 func main() {
 	static := flag.String("static", "", "directory served under /static/")
+	bridges := flag.Int("bridges", 1, "bridges in a cluster, which take requests in turn; the first is the one that is told of and replaced")
 	verbose := flag.Bool("v", false, "log to standard error")
 	flag.Parse()
-	if err := run(*static, *verbose); err != nil {
+	if err := run(*static, *bridges, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "testbridge:", err)
 		os.Exit(1)
 	}
 }
 
-func run(static string, verbose bool) error {
+func run(static string, bridges int, verbose bool) error {
 	backend := testsvc.New()
 	reflection.Register(backend.GRPC) // for clients in JSON
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,6 +53,11 @@ func run(static string, verbose bool) error {
 		Backends: []bridge.Backend{{Target: lis.Addr().String()}},
 		Logger:   logger,
 	}}
+	others, leave, err := cluster(&br.cfg, bridges-1)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if err := br.replace(); err != nil {
 		return err
 	}
@@ -65,7 +71,7 @@ func run(static string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{serve(public, pages(br, static)), serve(control, controls(public, backend, br))}
+	servers := []*http.Server{serve(public, pages(inTurn(br, others), static)), serve(control, controls(public, backend, br))}
 	defer func() {
 		for _, s := range servers {
 			_ = s.Close() // nothing is left to tell

@@ -217,6 +217,23 @@ test("tabs share two connections where binary bodies are swallowed", { timeout }
   await bridge.swallow(false);
 });
 
+test("tabs share two connections to three bridges that take requests in turn", { timeout }, async () => {
+  const alone = bridge;
+  bridge = await startTestBridge("..", "-bridges", "3");
+  const context = await contextFor("a SharedWorker");
+  const tabs = await openAll(context, "a SharedWorker", 8);
+  const peak = await connections(tabs);
+  ok(peak <= 2, `${peak} connections at once`);
+  const talk = Promise.all(tabs.map((tab) => tab.talk(50)));
+  for (let i = 0; i < 3; i++) await bridge.cut();
+  await talk;
+  await Promise.all(tabs.map((tab) => tab.finish()));
+  ok((await bridge.metric("pollbridge_cluster_links_forwarded_total")) > 0, "nothing was forwarded");
+  await context.close();
+  await bridge.stop();
+  bridge = alone;
+});
+
 test("more tabs than connections work each for itself", { timeout }, async () => {
   const context = await contextFor("each tab for itself");
   const tabs = await openAll(context, "each tab for itself", 8);
