@@ -98,11 +98,18 @@ func startNode(t *testing.T, script string) *node {
 // step tells the engine what happened and gives what it does, and when it wants
 // to be woken; 0: never. No time passes in the bubble meanwhile.
 func (n *node) step(now time.Duration, events []jsEvent) ([]jsDeed, time.Duration, error) {
-	line, err := json.Marshal(map[string]any{"now": float64(now) / 1e6, "events": events})
+	for i := range events {
+		events[i].Size = len(events[i].Data)
+	}
+	message, err := json.Marshal(map[string]any{"now": float64(now) / 1e6, "events": events})
 	if err != nil {
 		return nil, 0, err
 	}
-	if _, err := n.in.Write(append(line, '\n')); err != nil {
+	message = append(message, '\n')
+	for _, e := range events {
+		message = append(message, e.Data...)
+	}
+	if _, err := n.in.Write(message); err != nil {
 		return nil, 0, err
 	}
 	reply, err := n.out.ReadBytes('\n')
@@ -114,15 +121,20 @@ func (n *node) step(now time.Duration, events []jsEvent) ([]jsDeed, time.Duratio
 		Out []jsDeed
 	}
 	err = json.Unmarshal(reply, &r)
+	for i := 0; i < len(r.Out) && err == nil; i++ {
+		r.Out[i].Data = make([]byte, r.Out[i].Size)
+		_, err = io.ReadFull(n.out, r.Out[i].Data)
+	}
 	return r.Out, time.Duration(r.Due * 1e6), err
 }
 
 // jsEvent is what happens to the engine, jsDeed what it does; jsclient/test/sim/engine.ts
-// knows the types.
+// knows the types. Data follows the line that says its size.
 type jsEvent struct {
 	Type string `json:"type"`
 	ID   int    `json:"id"`
-	Data []byte `json:"data,omitempty"`
+	Size int    `json:"size,omitempty"`
+	Data []byte `json:"-"`
 	Text string `json:"text,omitempty"`
 
 	Seed           uint32   `json:"seed,omitempty"`
@@ -136,7 +148,8 @@ type jsEvent struct {
 type jsDeed struct {
 	Type     string
 	ID       int
-	Data     []byte
+	Size     int
+	Data     []byte `json:"-"`
 	Text     string
 	Reason   string
 	Metadata []jsPair

@@ -1,6 +1,7 @@
 // The engine as a part of the Go engine's simulation (internal/enginetest,
 // TestSimJS): it gets what happens from stdin, a step a line, and answers each
-// with what it does and when it wants to be woken. Time stands still meanwhile.
+// with what it does and when it wants to be woken. Bytes follow their line as they
+// are. Time stands still meanwhile.
 
 import { readSync, writeSync } from "node:fs";
 import { type Carrier, type Socket, type SocketEvents, LinkError } from "../../src/dialer/carrier.js";
@@ -12,11 +13,12 @@ import { Stream } from "../../src/engine/stream.js";
 import type { End, Metadatum } from "../../src/wire/batch.js";
 import { advance, due, fire, install, reset } from "./clock.js";
 
-/** What happens. id names an RPC, an exchange or a WebSocket, bytes are base64. */
+/** What happens. id names an RPC, an exchange or a WebSocket; size is the length of data, which follows. */
 interface Event {
   type: string;
   id: number;
-  data: string | undefined;
+  size: number | undefined;
+  data: Uint8Array<ArrayBuffer>;
   text: string;
   seed: number;
   transports: Transport[];
@@ -36,14 +38,19 @@ interface Step {
   events: Event[];
 }
 
-const bytes = (data: string | undefined): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(data ?? "", "base64"));
+const bytes = (data: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(data, "base64"));
 const base64 = (data: Uint8Array): string => Buffer.from(data.buffer, data.byteOffset, data.length).toString("base64");
 const pairs = (metadata: Metadatum[]): WireMetadatum[] => metadata.map(({ key, value }) => ({ key, value: base64(value) }));
 
 const flush = ((immediate) => (): Promise<void> => new Promise((resolve) => immediate(() => resolve())))(setImmediate);
 
 let out: object[] = [];
+let outBytes: Uint8Array[] = [];
 const say = (type: string, id: number, fields: object = {}): void => void out.push({ type, id, ...fields });
+const sayBytes = (type: string, id: number, data: Uint8Array, fields: object = {}): void => {
+  say(type, id, { size: data.length, ...fields });
+  outBytes.push(data);
+};
 
 /** A carrier whose other end is in the simulation. */
 class SimCarrier implements Carrier {
@@ -54,7 +61,7 @@ class SimCarrier implements Carrier {
 
   exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
     const id = ++this.#next;
-    say("exchange", id, { text: sid, data: base64(batch) });
+    sayBytes("exchange", id, batch, { text: sid });
     return new Promise((resolve, reject) => {
       this.exchanges.set(id, { resolve, reject });
       signal.addEventListener("abort", () => {
@@ -72,7 +79,7 @@ class SimCarrier implements Carrier {
     say("dial", id, { text: sid });
     return {
       bufferedAmount: 0,
-      send: (batch) => say("write", id, { data: base64(batch) }),
+      send: (batch) => sayBytes("write", id, batch),
       close: () => {
         if (this.sockets.delete(id)) say("hangup", id);
       },
@@ -128,21 +135,21 @@ class Simulated {
       case "open":
         return this.#open(event);
       case "send":
-        return void stream?.send(bytes(data)).then(() => say("sent", id));
+        return void stream?.send(data).then(() => say("sent", id));
       case "closeSend":
         return stream?.closeSend();
       case "cancel":
         return stream?.giveUp(bridgeEnd(CANCELLED, "cancelled", "cancelled by the caller"));
       case "answer":
         this.carrier.exchanges.delete(id);
-        return exchange?.resolve(bytes(data));
+        return exchange?.resolve(data);
       case "failed":
         this.carrier.exchanges.delete(id);
         return exchange?.reject(new LinkError("network", text));
       case "opened":
         return socket?.opened();
       case "received":
-        return socket?.received(bytes(data));
+        return socket?.received(data);
       case "lost":
         this.carrier.sockets.delete(id);
         return socket?.lost(text);
@@ -180,7 +187,7 @@ class Simulated {
   }
 
   async #receive(id: number, stream: Stream): Promise<void> {
-    for (let message = await stream.recv(); message; message = await stream.recv()) say("message", id, { data: base64(message) });
+    for (let message = await stream.recv(); message; message = await stream.recv()) sayBytes("message", id, message);
     const end: End = stream.status!;
     say("end", id, { end: { ...end, details: base64(end.details), trailers: pairs(end.trailers) } });
     this.#rpcs.delete(id);
@@ -197,23 +204,42 @@ class Simulated {
   }
 }
 
-/** Reads lines from stdin, waiting for each: nothing else may go on meanwhile. */
-function* lines(): Generator<string> {
-  const chunk = Buffer.alloc(1 << 16);
-  let rest: Buffer[] = [];
-  for (let n = readSync(0, chunk); n > 0; n = readSync(0, chunk)) {
-    let read = Buffer.from(chunk.subarray(0, n));
-    for (let end = read.indexOf(10); end >= 0; end = read.indexOf(10)) {
-      yield Buffer.concat([...rest, read.subarray(0, end)]).toString();
-      rest = [];
-      read = read.subarray(end + 1);
-    }
-    rest.push(read);
+/** What was read of stdin and not used. */
+let unread = Buffer.alloc(0);
+
+/** Reads more of stdin, waiting for it: nothing else may go on meanwhile. False at its end. */
+function readMore(): boolean {
+  const chunk = Buffer.allocUnsafe(1 << 18);
+  const n = readSync(0, chunk);
+  unread = Buffer.concat([unread, chunk.subarray(0, n)]);
+  return n > 0;
+}
+
+/** Takes the next bytes. */
+function take(size: number): Uint8Array<ArrayBuffer> {
+  while (unread.length < size && readMore());
+  const taken = new Uint8Array(unread.subarray(0, size));
+  unread = unread.subarray(size);
+  return taken;
+}
+
+/** Takes the next line; undefined at the end. */
+function takeLine(): string | undefined {
+  while (unread.indexOf(10) < 0) if (!readMore()) return undefined;
+  return Buffer.from(take(unread.indexOf(10) + 1)).toString();
+}
+
+/** Reads the steps, each with its bytes. */
+function* steps(): Generator<Step> {
+  for (let line = takeLine(); line !== undefined; line = takeLine()) {
+    const step = JSON.parse(line) as Step;
+    for (const event of step.events) event.data = take(event.size ?? 0);
+    yield step;
   }
 }
 
-function write(line: string): void {
-  const buffer = Buffer.from(line + "\n");
+function write(line: string, data: Uint8Array[]): void {
+  const buffer = Buffer.concat([Buffer.from(line + "\n"), ...data]);
   for (let at = 0; at < buffer.length;) at += writeSync(1, buffer, at);
 }
 
@@ -231,8 +257,7 @@ function start(event: Event, now: number): Simulated {
 
 install();
 let simulated: Simulated | undefined;
-for (const line of lines()) {
-  const { now, events } = JSON.parse(line) as Step;
+for (const { now, events } of steps()) {
   advance(now);
   for (const event of events) {
     if (event.type === "start") simulated = start(event, now);
@@ -240,6 +265,7 @@ for (const line of lines()) {
     await flush();
   }
   while (fire()) await flush();
-  write(JSON.stringify({ due: due(), out }));
+  write(JSON.stringify({ due: due(), out }), outBytes);
   out = [];
+  outBytes = [];
 }
