@@ -61,7 +61,7 @@ func (c *cancelled) handle(st *registry.Stream) {
 }
 
 // one sends a message on an RPC and waits for its echo.
-func one(t *testing.T, st *dialer.Stream, word string) {
+func one(t *testing.T, st call, word string) {
 	t.Helper()
 	if err := st.Send(t.Context(), message([]byte(word))); err != nil {
 		t.Errorf("%s: %v", word, err)

@@ -254,7 +254,7 @@ func (c *jsClient) run() {
 		}
 		timer.Stop()
 		if due > 0 {
-			timer.Reset(max(due-time.Since(c.began), 0))
+			timer.Reset(max(due-time.Since(c.began), 1)) // after whoever can run now
 		}
 	}
 }

@@ -52,3 +52,12 @@ func TestSimJS_losses(t *testing.T) {
 func TestSimJS_unlimited(t *testing.T) {
 	far{rtt: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) { f.unlimited(t) })
 }
+
+// TestSimJS_beside holds it to TestBeside, with a message of the length that a client
+// takes by default.
+func TestSimJS_beside(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	beside{long: 16 << 20, start: startNode(t, *simJS).client(t, 1)}.each(t)
+}

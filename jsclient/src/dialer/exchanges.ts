@@ -168,7 +168,7 @@ export class Exchanges {
     if (s.preferred > 0 && !probe) return false;
     if (this.#tuner.alone && this.#inFlight.some((x) => x.frames)) return false;
     const beside = this.#tuner.pipelineNext && !!s.welcome;
-    const needed = probe || s.endpoint.asks || this.#wantsPoll() || inbox.ackPending > ACK_ALONE || (beside && this.#creditDue());
+    const needed = probe || s.endpoint.asks || this.#wantsPoll() || ((beside || inbox.ackPending > ACK_ALONE) && this.#creditDue());
     if (!needed && !(sendable && this.#sendDue())) return false;
 
     const link = { number: s.latestLink + 1, kind: "oneShot" } as const;

@@ -44,6 +44,8 @@ const pairs = (metadata: Metadatum[]): WireMetadatum[] => metadata.map(({ key, v
 
 const flush = ((immediate) => (): Promise<void> => new Promise((resolve) => immediate(() => resolve())))(setImmediate);
 
+/** What lets readers go on in the next step, once its events were handled. */
+let readers: (() => void)[] = [];
 let out: object[] = [];
 let outBytes: Uint8Array[] = [];
 const say = (type: string, id: number, fields: object = {}): void => void out.push({ type, id, ...fields });
@@ -186,8 +188,12 @@ class Simulated {
     this.session.adopt(stream);
   }
 
+  /** Reads all messages. The last one that is there is consumed in the next step: whoever reads it may send something first. */
   async #receive(id: number, stream: Stream): Promise<void> {
-    for (let message = await stream.recv(); message; message = await stream.recv()) sayBytes("message", id, message);
+    for (let message = await stream.recv(); message; message = await stream.recv()) {
+      sayBytes("message", id, message);
+      if (this.session.endpoint.unread === 1) await new Promise<void>((resolve) => readers.push(resolve));
+    }
     const end: End = stream.status!;
     say("end", id, { end: { ...end, details: base64(end.details), trailers: pairs(end.trailers) } });
     this.#rpcs.delete(id);
@@ -259,13 +265,17 @@ install();
 let simulated: Simulated | undefined;
 for (const { now, events } of steps()) {
   advance(now);
+  const waiting = readers;
+  readers = [];
   for (const event of events) {
     if (event.type === "start") simulated = start(event, now);
     else simulated!.handle(event);
     await flush();
   }
+  for (const resume of waiting) resume();
+  await flush();
   while (fire()) await flush();
-  write(JSON.stringify({ due: due(), out }), outBytes);
+  write(JSON.stringify({ due: readers.length > 0 ? now + 1e-6 : due(), out }), outBytes);
   out = [];
   outBytes = [];
 }
