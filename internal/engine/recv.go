@@ -20,8 +20,8 @@ type recvSide struct {
 	limit    uint64            // the limit granted to the peer
 	window   tune.Window       // towards here
 	taken    *inMessage        // handed out by the last Recv, not yet consumed
-	granting bool              // in outbox.grants
 	reserve  *time.Timer       // bounds the wait for the reassembly budget (D4)
+	granting bool              // in outbox.grants
 	ended    bool              // no more frames follow
 }
 
