@@ -51,6 +51,20 @@ func readDockerfile(t *testing.T) image {
 	return img
 }
 
+// TestImage_version: the image is built with the repository beside the code, of which Go
+// takes the version that the bridge tells of itself.
+func TestImage_version(t *testing.T) {
+	ignored, err := os.ReadFile("docker/Dockerfile.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(ignored)) {
+		if strings.HasPrefix(strings.TrimSpace(line), ".git") {
+			t.Errorf("the image is built without %s", line)
+		}
+	}
+}
+
 // TestImage_runs builds the image's files with the Dockerfile's own command and
 // runs its entry point on them alone, read-only and as its user, as a container
 // would. There is no registry, and no container engine, in it.
