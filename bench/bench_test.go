@@ -102,7 +102,7 @@ func clusterRows() []string {
 	for _, s := range clusterScenarios() {
 		rows = append(rows, s.name, "ws at its owner", "ws forwarded", "longpoll at its owner", "longpoll forwarded")
 	}
-	return append(rows, "20 sessions with a quiet stream: a poll of each, parked", atOwner, forwarded)
+	return append(rows, "20 sessions with a quiet stream, whose polls are parked", atOwner, forwarded)
 }
 
 func TestAlternate(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"google.golang.org/grpc"
 
 	"github.com/pollbridge/pollbridge/client"
 )
@@ -63,7 +62,7 @@ func measureCluster(ctx context.Context, cfg config) (*section, error) {
 	for _, sc := range clusterScenarios() {
 		s.clusterTable(sc.name, r)
 	}
-	return s, c.memory(ctx, cfg, s)
+	return s, clusterMemory(ctx, cfg, s)
 }
 
 // clusterTable has all that was measured of one scenario.
@@ -129,50 +128,73 @@ func (c *clusterLab) dial(ctx context.Context, transport, at string) (conn, erro
 	return clusterConn{crowd.channels[0], crowd}, err
 }
 
-// memory measures what a poll takes that is parked at the one bridge, of a session
-// with a quiet stream at the other: beside the session, which has no connection.
-func (c *clusterLab) memory(ctx context.Context, cfg config, s *section) error {
-	streams := make([]grpc.ClientStream, cfg.crowd)
-	crowd, err := newCrowd("http://"+c.owner.addr, "longpoll", cfg.crowd)
-	c.lab.closers = append(c.lab.closers, func() error { crowd.close(); return nil })
-	if err != nil {
-		return err
-	}
-	if err := together(cfg.crowd, func(i int) (err error) {
-		desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-		if streams[i], err = crowd.channels[i].NewStream(ctx, desc, pingPongMethod); err != nil {
+// clusterMemory measures what a session with a quiet stream takes, and so a poll, that
+// is parked where it landed: at its session's bridge, or at another one.
+func clusterMemory(ctx context.Context, cfg config, s *section) error {
+	s.table(fmt.Sprintf("%d sessions with a quiet stream, whose polls are parked", cfg.crowd), "resident, both bridges", "heap", "stacks", "goroutines")
+	for _, at := range []string{atOwner, forwarded} {
+		got, err := parked(ctx, cfg, at)
+		if err != nil {
 			return err
 		}
-		return echo(streams[i], "before")
-	}); err != nil {
-		return err
-	}
-	s.table(fmt.Sprintf("%d sessions with a quiet stream: a poll of each, parked", cfg.crowd), "resident, both bridges", "heap", "stacks", "goroutines")
-	var bare each
-	for _, at := range []struct{ name, addr string }{{"", nowhere}, {atOwner, c.owner.addr}, {"", nowhere}, {forwarded, c.landing.addr}} {
-		crowd.move(at.addr)
-		if at.addr != nowhere {
-			if err := together(cfg.crowd, func(i int) error { return echo(streams[i], at.name) }); err != nil {
-				return err
-			}
-		}
-		time.Sleep(cfg.settle())
-		got, err := c.held(cfg.crowd)
-		switch {
-		case err != nil:
-			return err
-		case at.addr == nowhere:
-			bare = got
-			continue
-		}
-		s.row(at.name, kib(got.rss-bare.rss), kib(got.heap-bare.heap), kib(got.stacks-bare.stacks), figure(got.goroutines-bare.goroutines))
-		s.bench("cluster/parked/"+at.name, got.rss-bare.rss, "B")
+		s.row(at, kib(got.rss), kib(got.heap), kib(got.stacks), figure(got.goroutines))
+		s.bench("cluster/parked/"+at, got.rss, "B")
 	}
 	return nil
 }
 
-// nowhere is an address at which nobody listens.
-const nowhere = "127.0.0.1:1"
+// parked is what one of a crowd adds to both bridges.
+func parked(ctx context.Context, cfg config, at string) (each, error) {
+	l, err := newLab(ctx, cfg)
+	defer l.close()
+	if err != nil {
+		return each{}, err
+	}
+	c, err := l.cluster(ctx)
+	if err != nil {
+		return each{}, err
+	}
+	crowd, err := newCrowd("http://"+c.owner.addr, "longpoll", cfg.crowd)
+	l.closers = append(l.closers, func() error { crowd.close(); return nil })
+	if err != nil {
+		return each{}, err
+	}
+	before, err1 := c.held(cfg.crowd)
+	err2 := together(cfg.crowd, func(i int) error { return callOnce(ctx, crowd.channels[i]) })
+	time.Sleep(cfg.settle()) // nothing is under way then
+	if at == forwarded {
+		crowd.move(c.landing.addr)
+	}
+	err3 := together(cfg.crowd, func(i int) error { return openQuiet(ctx, crowd.channels[i]) })
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return each{}, err
+	}
+	after, err := c.settled(ctx, cfg)
+	if err == nil {
+		err = errors.Join(cfg.saveMemory(c.owner, "parked "+at+" owner"), cfg.saveMemory(c.landing, "parked "+at+" landing"))
+	}
+	return each{after.rss - before.rss, after.heap - before.heap, after.stacks - before.stacks, after.goroutines - before.goroutines}, err
+}
+
+// quietGoroutines is somewhat more than a session has with an open RPC and its poll
+// parked.
+const quietGoroutines = 2.1
+
+// settled is what both bridges hold for each of a crowd once all polls are parked, or
+// after a while.
+func (c *clusterLab) settled(ctx context.Context, cfg config) (now each, err error) {
+	for range 20 {
+		select {
+		case <-time.After(cfg.settle()):
+		case <-ctx.Done():
+			return now, context.Cause(ctx)
+		}
+		if now, err = c.held(cfg.crowd); err != nil || now.goroutines < quietGoroutines {
+			break
+		}
+	}
+	return now, err
+}
 
 // held is what both bridges hold for each of n, garbage collected.
 func (c *clusterLab) held(n int) (each, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,7 +31,9 @@ func (p *parts) joinCluster(settings *config.Settings, logger *slog.Logger) erro
 		nats.Name("pollbridge"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
 		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(2),
+		nats.IgnoreAuthErrorAbort(), // credentials are read again with each attempt
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { logger.Warn("NATS", "err", err) }),
+		nats.ReconnectErrHandler(tellOnce(logger)),
 	}
 	if c.Creds != "" {
 		options = append(options, nats.UserCredentials(c.Creds))
@@ -48,4 +51,20 @@ func (p *parts) joinCluster(settings *config.Settings, logger *slog.Logger) erro
 	p.cfg.Cluster, p.cfg.ClusterName = conn, c.Name
 	p.closing(conn.Close)
 	return nil
+}
+
+// tellOnce logs why NATS cannot be reached, once for each reason: attempts follow one
+// another quickly.
+func tellOnce(logger *slog.Logger) nats.ConnErrHandler {
+	var mu sync.Mutex
+	last := ""
+	return func(_ *nats.Conn, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil || err.Error() == last {
+			return
+		}
+		last = err.Error()
+		logger.Warn("cannot connect to NATS: trying again", "err", err)
+	}
 }

@@ -2,9 +2,11 @@
 // another, of which each message and the reply to it come as hexadecimal digits in a line
 // of JSON on standard input, with the token to use from then on, if any. It prints a line
 // for each chat: ok, or how it failed.
+import { createRequire } from "node:module";
 import readline from "node:readline";
 
 const [module, url, ...transports] = process.argv.slice(2);
+globalThis.WebSocket ??= createRequire(module)("ws"); // Node before 22 has none
 const { Channel } = await import(module);
 let token = "", channel;
 for await (const line of readline.createInterface({ input: process.stdin })) {
