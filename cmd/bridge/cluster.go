@@ -27,6 +27,17 @@ func (p *parts) joinCluster(settings *config.Settings, logger *slog.Logger) erro
 	if len(c.Servers) == 0 {
 		return nil
 	}
+	conn, err := connectNATS(c, logger)
+	if err != nil {
+		return settings.Error("cluster", err)
+	}
+	p.cfg.Cluster, p.cfg.ClusterName = conn, c.Name
+	p.closing(conn.Close)
+	return nil
+}
+
+// connectNATS returns a connection, which need not be there yet.
+func connectNATS(c config.Cluster, logger *slog.Logger) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("pollbridge"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
@@ -44,13 +55,7 @@ func (p *parts) joinCluster(settings *config.Settings, logger *slog.Logger) erro
 	if c.CertFile != "" {
 		options = append(options, nats.ClientCert(c.CertFile, c.KeyFile))
 	}
-	conn, err := nats.Connect(strings.Join(c.Servers, ","), options...)
-	if err != nil {
-		return settings.Error("cluster", err)
-	}
-	p.cfg.Cluster, p.cfg.ClusterName = conn, c.Name
-	p.closing(conn.Close)
-	return nil
+	return nats.Connect(strings.Join(c.Servers, ","), options...)
 }
 
 // tellOnce logs why NATS cannot be reached, once for each reason: attempts follow one

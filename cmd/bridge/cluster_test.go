@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,8 +11,10 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +22,11 @@ import (
 	"github.com/nats-io/jwt/v2"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/internal/demo/demopb"
 )
 
 // authority signs certificates for NATS and its clients.
@@ -147,6 +155,40 @@ func (s *secureNATS) creds(t *testing.T, account nkeys.KeyPair, subjects ...stri
 	claims.Sub.Allow.Add(subjects...)
 	token := must(claims.Encode(account))(t)
 	return writeFile(t, "user.creds", must(jwt.FormatUserConfig(token, must(user.Seed())(t)))(t))
+}
+
+// TestDemo_cluster holds that demos in a cluster name the bridge
+// where a request landed and the one that has the session.
+func TestDemo_cluster(t *testing.T) {
+	server := must(natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoLog: true, NoSigs: true}))(t)
+	server.Start()
+	t.Cleanup(func() { server.Shutdown(); server.WaitForShutdown() })
+	first := start(t, "demo", "--listen", "127.0.0.1:0", "--cluster", server.ClientURL())
+	second := start(t, "demo", "--listen", "localhost:0", "--cluster", server.ClientURL())
+	var landed []string
+	at := first
+	channel := dial(t, first.url, client.Config{
+		Transports: []string{"longpoll"},
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(at.url, "http://"))
+		},
+	})
+	for _, at = range []*process{first, second} {
+		for range 3 {
+			var header metadata.MD
+			if _, err := demopb.NewDemoClient(channel).Greet(t.Context(), &demopb.GreetRequest{Name: "Ada"}, grpc.Header(&header)); err != nil {
+				t.Fatal(err)
+			}
+			if got := header.Get("demo-bridge"); !slices.Equal(got, []string{"127.0.0.1:0"}) {
+				t.Errorf("the session is at %q", got)
+			}
+		}
+		resp, _ := get(t, http.DefaultClient, at.url+"/bridge/client.js")
+		landed = append(landed, resp.Header.Get("Demo-Bridge"))
+	}
+	if want := []string{"127.0.0.1:0", "localhost:0"}; !slices.Equal(landed, want) {
+		t.Errorf("requests landed at %q, want %q", landed, want)
+	}
 }
 
 // TestCluster_secure holds that bridges join a cluster over TLS, with certificates

@@ -35,7 +35,7 @@ Ctrl-C ends the demo.
 
 func newDemo() *cobra.Command {
 	var listen, admin, adminToken string
-	var origins []string
+	var origins, servers []string
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a demo: a gRPC server, a bridge and a web page",
@@ -43,7 +43,8 @@ func newDemo() *cobra.Command {
 a bridge in front of it, and a web page that calls it. Open the printed URL in
 two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 		Example: `  bridge demo
-  bridge demo --listen 127.0.0.1:0     # any free port`,
+  bridge demo --listen 127.0.0.1:0     # any free port
+  bridge demo --listen 127.0.0.1:8081 --cluster nats://127.0.0.1:4222`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if _, err := config.Address(listen); err != nil {
@@ -55,12 +56,21 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 				}
 			}
 			cfg := bridge.Config{AllowOrigins: origins, AdminToken: adminToken}
+			if len(servers) > 0 {
+				conn, err := connectNATS(config.Cluster{Servers: servers}, demoLogger(command.ErrOrStderr()))
+				if err != nil {
+					return &usageError{fmt.Errorf("--cluster: %w", err)}
+				}
+				defer conn.Close()
+				cfg.Cluster, cfg.ClusterName = conn, "demo"
+			}
 			return runDemo(listen, admin, cfg, command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}
 	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`ADDR` to serve the page on; port 0 picks a free one")
 	command.Flags().StringVar(&admin, "admin", "", "`ADDR` to serve a page on of what the bridge is doing")
 	command.Flags().StringVar(&adminToken, "admin-token", "", "`TOKEN` with which that page can disconnect sessions and drain the bridge")
+	command.Flags().StringArrayVar(&servers, "cluster", nil, "`URL` of a NATS server over which several demos take each other's requests; the page shows which did")
 	command.Flags().StringArrayVar(&origins, "allow-origin", nil, "web `ORIGIN`, such as http://localhost:3000, whose pages may also call the demo")
 	return command
 }
@@ -68,14 +78,18 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 // runDemo runs everything in this process. The bridge calls the service behind it
 // over loopback TCP.
 func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) error {
-	logger := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	logger := demoLogger(errOut)
 	tuneMemory(logger, 0)
 
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("demo service: %w", err)
 	}
-	service := grpc.NewServer()
+	name := ""
+	if cfg.Cluster != nil {
+		name = listen
+	}
+	service := grpc.NewServer(demo.Named(name)...)
 	demo.Register(service)
 	reflection.Register(service)
 	var serving sync.WaitGroup
@@ -97,7 +111,7 @@ func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) err
 	}
 	h := &host{
 		bridge:       server,
-		handler:      addPage(compose(server)),
+		handler:      demo.NameBridge(name, addPage(compose(server))),
 		logger:       logger,
 		listen:       listen,
 		rpc:          true,
@@ -113,6 +127,10 @@ func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) err
 			fmt.Fprintf(out, "What the bridge is doing: %s\n", admin)
 		}
 	})
+}
+
+func demoLogger(errOut io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // addPage adds the demo's page, and what it fetches, to the bridge's routes.

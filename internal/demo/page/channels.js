@@ -20,6 +20,7 @@ export class Channels extends EventTarget {
   #network;
   #choice = "";
   #current;
+  #owner; // the bridge of the last RPC's session
   #calls = new Map(); // Channel → number of its open RPCs
   counters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, cuts: 0, open: 0, lost: 0 };
 
@@ -45,6 +46,11 @@ export class Channels extends EventTarget {
 
   get lastError() {
     return this.#current.lastError;
+  }
+
+  /** The session's own bridge and the one where the last poll landed, if there are several; each may be undefined. */
+  get bridges() {
+    return { owner: this.#owner, landed: this.transport === "longpoll" ? this.#network.landed : undefined };
   }
 
   /** choose makes new RPCs go over "auto", "ws" or "longpoll"; anything else is taken for "auto". */
@@ -105,6 +111,7 @@ export class Channels extends EventTarget {
       this.#tell("traffic");
     };
     this.#opened(channel);
+    call.headers.then((headers) => (this.#owner = headers.find(([key]) => key === "demo-bridge")?.[1] ?? this.#owner));
     call.status.then((status) => this.#ended(channel, status));
     return {
       status: call.status,

@@ -7,11 +7,15 @@
 export class Network {
   #sockets = new Set();
   #down = new AbortController(); // aborts what is under way when the network goes
+  /** The bridge where the last request landed, if there are several; undefined else. */
+  landed;
   #back; // when it is back, by performance.now(); undefined while there is one
 
-  fetch = (input, init = {}) => {
+  fetch = async (input, init = {}) => {
     const signals = [init.signal, this.#down.signal].filter(Boolean);
-    return fetch(input, { ...init, signal: AbortSignal.any(signals) });
+    const response = await fetch(input, { ...init, signal: AbortSignal.any(signals) });
+    this.landed = response.headers.get("demo-bridge") ?? undefined;
+    return response;
   };
 
   /** The class; a getter's, since it has to know its network. */

@@ -29,6 +29,7 @@ export function panel(channels) {
     plot.draw();
     showStateOf(channels);
     showBreaks(channels);
+    showBridges(channels.bridges);
   }, SAMPLE);
 
   channels.addEventListener("break", ({ detail }) => {
@@ -80,6 +81,13 @@ function showStateOf({ state, transport, rtt, lastError }) {
   setText("state-brief", state === "open" && transport ? transportName(transport) : NAMES[state]);
   setText("rtt", state === "open" && rtt > 0 ? rtt.toFixed(rtt < 10 ? 1 : 0) : "–");
   byId("state-detail").title = detail;
+}
+
+/** showBridges shows, where there are several, which has the session, and where polls land. */
+function showBridges({ owner, landed }) {
+  byId("bridges").hidden = !owner;
+  setText("owner", owner ?? "");
+  setText("landed", landed ? `· polls at ${landed}` : "");
 }
 
 /** showBreaks leaves only what can be broken, and counts down to the network's return. */
