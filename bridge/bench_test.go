@@ -47,7 +47,7 @@ func BenchmarkProxy_unary(b *testing.B) {
 	open := &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true, SingleResponse: true, WaitForReady: true}
 	b.ReportAllocs()
 	for b.Loop() {
-		if end := srv.Serve(b.Context(), &unaryStream{request: request}, open); end.Status != 0 {
+		if end := srv.RunRPC(b.Context(), &unaryStream{request: request}, open); end.Status != 0 {
 			b.Fatal(end)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 // Stream is what a proxy needs of a registry.Stream.
 type Stream = stream
 
-// Serve runs one RPC over a stream of the test's own.
-func (s *Server) Serve(ctx context.Context, st Stream, open *wire.Open) wire.End {
+// RunRPC runs one RPC over a stream of the test's own.
+func (s *Server) RunRPC(ctx context.Context, st Stream, open *wire.Open) wire.End {
 	end, _ := s.serve(ctx, st, call{open: open, session: "test"})
 	return end
 }

@@ -67,7 +67,7 @@ func TestProxy_forgedMetadata(t *testing.T) {
 		"cookie", "a=b", "origin", "https://evil.example", "transfer-encoding", "chunked", "authorization", "Bearer x", "traceparent", "00-1-2-01", "user-agent", "app/1")
 	st := newStream(t, &echopb.Request{Script: &echopb.Script{Reflect: true}})
 	close(st.up)
-	end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true, SingleResponse: true, Metadata: forged})
+	end := srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true, SingleResponse: true, Metadata: forged})
 	if end.Status != 0 || len(st.messages) != 1 {
 		t.Fatalf("ended with %+v after %d messages", end, len(st.messages))
 	}

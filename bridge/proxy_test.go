@@ -102,7 +102,7 @@ func TestProxy_bidi(t *testing.T) {
 		st := newStream(t, testsvc.Request(1, 10), testsvc.Request(2, 2000))
 		st.up <- testsvc.Request(3, 0)
 		close(st.up)
-		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		end := srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
 		if end.Status != 0 || end.Origin != wire.OriginBackend || end.Reason != "" {
 			t.Errorf("ended with %+v", end)
 		}
@@ -126,7 +126,7 @@ func TestProxy_headersFirst(t *testing.T) {
 		}})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan wire.End)
-		go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+		go func() { done <- srv.RunRPC(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
 		time.Sleep(time.Second)
 		st.mu.Lock()
 		if !slices.ContainsFunc(st.headers, func(m wire.Metadatum) bool { return m.Key == "k" && m.Value == "v" }) {
@@ -156,7 +156,7 @@ func TestProxy_streamEnds(t *testing.T) {
 			st := newStream(t, &echopb.Request{Script: &echopb.Script{DelayMs: 3600_000}})
 			ctx, cancel := context.WithCancelCause(t.Context())
 			done := make(chan wire.End)
-			go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+			go func() { done <- srv.RunRPC(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
 			synctest.Wait()
 			if n := svc.Counts().Active; n != 1 {
 				t.Fatalf("%d RPCs at the backend, want 1", n)
@@ -180,7 +180,7 @@ func TestProxy_sendFails(t *testing.T) {
 		srv, svc := newServer(t, bridge.Config{})
 		st := newStream(t, testsvc.Request(1, 1))
 		st.sendErr = &engine.Error{Reason: engine.ReasonOverloaded, Message: "full"}
-		end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		end := srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
 		if codes.Code(end.Status) != codes.ResourceExhausted || end.Reason != engine.ReasonOverloaded {
 			t.Errorf("ended with %+v", end)
 		}
@@ -205,7 +205,7 @@ func TestProxy_creditAfterSend(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan wire.End)
-		go func() { done <- srv.Serve(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
+		go func() { done <- srv.RunRPC(ctx, st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName}) }()
 		synctest.Wait()
 		st.mu.Lock()
 		if st.recvs > 10 {
@@ -229,7 +229,7 @@ func TestProxy_limits(t *testing.T) {
 		} {
 			st := newStream(t, req)
 			close(st.up)
-			end := srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+			end := srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
 			if codes.Code(end.Status) != codes.ResourceExhausted || !strings.Contains(end.Message, "000") {
 				t.Errorf("%s: ended with %+v", what, end)
 			}
@@ -245,7 +245,7 @@ func TestProxy_metadataLimit(t *testing.T) {
 		srv, _ := newServer(t, bridge.Config{MaxMetadataBytes: limit})
 		st := newStream(t, &echopb.Request{Script: script})
 		close(st.up)
-		end = srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
+		end = srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Bidi_FullMethodName})
 		return wire.MetadataSize(st.headers), wire.MetadataSize(end.Trailers), end
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -279,13 +279,13 @@ func TestProxy_refusals(t *testing.T) {
 		"/secret.S/M": "not allowed", "nonsense": "malformed", "/a.B": "malformed", "": "malformed",
 		"/a.x/../secret.S/M": "malformed", "/a.x/%2e%2e/secret.S/M": "malformed", "/secret%2eS/M": "malformed", "//secret.S/M": "malformed",
 	} {
-		end := srv.Serve(t.Context(), newStream(t), &wire.Open{Method: method})
+		end := srv.RunRPC(t.Context(), newStream(t), &wire.Open{Method: method})
 		if codes.Code(end.Status) != codes.Unimplemented || end.Origin != wire.OriginBridge || !strings.Contains(end.Message, want) {
 			t.Errorf("%q: ended with %+v", method, end)
 		}
 	}
 	open := &wire.Open{Method: echopb.Echo_Unary_FullMethodName, Metadata: []wire.Metadatum{{Key: "b@d", Value: "v"}}}
-	if end := srv.Serve(t.Context(), newStream(t), open); codes.Code(end.Status) != codes.Internal || !strings.Contains(end.Message, "b@d") {
+	if end := srv.RunRPC(t.Context(), newStream(t), open); codes.Code(end.Status) != codes.Internal || !strings.Contains(end.Message, "b@d") {
 		t.Errorf("ended with %+v", end)
 	}
 	if n := svc.Counts().Started; n != 0 {

@@ -29,6 +29,8 @@ func (s *Server) newRPC() (*rpc.Handler, error) {
 		Access:      s.access,
 		Serve:       s.handleCall,
 		Draining:    s.draining.Load,
+		Headers:     s.cfg.Authenticate != nil || len(s.cfg.ForwardHeaders) > 0 || s.observer != nil,
+		Answered:    s.metrics.responses.count,
 		MaxMessage:  s.cfg.MaxMessageBytes,
 		MaxMetadata: s.cfg.MaxMetadataBytes,
 		MaxBuffered: s.cfg.MaxBufferedBytes,
@@ -37,13 +39,15 @@ func (s *Server) newRPC() (*rpc.Handler, error) {
 
 // handleCall serves one RPC of a client without a session. It is rpc.Config's
 // Serve.
-func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
+func (s *Server) handleCall(ctx context.Context, c rpc.Call) wire.End {
 	m := s.metrics.of(c.Protocol())
 	m.started.Inc()
 	o := s.observer.beginRequest(c.Request(), c.Protocol(), s.access.ClientAddr(c.Request()), c.Began())
 	end, to := s.serveCall(o.context(ctx), c, o)
 	reported := end
-	reported.Status = c.Code(end)
+	if reported.Status = c.Code(end); reported.Status != end.Status {
+		reported.Reason = "" // it is that of another end
+	}
 	took := time.Since(c.Began())
 	m.completed(to, reported.Status, took, o.traceID())
 	o.end(ctx, &reported, took)
@@ -52,7 +56,7 @@ func (s *Server) handleCall(ctx context.Context, c *rpc.Call) wire.End {
 
 // serveCall runs the RPC to its end, and returns the backend that it went to, nil if
 // that is none.
-func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) (wire.End, *backend.Pool) {
+func (s *Server) serveCall(ctx context.Context, c rpc.Call, o *observed) (wire.End, *backend.Pool) {
 	open, err := c.Open()
 	if err != nil {
 		return wire.End{}, nil // c reports it to the client
@@ -88,7 +92,7 @@ func (s *Server) serveCall(ctx context.Context, c *rpc.Call, o *observed) (wire.
 // prepareJSON makes messages in JSON pass unchanged to a backend that supports
 // JSON, and converted to any other. It returns the RPC's end if that is
 // impossible.
-func (s *Server) prepareJSON(ctx context.Context, c *rpc.Call, open *wire.Open, who *identity) *wire.End {
+func (s *Server) prepareJSON(ctx context.Context, c rpc.Call, open *wire.Open, who *identity) *wire.End {
 	pool, refusal := s.route(open.Method, who)
 	if refusal != nil {
 		return refusal
@@ -152,7 +156,7 @@ func bearerToken(r *http.Request) string {
 
 // callStream adapts an rpc.Call to a stream.
 type callStream struct {
-	*rpc.Call
+	rpc.Call
 	metrics *rpcMetrics
 }
 

@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -25,7 +27,8 @@ import (
 	"github.com/pollbridge/pollbridge/internal/testsvc/echopb"
 )
 
-// listen serves a bridge to clients without a session, with and without TLS.
+// listen serves a bridge, as any handler, to clients without a session, with and
+// without TLS.
 func listen(t *testing.T, srv http.Handler) (plain, secure *httptest.Server) {
 	t.Helper()
 	plain, secure = httptest.NewUnstartedServer(srv), httptest.NewUnstartedServer(srv)
@@ -38,6 +41,35 @@ func listen(t *testing.T, srv http.Handler) (plain, secure *httptest.Server) {
 	t.Cleanup(plain.Close)
 	t.Cleanup(secure.Close)
 	return plain, secure
+}
+
+// serve has a bridge serve clients without a session itself, with and without TLS.
+// Requests that net/http gets are handled by h.
+func serve(t *testing.T, srv *bridge.Server, h http.Handler) (plain, secure net.Listener) {
+	t.Helper()
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	certified.Close()
+	open := func(cfg *tls.Config) net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: h, TLSConfig: cfg, Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute}
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetHTTP2(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Serve(server, l) }()
+		t.Cleanup(func() {
+			server.Close()
+			if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		})
+		return l
+	}
+	return open(nil), open(&tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS12})
 }
 
 // bridgeOf is a bridge that is shut down with the test.
@@ -68,10 +100,15 @@ type outcome struct {
 // requests, and then takes what comes.
 type rpcClient func(ctx context.Context, method string, requests ...*echopb.Request) outcome
 
-// rpcClients are those of connect-go and grpc-go, over all of HTTP that each has.
-func rpcClients(t *testing.T, srv http.Handler) map[string]rpcClient {
+// rpcClients are those of connect-go and grpc-go, over all of HTTP that each has, and
+// of a bridge that is a handler as of one that serves.
+func rpcClients(t *testing.T, srv *bridge.Server) map[string]rpcClient {
 	t.Helper()
 	plain, secure := listen(t, srv)
+	served, servedTLS := serve(t, srv, srv)
+	insecureTLS := secure.Client().Transport.(*http.Transport).Clone()
+	insecureTLS.TLSClientConfig.NextProtos = []string{"h2"} // as clients of gRPC
+	t.Cleanup(insecureTLS.CloseIdleConnections)
 	h2c := &http.Transport{Protocols: new(http.Protocols)}
 	h2c.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(h2c.CloseIdleConnections)
@@ -85,15 +122,21 @@ func rpcClients(t *testing.T, srv http.Handler) map[string]rpcClient {
 		for version, over := range map[string]struct {
 			client *http.Client
 			url    string
-		}{"HTTP/1.1": {plain.Client(), plain.URL}, "h2c": {&http.Client{Transport: h2c}, plain.URL}, "h2": {secure.Client(), secure.URL}} {
-			if protocol != "grpc" || version != "HTTP/1.1" {
+		}{"HTTP/1.1": {plain.Client(), plain.URL}, "h2c": {&http.Client{Transport: h2c}, plain.URL}, "h2": {secure.Client(), secure.URL},
+			"h2c, served": {&http.Client{Transport: h2c}, "http://" + served.Addr().String()}, "h2, served": {&http.Client{Transport: insecureTLS}, "https://" + servedTLS.Addr().String()},
+			"served HTTP/1.1": {plain.Client(), "http://" + served.Addr().String()},
+		} {
+			if protocol != "grpc" || !strings.HasSuffix(version, "HTTP/1.1") {
 				clients[protocol+" over "+version] = connectClient(connecthttp.NewTransport(over.client, over.url, options...))
 			}
 		}
 	}
 	roots := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	clients["grpc-go over h2c"] = grpcClient(t, plain.Listener.Addr().String(), insecure.NewCredentials())
-	clients["grpc-go over h2"] = grpcClient(t, secure.Listener.Addr().String(), credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
+	secured := credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	clients["grpc-go over h2"] = grpcClient(t, secure.Listener.Addr().String(), secured)
+	clients["grpc-go over h2c, served"] = grpcClient(t, served.Addr().String(), insecure.NewCredentials())
+	clients["grpc-go over h2, served"] = grpcClient(t, servedTLS.Addr().String(), secured)
 	return clients
 }
 

@@ -120,7 +120,7 @@ func TestServer_reload(t *testing.T) {
 	call := func(method string) codes.Code {
 		st := newStream(t, testsvc.Request(1, 1))
 		close(st.up)
-		return codes.Code(srv.Serve(t.Context(), st, &wire.Open{Method: method, SingleRequest: true}).Status)
+		return codes.Code(srv.RunRPC(t.Context(), st, &wire.Open{Method: method, SingleRequest: true}).Status)
 	}
 	cfg := good()
 	cfg.AllowOrigins, cfg.AllowMethods = []string{"https://good.example"}, []string{"bad/"}
@@ -152,7 +152,7 @@ func TestAdmin(t *testing.T) {
 		}
 		st := newStream(t, &echopb.Request{Script: &echopb.Script{Status: 5}})
 		close(st.up)
-		srv.Serve(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true})
+		srv.RunRPC(t.Context(), st, &wire.Open{Method: echopb.Echo_Unary_FullMethodName, SingleRequest: true})
 		get(srv, "POST", "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", "Content-Type", "application/octet-stream")
 		text := body(t, get(admin, "GET", "/metrics"))
 		for _, line := range []string{

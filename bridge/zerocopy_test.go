@@ -34,7 +34,7 @@ type carriage struct {
 // carry runs the RPC, unary or as a stream.
 func (c *carriage) carry(ctx context.Context, srv *bridge.Server, unary bool) error {
 	c.received, c.sent, c.replied = 0, 0, 0
-	end := srv.Serve(ctx, c, &wire.Open{Method: "/s/m", SingleRequest: unary, SingleResponse: unary})
+	end := srv.RunRPC(ctx, c, &wire.Open{Method: "/s/m", SingleRequest: unary, SingleResponse: unary})
 	if end.Status != 0 || c.sent != c.messages || c.replied != c.messages {
 		return fmt.Errorf("%d messages came, %d went: %+v", c.replied, c.sent, end)
 	}

@@ -137,25 +137,23 @@ func startBackend(ctx context.Context, program string) (target string, end func(
 }
 
 // listen serves the bridge as the suite asks for.
-func listen(request *conformancepb.ServerCompatRequest, handler http.Handler) (*conformancepb.ServerCompatResponse, *http.Server, error) {
+func listen(request *conformancepb.ServerCompatRequest, b *bridge.Server) (*conformancepb.ServerCompatResponse, *http.Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
 	response := &conformancepb.ServerCompatResponse{Host: "127.0.0.1", Port: uint32(listener.Addr().(*net.TCPAddr).Port)} //nolint:gosec // a port
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+	server := &http.Server{Handler: b, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	if !request.GetUseTls() {
-		go func() { _ = server.Serve(listener) }() // ends with Close
-		return response, server, nil
+	if request.GetUseTls() {
+		response.PemCert = request.GetServerCreds().GetCert()
+		if server.TLSConfig, err = serverTLS(request); err != nil {
+			return nil, nil, err
+		}
 	}
-	response.PemCert = request.GetServerCreds().GetCert()
-	if server.TLSConfig, err = serverTLS(request); err != nil {
-		return nil, nil, err
-	}
-	go func() { _ = server.ServeTLS(listener, "", "") }() // ends with Close
+	go func() { _ = b.Serve(server, listener) }() // ends with Close
 	return response, server, nil
 }
 

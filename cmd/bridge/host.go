@@ -143,6 +143,7 @@ func (h *host) open() ([]*server, error) {
 		public.allowHTTP2()
 	}
 	public.listener = newSparingListener(public.listener, h.registry, h.logger)
+	public.bridge = h.bridge
 	h.bridge.ParkPolls(public.http)
 	servers := []*server{public}
 	if h.admin != "" {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pollbridge/pollbridge/bridge"
 	"github.com/pollbridge/pollbridge/internal/httpwrite"
 )
 
@@ -27,7 +28,8 @@ const (
 type server struct {
 	listener net.Listener
 	http     *http.Server
-	url      string // for clients on this machine
+	bridge   *bridge.Server // nil: it is no bridge's
+	url      string         // for clients on this machine
 }
 
 // serverConfig is what makes a server.
@@ -97,8 +99,8 @@ func (s *server) handOver() {
 // serve serves until the server is shut down or closed, and then returns nil.
 func (s *server) serve() error {
 	var err error
-	if s.http.TLSConfig != nil {
-		err = s.http.ServeTLS(s.listener, "", "")
+	if s.bridge != nil {
+		err = s.bridge.Serve(s.http, s.listener)
 	} else {
 		err = s.http.Serve(s.listener)
 	}

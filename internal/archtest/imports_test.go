@@ -47,6 +47,7 @@ const (
 	ratelimit  = "golang.org/x/time/rate"
 	natsgo     = "github.com/nats-io/nats.go"
 	natsserver = "github.com/nats-io/nats-server/v2"
+	http2      = "golang.org/x/net/http2"
 )
 
 // rules is the table of docs/ARCHITECTURE.md. The longest path that fits a
@@ -78,15 +79,17 @@ var rules = []rule{
 	{path: "internal/admin", own: []string{"internal/httpwrite", "internal/look", "internal/ratelog", "transport/access"}},
 	{path: "internal/wsframe"},
 	{path: "internal/ratelog"},
-	{path: "internal/park", own: []string{"transport"}, others: []string{unix}},
+	{path: "internal/replay"},
+	{path: "internal/front", own: []string{"internal/replay"}, others: []string{http2}},
+	{path: "internal/park", own: []string{"transport", "internal/replay"}, others: []string{unix}},
 	{path: "internal/backend", own: []string{"internal/message"}, others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
 	{path: "internal/schema", others: []string{grpc, protobuf, rpcstatus}, not: []string{"net/http"}},
-	{path: "internal/rpc", own: []string{"transport/access", "internal/schema", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc + "/codes"}},
+	{path: "internal/rpc", own: []string{"transport/access", "internal/schema", "internal/httpwrite", "internal/wire"}, others: []string{connect, protobuf, rpcstatus, grpc}},
 	{
 		path: "bridge",
 		own: []string{
 			"transport", "transport/access", "transport/longpoll", "transport/ws",
-			"internal/admin", "internal/cluster", "internal/engine", "internal/registry", "internal/backend", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
+			"internal/admin", "internal/cluster", "internal/engine", "internal/registry", "internal/backend", "internal/front", "internal/httpwrite", "internal/park", "internal/ratelog", "internal/rpc", "internal/schema", "internal/wire", "internal/look", "internal/netcheck/...", "jsclient",
 		},
 		others: []string{echo, grpc, protobuf, rpcstatus, metrics, otel, natsgo},
 	},

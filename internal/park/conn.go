@@ -13,6 +13,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/pollbridge/pollbridge/internal/replay"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -223,7 +224,7 @@ func (c *Conn) finish() {
 		c.mu.Lock()
 		c.state = over
 		c.mu.Unlock()
-		c.giveBack(withAhead(c.conn, c.ahead))
+		c.giveBack(replay.New(c.conn, c.ahead))
 	case !c.idle():
 		c.close()
 	}
@@ -339,7 +340,7 @@ const lingerTime = 500 * time.Millisecond
 // linger closes the connection once its peer has, or after a while: bytes that
 // nobody reads would otherwise cost it the response.
 func (c *Conn) linger() {
-	if half, ok := c.conn.(halfCloser); ok {
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 		_ = c.conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.Copy(io.Discard, c.conn)

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pollbridge/pollbridge/internal/replay"
 	"github.com/pollbridge/pollbridge/transport"
 )
 
@@ -100,8 +101,9 @@ func socketOf(conn net.Conn) *net.TCPConn {
 		return conn
 	case *tls.Conn:
 		return socketOf(conn.NetConn())
-	case replayed:
-		return socketOf(conn.whole())
+	}
+	if under := replay.Under(conn); under != conn {
+		return socketOf(under)
 	}
 	return nil
 }

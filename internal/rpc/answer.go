@@ -65,7 +65,7 @@ func (a *answer) end() {
 // pacedWriter has each piece of an answer leave in time.
 type pacedWriter struct {
 	http.ResponseWriter
-	call *Call
+	call *httpCall
 }
 
 // Unwrap is for http.ResponseController.

@@ -19,7 +19,7 @@ const prefixSize = 5
 // memory, while a stream that is quiet between two messages does not.
 type body struct {
 	io.ReadCloser
-	call  *Call
+	call  *httpCall
 	unary bool
 
 	held   int // bytes read and counted since the last release

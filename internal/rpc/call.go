@@ -13,12 +13,50 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/pollbridge/pollbridge/internal/schema"
 	"github.com/pollbridge/pollbridge/internal/wire"
 )
 
 // Call is one RPC as its client sees it. Recv may be called by one goroutine at
 // a time, Send and SendHeaders by another.
-type Call struct {
+type Call interface {
+	// Protocol is one of Protocols.
+	Protocol() string
+	// JSON reports whether the call's messages are in JSON.
+	JSON() bool
+	// Began is when the request came.
+	Began() time.Time
+	// Request is the HTTP request. Its body is not to be read. Of native gRPC it
+	// has all headers only with Config.Headers.
+	Request() *http.Request
+	// Cancel ends the context that Serve got.
+	Cancel() context.CancelCauseFunc
+	// Open is what the client asks for. After an error the client is told what is
+	// wrong, whatever Serve returns.
+	Open() (*wire.Open, error)
+	// Code is the status code that the client is told at an end of this kind.
+	Code(end wire.End) uint32
+	// Convert has the call take its messages, which are in JSON, to protobuf and
+	// back. It is called before Recv and Send. After an error the client is told
+	// what is wrong, whatever Serve returns.
+	Convert(ctx context.Context, types Types) (*schema.Method, error)
+	// OneRequest reports whether the client's first message, which it waits for, is
+	// its only one, so far as that can be told.
+	OneRequest(ctx context.Context) bool
+	// Recv waits for the client's next message, which is the caller's for good;
+	// io.EOF says that there is none. After any other error the context that Serve
+	// got has ended.
+	Recv(ctx context.Context) ([][]byte, error)
+	// SendHeaders gives the client the backend's headers, together with what
+	// follows if that comes soon.
+	SendHeaders(md []wire.Metadatum) error
+	// Send sends a message, and waits for a client that reads slowly. free, if not
+	// nil, is called once the bytes are needed no more.
+	Send(ctx context.Context, pieces [][]byte, free func()) error
+}
+
+// httpCall is a Call that came to ServeHTTP.
+type httpCall struct {
 	handler *Handler
 	request *http.Request
 	answer  *answer
@@ -73,8 +111,8 @@ type callKey struct{}
 // linger is how long a client may go on sending that was answered before.
 const linger = 500 * time.Millisecond
 
-func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
-	c := &Call{handler: h, form: f, control: http.NewResponseController(w), began: time.Now()}
+func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *httpCall {
+	c := &httpCall{handler: h, form: f, control: http.NewResponseController(w), began: time.Now()}
 	c.answer = &answer{pacedWriter: pacedWriter{w, c}}
 	if c.request = r; c.writeTimeout() > 0 {
 		c.setWriteDeadline(time.Time{}) // a stream may take longer
@@ -92,7 +130,7 @@ func newCall(h *Handler, w http.ResponseWriter, r *http.Request, f form) *Call {
 }
 
 // writeTimeout is the server's, for answers that it bounds itself.
-func (c *Call) writeTimeout() time.Duration {
+func (c *httpCall) writeTimeout() time.Duration {
 	server, ok := c.request.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok {
 		return 0
@@ -101,7 +139,7 @@ func (c *Call) writeTimeout() time.Duration {
 }
 
 // adaptHeaders gives connect-go the form that it knows.
-func (c *Call) adaptHeaders() {
+func (c *httpCall) adaptHeaders() {
 	h := c.request.Header
 	if c.form.text {
 		subtype := ""
@@ -118,7 +156,7 @@ func (c *Call) adaptHeaders() {
 }
 
 // handlerName names the connect-go handler for the call.
-func (c *Call) handlerName() string {
+func (c *httpCall) handlerName() string {
 	switch {
 	case c.form.unary:
 		return unaryHandler
@@ -133,7 +171,7 @@ func (c *Call) handlerName() string {
 
 // serve is what the handlers of connect-go run.
 func serve(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-	c, ok := ctx.Value(callKey{}).(*Call)
+	c, ok := ctx.Value(callKey{}).(*httpCall)
 	if !ok {
 		return errors.New("rpc: not one of this package's requests")
 	}
@@ -162,7 +200,7 @@ func serve(ctx context.Context, _ connect.Spec, stream connect.ServerStream) err
 }
 
 // finish ends what the call began.
-func (c *Call) finish() {
+func (c *httpCall) finish() {
 	c.unwatch()
 	c.answer.end()
 	if c.duplex && !c.source.whole() {
@@ -174,24 +212,23 @@ func (c *Call) finish() {
 	c.release()
 }
 
-// Protocol is "connect", "grpcweb" or "grpc".
-func (c *Call) Protocol() string { return c.form.protocol }
+// Protocol implements Call.
+func (c *httpCall) Protocol() string { return c.form.protocol }
 
-// JSON reports whether the call's messages are in JSON.
-func (c *Call) JSON() bool { return c.form.json }
+// JSON implements Call.
+func (c *httpCall) JSON() bool { return c.form.json }
 
-// Began is when the request came.
-func (c *Call) Began() time.Time { return c.began }
+// Began implements Call.
+func (c *httpCall) Began() time.Time { return c.began }
 
-// Request is the HTTP request. Its body is not to be read.
-func (c *Call) Request() *http.Request { return c.request }
+// Request implements Call.
+func (c *httpCall) Request() *http.Request { return c.request }
 
-// Cancel ends the context that Serve got.
-func (c *Call) Cancel() context.CancelCauseFunc { return c.cancel }
+// Cancel implements Call.
+func (c *httpCall) Cancel() context.CancelCauseFunc { return c.cancel }
 
-// Open is what the client asks for. After an error the client is told what is
-// wrong, whatever Serve returns.
-func (c *Call) Open() (*wire.Open, error) {
+// Open implements Call.
+func (c *httpCall) Open() (*wire.Open, error) {
 	md, err := requestMetadata(c.request.Header, c.handler.cfg.MaxMetadata)
 	if err != nil {
 		c.fail(err)
@@ -209,22 +246,22 @@ func (c *Call) Open() (*wire.Open, error) {
 	return open, nil
 }
 
-// Code is the status code that the client is told at an end of this kind.
-func (c *Call) Code(end wire.End) uint32 {
+// Code implements Call.
+func (c *httpCall) Code(end wire.End) uint32 {
 	if err := c.failure(); err != nil {
 		return uint32(connect.CodeOf(err))
 	}
 	return end.Status
 }
 
-func (c *Call) failure() error {
+func (c *httpCall) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failed
 }
 
 // fail has the RPC end with an error of connect's, whatever Serve returns.
-func (c *Call) fail(err error) {
+func (c *httpCall) fail(err error) {
 	c.mu.Lock()
 	if c.failed == nil {
 		c.failed = err
@@ -233,10 +270,8 @@ func (c *Call) fail(err error) {
 	c.cancel(err)
 }
 
-// Recv waits for the client's next message, which is the caller's for good;
-// io.EOF says that there is none. After any other error the context that Serve
-// got has ended.
-func (c *Call) Recv(ctx context.Context) ([][]byte, error) {
+// Recv implements Call.
+func (c *httpCall) Recv(ctx context.Context) ([][]byte, error) {
 	pieces, err := c.ahead.pieces, c.ahead.err
 	if !c.ahead.valid {
 		c.release()
@@ -246,16 +281,20 @@ func (c *Call) Recv(ctx context.Context) ([][]byte, error) {
 	if err != nil || c.converter == nil {
 		return pieces, err
 	}
-	if pieces, err = c.toBinary(ctx, pieces); err != nil {
-		c.fail(err)
+	binary, err := c.converter.toBinary(ctx, pieces)
+	if err == nil {
+		err = c.hold(len(binary))
 	}
-	return pieces, err
+	if err != nil {
+		c.fail(err)
+		return nil, err
+	}
+	return [][]byte{binary}, nil
 }
 
-// OneRequest reports whether the client's first message, which it waits for, is
-// its only one, so far as that can be told: a request of known length that ends
-// with it.
-func (c *Call) OneRequest(ctx context.Context) bool {
+// OneRequest implements Call: a request of known length may end with its first
+// message.
+func (c *httpCall) OneRequest(ctx context.Context) bool {
 	if c.request.ContentLength <= 0 || c.form.text || c.form.unary {
 		return c.form.unary
 	}
@@ -265,7 +304,7 @@ func (c *Call) OneRequest(ctx context.Context) bool {
 }
 
 // receive takes a message as the client sent it.
-func (c *Call) receive(ctx context.Context) ([][]byte, error) {
+func (c *httpCall) receive(ctx context.Context) ([][]byte, error) {
 	if err := c.start(ctx, &c.reads); err != nil {
 		return nil, err
 	}
@@ -288,7 +327,7 @@ func (c *Call) receive(ctx context.Context) ([][]byte, error) {
 }
 
 // hold counts a message that is given to the caller.
-func (c *Call) hold(n int) error {
+func (c *httpCall) hold(n int) error {
 	if err := c.handler.budget.take(n); err != nil {
 		return err
 	}
@@ -297,7 +336,7 @@ func (c *Call) hold(n int) error {
 }
 
 // release is hold's end.
-func (c *Call) release() {
+func (c *httpCall) release() {
 	c.handler.budget.give(c.held)
 	c.held = 0
 }
@@ -305,9 +344,9 @@ func (c *Call) release() {
 // headersAfter is how long headers wait for the first message, to go with it.
 const headersAfter = time.Millisecond
 
-// SendHeaders gives the client the backend's headers, together with what follows
-// if that comes soon, and in Connect's unary form in any case.
-func (c *Call) SendHeaders(md []wire.Metadatum) error {
+// SendHeaders implements Call. In Connect's unary form headers go with what
+// follows in any case.
+func (c *httpCall) SendHeaders(md []wire.Metadatum) error {
 	setMetadata(c.info.ResponseHeader(), md)
 	if !c.form.unary {
 		c.headers = time.AfterFunc(headersAfter, c.flushHeaders)
@@ -315,7 +354,7 @@ func (c *Call) SendHeaders(md []wire.Metadatum) error {
 	return nil
 }
 
-func (c *Call) flushHeaders() {
+func (c *httpCall) flushHeaders() {
 	c.out.Lock()
 	defer c.out.Unlock()
 	if c.headersOut || c.start(c.ctx, &c.writes) != nil {
@@ -328,7 +367,7 @@ func (c *Call) flushHeaders() {
 
 // takeOut keeps headers from going out by themselves from now on, and waits for
 // them if they do.
-func (c *Call) takeOut() {
+func (c *httpCall) takeOut() {
 	if c.headers != nil {
 		c.headers.Stop()
 	}
@@ -337,9 +376,8 @@ func (c *Call) takeOut() {
 	c.headersOut = true
 }
 
-// Send sends a message, and waits for a client that reads slowly. free, if not
-// nil, is called once the bytes are needed no more.
-func (c *Call) Send(ctx context.Context, pieces [][]byte, free func()) error {
+// Send implements Call.
+func (c *httpCall) Send(ctx context.Context, pieces [][]byte, free func()) error {
 	if c.form.unary {
 		c.replies = append(c.replies, reply{pieces, free})
 		return nil
@@ -350,10 +388,10 @@ func (c *Call) Send(ctx context.Context, pieces [][]byte, free func()) error {
 	return c.send(ctx, pieces)
 }
 
-func (c *Call) send(ctx context.Context, pieces [][]byte) error {
+func (c *httpCall) send(ctx context.Context, pieces [][]byte) error {
 	if c.converter != nil {
 		var err error
-		if pieces, err = c.toJSON(pieces); err != nil {
+		if pieces, err = c.converter.toJSON(pieces); err != nil {
 			c.fail(err)
 			return err
 		}
@@ -381,14 +419,14 @@ func (c *Call) send(ctx context.Context, pieces [][]byte) error {
 
 // sendReply sends the one message of Connect's unary form, with headers and
 // trailers before it.
-func (c *Call) sendReply(ctx context.Context) error {
+func (c *httpCall) sendReply(ctx context.Context) error {
 	if n := len(c.replies); n != 1 {
 		return connect.Errorf(connect.CodeUnimplemented, "the method answered with %d messages, a unary one has one", n)
 	}
 	return c.send(ctx, c.replies[0].pieces)
 }
 
-func (c *Call) dropReplies() {
+func (c *httpCall) dropReplies() {
 	for _, r := range c.replies {
 		if r.free != nil {
 			r.free()

@@ -10,7 +10,7 @@ import (
 
 // message is one message: what the codec takes and gives.
 type message struct {
-	call   *Call
+	call   *httpCall
 	pieces [][]byte
 	first  [1][]byte // the room for pieces of what was received
 	err    error     // why it was not taken, which connect-go would call wrong input

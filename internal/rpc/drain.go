@@ -8,26 +8,26 @@ import (
 // calls are the RPCs under way.
 type calls struct {
 	mu     sync.Mutex
-	open   map[*Call]struct{}
+	open   map[Call]struct{}
 	closed bool
 	idle   chan struct{} // closed when none is open; nil: nobody waits for that
 }
 
 // add reports whether another call may begin.
-func (s *calls) add(c *Call) bool {
+func (s *calls) add(c Call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	if s.open == nil {
-		s.open = make(map[*Call]struct{})
+		s.open = make(map[Call]struct{})
 	}
 	s.open[c] = struct{}{}
 	return true
 }
 
-func (s *calls) remove(c *Call) {
+func (s *calls) remove(c Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
@@ -59,7 +59,7 @@ func (s *calls) close(cause error) {
 	defer s.mu.Unlock()
 	s.closed = true
 	for c := range s.open {
-		c.cancel(cause)
+		c.Cancel()(cause)
 	}
 }
 
@@ -67,6 +67,7 @@ func (s *calls) close(cause error) {
 // cause. Calls that begin meanwhile are served; those that begin later get
 // UNAVAILABLE. It is called once, and returns ctx's cause when calls were cut.
 func (h *Handler) Drain(ctx context.Context, cause error) error {
+	endConnections := h.grpc.drain()
 	var err error
 	select {
 	case <-h.calls.none():
@@ -74,7 +75,9 @@ func (h *Handler) Drain(ctx context.Context, cause error) error {
 		err = context.Cause(ctx)
 	}
 	h.calls.close(cause)
+	endConnections()
 	<-h.calls.none()
+	h.readers.Wait()
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -22,10 +23,16 @@ type Config struct {
 	Access *access.Policy
 	// Serve runs one RPC to its end, which it returns. ctx ends with the
 	// client's request, its deadline, or the call's Cancel.
-	Serve func(ctx context.Context, c *Call) wire.End
+	Serve func(ctx context.Context, c Call) wire.End
 	// Draining reports whether clients are to open their next RPCs elsewhere.
 	// Default: never.
 	Draining func() bool
+
+	// Headers says that Serve reads headers of Call.Request.
+	Headers bool
+	// Answered is called for each RPC of native gRPC that ServeHTTP did not get,
+	// with the status code that its answer has in HTTP. Default: nothing.
+	Answered func(status int)
 
 	MaxMessage  int   // bytes of a message, both ways, decompressed
 	MaxMetadata int   // bytes of a request's metadata, keys and values
@@ -56,12 +63,15 @@ const methods = "POST, OPTIONS"
 const acceptPost = "application/proto, application/json, application/connect+proto, application/connect+json, " +
 	"application/grpc-web, application/grpc-web-text, application/grpc"
 
-// Handler is the http.Handler of all RPCs without a session.
+// Handler serves all RPCs without a session: as an http.Handler, and those on
+// connections of native gRPC by ServeGRPC.
 type Handler struct {
 	cfg      Config
 	budget   budget
 	handlers handlers
 	calls    calls
+	grpc     grpcServers
+	readers  sync.WaitGroup // of grpcCalls
 }
 
 // New returns a Handler.
@@ -71,6 +81,9 @@ func New(cfg Config) *Handler {
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() bool { return false }
+	}
+	if cfg.Answered == nil {
+		cfg.Answered = func(int) {}
 	}
 	h := &Handler{cfg: cfg, budget: budget{limit: cfg.MaxBuffered}, handlers: handlers{}}
 	server := connect.NewServer()

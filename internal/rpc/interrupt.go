@@ -11,7 +11,7 @@ import (
 // interrupts them.
 var passed = time.Unix(1, 0)
 
-// half is one direction of a call. Call.mu guards it.
+// half is one direction of a call. httpCall.mu guards it.
 type half struct {
 	ctx  context.Context // whose end interrupts it; nil: none yet
 	stop func() bool
@@ -20,7 +20,7 @@ type half struct {
 
 // start says that the call reads, or writes, until done: should ctx end, it is
 // interrupted.
-func (c *Call) start(ctx context.Context, h *half) error {
+func (c *httpCall) start(ctx context.Context, h *half) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() != nil {
@@ -36,7 +36,7 @@ func (c *Call) start(ctx context.Context, h *half) error {
 	return nil
 }
 
-func (c *Call) done(h *half) {
+func (c *httpCall) done(h *half) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h.busy = false
@@ -45,7 +45,7 @@ func (c *Call) done(h *half) {
 // interrupt ends what waits because ctx has ended. A deadline is set for what
 // waits only: it breaks the connection. An error says that there is none to set,
 // and then nothing can wait either.
-func (c *Call) interrupt(h *half, ctx context.Context) {
+func (c *httpCall) interrupt(h *half, ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -61,7 +61,7 @@ func (c *Call) interrupt(h *half, ctx context.Context) {
 // extendWrites bounds the writes that follow: a client that does not read must
 // not hold the call for ever. A timer does it, since net/http takes its time for
 // a deadline, in HTTP/2.
-func (c *Call) extendWrites() {
+func (c *httpCall) extendWrites() {
 	if c.stall == nil {
 		c.stall = time.AfterFunc(httpwrite.Timeout, c.cutWrites)
 		return
@@ -70,13 +70,13 @@ func (c *Call) extendWrites() {
 }
 
 // liftWrites takes the bound back.
-func (c *Call) liftWrites() {
+func (c *httpCall) liftWrites() {
 	if c.stall != nil {
 		c.stall.Stop()
 	}
 }
 
-func (c *Call) cutWrites() {
+func (c *httpCall) cutWrites() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
@@ -86,7 +86,7 @@ func (c *Call) cutWrites() {
 
 // cutOnce has what is being written fail. In HTTP/2 each deadline that has
 // passed resets the stream. c.mu is held.
-func (c *Call) cutOnce() {
+func (c *httpCall) cutOnce() {
 	if !c.cut {
 		c.cut = true
 		_ = c.control.SetWriteDeadline(passed)
@@ -94,7 +94,7 @@ func (c *Call) cutOnce() {
 }
 
 // endWrites leaves what net/http still has to write to a deadline of its own.
-func (c *Call) endWrites() {
+func (c *httpCall) endWrites() {
 	c.liftWrites()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +104,7 @@ func (c *Call) endWrites() {
 	}
 }
 
-func (c *Call) setWriteDeadline(at time.Time) {
+func (c *httpCall) setWriteDeadline(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.cut {
@@ -113,7 +113,7 @@ func (c *Call) setWriteDeadline(at time.Time) {
 }
 
 // unwatch has nothing interrupt the call from now on.
-func (c *Call) unwatch() {
+func (c *httpCall) unwatch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
@@ -124,14 +124,14 @@ func (c *Call) unwatch() {
 	}
 }
 
-func (c *Call) wasInterrupted() bool {
+func (c *httpCall) wasInterrupted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.interrupted
 }
 
 // setReadTimer bounds the reads that follow, or lifts the bound.
-func (c *Call) setReadTimer(on bool) {
+func (c *httpCall) setReadTimer(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.interrupted {

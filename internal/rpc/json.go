@@ -28,39 +28,46 @@ type converter struct {
 	types  Types
 	name   string
 	method *schema.Method
+	budget *budget
 }
 
-// Convert has the call take its messages, which are in JSON, to protobuf and
-// back. It is called before Recv and Send. After an error the client is told
-// what is wrong, whatever Serve returns.
-func (c *Call) Convert(ctx context.Context, types Types) (*schema.Method, error) {
-	name := c.request.URL.Path
+// newConverter returns the converter for a method. The error is for the client.
+func newConverter(ctx context.Context, types Types, name string, b *budget) (*converter, error) {
 	method, err := types.Method(ctx, name)
-	if err == nil && c.form.unary && (method.IsStreamingClient() || method.IsStreamingServer()) {
+	if err != nil {
+		return nil, typesError(ctx, err)
+	}
+	return &converter{types, name, method, b}, nil
+}
+
+// Convert implements Call.
+func (c *httpCall) Convert(ctx context.Context, types Types) (*schema.Method, error) {
+	name := c.request.URL.Path
+	to, err := newConverter(ctx, types, name, &c.handler.budget)
+	if err == nil && c.form.unary && (to.method.IsStreamingClient() || to.method.IsStreamingServer()) {
 		err = connect.Errorf(connect.CodeUnimplemented, "%s is a stream, for application/connect+json", name)
 	}
 	if err != nil {
-		err = typesError(ctx, err)
 		c.fail(err)
 		return nil, err
 	}
-	c.converter = &converter{types, name, method}
-	return method, nil
+	c.converter = to
+	return to.method, nil
 }
 
 // toBinary takes a request from JSON to protobuf. Fields that the backend's
 // types do not have are left out, as servers of these protocols do, once it is
 // sure that it has none of that name.
-func (c *Call) toBinary(ctx context.Context, pieces [][]byte) ([][]byte, error) {
+func (c *converter) toBinary(ctx context.Context, pieces [][]byte) ([]byte, error) {
 	text := bytes.Join(pieces, nil)
 	if len(text) == 0 {
 		return nil, nil // nothing at all is a message with no field set
 	}
-	if err := c.handler.budget.take(len(text) * jsonFactor); err != nil {
+	if err := c.budget.take(len(text) * jsonFactor); err != nil {
 		return nil, err
 	}
-	defer c.handler.budget.give(len(text) * jsonFactor)
-	message, err := c.converter.request(ctx, text)
+	defer c.budget.give(len(text) * jsonFactor)
+	message, err := c.request(ctx, text)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, "request: "+err.Error())
 	}
@@ -68,7 +75,7 @@ func (c *Call) toBinary(ctx context.Context, pieces [][]byte) ([][]byte, error) 
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, "request: "+err.Error())
 	}
-	return [][]byte{binary}, c.hold(len(binary))
+	return binary, nil
 }
 
 func (c *converter) request(ctx context.Context, text []byte) (proto.Message, error) {
@@ -109,13 +116,13 @@ func typesError(ctx context.Context, err error) error {
 }
 
 // toJSON takes a response from protobuf to JSON.
-func (c *Call) toJSON(pieces [][]byte) ([][]byte, error) {
+func (c *converter) toJSON(pieces [][]byte) ([][]byte, error) {
 	binary := bytes.Join(pieces, nil)
-	if err := c.handler.budget.take(len(binary) * jsonFactor); err != nil {
+	if err := c.budget.take(len(binary) * jsonFactor); err != nil {
 		return nil, err
 	}
-	defer c.handler.budget.give(len(binary) * jsonFactor)
-	method := c.converter.method
+	defer c.budget.give(len(binary) * jsonFactor)
+	method := c.method
 	message := method.NewResponse()
 	if err := proto.Unmarshal(binary, message); err != nil {
 		return nil, connect.Errorf(connect.CodeInternal, "response is no %s: %v", method.Output().FullName(), err)

@@ -41,9 +41,13 @@ func requestMetadata(h http.Header, limit int) ([]wire.Metadatum, error) {
 		}
 	}
 	if size > limit {
-		return nil, connect.Errorf(connect.CodeResourceExhausted, "metadata of %d bytes are over the limit of %d", size, limit)
+		return nil, tooMuchMetadata(size, limit)
 	}
 	return list, nil
+}
+
+func tooMuchMetadata(size, limit int) error {
+	return connect.Errorf(connect.CodeResourceExhausted, "metadata of %d bytes are over the limit of %d", size, limit)
 }
 
 // appendValue adds one header's value: of a binary key it may be several, with
@@ -69,11 +73,16 @@ var answerKeys = map[string]bool{
 	"keep-alive": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "vary": true,
 }
 
+// ownKey reports whether a header of an answer is not the backend's to set.
+func ownKey(key string) bool {
+	return answerKeys[key] || protocolKey(key) || strings.HasPrefix(key, "grpc-") || strings.HasPrefix(key, "access-control-")
+}
+
 // setMetadata puts metadata of the backend into an answer's headers or trailers.
 func setMetadata(to *connect.Header, list []wire.Metadatum) {
 	for _, m := range list {
 		key := strings.ToLower(m.Key)
-		if answerKeys[key] || protocolKey(key) || strings.HasPrefix(key, "grpc-") || strings.HasPrefix(key, "access-control-") {
+		if ownKey(key) {
 			continue
 		}
 		value := m.Value

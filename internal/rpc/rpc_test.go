@@ -17,7 +17,7 @@ import (
 )
 
 // echo is a backend that sends each message back.
-func echo(ctx context.Context, c *Call) wire.End {
+func echo(ctx context.Context, c Call) wire.End {
 	if _, err := c.Open(); err != nil {
 		return wire.End{}
 	}

@@ -142,27 +142,53 @@ func isToken(s string) bool {
 func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) bool {
 	setCommon(w.Header())
 	rules := p.rules.Load()
-	if host, ok := rules.hostAllowed(r); !ok {
-		p.refuse(w, r, badHost, fmt.Sprintf("host %.256q is not one of this bridge", host),
-			fmt.Sprintf("if it should be, give the bridge --allow-host %.256s", cmp.Or(hostname(host), "NAME")))
+	if refused := rules.refuses(r, safelisted); refused != nil {
+		p.refuse(w, r, refused)
 		return false
+	}
+	rules.setCORS(w.Header(), r.Header.Get("Origin"))
+	return true
+}
+
+// Refusal is Admit for a request that is not net/http's, and that no page can send
+// without a preflight. It returns what its client is to be told, "" if the request
+// is admitted.
+func (p *Policy) Refusal(r *http.Request) string {
+	refused := p.rules.Load().refuses(r, false)
+	if refused == nil {
+		return ""
+	}
+	p.note(r, refused)
+	return refused.String()
+}
+
+// refuses returns why a request is refused, nil if it is not.
+func (p *rules) refuses(r *http.Request, safelisted bool) *refusal {
+	if host, ok := p.hostAllowed(r); !ok {
+		return &refusal{
+			badHost, fmt.Sprintf("host %.256q is not one of this bridge", host),
+			fmt.Sprintf("if it should be, give the bridge --allow-host %.256s", cmp.Or(hostname(host), "NAME")),
+		}
 	}
 	origin := r.Header.Get("Origin")
 	switch {
-	case rules.originAllowed(r, origin, safelisted):
-		rules.setCORS(w.Header(), origin)
-		return true
-	case origin == "", origin == "null" && rules.origins.any:
-		p.refuse(w, r, noOrigin, fmt.Sprintf("a request of type %.256q needs the Origin of a page", r.Header.Get("Content-Type")),
-			"send it as Content-Type: application/octet-stream")
+	case p.originAllowed(r, origin, safelisted):
+		return nil
+	case origin == "", origin == "null" && p.origins.any:
+		return &refusal{
+			noOrigin, fmt.Sprintf("a request of type %.256q needs the Origin of a page", r.Header.Get("Content-Type")),
+			"send it as Content-Type: application/octet-stream",
+		}
 	case origin == "null":
-		p.refuse(w, r, badOrigin, "origin null, that of every file and sandboxed frame, is not allowed",
-			"serve the page over HTTP, or allow every origin with --allow-origin '*'")
-	default:
-		p.refuse(w, r, badOrigin, fmt.Sprintf("origin %.256q is not allowed", origin),
-			fmt.Sprintf("if it should be, give the bridge --allow-origin %.256s", origin))
+		return &refusal{
+			badOrigin, "origin null, that of every file and sandboxed frame, is not allowed",
+			"serve the page over HTTP, or allow every origin with --allow-origin '*'",
+		}
 	}
-	return false
+	return &refusal{
+		badOrigin, fmt.Sprintf("origin %.256q is not allowed", origin),
+		fmt.Sprintf("if it should be, give the bridge --allow-origin %.256s", origin),
+	}
 }
 
 // Preflight answers an OPTIONS request that Admit admitted: 204, and what a
@@ -170,8 +196,10 @@ func (p *Policy) Admit(w http.ResponseWriter, r *http.Request, safelisted bool) 
 func (p *Policy) Preflight(w http.ResponseWriter, r *http.Request, methods string) {
 	rules := p.rules.Load()
 	if name := rules.badHeader(r); name != "" {
-		p.note(r, badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
-			fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name))
+		p.note(r, &refusal{
+			badHeader, fmt.Sprintf("a page asks to send the header %.256q, which is not allowed", name),
+			fmt.Sprintf("if it should be, give the bridge --allow-header %.256s", name),
+		})
 	}
 	p.PreflightWith(w, r, methods, rules.allow)
 }

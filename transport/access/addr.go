@@ -38,12 +38,19 @@ func (p *rules) clientAddr(r *http.Request) string {
 	return peer
 }
 
+// FromProxy reports whether a connection is a trusted proxy's, as ClientAddr has it.
+func (p *Policy) FromProxy(conn net.Conn) bool {
+	return p.rules.Load().proxy(conn.LocalAddr(), conn.RemoteAddr().String())
+}
+
 // fromProxy reports whether a trusted proxy passed the request on.
-func (p *rules) fromProxy(r *http.Request) bool {
-	if _, unix := localAddr(r).(*net.UnixAddr); unix {
+func (p *rules) fromProxy(r *http.Request) bool { return p.proxy(localAddr(r), r.RemoteAddr) }
+
+func (p *rules) proxy(local net.Addr, remote string) bool {
+	if _, unix := local.(*net.UnixAddr); unix {
 		return true
 	}
-	addr, ok := parseAddr(r.RemoteAddr)
+	addr, ok := parseAddr(remote)
 	return ok && p.trusted(addr)
 }
 

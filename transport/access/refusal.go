@@ -22,6 +22,15 @@ const (
 
 var refusalNames = [refusalKinds]string{badHost: "host", badOrigin: "origin", noOrigin: "no_origin", badHeader: "header"}
 
+// refusal is why a request was refused, and what may be done about it.
+type refusal struct {
+	kind           refusalKind
+	reason, remedy string
+}
+
+// String returns what the client is told.
+func (f *refusal) String() string { return f.reason + "; " + f.remedy }
+
 // refusals counts and logs what was refused, by kind.
 type refusals [refusalKinds]struct {
 	count atomic.Uint64
@@ -46,20 +55,20 @@ func (p *Policy) Refused() map[string]uint64 {
 }
 
 // note counts and logs a refusal.
-func (p *Policy) note(r *http.Request, kind refusalKind, reason, remedy string) {
-	p.refusals[kind].count.Add(1)
-	p.refusals[kind].line.Add("reason", reason, "remedy", remedy, "origin", truncated(r.Header.Get("Origin")),
+func (p *Policy) note(r *http.Request, f *refusal) {
+	p.refusals[f.kind].count.Add(1)
+	p.refusals[f.kind].line.Add("reason", f.reason, "remedy", f.remedy, "origin", truncated(r.Header.Get("Origin")),
 		"host", truncated(r.Host), "path", truncated(r.URL.Path), "remote", p.ClientAddr(r))
 }
 
 // refuse answers with 403, which the page may read where it is no preflight.
-func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, kind refusalKind, reason, remedy string) {
-	p.note(r, kind, reason, remedy)
+func (p *Policy) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
+	p.note(r, f)
 	if origin := r.Header.Get("Origin"); origin != "" && r.Method != http.MethodOptions {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Access-Control-Expose-Headers", Marker)
 	}
-	httpwrite.Text(w, http.StatusForbidden, reason+"; "+remedy)
+	httpwrite.Text(w, http.StatusForbidden, f.String())
 }
 
 // truncated bounds what a stranger can write into the log.

@@ -1,4 +1,6 @@
-package park
+// Package replay is connections of which something was read ahead: whoever serves
+// them reads it again.
+package replay
 
 import (
 	"crypto/tls"
@@ -9,9 +11,10 @@ import (
 // halfCloser is a connection of which one direction can be closed.
 type halfCloser interface{ CloseWrite() error }
 
-// withAhead returns a connection that first yields what was read of conn ahead. A
-// server still sees of a TLS connection that it is one.
-func withAhead(conn net.Conn, ahead []byte) net.Conn {
+// New returns a connection that first yields what was read of conn ahead, which
+// it keeps. A server still sees of a TLS connection that it is one. Of a
+// connection that New returned, all of ahead must have been read from it.
+func New(conn net.Conn, ahead []byte) net.Conn {
 	if again, ok := conn.(replayed); ok {
 		conn = again.whole()
 	}
@@ -26,17 +29,23 @@ func withAhead(conn net.Conn, ahead []byte) net.Conn {
 	return r
 }
 
-// replayed is what withAhead returns.
+// Under returns the connection itself of one that New returned, and any other as
+// it is.
+func Under(conn net.Conn) net.Conn {
+	if r, ok := conn.(replayed); ok {
+		return r.whole()
+	}
+	return conn
+}
+
+// replayed is what New returns.
 type replayed interface{ whole() net.Conn }
 
-// replay is a connection of which something was read ahead.
 type replay struct {
 	net.Conn
 	ahead []byte
 }
 
-// whole returns the connection itself: what was read ahead of it is read again
-// before a request can be parked.
 func (r *replay) whole() net.Conn { return r.Conn }
 
 // Read implements net.Conn.
