@@ -25,7 +25,9 @@ func (s *Server) newRPC() (*rpc.Handler, error) {
 	if err := s.openTypes(); err != nil {
 		return nil, err
 	}
+	receiving := backend.NewFromClients(s.cfg.MaxBufferedBytes/4, rpc.GRPCStreamWindow, rpc.StallTimeout)
 	return rpc.New(rpc.Config{
+		Receiving:   receiving.Conn,
 		Access:      s.access,
 		Serve:       s.handleCall,
 		Draining:    s.draining.Load,

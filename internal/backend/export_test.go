@@ -76,7 +76,7 @@ var (
 
 // NewFlowConn is one that bounds what it receives by itself.
 func NewFlowConn(conn net.Conn, limit int64) *flowConn {
-	return newFlowConn(conn, &receiving{limit: limit})
+	return newFlowConn(conn, &receiving{limit: limit, window: streamWindow})
 }
 
 // Granted waits until what was granted is written, or is to be.

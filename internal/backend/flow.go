@@ -6,16 +6,38 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // receiving bounds the bytes of long messages that gRPC receives at a time. One,
 // however long, is always received.
 type receiving struct {
-	limit int64
+	limit  int64
+	window int           // of a stream
+	stall  time.Duration // after which a message that makes no progress ends its connection; 0: never
 
 	mu      sync.Mutex
 	held    int64
 	waiting []*longMessage // first come, first served
+}
+
+// FromClients bounds the bytes of long messages that gRPC receives at a time of
+// clients, which, other than backends, may want to hold all of them up.
+type FromClients struct{ receiving }
+
+// NewFromClients returns a FromClients for connections with streams of the given
+// window, which it closes when a long message makes no progress for the time of
+// stall: it holds room that others wait for.
+func NewFromClients(limit int64, window int, stall time.Duration) *FromClients {
+	return &FromClients{receiving{limit: limit, window: window, stall: stall}}
+}
+
+// Conn returns a client's connection, behind TLS, of which nothing was read or
+// written yet. It is to be closed.
+func (f *FromClients) Conn(conn net.Conn) net.Conn {
+	c := newFlowConn(conn, &f.receiving)
+	c.left, c.in.left = 0, prefaceSize // it is the client that sends one
+	return c
 }
 
 // longMessage is one that does not fit its stream's window.
@@ -25,6 +47,16 @@ type longMessage struct {
 	size    int  // the window that gRPC gives for it
 	left    int  // bytes to come before what is missing fits an ordinary window
 	granted bool // it is received
+	stalled *time.Timer
+}
+
+// grant counts a message that is received from now on. r.mu is held.
+func (r *receiving) grant(m *longMessage) {
+	m.granted = true
+	r.held += int64(m.size)
+	if r.stall > 0 {
+		m.stalled = time.AfterFunc(r.stall, func() { _ = m.conn.Conn.Close() }) // gRPC learns of it by itself
+	}
 }
 
 // fits reports whether one more message of n bytes may be received. r.mu is held.
@@ -46,8 +78,7 @@ func (r *receiving) begin(m *longMessage) bool {
 		r.waiting = append(r.waiting, m)
 		return false
 	}
-	m.granted = true
-	r.held += int64(m.size)
+	r.grant(m)
 	return true
 }
 
@@ -55,6 +86,9 @@ func (r *receiving) begin(m *longMessage) bool {
 func (r *receiving) end(m *longMessage) {
 	delete(m.conn.long, m.stream)
 	m.conn.numLong.Add(-1)
+	if m.stalled != nil {
+		m.stalled.Stop()
+	}
 	if m.granted {
 		r.held -= int64(m.size)
 	} else {
@@ -63,8 +97,7 @@ func (r *receiving) end(m *longMessage) {
 	for len(r.waiting) > 0 && r.fits(r.waiting[0].size) {
 		next := r.waiting[0]
 		r.waiting = r.waiting[1:]
-		next.granted = true
-		r.held += int64(next.size)
+		r.grant(next)
 		next.conn.grants.Go(func() { next.conn.grant(next) })
 	}
 }
@@ -78,7 +111,7 @@ func (r *receiving) drop(m *longMessage) {
 	}
 }
 
-// flowConn is a connection to a backend, between gRPC and its TLS. gRPC asks for
+// flowConn is a connection between gRPC and its TLS. gRPC asks for
 // the whole of a message as soon as it has read its length, with a WINDOW_UPDATE as
 // large as the message where the stream's window is too small for it. Those wait
 // here until there is room.
@@ -155,10 +188,10 @@ func (c *flowConn) waits(frame frameHeader) bool {
 		c.ended(frame.stream())
 	case typeWindowUpdate:
 		n := int(binary.BigEndian.Uint32(frame[frameHeaderSize:]))
-		if frame.stream() == 0 || n <= streamWindow {
+		if frame.stream() == 0 || n <= c.receiving.window {
 			return false
 		}
-		return !c.receiving.begin(&longMessage{conn: c, stream: frame.stream(), size: n, left: n - streamWindow})
+		return !c.receiving.begin(&longMessage{conn: c, stream: frame.stream(), size: n, left: n - c.receiving.window})
 	}
 	return false
 }
@@ -215,6 +248,9 @@ func (c *flowConn) progress(stream uint32, n int) {
 	m := c.long[stream]
 	if m == nil || !m.granted {
 		return
+	}
+	if m.stalled != nil {
+		m.stalled.Reset(c.receiving.stall)
 	}
 	if m.left -= n; m.left <= 0 {
 		c.receiving.end(m)

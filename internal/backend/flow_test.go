@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/proto"
@@ -217,4 +219,55 @@ func checkLong(m backend.Message, number uint64, length int) error {
 		return fmt.Errorf("message %d of %d bytes is not what was sent", number, len(reply.GetPayload()))
 	}
 	return nil
+}
+
+// TestFromClients: windows for clients' long messages wait as those for backends' do,
+// and the connection of a message that makes no progress is closed, for the others.
+func TestFromClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const window, stall = 64 << 10, 30 * time.Second
+		clients := backend.NewFromClients(1<<20, window, stall)
+		stuck, stuckPeer := net.Pipe()
+		next := new(written)
+		first, second := clients.Conn(stuck), clients.Conn(next)
+		read := func(c net.Conn) {
+			if _, err := io.Copy(io.Discard, struct{ io.Reader }{c}); err == nil {
+				t.Error("a connection that stalls was not cut")
+			}
+		}
+		go read(first)
+		go func() { _, _ = io.Copy(io.Discard, stuckPeer) }()
+		if _, err := first.Write(update(1, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		data := framed(func(f *http2.Framer) error { return f.WriteData(1, false, []byte("x")) })
+		if _, err := stuckPeer.Write(append([]byte(http2.ClientPreface), data...)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := second.Write(append(update(1, window), update(3, window+1)...)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := next.bytes(), update(1, window); !bytes.Equal(got, want) {
+			t.Errorf("wrote %x, want %x", got, want)
+		}
+		time.Sleep(stall - time.Second)
+		if _, err := stuckPeer.Write(data); err != nil {
+			t.Errorf("it made progress: %v", err)
+		}
+		time.Sleep(stall - time.Second)
+		synctest.Wait()
+		if got, want := next.bytes(), update(1, window); !bytes.Equal(got, want) {
+			t.Errorf("too early: wrote %x, want %x", got, want)
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := stuckPeer.Write(data); err == nil {
+			t.Error("the connection that stalls is open")
+		}
+		first.Close() // as gRPC does, which cannot read
+		synctest.Wait()
+		if got, want := next.bytes(), append(update(1, window), update(3, window+1)...); !bytes.Equal(got, want) {
+			t.Errorf("then: wrote %x, want %x", got, want)
+		}
+		second.Close()
+	})
 }

@@ -45,7 +45,7 @@ type Pool struct {
 // New returns a Pool with one channel, which begins to connect. The error names
 // the part of the Config that is unusable.
 func New(cfg Config) (*Pool, error) {
-	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}, receiving: receiving{limit: cfg.MaxReceiving}}
+	p := &Pool{cfg: cfg, dial: dialTCP, seed: maphash.MakeSeed(), base: baseOptions(cfg), own: map[string]*group{}, done: make(chan struct{}), waiting: waiting{limit: cfg.ReadyTimeout}, receiving: receiving{limit: cfg.MaxReceiving, window: streamWindow}}
 	switch {
 	case cfg.ClientConn != nil:
 		p.shared = &group{pool: p, channels: []*channel{wrapChannel(cfg, cfg.ClientConn)}}

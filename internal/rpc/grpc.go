@@ -31,9 +31,9 @@ type GRPCConfig struct {
 const MaxStreams = 250
 
 const (
-	// grpcStreamWindow is how much a client may send of an RPC that is not read
+	// GRPCStreamWindow is how much a client may send of an RPC that is not read
 	// yet: as much as the limit of RPCs counts for each (MaxRPCs).
-	grpcStreamWindow = 64 << 10
+	GRPCStreamWindow = 64 << 10
 	// grpcConnWindow bounds what is under way of all RPCs of a connection.
 	grpcConnWindow = 1 << 20
 	// minPingInterval is how often clients may ping: those of gRPC do every 10 s at
@@ -60,13 +60,13 @@ func (h *Handler) ServeGRPC(l net.Listener, cfg GRPCConfig) error {
 
 func (h *Handler) newGRPC(cfg GRPCConfig) *grpc.Server {
 	options := []grpc.ServerOption{
-		grpc.Creds(handedOver{}),
+		grpc.Creds(handedOver{h.cfg.Receiving}),
 		grpc.UnknownServiceHandler(h.handleGRPC),
 		grpc.ForceServerCodecV2(grpcCodec{}),
 		grpc.InTapHandle(h.beginGRPC),
 		grpc.MaxRecvMsgSize(h.cfg.MaxMessage),
 		grpc.MaxConcurrentStreams(MaxStreams),
-		grpc.StaticStreamWindowSize(grpcStreamWindow),
+		grpc.StaticStreamWindowSize(GRPCStreamWindow),
 		grpc.StaticConnWindowSize(grpcConnWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: cfg.IdleTimeout, Time: cfg.PingAfter, Timeout: cfg.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
@@ -129,10 +129,10 @@ type grpcConn struct {
 func (*grpcConn) AuthType() string { return "handed over" }
 
 // handedOver are the credentials of connections that come after TLS's handshake.
-type handedOver struct{}
+type handedOver struct{ receiving func(net.Conn) net.Conn }
 
 // ServerHandshake implements credentials.TransportCredentials.
-func (handedOver) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (h handedOver) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	r := &http.Request{
 		Method: http.MethodPost, Proto: "HTTP/2.0", ProtoMajor: 2,
 		RemoteAddr: conn.RemoteAddr().String(), ContentLength: -1, Body: http.NoBody,
@@ -142,6 +142,9 @@ func (handedOver) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 		r.TLS = &state
 	}
 	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, conn.LocalAddr())
+	if h.receiving != nil {
+		conn = h.receiving(conn)
+	}
 	return conn, &grpcConn{request: r.WithContext(ctx)}, nil
 }
 

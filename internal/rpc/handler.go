@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -34,14 +35,21 @@ type Config struct {
 	// with the status code that its answer has in HTTP. Default: nothing.
 	Answered func(status int)
 
+	// Receiving, if not nil, returns a connection of native gRPC that bounds what is
+	// received of messages longer than GRPCStreamWindow.
+	Receiving func(net.Conn) net.Conn
+
 	MaxMessage  int   // bytes of a message, both ways, decompressed
 	MaxMetadata int   // bytes of a request's metadata, keys and values
 	MaxBuffered int64 // bytes of messages that all calls together hold
 
 	// StallTimeout is how long a message that began to arrive may make no
-	// progress. Default: 30 s.
+	// progress. Default: StallTimeout.
 	StallTimeout time.Duration
 }
+
+// StallTimeout is Config.StallTimeout's default.
+const StallTimeout = 30 * time.Second
 
 // Protocols are the names that Call.Protocol may have.
 var Protocols = []string{connect.ProtocolNameConnect, connect.ProtocolNameGRPCWeb, connect.ProtocolNameGRPC}
@@ -77,7 +85,7 @@ type Handler struct {
 // New returns a Handler.
 func New(cfg Config) *Handler {
 	if cfg.StallTimeout == 0 {
-		cfg.StallTimeout = 30 * time.Second
+		cfg.StallTimeout = StallTimeout
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() bool { return false }
