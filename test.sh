@@ -256,7 +256,7 @@ in_browser() {
 # ---- proxies: the demo through real proxies, in Chromium and Go -----------------
 
 part_proxies() {
-  local proxy missing= packages=(squid:squid-openssl nginx:nginx-light haproxy nats-server) rows='(squid-stock|nginx,_tuned)'
+  local proxy missing= rolling packages=(squid:squid-openssl nginx:nginx-light haproxy nats-server) rows='(squid-stock|nginx,_tuned)'
   PATH=$PATH:/usr/sbin # where Debian has some of them
   if [ -n "$full" ]; then
     packages+=(tinyproxy mitmdump:mitmproxy) rows=
@@ -269,7 +269,12 @@ part_proxies() {
   npm_packages jsclient
   step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
-  step 'rolling restarts' 80 gotest -parallel=5 -run '^TestRolling$' -args -rolling -node.crowd="$PWD/jsclient/.test/test/driver/crowd.js" ${full:+-full} ./e2e
+  rolling=(gotest -run '^TestRolling$' -args -rolling -node.crowd="$PWD/jsclient/.test/test/driver/crowd.js")
+  if [ -n "$full" ]; then
+    step 'rolling restarts' 200 "${rolling[@]}" -test.parallel=1 -full ./e2e # with so many clients one after the other
+  else
+    step 'rolling restarts' 80 "${rolling[@]}" -test.parallel=5 ./e2e
+  fi
   long step 'soak of real processes' 100 simulate '^TestSoak$' ./e2e -soak=25s
 }
 
