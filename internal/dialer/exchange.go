@@ -44,7 +44,7 @@ type exchanges struct {
 	hold          tune.Hold
 	adaptiveHold  time.Duration // longest hold worth asking for: grows while nothing comes
 	uplink        tune.Uplink
-	downlink      tune.Batch
+	downlink      tune.Downlink
 	up, down      tune.Pace
 	pipelineNext  bool // one short answer after another is to come: the next exchange begins beside
 	upload        tune.Upload
@@ -69,7 +69,7 @@ func (e *exchanges) init(s *Session) {
 	e.emptyBackoff = tune.Backoff{First: minRetry, Max: maxRetry, Factor: 2}
 	e.hold = tune.Hold{Hold: s.cfg.Hold, Max: s.cfg.Hold}
 	e.uplink = tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
-	e.downlink = tune.Batch{Size: tune.MaxBatch / 2, Max: tune.MaxBatch}
+	e.downlink = tune.Downlink{Size: tune.MaxBatch / 2, Max: tune.MaxBatch}
 }
 
 // awaiting is the lowest exchange that the client waits for (L2).
@@ -132,7 +132,7 @@ func (e *exchanges) upBody() (length, n int) {
 }
 
 func (e *exchanges) downBody() (length, n int) {
-	return e.down.Bodies(e.downlink.Size, e.most(), &e.s.ep.Path)
+	return e.down.Bodies(e.downlink.Ask(), e.most(), &e.s.ep.Path)
 }
 
 // most is how many exchanges may be in flight: more than two where they share a

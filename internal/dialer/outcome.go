@@ -114,7 +114,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	s.take(b, x.sent)
 	s.reached(x.sent + held) // the bridge had this link for that long
 	s.ladder.answered(x)
-	e.downlink.Passed(len(b.Frames)*wire.MaxFragment, took-held)
+	e.downlink.Passed(n, took-held, len(b.Frames) > 0 || b.WaitingBytes > 0)
 	full := x.hold > 0 && held >= x.hold/2
 	switch {
 	case len(b.Frames) > 0:
@@ -158,7 +158,9 @@ func (e *exchanges) failed(x *exchange, err error, now time.Duration) {
 		e.tooLong(x, err.Error())
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrGarbled) {
-		e.downlink.Failed()
+		e.downlink.Cut()
+	} else {
+		e.downlink.Failed(x.sent, now)
 	}
 	if age < quickFailure {
 		e.quickFailures++

@@ -54,29 +54,83 @@ func TestHold(t *testing.T) {
 	}
 }
 
-func TestBatch(t *testing.T) {
-	b := tune.Batch{Size: 64 << 10, Max: 64 << 10}
-	step := func(what string, size int, reduced bool) {
-		t.Helper()
-		if b.Size != size || b.Reduced() != reduced {
-			t.Errorf("%s: size %d, reduced %v, want %d, %v", what, b.Size, b.Reduced(), size, reduced)
+// A Downlink after each of a row of outcomes.
+func TestDownlink(t *testing.T) {
+	type step struct {
+		what      string
+		do        func(*tune.Downlink)
+		size, ask int
+	}
+	now := time.Duration(0)
+	passed := func(n int, more bool) func(*tune.Downlink) {
+		return func(d *tune.Downlink) { d.Passed(n, time.Millisecond, more) }
+	}
+	failed := func(times int) func(*tune.Downlink) {
+		return func(d *tune.Downlink) {
+			for range times {
+				now += time.Second
+				d.Failed(now-time.Millisecond, now)
+			}
 		}
 	}
-	step("new", 64<<10, false)
-	for range 9 {
-		b.Failed()
+	together := func(d *tune.Downlink) {
+		now += time.Second
+		for range 3 {
+			d.Failed(now-time.Millisecond, now)
+		}
 	}
-	step("failed again and again", 4<<10, true)
-	b.Passed(2<<10, time.Millisecond)
-	step("half a batch passed", 4<<10, true)
-	b.Passed(4<<10, time.Second)
-	step("passed slowly", 4<<10, true)
-	b.Passed(4<<10, time.Millisecond)
-	step("passed", 8<<10, true)
-	for range 9 {
-		b.Grow()
+	const kib = 1 << 10
+	full := func(n, times int) func(*tune.Downlink) {
+		return func(d *tune.Downlink) {
+			for range times {
+				d.Passed(n, time.Millisecond, true)
+			}
+		}
 	}
-	step("grown", 64<<10, false)
+	for name, steps := range map[string][]step{
+		"grows by long answers that come soon": {
+			{"a short one", passed(32*kib, true), 64 * kib, 64 * kib},
+			{"a slow one", func(d *tune.Downlink) { d.Passed(64*kib, time.Second, true) }, 64 * kib, 64 * kib},
+			{"a long one", passed(33*kib, true), 128 * kib, 128 * kib},
+			{"another", passed(128*kib, true), 256 * kib, 256 * kib},
+			{"at the most", passed(256*kib, true), 256 * kib, 256 * kib},
+		},
+		"cut": {
+			{"once", func(d *tune.Downlink) { d.Cut() }, 32 * kib, 32 * kib},
+			{"a long one came", passed(32*kib, true), 64 * kib, 64 * kib},
+		},
+		"an outage tells nothing": {
+			{"twice", failed(2), 64 * kib, 64 * kib},
+			{"again and again", failed(9), 64 * kib, 4 * kib},
+			{"an answer to which nothing is to come", passed(100, false), 64 * kib, 64 * kib},
+		},
+		"those that fail together tell no more than one": {
+			{"three at once", together, 64 * kib, 64 * kib},
+			{"again", together, 64 * kib, 64 * kib},
+			{"again", together, 64 * kib, 4 * kib},
+		},
+		"a limit": {
+			{"three failures", failed(3), 64 * kib, 4 * kib},
+			{"a short one came, and more waits", passed(4*kib, true), 32 * kib, 32 * kib},
+			{"seven full ones", full(32*kib, 7), 32 * kib, 32 * kib},
+			{"the eighth tries again", full(32*kib, 1), 64 * kib, 64 * kib},
+			{"three failures", failed(3), 64 * kib, 4 * kib},
+			{"a short one came", passed(4*kib, true), 32 * kib, 32 * kib},
+			{"fifteen full ones", full(32*kib, 15), 32 * kib, 32 * kib},
+			{"the sixteenth", full(32*kib, 1), 64 * kib, 64 * kib},
+			{"an answer nearly as long came", passed(60*kib, true), 128 * kib, 128 * kib},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := tune.Downlink{Size: 64 * kib, Max: 256 * kib}
+			for i, s := range steps {
+				s.do(&d)
+				if d.Size != s.size || d.Ask() != s.ask {
+					t.Errorf("step %d, %s: size %d, asks for %d, want %d, %d", i, s.what, d.Size, d.Ask(), s.size, s.ask)
+				}
+			}
+		})
+	}
 }
 
 // An Uplink after each of a row of outcomes.

@@ -341,8 +341,9 @@ export class Exchanges {
     if (error.reason === "certificate" && !s.welcome) return s.end(new SessionError("unreachable", `cannot reach ${s.url}: ${error.message}`)); // waiting does not mend it
     if (x.trial) return s.endpoint.wake();
     this.#probeNow ||= x.probe;
-    const age = s.endpoint.now() - x.sentAt;
-    if (this.#tuner.failed(x, error, age)) this.#tooLong(x, error.message);
+    const now = s.endpoint.now();
+    const age = now - x.sentAt;
+    if (this.#tuner.failed(x, error, now, age)) this.#tooLong(x, error.message);
     this.#quickFailures = age < QUICK_FAILURE ? this.#quickFailures + 1 : 0;
     const idle = this.#quickFailures > 2 || (s.endpoint.numStreams === 0 && !!s.welcome);
     this.#pause(s.shorten(Math.max(this.#backoff.next(age >= 1_000, idle), error.retryAfterMillis)));

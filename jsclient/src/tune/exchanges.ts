@@ -1,6 +1,7 @@
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
+import { Downlink } from "./downlink.js";
 import { Hold } from "./hold.js";
-import { MAX_DOWN, MIN_DOWN, type Network } from "./network.js";
+import type { Network } from "./network.js";
 import { LONG_BODY, Pace, type Passage } from "./pace.js";
 import type { Path } from "./path.js";
 import { Uplink } from "./uplink.js";
@@ -60,6 +61,7 @@ export class ExchangeTuner {
   #bothForms: boolean;
   readonly #hold: Hold;
   readonly #uplink: Uplink;
+  readonly #downlink: Downlink;
   readonly #up = new Pace();
   readonly #down = new Pace();
   /** The form in use has worked. */
@@ -76,6 +78,7 @@ export class ExchangeTuner {
     if (!bothForms) network.form = "binary";
     this.#hold = new Hold(network, holdMs);
     this.#uplink = new Uplink(network);
+    this.#downlink = new Downlink(network);
   }
 
   /** Reports whether the next exchange is to go without frames: whether it gets through tells why they do not. */
@@ -90,7 +93,7 @@ export class ExchangeTuner {
 
   /** Returns how long the next body may be, each way. */
   bodies(path: Path): { up: number; down: number } {
-    return { up: this.#up.maxBody(this.#network.upBytes, path), down: this.#down.maxBody(this.#network.downBytes, path) };
+    return { up: this.#up.maxBody(this.#network.upBytes, path), down: this.#down.maxBody(this.#downlink.ask, path) };
   }
 
   /** Returns what got through so far, each way; first: nothing else is in flight, and what got through before took no time of what is sent now. */
@@ -120,11 +123,12 @@ export class ExchangeTuner {
     this.#misses = 0;
   }
 
-  /** Notes that an exchange failed, at this age in milliseconds. Reports whether that was because of its length. */
-  failed(attempt: Attempt, why: Failure, age: number): boolean {
+  /** Notes that an exchange failed now, at this age in milliseconds. Reports whether that was because of its length. */
+  failed(attempt: Attempt, why: Failure, now: number, age: number): boolean {
     this.#miss(attempt);
     if (attempt.hold > HOLD_WITH_FRAMES) this.#hold.cut(age);
-    if (why.cut) this.#network.downBytes = Math.max(MIN_DOWN, this.#network.downBytes / 2);
+    if (why.cut) this.#downlink.cut();
+    else this.#downlink.failed(now - age, now);
     if (attempt.proof) this.#uplink.proof(false);
     return attempt.frames && this.#bodyFailed(attempt, why);
   }
@@ -168,7 +172,7 @@ export class ExchangeTuner {
     if (frames.length > 0) this.adaptiveHold = 0;
     else if (full) this.adaptiveHold = Math.max(this.adaptiveHold, 2 * attempt.hold);
     if (full && attempt.hold >= network.holdMs) this.#hold.kept();
-    if (!close) network.downBytes = Math.min(MAX_DOWN, 2 * network.downBytes);
+    if (!close) this.#downlink.passed(bytes, millis, frames.length > 0 || waitingBytes > 0);
     return this.#hit(attempt);
   }
 
