@@ -92,21 +92,25 @@ func (fl *filler) again() bool {
 	return true
 }
 
-// maxVain is how often metadata is sent again in a batch that is longer than any
+// maxVain is how often a frame is sent again in a batch that is longer than any
 // should be, before that is certain: on a bad network it may be lost by chance.
 const maxVain = 6
 
-// giveUp ends the RPC of metadata that does not get through. Those that a client
+// giveUp ends the RPC of a frame that does not get through: of metadata, and on
+// lasting links, whose length is learnt from nothing but links that broke, also of a
+// part of a message, which is not cut anew once it has its number. Those that a client
 // sends with exchanges are told by the failures of these.
 func (fl *filler) giveUp(f *sentFrame) {
+	metadata, lasting := f.Open != nil || f.Headers != nil || f.End != nil, fl.link.Kind.Lasting()
 	limit := fl.limit
-	if fl.link.Kind.Lasting() {
+	switch {
+	case lasting && (metadata || f.msg != nil):
 		limit = fl.e.batch.Size
-	} else if !fl.e.accepts() {
+	case lasting, !metadata, !fl.e.accepts():
 		return
 	}
 	n := wire.FrameSize(&f.Frame)
-	if f.Open == nil && f.Headers == nil && f.End == nil || n <= limit {
+	if n <= limit {
 		return
 	}
 	if f.vain++; f.vain > maxVain {

@@ -128,3 +128,52 @@ func TestRule_longMetadata(t *testing.T) {
 		})
 	}
 }
+
+// D5: a part of a message that has its number, and is longer than any WebSocket lets
+// through, ends its own RPC; others go on, in shorter parts.
+func TestRule_longFragment(t *testing.T) {
+	const length = 100_000
+	for _, method := range []string{"/test/Up", "/test/Down"} {
+		t.Run(method[len("/test/"):], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				handle := func(st *registry.Stream) {
+					if st.Request().Method == "/test/Down" {
+						_ = st.Send(st.Context(), message(make([]byte, length)))
+						st.End(wire.End{Message: "all"})
+						return
+					}
+					swallow(st)
+				}
+				reg := enginetest.NewRegistry(registry.Config{Handle: handle})
+				defer reg.Close()
+				carrier := short{&direct{reg: reg, delay: time.Millisecond}, 10_000}
+				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["ws"]})
+				defer s.Close(t.Context())
+				play := func() *wire.End {
+					st, err := s.Open(t.Context(), wire.Open{Method: method})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if method == "/test/Up" {
+						_ = st.Send(t.Context(), message(make([]byte, length)))
+						_ = st.CloseSend()
+					}
+					for {
+						if _, err := st.Recv(t.Context()); err != nil {
+							return st.Status()
+						}
+					}
+				}
+				if end := play(); end.Status != engine.StatusResourceExhausted || end.Reason != engine.ReasonLimit || !strings.HasPrefix(end.Message, "a part of a message: a batch of 16") {
+					t.Errorf("the RPC by which the length is learnt: %+v", end)
+				}
+				if end := play(); end.Status != 0 {
+					t.Errorf("the one behind it: %+v", end)
+				}
+				if err := s.Err(); err != nil {
+					t.Errorf("the session ended: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -23,7 +23,7 @@ const DEAD = 10_000;
 /** What a late look leaves for answers that wait unread. */
 const UNREAD = 1_000;
 
-/** How often metadata is sent again in a batch longer than any should be before that is certain: on a bad network it may be lost by chance. */
+/** How often a frame is sent again in a batch longer than any should be before that is certain: on a bad network it may be lost by chance. */
 const MAX_VAIN = 6;
 
 /** What the second ping of a probe carries: every value of a byte, over and over. */
@@ -340,10 +340,10 @@ export class LastingLink {
     this.#events.proven();
   }
 
-  /** Ends the RPC whose request metadata does not get through (D5). */
+  /** Ends the RPC of which request metadata, or a part of a message that has its number, does not get through (D5). */
   #giveUpLong(): void {
     const { endpoint } = this.#session;
-    const long = endpoint.out.sent.find(({ on, frame, vain }) => on.number === this.id.number && frame.open && vain >= MAX_VAIN);
+    const long = endpoint.out.sent.find(({ on, frame, vain }) => on.number === this.id.number && (frame.open || frame.data) && vain >= MAX_VAIN);
     if (long) endpoint.frameRefused(long.frame.seq, long.ends, `it was sent again ${long.vain} times`);
   }
 

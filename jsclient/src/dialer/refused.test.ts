@@ -47,7 +47,7 @@ class Unary {
   }
 }
 
-const tooLong = (batch: Batch): boolean => encodeBatch(batch).length > 20_000;
+const tooLong = (batch: Batch, limit = 20_000): boolean => encodeBatch(batch).length > limit;
 
 /** Plays such a network, and a bridge behind it that answers unary RPCs, until none is open. Returns how many bodies were refused, and the frames that were taken. */
 async function play(f: Fixture, refuse: (e: FakeExchange) => Promise<void>): Promise<{ refused: number; taken: Frame[] }> {
@@ -66,9 +66,8 @@ async function play(f: Fixture, refuse: (e: FakeExchange) => Promise<void>): Pro
   return { refused, taken: bridge.taken };
 }
 
-/** Plays a network that cuts WebSockets at longer messages, and the same bridge, until no RPC is open. Returns how many it cut, and the frames that were taken. */
-async function playSockets(f: Fixture): Promise<{ cuts: number; taken: Frame[] }> {
-  const bridge = new Unary();
+/** Plays a network that cuts WebSockets at longer messages than limit, and the same bridge, until no RPC is open. Returns how many it cut, and the frames that were taken. */
+async function playSockets(f: Fixture, limit?: number, bridge = new Unary()): Promise<{ cuts: number; taken: Frame[] }> {
   let socket: FakeSocket | undefined;
   let seen = 0;
   let cuts = 0;
@@ -80,7 +79,7 @@ async function playSockets(f: Fixture): Promise<{ cuts: number; taken: Frame[] }
     }
     while (!socket!.closed && seen < socket!.batches.length) {
       const batch = socket!.batches[seen++]!;
-      if (!tooLong(batch)) await socket!.say({ pong: batch.ping, ...bridge.answer(batch) });
+      if (!tooLong(batch, limit)) await socket!.say({ pong: batch.ping, ...bridge.answer(batch) });
       else {
         cuts++;
         await socket!.lose();
@@ -126,6 +125,26 @@ test("an RPC whose metadata is too long for a WebSocket alone ends with its leng
   assert.deepEqual(taken.filter(({ stream }) => stream === 2).map(({ type }) => type), [TYPE_CANCEL, TYPE_MESSAGE, TYPE_HALF_CLOSE, TYPE_CANCEL]);
   assert.deepEqual([f.lost.length, f.session.endpoint.numStreams], [0, 0]);
   assert.equal(cuts, 12);
+});
+
+test("a part of a message that has its number, and is longer than any WebSocket lets through, ends its RPC; others go on in shorter parts", async (t) => {
+  const f = await fixture(t, ["ws"]);
+  const upload = (): Stream => {
+    const stream = new Stream({ ...OPEN, singleRequest: true, singleResponse: true }, 64 << 10);
+    f.session.endpoint.adopt(stream);
+    void stream.send(new Uint8Array(40_000));
+    stream.closeSend();
+    return stream;
+  };
+  const bridge = new Unary();
+  const first = upload();
+  await playSockets(f, 10_000, bridge);
+  assert.deepEqual([first.status?.status, first.status?.reason], [8, "limit"]);
+  assert.match(first.status!.message, /^a part of a message: a batch of 16\d\d\d bytes is too long for the network/);
+  const second = upload();
+  await playSockets(f, 10_000, bridge);
+  assert.equal(second.status?.status, 0);
+  assert.deepEqual(f.lost, []);
 });
 
 test("one break ends no RPC, however long its metadata", async (t) => {
