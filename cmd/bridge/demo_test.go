@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/pollbridge/pollbridge/client"
+	"github.com/pollbridge/pollbridge/cmd/bridge/internal/pemtest"
 	"github.com/pollbridge/pollbridge/internal/demo"
 	"github.com/pollbridge/pollbridge/internal/demo/demopb"
 	"github.com/pollbridge/pollbridge/internal/look"
@@ -81,8 +83,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckFails holds what a check says where nothing is, and where something
-// else is.
+// TestCheckFails holds what a check says where nothing is, where something else is,
+// and where a certificate is not trusted.
 func TestCheckFails(t *testing.T) {
 	out, errOut, code := runOnce(t, "", "check", "http://"+nowhere)
 	if code != exitFailed || errOut != "" || !strings.Contains(out, "\nDoes not work: there is no way to the bridge.\n") {
@@ -97,6 +99,13 @@ func TestCheckFails(t *testing.T) {
 	}
 	if code != exitFailed || report.Works || report.URL != p.url+"/elsewhere" || !slices.Equal(report.Profiles, []string{"refused"}) {
 		t.Errorf("exit code %d, %s", code, out)
+	}
+	dir := t.TempDir()
+	pemtest.Write(t, dir)
+	p = start(t, "serve", "--listen", "127.0.0.1:0", "--backend", nowhere, "--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem"))
+	out, errOut, code = runOnce(t, "", "check", p.url)
+	if code != exitFailed || errOut != "" || !strings.Contains(out, "The bridge's TLS certificate is not trusted: ") {
+		t.Errorf("an untrusted certificate: exit code %d, standard error %q, standard output\n%s", code, errOut, out)
 	}
 	if _, errOut, code := runOnce(t, "", "check", "ftp://x"); code != exitUsage || !strings.Contains(errOut, `scheme "ftp"`) {
 		t.Errorf("exit code %d, standard error %q", code, errOut)
