@@ -322,20 +322,32 @@ func TestObserve_resumed(t *testing.T) {
 // TestObserve_refused: an RPC that ended before it began is told and counted too.
 func TestObserve_refused(t *testing.T) {
 	var log bytes.Buffer
-	srv, dial, _ := serveOn(t, bridge.Config{AccessLog: slog.New(slog.NewJSONHandler(&log, nil)), MaxMetadataBytes: 1 << 10})
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-long", strings.Repeat("x", 2000))
-	if _, err := dial("longpoll").Unary(ctx, testsvc.Request(1, 1)); err == nil {
-		t.Fatal("no error")
+	srv, dial, _ := serveOn(t, bridge.Config{AccessLog: slog.New(slog.NewJSONHandler(&log, nil)), MaxStreams: 1})
+	echo := dial("longpoll")
+	ctx, cancel := context.WithCancel(t.Context())
+	open, err := echo.Bidi(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := srv.Shutdown(t.Context()); err != nil {
-		t.Error(err)
+	if err := open.Send(testsvc.Request(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := echo.Unary(t.Context(), testsvc.Request(1, 1)); err == nil {
+		t.Fatal("no error")
 	}
 	var line struct{ Method, Code, Reason string }
 	if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Method != echopb.Echo_Unary_FullMethodName || line.Code != "ResourceExhausted" || line.Reason != "limit" {
 		t.Errorf("%v: %s", err, &log)
 	}
+	cancel()
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
 	text := body(t, get(srv.AdminHandler(), "GET", "/metrics"))
-	for _, want := range []string{`pollbridge_rpcs_started_total{protocol="session"} 1`, `pollbridge_rpcs_completed_total{backend="",code="ResourceExhausted",protocol="session"} 1`} {
+	for _, want := range []string{`pollbridge_rpcs_started_total{protocol="session"} 2`, `pollbridge_rpcs_completed_total{backend="",code="ResourceExhausted",protocol="session"} 1`} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("metrics lack %s", want)
 		}
