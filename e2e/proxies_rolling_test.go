@@ -238,12 +238,16 @@ func startBridges(t *testing.T, exe string, hosts []string, public, admin int, f
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Stop)
+	drain := "20s"
+	if *full {
+		drain = "60s" // so many clients on two cores take their time
+	}
 	var all []*bridgeProcess
 	for _, host := range hosts {
 		at := net.JoinHostPort(host, strconv.Itoa(admin))
 		b := &bridgeProcess{exe: exe, admin: "http://" + at, flags: append([]string{
 			"serve", "--listen", net.JoinHostPort(host, strconv.Itoa(public)), "--admin", at,
-			"--backend", service.Addr, "--trusted-proxy", "127.0.0.0/8", "--allow-host", "127.0.0.1", "--drain-timeout", "20s",
+			"--backend", service.Addr, "--trusted-proxy", "127.0.0.0/8", "--allow-host", "127.0.0.1", "--drain-timeout", drain,
 		}, flags...)}
 		b.start(t)
 		all = append(all, b)
