@@ -370,6 +370,7 @@ func FuzzFront(f *testing.F) {
 				for rest := sent; len(rest) > 0; rest = rest[min(int(step)+1, len(rest)):] {
 					_, _ = client.Write(rest[:min(int(step)+1, len(rest))])
 				}
+				time.Sleep(time.Millisecond) // until answers are there
 				client.Close()
 			}()
 			got := make(chan []byte, 2)
