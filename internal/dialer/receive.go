@@ -1,7 +1,6 @@
 package dialer
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -85,8 +84,7 @@ func refused(why *wire.Close) error {
 // moveOn takes another ID and key before the Welcome: a balancer may have a bridge
 // for them that is not busy. All that was sent is sent again.
 func (s *Session) moveOn() {
-	_, _ = rand.Read(s.id[:]) // never fails
-	_, _ = rand.Read(s.key[:])
+	s.drawID()
 	s.ep.SetID(s.id)
 	s.exchanges.cancelAll(errMoved)
 	s.ep.MarkLost(func(engine.LinkID, time.Duration) bool { return true })

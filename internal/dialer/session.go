@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/engine"
@@ -22,6 +23,8 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	wakeup chan struct{} // capacity 1: run may look again
 	tasks  sync.WaitGroup
+
+	sid atomic.Pointer[string] // the ID as it stands in paths
 
 	// Guarded by ep's lock.
 	id           [wire.IDSize]byte
@@ -57,8 +60,7 @@ type Session struct {
 func Start(cfg Config) *Session {
 	cfg = cfg.withDefaults()
 	s := &Session{cfg: cfg, wakeup: make(chan struct{}, 1), nextNumber: 1, active: !cfg.Lazy, startedWall: cfg.Wall().Round(0)}
-	_, _ = rand.Read(s.id[:]) // never fails
-	_, _ = rand.Read(s.key[:])
+	s.drawID()
 	s.ep.Init(engine.Config{
 		Role: (*role)(s), ID: s.id, Epoch: time.Now(),
 		StreamWindow:     cfg.StreamWindow,
@@ -100,8 +102,17 @@ func signal(c chan struct{}) {
 	}
 }
 
-// ID is the session's public ID as it stands in paths. Safe to log.
-func (s *Session) ID() string { return s.ep.ID() }
+// ID is the session's public ID as it stands in paths: 22 characters of base64url.
+// Safe to log.
+func (s *Session) ID() string { return *s.sid.Load() }
+
+// drawID draws an ID and a key.
+func (s *Session) drawID() {
+	_, _ = rand.Read(s.id[:]) // never fails
+	_, _ = rand.Read(s.key[:])
+	sid := wire.EncodeSession(s.id[:])
+	s.sid.Store(&sid)
+}
 
 // Done is closed when the session is over; Err then says why.
 func (s *Session) Done() <-chan struct{} { return s.ep.Done() }

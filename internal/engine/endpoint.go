@@ -6,7 +6,6 @@ import (
 	"math"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/tune"
@@ -16,7 +15,7 @@ import (
 // Endpoint is one end of a session: what either side sends and receives, apart
 // from the links that carry it. Init prepares it.
 //
-// ID, Done, Err, Now, Lock and the methods of Stream that say so may be called at
+// Done, Err, Now, Lock and the methods of Stream that say so may be called at
 // any time. All else is for the endpoint's role, with the lock held.
 type Endpoint struct {
 	// Static after Init.
@@ -28,10 +27,10 @@ type Endpoint struct {
 	share        *Share      // of the bridge's budget; nil: none
 	done         chan struct{}
 
-	id atomic.Pointer[[wire.IDSize]byte]
-
 	mu sync.Mutex
 	// Guarded by mu.
+
+	id [wire.IDSize]byte
 
 	// Path is what is learnt of the way to the peer.
 	Path tune.Path
@@ -58,6 +57,7 @@ type Endpoint struct {
 	oneShotLimit  uint32   // of the last batch for a one-shot link, bytes
 	oneShots      uint8    // in flight
 	kick          bool     // links are to be woken in Unlock
+	looking       bool     // a look for room in the budget is due (D4)
 	after         []func() // what Unlock runs without the lock
 
 	firstSent [4]*sentFrame // the room for out.sent, mostly
@@ -162,15 +162,11 @@ func (e *Endpoint) widen(n int) bool {
 	return true
 }
 
-// ID is the session's public ID as it stands in paths: 22 characters of
-// base64url. Safe to log.
-func (e *Endpoint) ID() string { return wire.EncodeSession(e.SessionID()) }
-
 // SetID gives the session another ID, before the peer knows of it.
-func (e *Endpoint) SetID(id [wire.IDSize]byte) { e.id.Store(&id) }
+func (e *Endpoint) SetID(id [wire.IDSize]byte) { e.id = id }
 
 // SessionID returns the session's ID as it stands in batches. Read-only.
-func (e *Endpoint) SessionID() []byte { return e.id.Load()[:] }
+func (e *Endpoint) SessionID() []byte { return e.id[:] }
 
 // Done is closed when the session is over; Err then says why.
 func (e *Endpoint) Done() <-chan struct{} { return e.done }

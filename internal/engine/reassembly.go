@@ -9,7 +9,6 @@ import (
 type reassembly struct {
 	used    int       // bytes, of twice the longest message
 	waiting []*Stream // first come, first served
-	looking bool      // a look for room in the budget is due
 }
 
 // reserveTimeout bounds the wait for the reassembly budget (D4).
@@ -48,14 +47,14 @@ func (e *Endpoint) serveReserve() {
 
 // lookAgain tries once more when other sessions may have given room back.
 func (e *Endpoint) lookAgain() {
-	if e.large.looking {
+	if e.looking {
 		return
 	}
-	e.large.looking = true
+	e.looking = true
 	time.AfterFunc(globalRetry, func() {
 		e.mu.Lock()
 		defer e.Unlock()
-		e.large.looking = false
+		e.looking = false
 		e.serveReserve()
 	})
 }

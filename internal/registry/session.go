@@ -79,8 +79,9 @@ func newSession(r *Registry, id [wire.IDSize]byte, key []byte, hello *wire.Hello
 	return s
 }
 
-// ID is the session's public ID as it stands in paths. Safe to log.
-func (s *Session) ID() string { return s.ep.ID() }
+// ID is the session's public ID as it stands in paths: 22 characters of base64url,
+// which never change. Safe to log.
+func (s *Session) ID() string { return wire.EncodeSession(s.ep.SessionID()) }
 
 // Done is closed when the session is over; Err then says why.
 func (s *Session) Done() <-chan struct{} { return s.ep.Done() }
