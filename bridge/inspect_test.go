@@ -26,7 +26,7 @@ func openMany(tb testing.TB, srv *bridge.Server, n int) {
 		link := srv.Accept(tb.Context(), transport.Hello{
 			Kind: transport.Longpoll, Session: wire.EncodeSession(id), Batch: batch, RemoteAddr: fmt.Sprintf("192.0.2.%d", i%200),
 		})
-		if _, err := link.Next(tb.Context(), nil, 1<<20); err != nil {
+		if _, err := link.Next(tb.Context(), 1<<20); err != nil {
 			tb.Fatal(err)
 		}
 		link.Close()

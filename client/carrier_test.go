@@ -16,6 +16,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/dialer"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // batch is an envelope around n bytes; its CRC is the engine's to check.
@@ -186,7 +187,7 @@ func TestSocket(t *testing.T) {
 	}
 	defer s.Close()
 	for _, size := range []int{0, 1, 499, 500, 501, 100_000, 1 << 20} {
-		if err := s.Write(t.Context(), batch(size)); err != nil {
+		if err := s.Write(t.Context(), transport.Batch{batch(size)}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.Read(t.Context())
@@ -209,7 +210,7 @@ func TestSocketReadEndsWithContext(t *testing.T) {
 	if _, err := s.Read(ctx); !errors.Is(err, reason) {
 		t.Errorf("%v", err)
 	}
-	if err := s.Write(t.Context(), batch(0)); err == nil {
+	if err := s.Write(t.Context(), transport.Batch{batch(0)}); err == nil {
 		t.Error("the socket outlived its context")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/httpclient"
 	"github.com/pollbridge/pollbridge/internal/wsframe"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 const (
@@ -99,11 +100,11 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 }
 
 // Write implements dialer.Conn.
-func (s *socket) Write(ctx context.Context, batch []byte) error {
+func (s *socket) Write(ctx context.Context, batch transport.Batch) error {
 	if ctx.Err() != nil {
 		return linkError(ctx, ctx.Err())
 	}
-	s.stop.Reset(writeLimit + time.Duration(len(batch))*time.Second/slowestRate)
+	s.stop.Reset(writeLimit + time.Duration(batch.Len())*time.Second/slowestRate)
 	err := s.frames.WriteMessage(batch)
 	if !s.stop.Stop() && err != nil {
 		return fmt.Errorf("client: WebSocket write timed out: %w", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/client"
 	"github.com/pollbridge/pollbridge/internal/testsvc"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // forwardProxy is an HTTP proxy that opens tunnels and nothing else.
@@ -86,7 +87,7 @@ func TestSocketTunnels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Write(t.Context(), batch(9)); err != nil {
+			if err := s.Write(t.Context(), transport.Batch{batch(9)}); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := s.Read(t.Context()); err != nil || !bytes.Equal(got, batch(9)) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // Kind names what carries a link.
@@ -93,18 +94,41 @@ type Link interface {
 	// the link is of no more use; Next still yields what there is to say about it.
 	Deliver(ctx context.Context, batch []byte) error
 
-	// Next waits until there is something to say, appends one encoded batch of
-	// at most max bytes to dst and returns the extended slice. A lasting link is
-	// asked in a loop, another for one batch. It returns ErrLinkDone, or
+	// Next waits until there is something to say, and returns one encoded batch of
+	// at most max bytes. It is valid until Next is called again, or Close, and
+	// read-only: messages are in it where they are kept until acked. A lasting link
+	// is asked in a loop, another for one batch. Next returns ErrLinkDone, or
 	// an error that wraps it, when nothing more will come; and the context's
 	// cause when ctx ends. It looks for something to say before it looks at ctx:
 	// with a ctx that has ended it does not wait. If ctx ends by ErrAnswerNow, a link
 	// that is not lasting answers as if its hold had ended.
-	Next(ctx context.Context, dst []byte, max int) ([]byte, error)
+	Next(ctx context.Context, max int) (Batch, error)
 
 	// Close ends the link, whose connection is gone for whatever reason. It is
 	// called exactly once, after the last Deliver and Next. It never ends a session.
 	Close()
+}
+
+// Batch is one encoded batch, in pieces that are sent one after the other.
+type Batch [][]byte
+
+// Len returns the batch's length in bytes.
+func (b Batch) Len() int {
+	n := 0
+	for _, piece := range b {
+		n += len(piece)
+	}
+	return n
+}
+
+// AppendTo appends the batch's bytes to dst, which may be nil, and returns the longer
+// slice.
+func (b Batch) AppendTo(dst []byte) []byte {
+	dst = slices.Grow(dst, b.Len())
+	for _, piece := range b {
+		dst = append(dst, piece...)
+	}
+	return dst
 }
 
 // ErrAnswerNow is the cause by which a transport ends the hold of a link that is

@@ -22,7 +22,7 @@ import (
 // Windows are fixed: gRPC's own tuning lets one slow reader pin 16 MiB.
 const (
 	streamWindow = 256 << 10
-	connWindow   = 1 << 20
+	connWindow   = 4 << 20
 	// retryBuffer is how many bytes of an RPC gRPC keeps for retries.
 	retryBuffer = 64 << 10
 )

@@ -366,8 +366,8 @@ type unavailable struct{}
 
 func (unavailable) Deliver(context.Context, []byte) error { return transport.ErrUnavailable }
 
-func (unavailable) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
-	return dst, transport.ErrUnavailable
+func (unavailable) Next(context.Context, int) (transport.Batch, error) {
+	return nil, transport.ErrUnavailable
 }
 
 func (unavailable) Close() {}

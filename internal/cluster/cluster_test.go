@@ -70,29 +70,29 @@ func (l *link) Deliver(ctx context.Context, batch []byte) error {
 	}
 }
 
-func (l *link) Next(ctx context.Context, dst []byte, _ int) ([]byte, error) {
+func (l *link) Next(ctx context.Context, _ int) (transport.Batch, error) {
 	select {
 	case batch, ok := <-l.say:
 		if !ok {
-			return dst, transport.ErrSessionOver
+			return nil, transport.ErrSessionOver
 		}
-		return append(dst, batch...), nil
+		return transport.Batch{batch}, nil
 	default:
 	}
 	if l.idles {
-		return dst, transport.ErrIdle
+		return nil, transport.ErrIdle
 	}
 	select {
 	case batch, ok := <-l.say:
 		if !ok {
-			return dst, transport.ErrSessionOver
+			return nil, transport.ErrSessionOver
 		}
-		return append(dst, batch...), nil
+		return transport.Batch{batch}, nil
 	case <-ctx.Done():
 		if errors.Is(context.Cause(ctx), transport.ErrAnswerNow) {
-			return append(dst, "answered now"...), nil
+			return transport.Batch{[]byte("answered now")}, nil
 		}
-		return dst, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 
@@ -150,8 +150,8 @@ func next(t *testing.T, l transport.Link) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	batch, err := l.Next(ctx, nil, 64<<10)
-	return string(batch), err
+	batch, err := l.Next(ctx, 64<<10)
+	return string(batch.AppendTo(nil)), err
 }
 
 func TestExchange(t *testing.T) {
@@ -295,7 +295,7 @@ func TestAnswerNow(t *testing.T) {
 		l := near.Accept(t.Context(), hello(transport.Longpoll, there, 0))
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Minute, func() { cancel(transport.ErrAnswerNow) })
-		if got, err := l.Next(ctx, nil, 1000); string(got) != "answered now" || err != nil {
+		if got, err := l.Next(ctx, 1000); string(got.AppendTo(nil)) != "answered now" || err != nil {
 			t.Errorf("got %q, %v", got, err)
 		}
 		l.Close()

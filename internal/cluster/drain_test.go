@@ -26,7 +26,7 @@ func TestDrain(t *testing.T) {
 			answered := make(chan struct{})
 			go func() {
 				defer close(answered)
-				_, _ = l.Next(t.Context(), nil, 1<<10)
+				_, _ = l.Next(t.Context(), 1<<10)
 			}()
 			time.Sleep(100 * time.Millisecond)
 			for name, b := range all {

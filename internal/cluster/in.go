@@ -215,7 +215,7 @@ func (l *inLink) answer() {
 	for !l.over && l.sent < l.credit {
 		link, longest := l.link, l.longest
 		l.mu.Unlock()
-		batch, err := link.Next(l.hold, nil, longest)
+		batch, err := link.Next(l.hold, longest)
 		l.mu.Lock()
 		switch {
 		case l.over:
@@ -229,9 +229,9 @@ func (l *inLink) answer() {
 			l.finish(reasonOf(err))
 		case l.kind.Lasting():
 			l.sent++
-			l.say(&pb.Message{Batch: batch})
+			l.say(&pb.Message{Batch: batch.AppendTo(nil)})
 		default:
-			l.say(&pb.Message{Batch: batch, Done: &pb.Done{}})
+			l.say(&pb.Message{Batch: batch.AppendTo(nil), Done: &pb.Done{}})
 			l.overNow()
 		}
 	}

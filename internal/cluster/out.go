@@ -139,7 +139,7 @@ func (l *outLink) send(m *pb.Message) error {
 }
 
 // Next implements transport.Link.
-func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error) {
+func (l *outLink) Next(ctx context.Context, most int) (transport.Batch, error) {
 	w := waiting{ctx: ctx}
 	defer w.stop()
 	for {
@@ -150,14 +150,11 @@ func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error
 			l.returned++
 			l.short = len(batch) <= shortBatch
 			l.mu.Unlock()
-			if dst == nil {
-				return batch, nil
-			}
-			return append(dst, batch...), nil
+			return transport.Batch{batch}, nil
 		}
 		if l.err != nil {
 			l.mu.Unlock()
-			return l.end(ctx, dst, most)
+			return l.end(ctx, most)
 		}
 		l.most = most
 		m := new(pb.Message)
@@ -172,7 +169,7 @@ func (l *outLink) Next(ctx context.Context, dst []byte, most int) ([]byte, error
 			}
 		}
 		if err := l.wait(&w); err != nil {
-			return dst, err
+			return nil, err
 		}
 	}
 }
@@ -242,7 +239,7 @@ func (l *outLink) goIdle() error {
 
 // end returns what Next returns of a link of which nothing more comes: once, of a
 // session whose owner is gone, that it is unknown (W6).
-func (l *outLink) end(ctx context.Context, dst []byte, most int) ([]byte, error) {
+func (l *outLink) end(ctx context.Context, most int) (transport.Batch, error) {
 	l.mu.Lock()
 	unknown := errors.Is(l.err, errGone)
 	if unknown {
@@ -251,9 +248,9 @@ func (l *outLink) end(ctx context.Context, dst []byte, most int) ([]byte, error)
 	err := l.ending()
 	l.mu.Unlock()
 	if unknown {
-		return l.c.cfg.Local.Unknown(l.head).Next(ctx, dst, most)
+		return l.c.cfg.Local.Unknown(l.head).Next(ctx, most)
 	}
-	return dst, err
+	return nil, err
 }
 
 // ending returns the error of a link that is over. l.mu is held.

@@ -52,7 +52,7 @@ type Conn interface {
 	// Read returns one message. Its bytes belong to the caller.
 	Read(ctx context.Context) ([]byte, error)
 	// Write sends one message. It keeps nothing of batch after it returned.
-	Write(ctx context.Context, batch []byte) error
+	Write(ctx context.Context, batch transport.Batch) error
 	// Close closes at once, without waiting for the peer; Read and Write then
 	// return. It may be called more than once, by any goroutine.
 	Close()

@@ -288,7 +288,10 @@ func (e *exchanges) begin(now time.Duration) {
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(maxBytes)
-	batch, n := s.ep.BuildOneShot(nil, &h, x.id, most, frames)
+	out := engine.NewOutgoing()
+	n := s.ep.BuildOneShot(out, &h, x.id, most, frames)
+	batch := out.Batch().AppendTo(nil) // net/http may read a request after it was answered
+	out.Release()
 	x.frames = n > 0
 	if n == 1 {
 		x.only = s.ep.SeqOn(x.id)

@@ -71,6 +71,9 @@ func (l *lastingLink) run() {
 	}
 	conn.Close()
 	reader.Wait()
+	s.ep.Lock()
+	defer s.ep.Unlock()
+	l.Stop()
 }
 
 // attach makes the open link the session's. It reports false if the session is
@@ -192,9 +195,8 @@ func (l *lastingLink) clear() {
 
 // write sends what there is to send until the link is gone.
 func (l *lastingLink) write() {
-	var buf []byte
 	for {
-		batch, err := l.Next(l.s.ctx, buf[:0], engine.Unlimited)
+		batch, err := l.Next(l.s.ctx, engine.Unlimited)
 		if err != nil {
 			return
 		}
@@ -202,7 +204,6 @@ func (l *lastingLink) write() {
 			l.over(err)
 			return
 		}
-		buf = batch
 	}
 }
 
@@ -218,10 +219,10 @@ func (l *lastingLink) Due(now time.Duration) engine.Due {
 var errGone = errors.New("the link is gone")
 
 // Build implements engine.Sender.
-func (l *lastingLink) Build(dst []byte, limit int, now time.Duration, due engine.Due) ([]byte, error) {
+func (l *lastingLink) Build(out *engine.Outgoing, limit int, now time.Duration, due engine.Due) error {
 	s := l.s
 	if l.gone || s.ep.Ended() != nil {
-		return dst, errGone
+		return errGone
 	}
 	h := s.header()
 	if !l.Built() {
@@ -232,11 +233,10 @@ func (l *lastingLink) Build(dst []byte, limit int, now time.Duration, due engine
 		l.pingToken = h.Token
 	}
 	l.pingDue, l.restate = false, false
-	batch, frames := l.Lasting.Build(dst, limit, &h, due)
-	if frames > 0 && s.nextStep > now+soon {
+	if frames := l.Lasting.Build(out, limit, &h, due); frames > 0 && s.nextStep > now+soon {
 		signal(s.wakeup) // what is unacked is watched
 	}
-	return batch, nil
+	return nil
 }
 
 // fail gives the link up. Called under the lock.

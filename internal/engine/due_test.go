@@ -61,7 +61,7 @@ func TestLasting_due(t *testing.T) {
 		"an ack that another link took along": {
 			do: func(t *testing.T, e *engine.Endpoint, _ *engine.Lasting) {
 				receive(t, e, frame(1, 16<<10))
-				e.BuildOneShot(nil, &wire.Batch{}, engine.LinkID{Number: 4, Kind: transport.Longpoll}, 1<<10, false)
+				e.BuildOneShot(engine.NewOutgoing(), &wire.Batch{}, engine.LinkID{Number: 4, Kind: transport.Longpoll}, 1<<10, false)
 			},
 			after: engine.LongestWait,
 		},
@@ -108,7 +108,7 @@ func TestLasting_due(t *testing.T) {
 				if d := l.Due(e.Now()); d.At > e.Now() {
 					t.Errorf("the first batch is due in %v, want at once", d.At-e.Now())
 				}
-				l.Build(nil, 1<<10, new(wire.Batch), engine.Due{})
+				l.Build(engine.NewOutgoing(), 1<<10, new(wire.Batch), engine.Due{})
 				c.do(t, &e, l)
 				now := e.Now()
 				first := l.Due(now)

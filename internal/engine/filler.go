@@ -15,36 +15,35 @@ type fill struct {
 	room  int // cost that the link may still take
 }
 
-// build appends a batch to dst, with frames if there are to be any. The ack, and
+// build builds a batch in out, with frames if there are to be any. The ack, and
 // what else every batch says, is added to the header. It reports how many frames
 // went in.
-func (e *Endpoint) build(dst []byte, h *wire.Batch, frames bool, f fill) ([]byte, int) {
+func (e *Endpoint) build(out *Outgoing, h *wire.Batch, frames bool, f fill) int {
 	h.Ack, h.Resend = e.in.taken, e.askIfDue()
 	e.in.ackPending, e.in.ackedAt = 0, e.Now()
-	fl := filler{fill: f, e: e, o: &e.out, now: e.Now()}
-	fl.b.Begin(e.out.grow(dst, f.limit), h)
+	fl := filler{fill: f, e: e, o: &e.out, b: out, now: e.Now()}
+	out.Begin(h)
 	if frames {
 		fl.fillIn()
 	}
-	start := len(dst)
-	dst = fl.b.Finish()
+	out.Finish()
 	if fl.n > 0 {
-		fl.last.ends = len(dst) - start
+		fl.last.ends = out.Len()
 	}
-	return dst, fl.n
+	return fl.n
 }
 
-// BuildOneShot appends a batch for a link that carries one each way, of at most
-// limit bytes, to dst. It reports how many frames went in.
-func (e *Endpoint) BuildOneShot(dst []byte, h *wire.Batch, link LinkID, limit int, frames bool) ([]byte, int) {
+// BuildOneShot builds a batch for a link that carries one each way, of at most
+// limit bytes, in out. It reports how many frames went in.
+func (e *Endpoint) BuildOneShot(out *Outgoing, h *wire.Batch, link LinkID, limit int, frames bool) int {
 	h.X = link.Number
 	e.oneShotLimit = uint32(min(limit, tune.MaxBatch))
 	e.followPath()
-	dst, n := e.build(dst, h, frames, fill{link: link, limit: limit, room: Unlimited})
+	n := e.build(out, h, frames, fill{link: link, limit: limit, room: Unlimited})
 	if n > 0 && e.out.active > 0 { // full: senders may have waited for the room that it makes
 		e.refillAt = e.Now() + refillWait
 	}
-	return dst, n
+	return n
 }
 
 // filler puts frames into one batch for one link.
@@ -52,7 +51,7 @@ type filler struct {
 	fill
 	e    *Endpoint
 	o    *outbox
-	b    wire.Builder
+	b    *Outgoing
 	now  time.Duration
 	n    int        // frames put in
 	last *sentFrame // of them
@@ -83,7 +82,7 @@ func (fl *filler) again() bool {
 			return false
 		}
 		fl.giveUp(f)
-		fl.b.AppendFrame(&f.Frame)
+		fl.b.append(&f.Frame, f.msg)
 		f.lost, f.once = false, false
 		fl.o.lost--
 		fl.o.resent++
@@ -147,7 +146,7 @@ func (fl *filler) put(frame wire.Frame, msg *outMessage) {
 	if fl.o.bytesInFlight == 0 { // what was delivered before took no time of this
 		fl.o.latest.at, fl.o.latest.sent = fl.now, fl.now
 	}
-	fl.b.AppendFrame(&f.Frame)
+	fl.b.append(&f.Frame, msg)
 	fl.o.bytesInFlight += f.cost
 	fl.o.sent.push(f)
 	fl.sent(f)

@@ -91,9 +91,9 @@ func (e *Endpoint) ackAt() time.Duration {
 	return min(at, e.in.ackedAt+e.Path.SmoothedRTT()/acksPerTrip)
 }
 
-// Build appends a batch with the given header to dst, and with frames if they
-// are due. It reports how many went in.
-func (l *Lasting) Build(dst []byte, limit int, h *wire.Batch, due Due) ([]byte, int) {
+// Build builds a batch with the given header in out, and with frames if they are
+// due. It reports how many went in.
+func (l *Lasting) Build(out *Outgoing, limit int, h *wire.Batch, due Due) int {
 	e := l.ep
 	h.X = l.ID.Number
 	if !l.built {
@@ -107,11 +107,11 @@ func (l *Lasting) Build(dst []byte, limit int, h *wire.Batch, due Due) ([]byte, 
 	}
 	l.built, l.pong, l.padding = true, 0, nil
 	f := fill{link: l.ID, limit: min(limit, e.maxBatch()), room: e.maxInFlight() - l.bytesInFlight}
-	dst, n := e.build(dst, h, due.Frames, f)
+	n := e.build(out, h, due.Frames, f)
 	if due.Frames && e.out.sendable() && !e.hasRoom(l) {
 		e.Path.Filled()
 	}
-	return dst, n
+	return n
 }
 
 func (l *Lasting) add(f *sentFrame) {

@@ -29,9 +29,9 @@ type Due struct {
 type Sender interface {
 	// Due returns what the link has to send, and when. It changes nothing.
 	Due(now time.Duration) Due
-	// Build appends a batch of at most limit bytes to dst. It is called when Due
+	// Build builds a batch of at most limit bytes in out. It is called when Due
 	// is now, and returns an error when the link has nothing more to send.
-	Build(dst []byte, limit int, now time.Duration, due Due) ([]byte, error)
+	Build(out *Outgoing, limit int, now time.Duration, due Due) error
 }
 
 // HeldWithFrames bounds the hold of an exchange that brings frames, so that their
@@ -57,6 +57,7 @@ type Waiter struct {
 	timer   *time.Timer   // of Next, or of the idle link
 	looksAt time.Duration // when timer fires; 0: it is not set
 	idle    bool          // Next has returned ErrIdle, and wake was not called
+	out     *Outgoing     // what Next returned last; nil: nothing, or it is released
 }
 
 // Init prepares the Waiter. wake, if not nil, lets the link go idle: Next returns
@@ -66,14 +67,16 @@ func (w *Waiter) Init(ep *Endpoint, sender Sender, wake func()) {
 	w.ep, w.sender, w.wake = ep, sender, wake
 }
 
-// Next waits until the link has something to send, and builds it. It returns
-// Build's error, or ctx's cause, or transport.ErrIdle. It may be called although the
-// link is idle and was not woken; then it is not idle any more.
-func (w *Waiter) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
+// Next waits until the link has something to send, and builds it. The batch is
+// valid until Next is called again, or Stop. Next returns Build's error, or ctx's
+// cause, or transport.ErrIdle. It may be called although the link is idle and was
+// not woken; then it is not idle any more.
+func (w *Waiter) Next(ctx context.Context, limit int) (transport.Batch, error) {
 	e := w.ep
 	since := time.Duration(-1)
 	for woken := false; ; {
 		e.mu.Lock()
+		w.release()
 		if w.idle {
 			w.Stop()
 		}
@@ -83,7 +86,7 @@ func (w *Waiter) Next(ctx context.Context, dst []byte, limit int) ([]byte, error
 		now := e.Now()
 		due := w.sender.Due(now)
 		if due.At <= now {
-			batch, err := w.sender.Build(dst, limit, now, due)
+			batch, err := w.build(limit, now, due)
 			e.Unlock()
 			return batch, err
 		}
@@ -96,7 +99,7 @@ func (w *Waiter) Next(ctx context.Context, dst []byte, limit int) ([]byte, error
 		ready, fires := w.wait(now, due.At, since)
 		e.Unlock()
 		if ready == nil {
-			return dst, transport.ErrIdle
+			return nil, transport.ErrIdle
 		}
 		select {
 		case <-ready:
@@ -104,8 +107,25 @@ func (w *Waiter) Next(ctx context.Context, dst []byte, limit int) ([]byte, error
 		case <-fires:
 			woken = false
 		case <-ctx.Done():
-			return dst, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
+	}
+}
+
+func (w *Waiter) build(limit int, now time.Duration, due Due) (transport.Batch, error) {
+	w.out = NewOutgoing()
+	if err := w.sender.Build(w.out, limit, now, due); err != nil {
+		w.release()
+		return nil, err
+	}
+	return w.out.Batch(), nil
+}
+
+// release lets go of the batch that Next returned last.
+func (w *Waiter) release() {
+	if w.out != nil {
+		w.out.Release()
+		w.out = nil
 	}
 }
 
@@ -167,6 +187,7 @@ func (w *Waiter) Notify() {
 
 // Stop ends a wait, and what is kept for it.
 func (w *Waiter) Stop() {
+	w.release()
 	if w.timer != nil {
 		w.timer.Stop()
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
@@ -76,15 +75,6 @@ func (o *outbox) lastSeq() uint64 { return o.acked + uint64(o.sent.len()) }
 func (o *outbox) hold(n int) {
 	o.bytes += n
 	o.share.Hold(n)
-}
-
-// headerRoom is more than what a batch mostly has beside its messages.
-const headerRoom = 256
-
-// grow makes room in dst for a batch with the messages that are ready, so that
-// it is not lengthened, and copied, step by step.
-func (o *outbox) grow(dst []byte, limit int) []byte {
-	return slices.Grow(dst, min(limit, o.ready+o.ready/8+headerRoom))
 }
 
 // unsent is how many bytes of messages were not sent, with credit or without.

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // parsed holds batches for ParseBatch. Frames are copied where they are kept,
@@ -35,4 +36,52 @@ func newFrame() *sentFrame { return frames.Get().(*sentFrame) }
 func freeFrame(f *sentFrame) {
 	*f = sentFrame{}
 	frames.Put(f)
+}
+
+// Outgoing is a batch on its way out. The messages in it are not freed before it is
+// released, whatever becomes of them meanwhile: they may be acked on another link.
+// What is encoded is bounded by what a link writes at once, and not accounted for.
+type Outgoing struct {
+	wire.Builder
+	batch transport.Batch
+	held  []*outMessage // whose bytes it refers to, as often as it does
+}
+
+var outgoing = sync.Pool{New: func() any { return new(Outgoing) }}
+
+// pooledOutgoing is the most memory, in bytes, that a batch in the pool may have.
+const pooledOutgoing = 128 << 10
+
+// NewOutgoing returns an empty batch; Release takes it back.
+func NewOutgoing() *Outgoing { return outgoing.Get().(*Outgoing) }
+
+// append adds a frame. msg, if not nil, is the message that its bytes are of.
+func (o *Outgoing) append(f *wire.Frame, msg *outMessage) {
+	if o.AppendFrame(f) && msg != nil {
+		msg.pending++
+		o.held = append(o.held, msg)
+	}
+}
+
+// Finish ends the batch.
+func (o *Outgoing) Finish() { o.batch = o.Builder.Finish() }
+
+// Repeat makes it a batch that was sent before.
+func (o *Outgoing) Repeat(batch []byte) { o.batch = transport.Batch{batch} }
+
+// Batch is what was built. It is valid until Release.
+func (o *Outgoing) Batch() transport.Batch { return o.batch }
+
+// Release lets go of the messages, and of the batch. It is called with the endpoint's
+// lock held.
+func (o *Outgoing) Release() {
+	for _, msg := range o.held {
+		msg.pending--
+		msg.settle()
+	}
+	clear(o.held)
+	o.held, o.batch = o.held[:0], nil
+	if o.Reset(); o.Cap() <= pooledOutgoing {
+		outgoing.Put(o)
+	}
 }

@@ -43,9 +43,9 @@ func (c *Carrier) Exchange(ctx context.Context, sid string, batch []byte) ([]byt
 		link := c.acceptor.Accept(ctx, h)
 		defer link.Close()
 		for {
-			answer, err := link.Next(ctx, nil, maxBatch)
+			answer, err := link.Next(ctx, maxBatch)
 			if !errors.Is(err, transport.ErrIdle) {
-				return answer, err
+				return answer.AppendTo(nil), err
 			}
 			select {
 			case <-woken:
@@ -93,13 +93,13 @@ func (c *Carrier) carry(far *simnet.End, sid string) {
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for {
-			batch, err := link.Next(ctx, nil, 64<<10)
+			batch, err := link.Next(ctx, 64<<10)
 			if err != nil {
 				_ = far.Finish()
 				time.AfterFunc(5*time.Second, far.Close) // a peer that answers no close frame
 				return
 			}
-			if far.Write(batch) != nil {
+			if far.Write(batch.AppendTo(nil)) != nil {
 				return
 			}
 		}
@@ -126,8 +126,8 @@ type Conn struct{ *simnet.End }
 func (c Conn) Read(context.Context) ([]byte, error) { return c.End.Read() }
 
 // Write implements dialer.Conn.
-func (c Conn) Write(_ context.Context, batch []byte) error {
-	if err := c.End.Write(batch); err != nil {
+func (c Conn) Write(_ context.Context, batch transport.Batch) error {
+	if err := c.End.Write(batch.AppendTo(nil)); err != nil {
 		return io.ErrClosedPipe
 	}
 	return nil

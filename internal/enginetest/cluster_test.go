@@ -208,7 +208,7 @@ func TestRule_twoOwners(t *testing.T) {
 		welcome := p.poll(p.batch(withHello))
 		p.acceptor = f.clusters[1]
 		copied := p.accept(transport.WS, p.batch(withHello))
-		raw, err := copied.Next(t.Context(), nil, 1<<20)
+		raw, err := next(t.Context(), copied, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestRule_twoOwners(t *testing.T) {
 		if err := copied.Deliver(t.Context(), wire.AppendBatch(nil, &wire.Batch{X: p.x, Incarnation: p.incarnation})); !errors.Is(err, transport.ErrLinkDone) {
 			t.Errorf("a batch for the first bridge: %v", err)
 		}
-		if raw, err := copied.Next(t.Context(), nil, 1<<20); len(raw) > 0 || !errors.Is(err, transport.ErrLinkDone) {
+		if raw, err := next(t.Context(), copied, 1<<20); len(raw) > 0 || !errors.Is(err, transport.ErrLinkDone) {
 			t.Errorf("the link to the copy says %x, %v", raw, err)
 		}
 		copied.Close()
@@ -257,7 +257,7 @@ func TestCluster_bundles(t *testing.T) {
 			})
 			done := make(chan outcome, 1)
 			go func() {
-				raw, err := link.Next(t.Context(), nil, 1<<20)
+				raw, err := next(t.Context(), link, 1<<20)
 				link.Close()
 				done <- outcome{raw, err}
 			}()

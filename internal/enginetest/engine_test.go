@@ -20,6 +20,12 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
+// next is the next batch of a link, in one piece.
+func next(ctx context.Context, link transport.Link, limit int) ([]byte, error) {
+	batch, err := link.Next(ctx, limit)
+	return batch.AppendTo(nil), err
+}
+
 // direct is a Carrier that calls a Registry with nothing between but a delay.
 type direct struct {
 	reg   *registry.Registry
@@ -36,7 +42,7 @@ func (d *direct) Exchange(ctx context.Context, sid string, batch []byte) ([]byte
 	}
 	link := d.reg.Accept(ctx, transport.Hello{Kind: transport.Longpoll, Session: sid, Batch: bytes.Clone(batch), RemoteAddr: "test"})
 	defer link.Close()
-	answer, err := link.Next(ctx, nil, 1<<20)
+	answer, err := next(ctx, link, 1<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +82,9 @@ func (p *pipe) Read(context.Context) ([]byte, error) {
 	}
 }
 
-func (p *pipe) Write(_ context.Context, batch []byte) error {
+func (p *pipe) Write(_ context.Context, batch transport.Batch) error {
 	select {
-	case p.up <- bytes.Clone(batch):
+	case p.up <- batch.AppendTo(nil):
 		return nil
 	case <-p.gone:
 		return io.ErrClosedPipe
@@ -111,7 +117,7 @@ func (d *direct) serve(p *pipe, sid string) {
 	wg.Go(func() {
 		defer p.Close()
 		for {
-			b, err := link.Next(ctx, nil, 64<<10)
+			b, err := next(ctx, link, 64<<10)
 			if err != nil || sleep(ctx, d.delay) != nil {
 				return
 			}

@@ -133,7 +133,7 @@ func (h *hostileClient) exchange() {
 	defer link.Close()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Second)
 	defer cancel()
-	if raw, err := link.Next(ctx, nil, 1<<20); err == nil {
+	if raw, err := next(ctx, link, 1<<20); err == nil {
 		h.hear(raw)
 	}
 }
@@ -159,7 +159,7 @@ func (h *hostileClient) socket() {
 	for range h.byte() % 8 {
 		ctx, cancel := context.WithTimeout(h.t.Context(), 50*time.Millisecond)
 		for range 4 {
-			raw, err := link.Next(ctx, nil, 64<<10)
+			raw, err := next(ctx, link, 64<<10)
 			if err != nil {
 				break
 			}
@@ -197,7 +197,7 @@ func attack(t *testing.T, script []byte) {
 				h.socket()
 			case 1: // not even a batch
 				link := reg.Accept(t.Context(), hello(transport.Longpoll, wire.EncodeSession(h.id), h.rest[:min(len(h.rest), 40)]))
-				_, _ = link.Next(t.Context(), nil, 1<<20)
+				_, _ = next(t.Context(), link, 1<<20)
 				link.Close()
 			case 2:
 				time.Sleep(time.Duration(h.byte()) * time.Second)

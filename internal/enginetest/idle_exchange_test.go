@@ -30,7 +30,7 @@ func restingPollOf(t *testing.T, p *peer, reg *registry.Registry, b *wire.Batch)
 func (l *restingPoll) rests(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	if raw, err := l.Next(t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
+	if raw, err := next(t.Context(), l, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
 		t.Fatalf("%d bytes, %v; want to rest", len(raw), err)
 	}
 	if took := time.Since(began); took != time.Second {
@@ -42,7 +42,7 @@ func (l *restingPoll) rests(t *testing.T) {
 func (l *restingPoll) wakes(t *testing.T, p *peer) *wire.Batch {
 	t.Helper()
 	<-l.ready
-	raw, err := l.Next(t.Context(), nil, 1<<20)
+	raw, err := next(t.Context(), l, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func newQuietLink(t *testing.T, reg *registry.Registry) *quietLink {
 // next gives the batch that is there to be sent.
 func (l *quietLink) next() *wire.Batch {
 	l.t.Helper()
-	raw, err := l.Next(l.t.Context(), nil, 1<<20)
+	raw, err := next(l.t.Context(), l, 1<<20)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (l *quietLink) next() *wire.Batch {
 func (l *quietLink) rests(after time.Duration) {
 	l.t.Helper()
 	began := time.Now()
-	if raw, err := l.Next(l.t.Context(), nil, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
+	if raw, err := next(l.t.Context(), l, 1<<20); !errors.Is(err, transport.ErrIdle) || len(raw) > 0 {
 		l.t.Fatalf("%d bytes, %v; want to rest", len(raw), err)
 	}
 	if took := time.Since(began); took != after {
@@ -60,7 +60,7 @@ func (l *quietLink) rests(after time.Duration) {
 func (l *quietLink) sayAll() int {
 	l.t.Helper()
 	for frames := 0; ; {
-		raw, err := l.Next(l.t.Context(), nil, 1<<20)
+		raw, err := next(l.t.Context(), l, 1<<20)
 		if errors.Is(err, transport.ErrIdle) {
 			return frames
 		}

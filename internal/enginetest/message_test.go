@@ -2,6 +2,7 @@ package enginetest_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,9 @@ import (
 )
 
 // TestMessage_notCopied: a received message is a part of the batch that brought
-// it; a message to be sent stays where it is until a link takes it, and is freed
-// when it was acked.
+// it; a message to be sent stays where it is, also in the batch that a link writes,
+// and is freed when it was acked and no link writes it any more: it may be acked on
+// another link meanwhile.
 func TestMessage_notCopied(t *testing.T) {
 	payload := bytes.Repeat([]byte("p"), 10_000)
 	var got engine.Message
@@ -30,7 +32,6 @@ func TestMessage_notCopied(t *testing.T) {
 		p.open()
 		raw := wire.AppendBatch(nil, p.batch(nil, openFrame(1), dataFrame(1, string(payload))))
 		link := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, Session: wire.EncodeSession(p.id), Batch: raw, RemoteAddr: "192.0.2.1"})
-		defer link.Close()
 		synctest.Wait()
 		if at := bytes.Index(raw, payload); len(got.Pieces) != 1 || &got.Pieces[0][0] != &raw[at] {
 			t.Error("the message received is not where the batch has it")
@@ -39,11 +40,16 @@ func TestMessage_notCopied(t *testing.T) {
 		for _, piece := range reply.Pieces { // it waits in the outbox
 			copy(piece, "changed")
 		}
-		answer, err := link.Next(t.Context(), nil, 1<<20)
+		answer, err := link.Next(t.Context(), 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := p.parse(answer)
+		for _, piece := range reply.Pieces {
+			if !slices.ContainsFunc(answer, func(sent []byte) bool { return len(sent) == len(piece) && &sent[0] == &piece[0] }) {
+				t.Error("a piece of the message is not where it was, in the batch that is sent")
+			}
+		}
+		b := p.parse(answer.AppendTo(nil))
 		var sent []byte
 		for _, f := range b.Frames {
 			sent = append(sent, f.Data...)
@@ -58,6 +64,10 @@ func TestMessage_notCopied(t *testing.T) {
 		}
 		p.take(b)
 		p.poll(p.batch(nil))
+		if freed != 0 {
+			t.Error("freed while a link still writes it")
+		}
+		link.Close()
 		if freed != 1 {
 			t.Errorf("freed %d times", freed)
 		}

@@ -85,7 +85,7 @@ func (p *peer) park(b *wire.Batch) <-chan *wire.Batch {
 	go func() {
 		defer close(c)
 		defer link.Close()
-		answer, err := link.Next(p.t.Context(), nil, 1<<20)
+		answer, err := next(p.t.Context(), link, 1<<20)
 		if err == nil {
 			c <- p.parse(answer)
 		}
@@ -188,7 +188,7 @@ func (p *peer) socket(change func(*wire.Batch), frames ...wire.Frame) *socket {
 	go func() {
 		defer close(so.done)
 		for {
-			raw, err := so.link.Next(ctx, nil, 64<<10)
+			raw, err := next(ctx, so.link, 64<<10)
 			if err != nil {
 				return
 			}

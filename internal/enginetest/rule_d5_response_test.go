@@ -13,6 +13,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // short is a network that cuts what is longer than a limit, on each transport and in
@@ -49,8 +50,8 @@ func (c shortConn) Read(ctx context.Context) ([]byte, error) {
 	return batch, err
 }
 
-func (c shortConn) Write(ctx context.Context, batch []byte) error {
-	if len(batch) > c.limit {
+func (c shortConn) Write(ctx context.Context, batch transport.Batch) error {
+	if batch.Len() > c.limit {
 		c.Close()
 		return io.ErrClosedPipe
 	}

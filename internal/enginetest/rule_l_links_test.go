@@ -103,7 +103,7 @@ func TestRule_linkNumbers(t *testing.T) {
 
 // next is the answer of a link that has one by now.
 func (p *peer) next(link transport.Link) *wire.Batch {
-	answer, err := link.Next(p.t.Context(), nil, 1<<20)
+	answer, err := next(p.t.Context(), link, 1<<20)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -235,8 +235,8 @@ func TestRule_sockets(t *testing.T) {
 		so := p.socket(prefer)
 		p.poll(p.batch(func(b *wire.Batch) { b.Prefer = so.x }))
 		late := p.accept(transport.WS, old)
-		_, _ = late.Next(t.Context(), nil, 1<<16)
-		if _, err := late.Next(t.Context(), nil, 1<<16); !errors.Is(err, transport.ErrReplaced) {
+		_, _ = next(t.Context(), late, 1<<16)
+		if _, err := next(t.Context(), late, 1<<16); !errors.Is(err, transport.ErrReplaced) {
 			t.Errorf("a late WebSocket: %v", err)
 		}
 		late.Close()
@@ -432,7 +432,7 @@ func (p *peer) visit(b *wire.Batch, d time.Duration, cause error) *wire.Batch {
 	defer time.AfterFunc(d, func() { stop(cause) }).Stop()
 	link := p.accept(transport.Longpoll, b)
 	defer link.Close()
-	raw, err := link.Next(ctx, nil, 1<<20)
+	raw, err := next(ctx, link, 1<<20)
 	if err != nil {
 		equal(p.t, "the end", err, cause)
 		return nil

@@ -48,7 +48,7 @@ func TestRule_limitsOfSessions(t *testing.T) {
 			t.Errorf("eve's first: %+v", c)
 		}
 		large := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, Session: wire.EncodeSession(first.id), TooLarge: 5000})
-		raw, err := large.Next(t.Context(), nil, 1<<20)
+		raw, err := next(t.Context(), large, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}

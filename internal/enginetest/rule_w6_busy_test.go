@@ -15,6 +15,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/registry"
 	"github.com/pollbridge/pollbridge/internal/simnet"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // balancer sends each session to one of two bridges, by its ID: one in four to the
@@ -86,9 +87,9 @@ func (closing) Dial(context.Context, string) (dialer.Conn, error) { return close
 
 type closed struct{}
 
-func (closed) Read(context.Context) ([]byte, error) { return nil, dialer.ErrDraining }
-func (closed) Write(context.Context, []byte) error  { return nil }
-func (closed) Close()                               {}
+func (closed) Read(context.Context) ([]byte, error)         { return nil, dialer.ErrDraining }
+func (closed) Write(context.Context, transport.Batch) error { return nil }
+func (closed) Close()                                       {}
 
 func findBridge(t *testing.T, choice string, early bool, other dialer.Carrier) {
 	_, carrier := newBridge(t)

@@ -254,7 +254,7 @@ func TestRule_garbled(t *testing.T) {
 		}
 		for name, body := range bodies {
 			link := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, Session: wire.EncodeSession(p.id), Batch: body})
-			raw, err := link.Next(t.Context(), nil, 1<<20)
+			raw, err := next(t.Context(), link, 1<<20)
 			link.Close()
 			if err != nil {
 				t.Fatal(err)
@@ -267,7 +267,7 @@ func TestRule_garbled(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		link := reg.Accept(t.Context(), transport.Hello{Kind: transport.Longpoll, TooLarge: 1 << 20})
-		raw, _ := link.Next(t.Context(), nil, 1<<20)
+		raw, _ := next(t.Context(), link, 1<<20)
 		if b := p.parse(raw); b.Close.Code != wire.CodeTooLarge || b.Close.Limit != 1<<20 {
 			t.Errorf("too large: %+v", b.Close)
 		}

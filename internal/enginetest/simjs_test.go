@@ -19,6 +19,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/engine"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 var (
@@ -337,7 +338,7 @@ func (c *jsClient) dial(id int, sid string) {
 			for {
 				select {
 				case b := <-writes:
-					if conn.Write(ctx, b) != nil {
+					if conn.Write(ctx, transport.Batch{b}) != nil {
 						return
 					}
 				case <-ctx.Done():

@@ -143,12 +143,12 @@ type refusedLink struct {
 
 func (l *refusedLink) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
 
-func (l *refusedLink) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
+func (l *refusedLink) Next(context.Context, int) (transport.Batch, error) {
 	if l.spent {
-		return dst, l.end
+		return nil, l.end
 	}
 	l.spent = true
-	return wire.AppendBatch(dst, &l.answer), nil
+	return transport.Batch{wire.AppendBatch(nil, &l.answer)}, nil
 }
 
 func (l *refusedLink) Close() {}

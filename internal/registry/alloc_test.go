@@ -22,6 +22,8 @@ type echoing struct {
 	seq  uint64
 	took wire.Batch
 	buf  []byte
+
+	builder wire.Builder
 }
 
 func newEchoing(tb testing.TB, handle func(*registry.Stream)) *echoing {
@@ -49,17 +51,23 @@ func (e *echoing) say(frames ...wire.Frame) {
 		e.seq++
 		frames[i].Seq = e.seq
 	}
-	if err := e.link.Deliver(context.Background(), wire.AppendBatch(make([]byte, 0, 512), &e.head)); err != nil {
+	e.builder.Begin(&e.head)
+	for i := range frames {
+		e.builder.AppendFrame(&frames[i])
+	}
+	batch := transport.Batch(e.builder.Finish()).AppendTo(nil)
+	if err := e.link.Deliver(context.Background(), batch); err != nil {
 		e.tb.Fatal(err)
 	}
 }
 
 // next takes one batch from the bridge, and acks it with what is said next.
 func (e *echoing) next() {
-	var err error
-	if e.buf, err = e.link.Next(context.Background(), e.buf[:0], 64<<10); err != nil {
+	batch, err := e.link.Next(context.Background(), 64<<10)
+	if err != nil {
 		e.tb.Fatal(err)
 	}
+	e.buf = batch.AppendTo(e.buf[:0])
 	if err := wire.ParseBatch(e.buf, &e.took); err != nil {
 		e.tb.Fatal(err)
 	}

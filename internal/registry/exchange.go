@@ -150,15 +150,15 @@ func (x *exchange) notify() {
 func (c *copyLink) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
 
 // Next waits for the exchange's answer.
-func (c *copyLink) Next(ctx context.Context, dst []byte, limit int) ([]byte, error) {
-	answer, err := c.Waiter.Next(ctx, dst, limit)
+func (c *copyLink) Next(ctx context.Context, limit int) (transport.Batch, error) {
+	answer, err := c.Waiter.Next(ctx, limit)
 	if !errors.Is(err, transport.ErrAnswerNow) {
 		return answer, err
 	}
 	c.x.s.ep.Lock()
 	c.x.until = 0
 	c.x.s.unlock()
-	return c.Waiter.Next(ctx, dst, limit)
+	return c.Waiter.Next(ctx, limit)
 }
 
 // Close takes the copy out; the session is without a link when the last goes.
@@ -190,15 +190,16 @@ func (c *copyLink) Due(now time.Duration) engine.Due {
 }
 
 // Build implements engine.Sender.
-func (c *copyLink) Build(dst []byte, limit int, now time.Duration, due engine.Due) ([]byte, error) {
+func (c *copyLink) Build(out *engine.Outgoing, limit int, now time.Duration, due engine.Due) error {
 	if c.spent {
-		return dst, transport.ErrLinkDone
+		return transport.ErrLinkDone
 	}
 	c.spent = true
 	if c.left && c.x.answer == nil {
-		return dst, transport.ErrReplaced
+		return transport.ErrReplaced
 	}
-	return c.x.build(dst, limit, now, due), nil
+	c.x.build(out, limit, now, due)
+	return nil
 }
 
 // due returns when the exchange is to be answered.
@@ -247,9 +248,10 @@ func (x *exchange) settle() {
 func (s *Session) backupDelay() time.Duration { return s.ep.Path.AtLeast(backupDelay, 2) }
 
 // build encodes the answer. All copies get the same.
-func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Due) []byte {
+func (x *exchange) build(out *engine.Outgoing, limit int, now time.Duration, due engine.Due) {
 	if x.answer != nil {
-		return append(dst, x.answer...)
+		out.Repeat(x.answer)
+		return
 	}
 	s := x.s
 	if s.parked == x {
@@ -268,10 +270,10 @@ func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Du
 	if due.Frames {
 		x.markLost(now)
 	}
-	start, before := len(dst), s.ep.Resent()
-	dst, n := s.ep.BuildOneShot(dst, &h, x.id, limit, due.Frames)
+	before := s.ep.Resent()
+	n := s.ep.BuildOneShot(out, &h, x.id, limit, due.Frames)
 	s.reg.resent.Add(s.ep.Resent() - before)
-	s.lastAnswer = len(dst) - start
+	s.lastAnswer = out.Len()
 	s.gave(x.id.Kind, s.lastAnswer)
 	x.settle()
 	if n > 0 {
@@ -281,10 +283,9 @@ func (x *exchange) build(dst []byte, limit int, now time.Duration, due engine.Du
 		s.ep.Wake()
 	}
 	if len(x.copies) > 1 {
-		x.answer = slices.Clone(dst[start:])
+		x.answer = out.Batch().AppendTo(nil)
 		x.notify()
 	}
-	return dst
 }
 
 // markLost has frames sent with the answer that were sent before: in a copy of one

@@ -177,22 +177,24 @@ func (l *lastingLink) Due(now time.Duration) engine.Due {
 }
 
 // Build implements engine.Sender.
-func (l *lastingLink) Build(dst []byte, limit int, now time.Duration, due engine.Due) ([]byte, error) {
+func (l *lastingLink) Build(out *engine.Outgoing, limit int, now time.Duration, due engine.Due) error {
 	s := l.s
 	switch {
 	case l.ended && s.ep.Ended() != nil:
-		return dst, transport.ErrSessionOver
+		return transport.ErrSessionOver
 	case l.ended:
-		return dst, transport.ErrLinkDone
+		return transport.ErrLinkDone
 	case s.ep.Ended() != nil:
 		l.ended = true
 	case l.refusal != nil:
 		l.ended = true
-		return wire.AppendBatch(dst, &wire.Batch{X: l.ID.Number, Incarnation: s.incarnation, Close: l.refusal}), nil
+		out.Begin(&wire.Batch{X: l.ID.Number, Incarnation: s.incarnation, Close: l.refusal})
+		out.Finish()
+		return nil
 	case l.replaced:
-		return dst, transport.ErrReplaced
+		return transport.ErrReplaced
 	case l.Pinged > 0 && now >= l.Pinged+pongLimit:
-		return dst, transport.ErrMute
+		return transport.ErrMute
 	}
 	h := s.header(l.welcome)
 	l.welcome = false
@@ -200,12 +202,12 @@ func (l *lastingLink) Build(dst []byte, limit int, now time.Duration, due engine
 		l.Pinged = now
 		h.Ping = uint64(now.Microseconds()) + 1
 	}
-	start, before := len(dst), s.ep.Resent()
-	dst, _ = l.Lasting.Build(dst, limit, &h, due)
+	before := s.ep.Resent()
+	l.Lasting.Build(out, limit, &h, due)
 	s.reg.resent.Add(s.ep.Resent() - before)
-	s.gave(l.ID.Kind, len(dst)-start)
+	s.gave(l.ID.Kind, out.Len())
 	if due.Frames && s.parked != nil {
 		s.parked.notify() // its answer counts from the oldest unacked frame (L3)
 	}
-	return dst, nil
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/enginetest"
 	"github.com/pollbridge/pollbridge/internal/simnet"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // faulty is a Carrier with the faults of a simulated network between the client
@@ -45,7 +46,7 @@ func (f *faulty) Dial(ctx context.Context, sid string) (dialer.Conn, error) {
 		defer conn.Close()
 		for {
 			batch, err := far.Read()
-			if err != nil || conn.Write(live, batch) != nil {
+			if err != nil || conn.Write(live, transport.Batch{batch}) != nil {
 				far.Close()
 				return
 			}

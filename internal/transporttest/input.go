@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // badInput sends what strangers send beside a living session, and looks that
@@ -119,7 +120,7 @@ func (r *rig) askSocket(ctx context.Context, sid string, batch []byte) ([]byte, 
 		return nil, err
 	}
 	defer s.Close()
-	if err := s.Write(ctx, batch); err != nil {
+	if err := s.Write(ctx, transport.Batch{batch}); err != nil {
 		return nil, err
 	}
 	return s.Read(ctx)

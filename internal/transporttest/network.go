@@ -14,6 +14,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/transporttest/fake"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // Network is where a transport listens and how it is reached.
@@ -108,8 +109,8 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	return batch, err
 }
 
-func (s *socket) Write(ctx context.Context, batch []byte) error {
-	return s.conn.Write(ctx, websocket.MessageBinary, batch)
+func (s *socket) Write(ctx context.Context, batch transport.Batch) error {
+	return s.conn.Write(ctx, websocket.MessageBinary, batch.AppendTo(nil))
 }
 
 func (s *socket) Close() { s.conn.CloseNow() }

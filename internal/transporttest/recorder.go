@@ -7,6 +7,7 @@ import (
 
 	"github.com/pollbridge/pollbridge/internal/dialer"
 	"github.com/pollbridge/pollbridge/internal/wire"
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // recorder is a Carrier that keeps what it carries in mind.
@@ -83,7 +84,7 @@ type recordedConn struct {
 }
 
 // Write implements dialer.Conn.
-func (c recordedConn) Write(ctx context.Context, batch []byte) error {
-	c.recorder.saw(c.sid, batch)
+func (c recordedConn) Write(ctx context.Context, batch transport.Batch) error {
+	c.recorder.saw(c.sid, batch.AppendTo(nil))
 	return c.Conn.Write(ctx, batch)
 }

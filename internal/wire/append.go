@@ -90,7 +90,8 @@ func appendGoAway(dst []byte, g *GoAway) []byte {
 	return appendUint(dst, tagGoAwaySpread, uint64(g.SpreadMillis))
 }
 
-func appendFrame(dst []byte, f *Frame) []byte {
+// appendFrameHead writes the fields before the data, appendFrameTail those after it.
+func appendFrameHead(dst []byte, f *Frame) []byte {
 	dst = appendUint(dst, tagFrameSeq, f.Seq)
 	dst = appendUint(dst, tagFrameStream, f.Stream)
 	dst = appendUint(dst, tagFrameType, enum(f.Type))
@@ -103,7 +104,10 @@ func appendFrame(dst []byte, f *Frame) []byte {
 		dst = appendPrefix(dst, tagFrameHeaders, sizeHeaders(f.Headers))
 		dst = appendMetadata(dst, tagHeadersMetadata, f.Headers.Metadata)
 	}
-	dst = appendBytes(dst, tagFrameData, f.Data)
+	return dst
+}
+
+func appendFrameTail(dst []byte, f *Frame) []byte {
 	if f.First {
 		dst = protowire.AppendVarint(dst, tagFrameLength)
 		dst = protowire.AppendVarint(dst, f.Length)

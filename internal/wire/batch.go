@@ -30,11 +30,14 @@ var (
 // batch otherwise.
 func AppendBatch(dst []byte, b *Batch) []byte {
 	var w Builder
-	w.Begin(dst, b)
+	w.Begin(b)
 	for i := range b.Frames {
 		w.AppendFrame(&b.Frames[i])
 	}
-	return w.Finish()
+	for _, piece := range w.Finish() {
+		dst = append(dst, piece...)
+	}
+	return dst
 }
 
 // ParseBatch reads the one batch, in its envelope, that src is. It sets all of
@@ -83,7 +86,7 @@ func open(src []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes after a batch of %d", ErrGarbled, int64(len(src))-size, size)
 	}
 	sealed := src[:len(src)-crcSize]
-	if binary.BigEndian.Uint32(src[len(sealed):]) != checksum(sealed) {
+	if binary.BigEndian.Uint32(src[len(sealed):]) != checksum(0, sealed) {
 		return nil, fmt.Errorf("%w: bad checksum of %d bytes", ErrGarbled, len(src))
 	}
 	if v := src[2]; v != envelopeVersion {
@@ -107,8 +110,9 @@ func BatchSize(head []byte) (size int64, ok bool) {
 
 func sizeOf(head []byte) int64 { return EnvelopeSize + int64(binary.BigEndian.Uint32(head[4:])) }
 
-func checksum(b []byte) uint32 {
-	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+// checksum returns the CRC of what has the CRC sum, and b after it.
+func checksum(sum uint32, b []byte) uint32 {
+	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
 // HeaderSize is the exact size of a batch with the header fields of b and no
@@ -119,36 +123,79 @@ func HeaderSize(b *Batch) int { return EnvelopeSize + sizeHeader(b) }
 func FrameSize(f *Frame) int { return sizePrefixed(tagBatchFrames, sizeFrame(f)) }
 
 // Builder builds one batch frame by frame: Begin, any number of AppendFrame,
-// Finish; then Begin again. The zero Builder is ready for Begin. It allocates
-// only to lengthen the slice given to Begin, which it owns until Finish.
+// Finish; then Begin again, which uses its memory again. The zero Builder is ready
+// for Begin.
 type Builder struct {
-	buf   []byte
-	start int // where the batch begins in buf
+	buf    []byte // all but what is in refs
+	refs   []ref
+	size   int // of the batch without its CRC
+	pieces [][]byte
 }
 
-// Begin starts a batch behind dst with the header fields of header, whose
-// Frames are ignored.
-func (w *Builder) Begin(dst []byte, header *Batch) {
-	w.start = len(dst)
-	dst = append(dst, magic0, magic1, envelopeVersion, 0, 0, 0, 0, 0)
-	w.buf = appendHeader(dst, header)
+// ref is a long message's bytes, which stand between the first at bytes of buf and
+// the rest.
+type ref struct {
+	at   int
+	data []byte
 }
 
-// AppendFrame adds f; Len grows by FrameSize(f). A batch takes MaxFrames.
-func (w *Builder) AppendFrame(f *Frame) {
-	w.buf = appendPrefix(w.buf, tagBatchFrames, sizeFrame(f))
-	w.buf = appendFrame(w.buf, f)
+// byReference is the length from which a frame's bytes are worth a piece of their
+// own: shorter ones are copied sooner than one more piece is written.
+const byReference = 2 << 10
+
+// Begin starts a batch with the header fields of header, whose Frames are ignored.
+func (w *Builder) Begin(header *Batch) {
+	w.Reset()
+	w.buf = append(w.buf, magic0, magic1, envelopeVersion, 0, 0, 0, 0, 0)
+	w.buf = appendHeader(w.buf, header)
+	w.size = len(w.buf)
+}
+
+// AppendFrame adds f; Len grows by FrameSize(f). A batch takes MaxFrames. It reports
+// whether the batch refers to the bytes of f.Data from now on; else they were copied.
+func (w *Builder) AppendFrame(f *Frame) (refers bool) {
+	size := sizeFrame(f)
+	w.size += sizePrefixed(tagBatchFrames, size)
+	w.buf = appendPrefix(w.buf, tagBatchFrames, size)
+	w.buf = appendFrameHead(w.buf, f)
+	if refers = len(f.Data) >= byReference; refers {
+		w.buf = appendPrefix(w.buf, tagFrameData, len(f.Data))
+		w.refs = append(w.refs, ref{len(w.buf), f.Data})
+	} else {
+		w.buf = appendBytes(w.buf, tagFrameData, f.Data)
+	}
+	w.buf = appendFrameTail(w.buf, f)
+	return refers
 }
 
 // Len is the size that the batch has if finished now, envelope included.
-func (w *Builder) Len() int { return len(w.buf) - w.start + crcSize }
+func (w *Builder) Len() int { return w.size + crcSize }
 
-// Finish ends the batch and returns the slice given to Begin with the batch
-// appended. The Builder keeps no reference to it.
-func (w *Builder) Finish() []byte {
-	body := w.buf[w.start+HeadSize:]
-	binary.BigEndian.PutUint32(w.buf[w.start+4:], uint32(len(body)))
-	dst := binary.BigEndian.AppendUint32(w.buf, checksum(w.buf[w.start:]))
-	*w = Builder{}
-	return dst
+// Finish ends the batch and returns it in pieces, which go one after the other. They
+// are valid until Begin or Reset, as far as the frames' own bytes are.
+func (w *Builder) Finish() [][]byte {
+	binary.BigEndian.PutUint32(w.buf[4:], uint32(w.size-HeadSize))
+	sum, from := uint32(0), 0
+	w.buf = append(w.buf, 0, 0, 0, 0) // the CRC's place: buf must not move any more
+	for _, r := range w.refs {
+		own := w.buf[from:r.at]
+		w.pieces = append(w.pieces, own, r.data)
+		sum = checksum(checksum(sum, own), r.data)
+		from = r.at
+	}
+	last := w.buf[from:]
+	sealed := len(last) - crcSize
+	binary.BigEndian.PutUint32(last[sealed:], checksum(sum, last[:sealed]))
+	w.pieces = append(w.pieces, last)
+	return w.pieces
 }
+
+// Reset lets go of the batch, but not of the memory that the next one can use.
+func (w *Builder) Reset() {
+	clear(w.refs)
+	clear(w.pieces)
+	*w = Builder{buf: w.buf[:0], refs: w.refs[:0], pieces: w.pieces[:0]}
+}
+
+// Cap is how many bytes of memory the next batch can use without more.
+func (w *Builder) Cap() int { return cap(w.buf) }

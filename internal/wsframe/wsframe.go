@@ -10,12 +10,10 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"sync"
+	"time"
 )
-
-// Room is the room that Writer.WriteMessage needs before a message: the longest
-// header of a frame without a mask (RFC 6455 section 5.2).
-const Room = 2 + 8
 
 // Parts of a frame's header.
 const (
@@ -25,74 +23,146 @@ const (
 	length16    = 126
 	length64    = 127
 	keySize     = 4
+	headerSize  = 2 + 8 + keySize // of the longest
 )
+
+// order lets one write at a time through, and none after a close frame.
+type order struct {
+	sync.Mutex
+	closed bool // a close frame was written
+}
+
+// control writes what the library has: a whole control frame, or the handshake's
+// answer. After a close frame it drops it.
+func (o *order) control(w io.Writer, p []byte) (int, error) {
+	o.Lock()
+	defer o.Unlock()
+	if o.closed {
+		return len(p), nil
+	}
+	o.closed = len(p) > 0 && p[0] == finalClose
+	return w.Write(p)
+}
 
 // Writer is a server's end. Its methods may be called by several goroutines.
 type Writer struct {
-	w io.Writer
-
-	mu     sync.Mutex // held for one write
-	closed bool       // a close frame was written: none may follow it
+	order
+	conn   deadlined
+	header [headerSize]byte
+	pieces net.Buffers // of a frame
+	left   net.Buffers // of them, while they are written
 }
 
-// NewWriter returns a Writer to w, which it gives whole frames.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
-
-// Write writes what the library has: a whole control frame, or the handshake's
-// answer. After a close frame it drops it.
-func (w *Writer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return len(p), nil
-	}
-	w.closed = len(p) > 0 && p[0] == finalClose
-	return w.w.Write(p)
+// NewWriter returns a Writer to conn. The peer has that long to take each frame: one
+// that is gone must not hold a writer for ever.
+func NewWriter(conn net.Conn, timeout time.Duration) *Writer {
+	return &Writer{conn: deadlined{conn, timeout}}
 }
 
-// WriteMessage writes buf[Room:] as one binary message, and the header into the
-// bytes before it. After a close frame it returns net.ErrClosed.
-func (w *Writer) WriteMessage(buf []byte) error {
-	var room [Room]byte
-	head := appendHeader(room[:0], len(buf)-Room, 0)
-	frame := buf[Room-len(head):]
-	copy(frame, head)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.write(frame)
-}
+// Write is for the library.
+func (w *Writer) Write(p []byte) (int, error) { return w.control(w.conn, p) }
 
-// write writes a frame. The caller holds mu.
-func (w *Writer) write(frame []byte) error {
+// WriteMessage writes pieces as one binary message, without a copy where they are
+// long and conn is TCP's. After a close frame it returns net.ErrClosed.
+func (w *Writer) WriteMessage(pieces [][]byte) error {
+	w.Lock()
+	defer w.Unlock()
 	if w.closed {
 		return net.ErrClosed
 	}
-	_, err := w.w.Write(frame)
+	n := size(pieces)
+	header := appendHeader(w.header[:0], n, 0)
+	if _, tcp := w.conn.Conn.(*net.TCPConn); !tcp || n < worthPieces {
+		return w.writeWhole(header, pieces)
+	}
+	if err := w.conn.begin(); err != nil {
+		return err
+	}
+	w.pieces = append(append(w.pieces[:0], header), pieces...)
+	w.left = w.pieces
+	_, err := w.left.WriteTo(w.conn.Conn)
 	return err
 }
 
-// MaskedWriter is a client's end: it masks what it writes.
+// worthPieces is the length of a message, in bytes, from which it is written in
+// pieces.
+const worthPieces = 4 << 10
+
+// writeWhole writes a frame in one piece, as a TLS record should be.
+func (w *Writer) writeWhole(header []byte, pieces [][]byte) error {
+	buf := whole.Get().(*[]byte)
+	*buf = append(slices.Grow((*buf)[:0], len(header)+size(pieces)), header...)
+	for _, p := range pieces {
+		*buf = append(*buf, p...)
+	}
+	_, err := w.conn.Write(*buf)
+	if cap(*buf) <= keptWhole {
+		whole.Put(buf)
+	}
+	return err
+}
+
+var whole = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptWhole is the largest buffer, in bytes, that is kept.
+const keptWhole = 512 << 10
+
+// deadlined gives each write a deadline of its own.
+type deadlined struct {
+	net.Conn
+	timeout time.Duration
+}
+
+func (d deadlined) begin() error { return d.SetWriteDeadline(time.Now().Add(d.timeout)) }
+
+func (d deadlined) Write(p []byte) (int, error) {
+	if err := d.begin(); err != nil {
+		return 0, err
+	}
+	return d.Conn.Write(p)
+}
+
+// MaskedWriter is a client's end: it masks what it writes. Its methods may be called
+// by several goroutines.
 type MaskedWriter struct {
-	Writer
+	order
+	w   io.Writer
 	key [keySize]byte
 	buf []byte
 }
 
 // NewMaskedWriter returns a MaskedWriter to w, which it gives whole frames.
-func NewMaskedWriter(w io.Writer) *MaskedWriter { return &MaskedWriter{Writer: Writer{w: w}} }
+func NewMaskedWriter(w io.Writer) *MaskedWriter { return &MaskedWriter{w: w} }
 
-// WriteMessage writes message as one binary message. It leaves its bytes alone
+// Write is for the library.
+func (w *MaskedWriter) Write(p []byte) (int, error) { return w.control(w.w, p) }
+
+// WriteMessage writes pieces as one binary message. It leaves their bytes alone
 // and does not keep them. After a close frame it returns net.ErrClosed.
-func (w *MaskedWriter) WriteMessage(message []byte) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *MaskedWriter) WriteMessage(pieces [][]byte) error {
+	w.Lock()
+	defer w.Unlock()
+	if w.closed {
+		return net.ErrClosed
+	}
 	_, _ = rand.Read(w.key[:]) // never fails
-	frame := append(appendHeader(w.buf[:0], len(message), maskBit), w.key[:]...)
+	frame := append(appendHeader(w.buf[:0], size(pieces), maskBit), w.key[:]...)
 	start := len(frame)
-	frame = append(frame, message...)
+	for _, p := range pieces {
+		frame = append(frame, p...)
+	}
 	mask(frame[start:], w.key)
 	w.buf = frame
-	return w.write(frame)
+	_, err := w.w.Write(frame)
+	return err
+}
+
+func size(pieces [][]byte) int {
+	n := 0
+	for _, p := range pieces {
+		n += len(p)
+	}
+	return n
 }
 
 // appendHeader appends the header of a binary message of n bytes in one frame.

@@ -23,8 +23,8 @@ func (echo) Accept(_ context.Context, hello transport.Hello) transport.Link {
 type echoLink []byte
 
 func (echoLink) Deliver(context.Context, []byte) error { return transport.ErrLinkDone }
-func (l echoLink) Next(_ context.Context, dst []byte, _ int) ([]byte, error) {
-	return append(dst, l...), nil
+func (l echoLink) Next(context.Context, int) (transport.Batch, error) {
+	return transport.Batch{l}, nil
 }
 func (echoLink) Close() {}
 

@@ -120,8 +120,9 @@ func (h *BundleHandler) serve(r *http.Request, b *bundle) {
 			ctx = dropped
 		}
 		serving.Go(func() {
-			item.answer, item.err = item.link.Next(ctx, nil, h.handler.cfg.MaxBatch)
-			if item.err == nil || errors.Is(item.err, transport.ErrReplaced) { // by a later bundle, perhaps at another bridge
+			answer, err := item.link.Next(ctx, h.handler.cfg.MaxBatch)
+			item.answer, item.err = answer.AppendTo(nil), err
+			if err == nil || errors.Is(err, transport.ErrReplaced) { // by a later bundle, perhaps at another bridge
 				b.release()
 			}
 		})

@@ -44,11 +44,11 @@ func (e *exchange) run(ctx context.Context, conn *park.Conn, park func() bool) (
 // Next implements park.PendingResponse. A link that can be idle waits for a second
 // at most.
 func (e *exchange) Next(ctx context.Context) ([]byte, error) {
-	batch, err := e.link.Next(ctx, nil, e.maxBatch)
+	batch, err := e.link.Next(ctx, e.maxBatch)
 	if err != nil {
 		return nil, err
 	}
-	return e.form.encode(batch), nil
+	return e.form.encode(batch.AppendTo(nil)), nil
 }
 
 // Close implements park.PendingResponse.

@@ -23,10 +23,6 @@ const (
 	// writeMax is the longest message that is written. More waits in the
 	// outbox, where the next link would find it.
 	writeMax = 64 << 10
-	// keptBuffer is the largest write buffer that a quiet socket keeps. It counts
-	// as quiet once its last longer batch was written busy ago.
-	keptBuffer = 4 << 10
-	busy       = time.Second
 	// keptScratch is the largest buffer for reading that is used again.
 	keptScratch = 512 << 10
 	// lastWords is how long a link that ends may take to say why.
@@ -111,8 +107,8 @@ func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout 
 // refuse sends what the link says about a first batch that was not read.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
-	framed, nextErr := link.Next(ctx, make([]byte, wsframe.Room), writeMax)
-	if nextErr != nil || s.frames.WriteMessage(framed) != nil {
+	batch, nextErr := link.Next(ctx, writeMax)
+	if nextErr != nil || s.frames.WriteMessage(batch) != nil {
 		return
 	}
 	s.closeFor(err)
@@ -248,11 +244,11 @@ func (s *socket) goAway() {
 func (s *socket) leave() {
 	code, reason := CloseGoingAway, goingAway
 	for range 2 {
-		framed, err := s.link.Next(s.ctx, make([]byte, wsframe.Room), writeMax)
+		batch, err := s.link.Next(s.ctx, writeMax)
 		if errors.Is(err, transport.ErrLinkDone) {
 			code, reason = closeCode(err)
 		}
-		if err != nil || s.frames.WriteMessage(framed) != nil {
+		if err != nil || s.frames.WriteMessage(batch) != nil {
 			break
 		}
 	}
@@ -345,10 +341,8 @@ func (s *socket) read() ([]byte, error) {
 
 // writeLoop writes batches until the link is idle or done, or the socket ends.
 func (s *socket) writeLoop() {
-	buf := make([]byte, wsframe.Room)
-	var long time.Time // when the last long batch was written
 	for s.ctx.Err() == nil {
-		framed, err := s.link.Next(s.ctx, buf[:wsframe.Room], writeMax)
+		batch, err := s.link.Next(s.ctx, writeMax)
 		if errors.Is(err, transport.ErrIdle) {
 			return
 		}
@@ -358,20 +352,13 @@ func (s *socket) writeLoop() {
 			return
 		}
 		if err == nil {
-			err = s.frames.WriteMessage(framed)
+			err = s.frames.WriteMessage(batch)
 		}
 		if err != nil {
 			if s.fail(err) {
 				_ = s.CloseNow() // frees the reader
 			}
 			return
-		}
-		buf = framed
-		switch now := time.Now(); {
-		case len(buf) > keptBuffer:
-			long = now
-		case cap(buf) > keptBuffer && now.Sub(long) > busy:
-			buf = make([]byte, wsframe.Room)
 		}
 	}
 }

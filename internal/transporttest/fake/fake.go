@@ -63,7 +63,7 @@ func (l *Link) Deliver(ctx context.Context, batch []byte) error {
 
 // Next implements transport.Link. All that was said comes before the end, and
 // that before the context's.
-func (l *Link) Next(ctx context.Context, dst []byte, max int) ([]byte, error) {
+func (l *Link) Next(ctx context.Context, max int) (transport.Batch, error) {
 	var batch []byte
 	var err error
 	select {
@@ -77,14 +77,14 @@ func (l *Link) Next(ctx context.Context, dst []byte, max int) ([]byte, error) {
 			if err = context.Cause(ctx); errors.Is(err, transport.ErrAnswerNow) {
 				batch, err = []byte("now"), nil
 			}
-			return append(dst, batch...), err
+			return transport.Batch{batch}, err
 		}
 	}
 	if err != nil && len(l.Say) > 0 {
 		l.End <- err
 		batch, err = <-l.Say, nil
 	}
-	return append(dst, batch[:min(len(batch), max)]...), err
+	return transport.Batch{batch[:min(len(batch), max)]}, err
 }
 
 // Close implements transport.Link.
