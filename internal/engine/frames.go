@@ -47,7 +47,7 @@ func (e *Endpoint) takeAck(seq uint64) bool {
 		link.delivered(f)
 		if f.once {
 			delivered, took := e.out.latest.since(f.then, f.at)
-			e.Path.Sample(now, now-f.at, delivered, took)
+			e.Path.Sample(now, now-f.at, f.cost, delivered, took)
 		}
 	})
 	if !ok {

@@ -27,6 +27,7 @@ type far struct {
 	up      bool
 	streams int                                 // together; 0: one
 	loss    float64                             // share of traversals that are sent again
+	jitter  time.Duration                       // most that is added each way
 	cuts    time.Duration                       // how often all links are reset; 0: never
 	start   func(dialer.Config) caller          // the client's engine; nil: Go's
 	carrier func(dialer.Carrier) dialer.Carrier // stands before the network; nil: none does
@@ -173,7 +174,7 @@ func (f far) run(t *testing.T, first, during time.Duration) (came []int64) {
 			}
 			st.End(wire.End{})
 		}})
-		net := simnet.New(1, simnet.Profile{RTT: f.rtt, Rate: f.rate(), Loss: f.loss})
+		net := simnet.New(1, simnet.Profile{RTT: f.rtt, Rate: f.rate(), Loss: f.loss, Jitter: f.jitter})
 		carrier := enginetest.NewCarrier(net, reg)
 		front := dialer.Carrier(carrier)
 		if f.carrier != nil {
@@ -231,4 +232,14 @@ func (f far) cut(net *simnet.Network, stop <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// Ends that are busy for longer than a round trip takes, so that what comes waits there
+// and acks come in bunches, leave a path filled.
+func TestDistance_busyEnds(t *testing.T) {
+	far{rtt: 20 * time.Millisecond, mbit: 50, jitter: 100 * time.Millisecond}.each(func(f far) {
+		if f.kind == transport.WS {
+			t.Run(f.String(), func(t *testing.T) { f.fills(t, 5*time.Second) })
+		}
+	})
 }

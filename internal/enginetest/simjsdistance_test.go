@@ -3,6 +3,8 @@ package enginetest_test
 import (
 	"testing"
 	"time"
+
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // onNode runs f with the TypeScript engine on a path, both ways and on both transports.
@@ -51,6 +53,15 @@ func TestSimJS_losses(t *testing.T) {
 // TestSimJS_unlimited holds it to TestDistance_unlimited.
 func TestSimJS_unlimited(t *testing.T) {
 	far{rtt: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) { f.unlimited(t) })
+}
+
+// TestSimJS_busyEnds holds it to TestDistance_busyEnds.
+func TestSimJS_busyEnds(t *testing.T) {
+	far{rtt: 20 * time.Millisecond, mbit: 50, jitter: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) {
+		if f.kind == transport.WS {
+			f.fills(t, 4*time.Second)
+		}
+	})
 }
 
 // TestSimJS_beside holds it to TestBeside, with a message of the length that a client

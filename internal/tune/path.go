@@ -13,6 +13,7 @@ type Path struct {
 	maxRate       float64       // bytes per second; 0: not measured
 	maxRateAt     time.Duration
 	growth        growth // of maxRate
+	bunch         bunch
 }
 
 // rateWindow is the window of the max-rate and the min-RTT filters.
@@ -51,10 +52,11 @@ func (p *Path) BodyPassed(now time.Duration, n int) {
 	}
 }
 
-// Sample takes a frame's round-trip time, and how many bytes were delivered in
-// what time since the frame was sent.
-func (p *Path) Sample(now, rtt time.Duration, delivered uint64, took time.Duration) {
+// Sample takes the round-trip time of a frame of n bytes that was acked, and how many
+// bytes were delivered in what time since it was sent.
+func (p *Path) Sample(now, rtt time.Duration, n int, delivered uint64, took time.Duration) {
 	p.RTT(now, rtt)
+	defer func() { p.bunch.acked(now, n, p.maxRate) }()
 	if took <= 0 {
 		return
 	}
@@ -66,6 +68,32 @@ func (p *Path) Sample(now, rtt time.Duration, delivered uint64, took time.Durati
 		p.maxRate, p.maxRateAt = rate, now
 	}
 	p.growth.sampled(now, now-rtt, p.maxRate)
+}
+
+// bunch is by how much what was acked ran ahead of the rate, at most of late: BBR's
+// estimate of ack aggregation (bbr_update_ack_aggregation of Linux). Acks come in
+// bunches where an end, or what is between, is busy for longer than a round trip takes.
+type bunch struct {
+	size  int // bytes
+	at    time.Duration
+	start time.Duration // of what is counted
+	count int           // bytes acked since
+}
+
+// longestBunch bounds a bunch, as Linux does: a rate that is believed a little too low
+// is none.
+const longestBunch = 100 * time.Millisecond
+
+// acked notes that n bytes were acked on a path of that rate.
+func (b *bunch) acked(now time.Duration, n int, rate float64) {
+	expected := int(min(rate*(now-b.start).Seconds(), mostCarried))
+	if b.count <= expected || now-b.start > longestBunch {
+		b.start, b.count, expected = now, 0, 0
+	}
+	b.count += n
+	if size := b.count - expected; size >= b.size || now-b.at > rateWindow {
+		b.size, b.at = size, now
+	}
 }
 
 // Filled notes that more would have been sent but for MaxInFlight.
@@ -89,17 +117,19 @@ const (
 
 // MaxInFlight returns how many bytes should be in flight on a lasting link at
 // most, so that the kernel's buffers do not become the queue: three times what the
-// rate fills the path with while that grows, and one and a half times from then on.
+// rate fills the path with while that grows, and one and a half times from then on; or
+// what fills it and as much as was acked in a bunch, half as much more while the rate grows.
 // Every so often it is half of it, which leaves no queue, since a minRTT measured
 // behind a queue would lengthen the queue.
 func (p *Path) MaxInFlight() int {
+	bunched := p.carries(p.minRTT) + p.bunch.size
 	switch {
 	case p.probing():
 		return max(probeInFlight, p.carries(p.minRTT/2))
 	case p.growth.over:
-		return max(minInFlight, p.carries(max(p.minRTT*3/2, minFlightTime)))
+		return max(minInFlight, p.carries(max(p.minRTT*3/2, minFlightTime)), bunched)
 	}
-	return max(minInFlight, p.carries(max(p.minRTT*3, minFlightTime)))
+	return max(minInFlight, p.carries(max(p.minRTT*3, minFlightTime)), bunched*3/2)
 }
 
 // carries returns how many bytes the path carries in that time.

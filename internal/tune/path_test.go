@@ -19,7 +19,7 @@ func TestPath_behindItsOwnQueue(t *testing.T) {
 	for now := time.Second; now < 5*time.Minute; {
 		took := max(base, time.Duration(flight)*time.Second/rate)
 		now += took
-		e.Sample(now, took, uint64(float64(rate)*took.Seconds()), took)
+		e.Sample(now, took, 0, uint64(float64(rate)*took.Seconds()), took)
 		e.Filled()
 		flight = e.MaxInFlight()
 		worst = max(worst, flight)
@@ -34,7 +34,7 @@ func TestPath_behindItsOwnQueue(t *testing.T) {
 
 func TestPath_short(t *testing.T) {
 	e := new(tune.Path)
-	e.Sample(time.Second, 100*time.Microsecond, 10_000, 100*time.Microsecond)
+	e.Sample(time.Second, 100*time.Microsecond, 0, 10_000, 100*time.Microsecond)
 	if got, want := e.MaxInFlight(), 1_000_000; got != want {
 		t.Fatalf("bound %d on a path of 100 MB/s, want what it carries in 10 ms: %d", got, want)
 	}
@@ -43,11 +43,11 @@ func TestPath_short(t *testing.T) {
 func TestPath_longer(t *testing.T) {
 	e := new(tune.Path)
 	now := time.Second
-	e.Sample(now, 10*time.Millisecond, 100_000, 10*time.Millisecond)
+	e.Sample(now, 10*time.Millisecond, 0, 100_000, 10*time.Millisecond)
 	for range 400 {
 		now += 100 * time.Millisecond
 		e.Filled()
-		e.Sample(now, 100*time.Millisecond, 100_000, 100*time.Millisecond)
+		e.Sample(now, 100*time.Millisecond, 0, 100_000, 100*time.Millisecond)
 	}
 	if got, want := e.MaxInFlight(), 150_000; got != want {
 		t.Fatalf("bound %d after the path became longer, want %d", got, want)
@@ -69,24 +69,43 @@ func TestPath_start(t *testing.T) {
 		}
 		for range 5 { // ping-pong: nothing held it up
 			now += rtt
-			e.Sample(now, rtt, 100, rtt)
+			e.Sample(now, rtt, 0, 100, rtt)
 		}
 		flight := min(e.MaxInFlight(), rate/10)
 		e.Filled()
 		now += rtt
-		e.Sample(now, rtt, uint64(flight), rtt)
+		e.Sample(now, rtt, 0, uint64(flight), rtt)
 	}
 	for range 4 {
 		e.Filled()
 		now += rtt
-		e.Sample(now, rtt, rate/10, rtt)
+		e.Sample(now, rtt, 0, rate/10, rtt)
 	}
 	if got, want := e.MaxInFlight(), rate/10*3/2; got != want {
 		t.Errorf("%d bytes in flight after the start, want %d", got, want)
 	}
 	now += 11 * time.Second
-	e.Sample(now, 2*rtt, rate/5, 2*rtt)
+	e.Sample(now, 2*rtt, 0, rate/5, 2*rtt)
 	if got, want := e.MaxInFlight(), rate/20; got != want {
 		t.Errorf("%d bytes in flight while the least RTT is measured, want %d", got, want)
+	}
+}
+
+// Acks that come in bunches, since an end is busy for longer than a round trip takes, do
+// not keep what is in flight short.
+func TestPath_bunches(t *testing.T) {
+	const rtt, busy, frame = 20 * time.Millisecond, 100 * time.Millisecond, 16 << 10
+	var p tune.Path
+	p.RTT(0, rtt)
+	flight := p.MaxInFlight()
+	for now := busy; now < 4*time.Second && flight < 1<<20; now += busy {
+		p.Filled()
+		for acked := 0; acked < flight; acked += frame {
+			p.Sample(now, busy, frame, uint64(flight), busy)
+		}
+		flight = p.MaxInFlight()
+	}
+	if flight < 1<<20 {
+		t.Errorf("%d bytes in flight after 40 bunches, want 1 MiB", flight)
 	}
 }

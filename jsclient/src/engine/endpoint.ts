@@ -204,7 +204,7 @@ export class Endpoint {
     if (ack <= this.out.acked) return;
     const now = this.now();
     const sent = this.out.lastSeq;
-    const fits = this.out.ack(ack, now, (sentAt, bytes, took) => this.path.sample(now, now - sentAt, bytes, took));
+    const fits = this.out.ack(ack, now, (sentAt, cost, delivered, took) => this.path.sample(now, now - sentAt, cost, delivered, took));
     if (!fits) throw violation(`ack of frame ${ack}, but only ${sent} were sent`);
     this.followPath();
   }

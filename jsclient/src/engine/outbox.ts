@@ -131,7 +131,7 @@ export class Outbox {
    * delivered since, and in what time: that of its acks or of its sending, whichever
    * is longer, because acks that come in bunches say nothing of the path's rate.
    */
-  ack(seq: number, now: number, measured: (sentAt: number, delivered: number, took: number) => void): boolean {
+  ack(seq: number, now: number, measured: (sentAt: number, cost: number, delivered: number, took: number) => void): boolean {
     if (seq > this.lastSeq) return false;
     for (; this.acked < seq; this.acked++) {
       const f = this.sent.shift()!;
@@ -139,7 +139,7 @@ export class Outbox {
       this.#latest = { sum: this.#latest.sum + f.cost, at: now, sentAt: f.at };
       if (f.lost) this.#lost--;
       else if (f.on.kind === "lasting") this.#gotThrough(f);
-      if (f.once && f.on.kind === "lasting") measured(f.at, this.#latest.sum - f.then.sum, Math.max(now - f.then.at, f.at - f.then.sentAt));
+      if (f.once && f.on.kind === "lasting") measured(f.at, f.cost, this.#latest.sum - f.then.sum, Math.max(now - f.then.at, f.at - f.then.sentAt));
     }
     return true;
   }

@@ -14,6 +14,33 @@ const FREE_UPLOAD = 4 << 10;
 /** Bytes per millisecond that an uplink is taken for before it was measured: it is given twice the time. */
 const UNKNOWN_UPLINK = 8.192;
 
+/** Bounds a bunch, as Linux does: a rate that is believed a little too low is none. */
+const LONGEST_BUNCH = 100;
+
+/**
+ * Bunch is by how much what was acked ran ahead of the rate, at most of late: BBR's
+ * estimate of ack aggregation (bbr_update_ack_aggregation of Linux). Acks come in
+ * bunches where an end, or what is between, is busy for longer than a round trip takes.
+ */
+class Bunch {
+  /** In bytes. */
+  size = 0;
+  #at = 0;
+  /** When what is counted began, and the bytes acked since. */
+  #start = 0;
+  #count = 0;
+
+  /** Notes that n bytes were acked on a path of that rate. */
+  acked(now: number, n: number, rate: number): void {
+    if (this.#count <= rate * (now - this.#start) || now - this.#start > LONGEST_BUNCH) [this.#start, this.#count] = [now, 0];
+    this.#count += n;
+    const size = this.#count - rate * (now - this.#start);
+    if (size < this.size && now - this.#at <= RATE_WINDOW) return;
+    this.size = size;
+    this.#at = now;
+  }
+}
+
 /** Path estimates a path's round-trip time and rate, with the filters of BBR. */
 export class Path {
   /** Smoothed round-trip time; 0 before the first sample. */
@@ -22,6 +49,7 @@ export class Path {
   minRTT = 0;
   /** By acked frames of a lasting link. */
   readonly rate: MaxRate = new MaxRate();
+  readonly #bunch = new Bunch();
   #minRTTAt = 0;
   /** When less was sent so that minRTT can be measured (BBR's PROBE_RTT); 0: it is not. */
   #probeStart = 0;
@@ -47,10 +75,11 @@ export class Path {
     if (this.probing && n > PROBE_BODY) this.#probeStart = now;
   }
 
-  /** Takes a frame's round-trip time, and how many bytes were delivered in what time since it was sent. */
-  sample(now: number, rtt: number, delivered: number, took: number): void {
+  /** Takes the round-trip time of a frame of n bytes that was acked, and how many bytes were delivered in what time since it was sent. */
+  sample(now: number, rtt: number, n: number, delivered: number, took: number): void {
     this.rtt(now, rtt);
     if (took > 0) this.rate.sample(now, now - rtt, delivered / took);
+    this.#bunch.acked(now, n, this.rate.value);
   }
 
   /** Returns the longer of floor and n round-trip times: a slow network must not be taken for a dead one. */
@@ -62,7 +91,8 @@ export class Path {
   maxInFlight(): number {
     const { rate, minRTT } = this;
     if (this.probing) return Math.max(PROBE_IN_FLIGHT, Math.floor((rate.value * minRTT) / 2));
-    return Math.max(MIN_IN_FLIGHT, Math.floor(rate.value * Math.max(minRTT * (rate.settled ? 1.5 : 3), MIN_FLIGHT_TIME)));
+    const bunched = rate.value * minRTT + this.#bunch.size;
+    return Math.max(MIN_IN_FLIGHT, Math.floor(Math.max(rate.value * Math.max(minRTT * (rate.settled ? 1.5 : 3), MIN_FLIGHT_TIME), rate.settled ? bunched : 1.5 * bunched)));
   }
 }
 
