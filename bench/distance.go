@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"google.golang.org/grpc"
@@ -76,7 +77,7 @@ func measureDistance(ctx context.Context, cfg config) (*section, error) {
 	if err != nil {
 		return s, err
 	}
-	bridge, err := l.bridge(ctx)
+	bridge, err := l.bridge(ctx, "--rpc") // HTTP/2 too
 	if err != nil {
 		return s, err
 	}
@@ -86,6 +87,9 @@ func measureDistance(ctx context.Context, cfg config) (*section, error) {
 			return client.New("http://"+addr, client.Config{Transports: []string{transport}})
 		}})
 	}
+	ways = append(ways, farWay{name: "Pollbridge longpoll, HTTP/2", hop: bridge.addr, dial: func(addr string) (conn, error) {
+		return client.New("http://"+addr, client.Config{Transports: []string{"longpoll"}, HTTPClient: overHTTP2()})
+	}})
 	if !cfg.ownOnly {
 		ways = append(ways, b.farRivals(ctx, s)...)
 	}
@@ -95,6 +99,13 @@ func measureDistance(ctx context.Context, cfg config) (*section, error) {
 		}
 	}
 	return s, nil
+}
+
+// overHTTP2 returns a client that speaks HTTP/2 without TLS.
+func overHTTP2() *http.Client {
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: transport}
 }
 
 // farRivals are other people's ways, and those in a browser. Why there are fewer is

@@ -68,10 +68,14 @@ func newHTTP(cfg serverConfig) *http.Server {
 		// Of answers that the bridge does not write itself. Its own have a
 		// deadline of their own, and WebSockets none.
 		WriteTimeout: cfg.hold + httpwrite.Timeout,
-		HTTP2:        &http.HTTP2Config{WriteByteTimeout: httpwrite.Timeout},
+		HTTP2:        &http.HTTP2Config{WriteByteTimeout: httpwrite.Timeout, MaxReceiveBufferPerConnection: receiveWindow},
 		ErrorLog:     slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
 	}
 }
+
+// receiveWindow is the window of a connection of HTTP/2, for as many bodies of far
+// clients as net/http lets it be. Handlers read what comes at once.
+const receiveWindow = 4<<20 - 1
 
 // pingAfter and pingTimeout find clients of HTTP/2 that are gone: their streams
 // may be quiet for as long as they like.

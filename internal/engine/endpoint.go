@@ -128,6 +128,15 @@ func (e *Endpoint) bodyLength() int {
 	return int(e.oneShotLimit)
 }
 
+// leavesAtOnce is how many bytes links may take at once: on one-shot links all bodies
+// in flight, but for one that is on its way meanwhile.
+func (e *Endpoint) leavesAtOnce() int {
+	if e.Carries() {
+		return e.bodyLength()
+	}
+	return max(int(e.oneShots)-1, 1) * e.bodyLength()
+}
+
 // roundTrip is the round-trip time that windows go by; 0: not measured.
 func (e *Endpoint) roundTrip() time.Duration {
 	if rtt := e.Path.SmoothedRTT(); rtt > 0 {

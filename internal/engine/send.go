@@ -30,10 +30,11 @@ type sendSide struct {
 // sendQueueBytes is what a stream queues before Send waits, at least.
 const sendQueueBytes = 64 << 10
 
-// queueLimit is what the stream queues before Send waits: as much as a batch takes,
-// where the peer gives credit in large steps, because it consumes fast.
+// queueLimit is what the stream queues before Send waits: as much as the batches take
+// that may leave at once, where the peer gives credit in large steps, because it
+// consumes fast.
 func (st *Stream) queueLimit() int {
-	return max(sendQueueBytes, min(stepsQueued*st.send.step, st.ep.bodyLength()))
+	return max(sendQueueBytes, min(stepsQueued*st.send.step, st.ep.leavesAtOnce()))
 }
 
 // stepsQueued is how many times the last step of credit are queued: the next step

@@ -11,7 +11,7 @@ type Pace struct {
 	maxRateAt time.Duration
 	growth    growth // of maxRate
 	max       int    // the length that Bodies returned last
-	long      bool   // the last body was longer than half of it
+	short     int    // bodies in a row that were not longer than half of it
 }
 
 // Passage is how many bytes got through in one direction, and when the last of
@@ -35,7 +35,10 @@ const (
 // before it was sent. A short one says nothing of the rate.
 func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 	p.total += uint64(n)
-	p.At, p.long = now, n > p.max/2
+	p.At = now
+	if p.short++; n > p.max/2 {
+		p.short = 0
+	}
 	if n < MinPacedBody/2 {
 		return
 	}
@@ -47,7 +50,7 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 		}
 		p.maxRate, p.maxRateAt = rate, now
 	}
-	if p.long && passed >= uint64(n+MinPacedBody/2) { // with another beside it
+	if p.short == 0 && passed >= uint64(n+MinPacedBody/2) { // with another beside it
 		p.growth.filled = true
 	}
 	p.growth.sampled(now, before.At, p.maxRate)
@@ -56,7 +59,7 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 // Bodies returns how long a body may be, size at most, and how many to have in
 // flight, most at most: two that each take nearly a round trip nearly fill a path, and
 // where they would be longer than size, as many more as together are as long, while
-// bodies come that long.
+// one of as many is longer than half of what it may be.
 func (p *Pace) Bodies(size, most int, path *Path) (length, n int) {
 	p.max, n = p.bodies(size, most, path)
 	return p.max, n
@@ -75,7 +78,7 @@ func (p *Pace) bodies(size, most int, path *Path) (length, n int) {
 	}
 	all := minBodies * int(min(p.maxRate*max(took, minBodyTime).Seconds(), mostCarried/minBodies))
 	n = minBodies
-	if p.long {
+	if p.short < most {
 		n = min(max((all+size-1)/size, minBodies), most)
 	}
 	return min(size, max(MinPacedBody, all/n)), n

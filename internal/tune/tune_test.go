@@ -276,19 +276,22 @@ func TestPace_bodies(t *testing.T) {
 	path.RTT(time.Second, 100*time.Millisecond)
 	for _, c := range []struct {
 		what          string
-		last          int // body
+		short         int // bodies that came last
 		most          int
 		length, count int
 	}{
-		{"at first, 2.5 of what the path holds", size, 16, size, 10},
-		{"as many as may be", size, 8, size, 8},
-		{"two", size, 2, size, 2},
-		{"after a short one", tune.MinPacedBody, 16, size, 2},
+		{"at first, 2.5 of what the path holds", 0, 16, size, 10},
+		{"as many as may be", 0, 8, size, 8},
+		{"two", 0, 2, size, 2},
+		{"after a few short ones", 7, 8, size, 8},
+		{"after as many short ones", 8, 8, size, 2},
 	} {
 		var p tune.Pace
 		p.Bodies(size, c.most, &path)
 		p.Passed(time.Second, rate, tune.Passage{})
-		p.Passed(2*time.Second, c.last, p.Passage)
+		for range c.short {
+			p.Passed(2*time.Second, tune.MinPacedBody/2, p.Passage)
+		}
 		if length, n := p.Bodies(size, c.most, &path); length != c.length || n != c.count {
 			t.Errorf("%s: %d bodies of %d bytes, want %d of %d", c.what, n, length, c.count, c.length)
 		}
