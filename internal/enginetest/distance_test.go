@@ -26,6 +26,7 @@ type far struct {
 	shared  bool // exchanges share a connection, as in HTTP/2
 	up      bool
 	streams int                                 // together; 0: one
+	burst   time.Duration                       // of losses; 0: they come alone
 	loss    float64                             // share of traversals that are sent again
 	jitter  time.Duration                       // most that is added each way
 	cuts    time.Duration                       // how often all links are reset; 0: never
@@ -114,11 +115,18 @@ func (f far) shares(t *testing.T) {
 	}
 }
 
+// lossy is a path that loses 2 % in bursts, where all links are reset every 10 s.
+func lossy(burst time.Duration) far {
+	return far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, burst: burst, cuts: 10 * time.Second}
+}
+
 // Losses and resets leave most of a path filled.
 func TestDistance_losses(t *testing.T) {
-	far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, cuts: 10 * time.Second}.each(func(f far) {
-		t.Run(f.String(), f.losses)
-	})
+	for _, burst := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond} {
+		lossy(burst).each(func(f far) {
+			t.Run(fmt.Sprintf("%v in %v", f, burst), f.losses)
+		})
+	}
 }
 
 func (f far) losses(t *testing.T) {
@@ -174,7 +182,7 @@ func (f far) run(t *testing.T, first, during time.Duration) (came []int64) {
 			}
 			st.End(wire.End{})
 		}})
-		net := simnet.New(1, simnet.Profile{RTT: f.rtt, Rate: f.rate(), Loss: f.loss, Jitter: f.jitter})
+		net := simnet.New(1, simnet.Profile{RTT: f.rtt, Rate: f.rate(), Loss: f.loss, Burst: f.burst, Jitter: f.jitter})
 		carrier := enginetest.NewCarrier(net, reg)
 		front := dialer.Carrier(carrier)
 		if f.carrier != nil {

@@ -47,7 +47,7 @@ func TestSimJS_shares(t *testing.T) {
 
 // TestSimJS_losses holds it to TestDistance_losses.
 func TestSimJS_losses(t *testing.T) {
-	far{rtt: 100 * time.Millisecond, mbit: 50, loss: 0.02, cuts: 10 * time.Second}.onNode(t, far.losses)
+	lossy(10*time.Millisecond).onNode(t, far.losses)
 }
 
 // TestSimJS_unlimited holds it to TestDistance_unlimited.

@@ -22,6 +22,7 @@ type Profile struct {
 	RTT    time.Duration     // round-trip time
 	Jitter time.Duration     // most that is added to each way
 	Loss   float64           // share of traversals that need sending again
+	Burst  time.Duration     // how long losses last that come together, in that share of the time; 0: each comes alone
 	Rates  map[Fault]float64 // share of exchanges, or sockets, that are spoiled so
 	Cut    time.Duration     // age at which Cut cuts; 0: 10 s
 	Kill   int               // bytes, both ways, after which a socket is reset; 0: never
@@ -31,7 +32,8 @@ type Profile struct {
 // Network is one client's way to a bridge. Its methods may be called by several
 // goroutines at once.
 type Network struct {
-	seed uint64
+	seed  uint64
+	began time.Time
 
 	ctx    context.Context // of what goes on without the client
 	cancel context.CancelCauseFunc
@@ -60,7 +62,7 @@ type flight struct{ cancel context.CancelCauseFunc }
 // New returns a Network.
 func New(seed uint64, profile Profile) *Network {
 	n := &Network{
-		seed: seed, profile: profile, plan: plan{rates: profile.Rates},
+		seed: seed, began: time.Now(), profile: profile, plan: plan{rates: profile.Rates},
 		counts: make(map[Fault]int), at: make(map[int]func()), passed: make(chan struct{}),
 		flights: make(map[*flight]struct{}), sockets: make(map[*socket]struct{}),
 	}
@@ -240,8 +242,8 @@ func (d *draw) within(most time.Duration) time.Duration {
 	return time.Duration(d.rng.Int64N(int64(most)))
 }
 
-// way is how long one traversal takes.
-func (d *draw) way() time.Duration {
+// way is how long a traversal takes that begins after that time.
+func (d *draw) way(after time.Duration) time.Duration {
 	d.n.mu.Lock()
 	p := d.n.profile
 	d.n.mu.Unlock()
@@ -249,10 +251,26 @@ func (d *draw) way() time.Duration {
 	if p.Jitter > 0 {
 		t += d.within(p.Jitter)
 	}
-	for again := max(200*time.Millisecond, p.RTT); p.Loss > 0 && d.rng.Float64() < p.Loss; again *= 2 {
+	for again := max(200*time.Millisecond, p.RTT); d.lost(&p, after+t); again *= 2 {
 		t += again
 	}
 	return t
+}
+
+// lost reports whether what is sent after that time is lost on the way.
+func (d *draw) lost(p *Profile, after time.Duration) bool {
+	switch {
+	case p.Loss == 0:
+		return false
+	case p.Burst == 0:
+		return d.rng.Float64() < p.Loss
+	}
+	// Of each period one part is a burst, anywhere in it.
+	period := time.Duration(float64(p.Burst) / p.Loss)
+	at := time.Since(d.n.began) + after
+	rng := rand.New(rand.NewPCG(d.n.seed, uint64(at/period))) //nolint:gosec // a test's dice
+	begins := time.Duration(rng.Int64N(int64(period - p.Burst)))
+	return at%period >= begins && at%period < begins+p.Burst
 }
 
 // Ways.
@@ -279,7 +297,8 @@ func (n *Network) queued(way, size int) time.Duration {
 // travel takes one traversal's time, and longer while the network is frozen.
 func (d *draw) travel(ctx context.Context, way, size int) error {
 	d.n.step()
-	if err := sleep(ctx, d.n.queued(way, size)+d.way()); err != nil {
+	queued := d.n.queued(way, size)
+	if err := sleep(ctx, queued+d.way(queued)); err != nil {
 		return err
 	}
 	return d.n.pass(ctx)

@@ -153,11 +153,11 @@ func (s *socket) strike(way int, piece []byte) []byte {
 	return piece
 }
 
-// wayTime is how long a piece takes.
-func (s *socket) wayTime() time.Duration {
+// wayTime is how long a piece takes that begins after that time.
+func (s *socket) wayTime(after time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.d.way()
+	return s.d.way(after)
 }
 
 // Write sends one piece.
@@ -193,7 +193,8 @@ func (e *End) Finish() error {
 
 // push puts a piece, or nil for the end, on its way.
 func (l *lane) push(piece []byte) error {
-	at := time.Now().Add(l.s.n.queued(l.way, len(piece)) + l.s.wayTime())
+	queued := l.s.n.queued(l.way, len(piece))
+	at := time.Now().Add(queued + l.s.wayTime(queued))
 	if at.Before(l.last) {
 		at = l.last // in order, as TCP does
 	}
