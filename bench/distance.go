@@ -17,6 +17,7 @@ import (
 type farPath struct {
 	rtt   time.Duration
 	mbits float64
+	lossy bool // 2 % are lost in bursts, and connections are reset every farResets
 }
 
 // farPaths in the order of the page.
@@ -24,13 +25,16 @@ func farPaths() []farPath {
 	var all []farPath
 	for _, mbits := range []float64{10, 50, 200} {
 		for _, rtt := range []time.Duration{20, 100, 300} {
-			all = append(all, farPath{rtt * time.Millisecond, mbits})
+			all = append(all, farPath{rtt: rtt * time.Millisecond, mbits: mbits})
 		}
 	}
-	return append(all, farPath{100 * time.Millisecond, 0})
+	return append(all, farPath{rtt: 100 * time.Millisecond}, farPath{rtt: 100 * time.Millisecond, mbits: 50, lossy: true})
 }
 
 func (p farPath) String() string {
+	if p.lossy {
+		return fmt.Sprintf("one stream, lossy, %v Mbit/s, %v there and back", p.mbits, p.rtt)
+	}
 	if p.mbits == 0 {
 		return fmt.Sprintf("one stream, no limit, %v there and back", p.rtt)
 	}
@@ -40,7 +44,10 @@ func (p farPath) String() string {
 const (
 	farSize   = 16 << 10
 	farWarmup = 3 * time.Second // before a stream is measured
-	farWindow = 2500 * time.Millisecond
+	farWindow = 2 * time.Second
+	farResets = 10 * time.Second
+	// farLossyWindow has a reset in it.
+	farLossyWindow = 8 * time.Second
 )
 
 // Ways over a distance, beside those of RPCs.
@@ -58,12 +65,17 @@ type farWay struct {
 	dial func(addr string) (conn, error)
 	kind string // in a page, instead of dial
 	noUp bool   // it has no streams from the client
+	ends bool   // a stream ends with its connection, and nobody begins another
 }
 
-// far returns how long a stream runs before it is measured, and then: less in tests.
-func (c config) far() (warmup, window time.Duration) {
-	if c.window < 100*time.Millisecond {
+// far returns how long a stream on that path runs before it is measured, and then: less
+// in tests.
+func (c config) far(p farPath) (warmup, window time.Duration) {
+	switch {
+	case c.window < 100*time.Millisecond:
 		return c.window, c.window
+	case p.lossy:
+		return farWarmup, farLossyWindow
 	}
 	return farWarmup, farWindow
 }
@@ -115,7 +127,7 @@ func (b *browserLab) farRivals(ctx context.Context, s *section) []farWay {
 	if gwp, err := b.grpcwebproxy(ctx); err != nil {
 		s.note("grpcwebproxy: %v", err)
 	} else {
-		ways = append(ways, farWay{name: gwpWS, hop: gwp.addr, noUp: true, dial: func(addr string) (conn, error) { return webSocketConn(addr), nil }})
+		ways = append(ways, farWay{name: gwpWS, hop: gwp.addr, noUp: true, ends: true, dial: func(addr string) (conn, error) { return webSocketConn(addr), nil }})
 	}
 	front, err := b.role(ctx, "connect", b.backend.addr)
 	if err == nil {
@@ -128,8 +140,8 @@ func (b *browserLab) farRivals(ctx context.Context, s *section) []farWay {
 	return append(ways,
 		farWay{name: jsWS, hop: b.site.addr, kind: "ws"},
 		farWay{name: jsLongpoll, hop: b.site.addr, kind: "longpoll"},
-		farWay{name: jsConnect, hop: front.addr, kind: "connect"},
-		farWay{name: jsFetch, hop: b.site.addr, kind: "fetch"})
+		farWay{name: jsConnect, hop: front.addr, kind: "connect", ends: true},
+		farWay{name: jsFetch, hop: b.site.addr, kind: "fetch", ends: true})
 }
 
 // alongPath measures all ways over one path, and adds its table.
@@ -137,14 +149,18 @@ func (b *browserLab) alongPath(ctx context.Context, s *section, p farPath, ways 
 	title := p.String()
 	down, up := map[string]float64{}, map[string]float64{}
 	for _, w := range ways {
-		if !b.cfg.measures(key{title, w.name}) {
+		if !b.cfg.measures(key{title, w.name}) || p.lossy && w.ends {
 			continue
 		}
-		relay, err := b.role(ctx, "relay", w.hop, (p.rtt / 2).String(), fmt.Sprint(p.mbits))
+		var resets time.Duration
+		if p.lossy {
+			resets = farResets
+		}
+		relay, err := b.role(ctx, "relay", w.hop, (p.rtt / 2).String(), fmt.Sprint(p.mbits), resets.String())
 		if err != nil {
 			return err
 		}
-		if down[w.name], up[w.name], err = b.along(ctx, w, relay.addr); err != nil {
+		if down[w.name], up[w.name], err = b.along(ctx, p, w, relay.addr); err != nil {
 			s.note("%s, %s: %v", title, w.name, err)
 		}
 		b.cfg.log("%s, %s: %s, %s Mbit/s", title, w.name, figure(down[w.name]), figure(up[w.name]))
@@ -180,8 +196,8 @@ func (b *browserLab) alongPath(ctx context.Context, s *section, p farPath, ways 
 
 // along returns the rates of a stream each way, in Mbit/s; up is 0 where there is
 // none.
-func (b *browserLab) along(ctx context.Context, w farWay, addr string) (down, up float64, err error) {
-	warmup, window := b.cfg.far()
+func (b *browserLab) along(ctx context.Context, p farPath, w farWay, addr string) (down, up float64, err error) {
+	warmup, window := b.cfg.far(p)
 	if w.kind != "" {
 		page := b.site.addr
 		if w.hop == page {
@@ -204,37 +220,28 @@ func (b *browserLab) along(ctx context.Context, w farWay, addr string) (down, up
 	return down, up, err
 }
 
-// streamRate returns the rate of one stream, in Mbit/s.
+// streamRate returns the rate of one stream, in Mbit/s; of several, one after the other,
+// where connections end.
 func streamRate(ctx context.Context, conn conn, up bool, warmup, window time.Duration) (float64, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, warmup+window+20*time.Second)
 	defer cancel()
-	limit := time.AfterFunc(warmup+window+20*time.Second, cancel)
-	defer limit.Stop()
 	m := &message{Value: bytes.Repeat([]byte{'x'}, farSize)}
-	desc, method := &grpc.StreamDesc{ServerStreams: true}, streamMethod
-	if up {
-		desc, method = &grpc.StreamDesc{ClientStreams: true}, drainMethod
-	}
-	st, err := conn.NewStream(ctx, desc, method)
-	if err != nil {
-		return 0, err
-	}
-	pass := func() error { return st.SendMsg(m) }
-	if !up {
-		if err := errors.Join(st.SendMsg(m), st.CloseSend()); err != nil {
-			return 0, err
-		}
-		pass = func() error { return st.RecvMsg(new(message)) }
-	}
+	pass, err := farStream(ctx, conn, up, m)
 	start := time.Now()
 	var n int
 	var from time.Time
 	for {
-		if err := pass(); err != nil {
+		if err == nil {
+			err = pass()
+		}
+		if ctx.Err() != nil {
 			return 0, err
 		}
 		now := time.Now()
 		switch {
+		case err != nil:
+			time.Sleep(farPause)
+			pass, err = farStream(ctx, conn, up, m)
 		case now.Sub(start) < warmup:
 		case from.IsZero():
 			from = now
@@ -244,4 +251,26 @@ func streamRate(ctx context.Context, conn conn, up bool, warmup, window time.Dur
 			n++
 		}
 	}
+}
+
+// farPause is how long after a stream ended another one begins.
+const farPause = 10 * time.Millisecond
+
+// farStream opens a stream, and returns what passes one message.
+func farStream(ctx context.Context, conn conn, up bool, m *message) (pass func() error, err error) {
+	desc, method := &grpc.StreamDesc{ServerStreams: true}, streamMethod
+	if up {
+		desc, method = &grpc.StreamDesc{ClientStreams: true}, drainMethod
+	}
+	st, err := conn.NewStream(ctx, desc, method)
+	if err != nil {
+		return nil, err
+	}
+	if up {
+		return func() error { return st.SendMsg(m) }, nil
+	}
+	if err := errors.Join(st.SendMsg(m), st.CloseSend()); err != nil {
+		return nil, err
+	}
+	return func() error { return st.RecvMsg(new(message)) }, nil
 }

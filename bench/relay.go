@@ -9,17 +9,22 @@ import (
 )
 
 // A relay passes connections on to another address over a path with a delay, and
-// with a rate each way that all connections share. It loses nothing and looks at
-// nothing.
+// with a rate each way that all connections share. It looks at nothing, and loses
+// nothing for good.
 type relay struct {
 	upstream string
 	up, down path
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // clients'
 }
 
 // path is one direction of a relay.
 type path struct {
 	delay time.Duration
 	rate  float64 // bytes a second; 0: unlimited
+	lossy bool    // a share of the time it loses everything, which is sent again
+	began time.Time
 
 	mu   sync.Mutex
 	free time.Time // when what was let in before has passed the bottleneck
@@ -32,18 +37,29 @@ const (
 	relayQueue = 100 * time.Millisecond
 	// relayInFlight is how many pieces of one connection may be under way: 128 MiB.
 	relayInFlight = 8 << 10
+	// A lossy path loses what enters it in such a time of each such period.
+	lossBurst  = 10 * time.Millisecond
+	lossPeriod = 500 * time.Millisecond
+	// lossAgain is how soon that is sent again at the earliest.
+	lossAgain = 200 * time.Millisecond
 )
 
-// serveRelay serves a relay. The delay is each way, the rate in Mbit/s.
-func serveRelay(lis net.Listener, upstream, delay, rate string) error {
+// serveRelay serves a relay. The delay is each way, the rate in Mbit/s. If resets is
+// not 0 the path is lossy, and all connections are reset so often.
+func serveRelay(lis net.Listener, upstream, delay, rate, resets string) error {
 	d, err1 := time.ParseDuration(delay)
 	mbits, err2 := strconv.ParseFloat(rate, 64)
-	if err := errors.Join(err1, err2); err != nil {
+	every, err3 := time.ParseDuration(resets)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	r := &relay{upstream: upstream}
-	r.up.delay, r.down.delay = d, d
-	r.up.rate, r.down.rate = mbits*1e6/8, mbits*1e6/8
+	r := &relay{upstream: upstream, conns: make(map[net.Conn]struct{})}
+	for _, p := range []*path{&r.up, &r.down} {
+		p.delay, p.rate, p.lossy, p.began = d, mbits*1e6/8, every > 0, time.Now()
+	}
+	if every > 0 {
+		go r.reset(every) // until the process ends
+	}
 	for {
 		conn, err := lis.Accept()
 		if err != nil {
@@ -60,10 +76,30 @@ func (r *relay) serve(near net.Conn) {
 		return
 	}
 	defer far.Close()
+	r.mu.Lock()
+	r.conns[near] = struct{}{}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.conns, near)
+	}()
 	var both sync.WaitGroup
 	both.Go(func() { r.up.pass(far, near) })
 	both.Go(func() { r.down.pass(near, far) })
 	both.Wait()
+}
+
+// reset resets all connections every now and then.
+func (r *relay) reset(every time.Duration) {
+	for range time.Tick(every) {
+		r.mu.Lock()
+		for conn := range r.conns {
+			_ = conn.(*net.TCPConn).SetLinger(0) // what fails is gone already
+			_ = conn.Close()
+		}
+		r.mu.Unlock()
+	}
 }
 
 // piece is some bytes, and when they arrive.
@@ -117,5 +153,8 @@ func (p *path) enter(n int) time.Time {
 	free := p.free
 	p.mu.Unlock()
 	time.Sleep(free.Sub(now) - relayQueue)
+	if p.lossy && free.Sub(p.began)%lossPeriod < lossBurst {
+		free = free.Add(max(lossAgain, 2*p.delay))
+	}
 	return free.Add(p.delay)
 }

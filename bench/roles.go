@@ -25,7 +25,9 @@ func isRole(args []string) bool { return len(args) > 2 && args[1] == roleArg }
 var servers = map[string]func(lis net.Listener, args []string) error{
 	"backend": func(lis net.Listener, _ []string) error { return newBackend().Serve(lis) },
 	"proxy":   func(lis net.Listener, args []string) error { return serveProxy(lis, args[0]) },
-	"relay":   func(lis net.Listener, args []string) error { return serveRelay(lis, args[0], args[1], args[2]) },
+	"relay": func(lis net.Listener, args []string) error {
+		return serveRelay(lis, args[0], args[1], args[2], args[3])
+	},
 	"connect": func(lis net.Listener, args []string) error { return serveConnect(lis, args[0]) },
 	"nats":    func(lis net.Listener, _ []string) error { return serveNATS(lis) },
 	"site":    func(lis net.Listener, args []string) error { return serveSite(lis, args[0], args[1]) },
