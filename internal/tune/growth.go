@@ -8,7 +8,7 @@ import "time"
 type growth struct {
 	roundStart time.Duration
 	rate       float64 // when it last grew
-	flat       int     // round trips in a row without growth
+	flat       int8    // round trips in a row without growth
 	filled     bool    // in this round trip more would have been sent
 	over       bool    // it has stopped
 }

@@ -8,12 +8,12 @@ type Lasting struct {
 	Size int // longest, bytes
 	Max  int // longest that Size grows to
 
-	breaks    int // links in a row whose break a length explains
-	suspected int // shortest batch that does
-	ceiling   int // length that was refused; 0: none was
-	wait      int // batches that have to get through before the ceiling is tried
-	clean     int // those that did
-	barren    int // links in a row that broke with all that was sent on them unacked
+	suspected int   // shortest batch that does
+	ceiling   int   // length that was refused; 0: none was
+	breaks    int32 // links in a row whose break a length explains
+	wait      int32 // batches that have to get through before the ceiling is tried
+	clean     int32 // those that did
+	barren    int32 // links in a row that broke with all that was sent on them unacked
 }
 
 const (

@@ -74,10 +74,10 @@ func (p *Path) Sample(now, rtt time.Duration, n int, delivered uint64, took time
 // estimate of ack aggregation (bbr_update_ack_aggregation of Linux). Acks come in
 // bunches where an end, or what is between, is busy for longer than a round trip takes.
 type bunch struct {
-	size  int // bytes
+	size  int32 // bytes
+	count int32 // bytes acked since start
 	at    time.Duration
 	start time.Duration // of what is counted
-	count int           // bytes acked since
 }
 
 // longestBunch bounds a bunch, as Linux does: a rate that is believed a little too low
@@ -86,11 +86,11 @@ const longestBunch = 100 * time.Millisecond
 
 // acked notes that n bytes were acked on a path of that rate.
 func (b *bunch) acked(now time.Duration, n int, rate float64) {
-	expected := int(min(rate*(now-b.start).Seconds(), mostCarried))
+	expected := int32(min(rate*(now-b.start).Seconds(), mostCarried))
 	if b.count <= expected || now-b.start > longestBunch {
 		b.start, b.count, expected = now, 0, 0
 	}
-	b.count += n
+	b.count += int32(n)
 	if size := b.count - expected; size >= b.size || now-b.at > rateWindow {
 		b.size, b.at = size, now
 	}
@@ -122,7 +122,7 @@ const (
 // Every so often it is half of it, which leaves no queue, since a minRTT measured
 // behind a queue would lengthen the queue.
 func (p *Path) MaxInFlight() int {
-	bunched := p.carries(p.minRTT) + p.bunch.size
+	bunched := p.carries(p.minRTT) + int(p.bunch.size)
 	switch {
 	case p.probing():
 		return max(probeInFlight, p.carries(p.minRTT/2))
