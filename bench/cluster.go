@@ -84,10 +84,11 @@ func (s *section) clusterTable(scenario string, r results) {
 	}
 }
 
-// clusterLab is two bridges and NATS.
+// clusterLab is three bridges and NATS.
 type clusterLab struct {
-	lab                  *lab
-	owner, landing, nats *process
+	lab                   *lab
+	owner, landing, other *process
+	nats                  *process
 }
 
 func (l *lab) cluster(ctx context.Context) (*clusterLab, error) {
@@ -96,7 +97,7 @@ func (l *lab) cluster(ctx context.Context) (*clusterLab, error) {
 	if c.nats, err = l.role(ctx, "nats"); err != nil {
 		return nil, err
 	}
-	for _, b := range []**process{&c.owner, &c.landing} {
+	for _, b := range []**process{&c.owner, &c.landing, &c.other} {
 		if *b, err = l.bridge(ctx, "--cluster", "nats://"+c.nats.addr); err != nil {
 			return nil, err
 		}
@@ -131,7 +132,7 @@ func (c *clusterLab) dial(ctx context.Context, transport, at string) (conn, erro
 // clusterMemory measures what a session with a quiet stream takes, and so a poll, that
 // is parked where it landed: at its session's bridge, or at another one.
 func clusterMemory(ctx context.Context, cfg config, s *section) error {
-	s.table(fmt.Sprintf("%d sessions with a quiet stream, whose polls are parked", cfg.crowd), "resident, both bridges", "heap", "stacks", "goroutines")
+	s.table(fmt.Sprintf("%d sessions with a quiet stream, whose polls are parked", cfg.crowd), "resident, three bridges", "heap", "stacks", "goroutines")
 	for _, at := range []string{atOwner, forwarded} {
 		got, err := parked(ctx, cfg, at)
 		if err != nil {
@@ -143,7 +144,7 @@ func clusterMemory(ctx context.Context, cfg config, s *section) error {
 	return nil
 }
 
-// parked is what one of a crowd adds to both bridges.
+// parked is what one of a crowd adds to all bridges.
 func parked(ctx context.Context, cfg config, at string) (each, error) {
 	l, err := newLab(ctx, cfg)
 	defer l.close()
@@ -163,7 +164,7 @@ func parked(ctx context.Context, cfg config, at string) (each, error) {
 	err2 := together(cfg.crowd, func(i int) error { return callOnce(ctx, crowd.channels[i]) })
 	time.Sleep(cfg.settle()) // nothing is under way then
 	if at == forwarded {
-		crowd.move(c.landing.addr)
+		crowd.move(c.landing.addr, c.other.addr)
 	}
 	err3 := together(cfg.crowd, func(i int) error { return openQuiet(ctx, crowd.channels[i]) })
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -180,7 +181,7 @@ func parked(ctx context.Context, cfg config, at string) (each, error) {
 // parked.
 const quietGoroutines = 2.1
 
-// settled is what both bridges hold for each of a crowd once all polls are parked, or
+// settled is what all bridges hold for each of a crowd once all polls are parked, or
 // after a while.
 func (c *clusterLab) settled(ctx context.Context, cfg config) (now each, err error) {
 	for range 20 {
@@ -196,12 +197,20 @@ func (c *clusterLab) settled(ctx context.Context, cfg config) (now each, err err
 	return now, err
 }
 
-// held is what both bridges hold for each of n, garbage collected.
+// held is what all bridges hold for each of n, garbage collected.
 func (c *clusterLab) held(n int) (each, error) {
-	a, err1 := c.owner.collected()
-	b, err2 := c.landing.collected()
-	per := func(a, b int) float64 { return float64(a+b) / float64(n) }
-	return each{per(a.RSS, b.RSS), per(a.Heap, b.Heap), per(a.Stacks, b.Stacks), per(a.Goroutines, b.Goroutines)}, errors.Join(err1, err2)
+	var sum each
+	for _, bridge := range []*process{c.owner, c.landing, c.other} {
+		now, err := bridge.collected()
+		if err != nil {
+			return sum, err
+		}
+		sum.rss += float64(now.RSS) / float64(n)
+		sum.heap += float64(now.Heap) / float64(n)
+		sum.stacks += float64(now.Stacks) / float64(n)
+		sum.goroutines += float64(now.Goroutines) / float64(n)
+	}
+	return sum, nil
 }
 
 // serveNATS serves NATS in place of the listener.

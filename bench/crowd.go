@@ -40,7 +40,7 @@ func together(n int, f func(i int) error) error {
 // their own: 200 share one.
 type crowd struct {
 	channels []*client.Channel
-	moved    atomic.Pointer[string] // where connections go in place of the URL's address; nil: there
+	moved    atomic.Pointer[[]string] // where connections go in turn in place of the URL's address; nil: there
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // all that were dialled, until they are cut
@@ -57,7 +57,7 @@ func newCrowd(url, transport string, n int) (*crowd, error) {
 			TLS:        &tls.Config{InsecureSkipVerify: true}, // of a certificate made a moment ago
 			Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				if to := c.moved.Load(); to != nil {
-					addr = *to
+					addr = (*to)[i%len(*to)]
 				}
 				conn, err := dialer.DialContext(ctx, network, addr)
 				if err == nil {
@@ -76,10 +76,10 @@ func newCrowd(url, transport string, n int) (*crowd, error) {
 	return c, nil
 }
 
-// move has all connections go to another address from now on, and no longer where
-// they go now.
-func (c *crowd) move(addr string) {
-	c.moved.Store(&addr)
+// move has all connections go to other addresses from now on, each channel's to the
+// next of them, and no longer where they go now.
+func (c *crowd) move(addrs ...string) {
+	c.moved.Store(&addrs)
 	c.cut()
 }
 
