@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +21,7 @@ type replacing struct {
 	limit int // of an answer, bytes
 	by    error
 
-	replaced, passed int
+	replaced, passed atomic.Int64
 }
 
 func (c *replacing) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
@@ -29,10 +30,10 @@ func (c *replacing) Exchange(ctx context.Context, sid string, batch []byte) ([]b
 	case err != nil:
 		return nil, err
 	case len(answer) > c.limit:
-		c.replaced++
+		c.replaced.Add(1)
 		return nil, c.by
 	}
-	c.passed++
+	c.passed.Add(1)
 	return answer, nil
 }
 
@@ -70,10 +71,10 @@ func TestRule_downlinkLimit(t *testing.T) {
 						if end := st.Status(); end.Status != 0 || n != messages*length {
 							t.Fatalf("%d of %d bytes came, %+v", n, messages*length, end)
 						}
-						t.Logf("round %d: %d answers replaced, %d passed, after %v", round, c.replaced, c.passed, time.Since(began))
+						t.Logf("round %d: %d answers replaced, %d passed, after %v", round, c.replaced.Load(), c.passed.Load(), time.Since(began))
 					}
-					if c.replaced == 0 || c.replaced > 80 {
-						t.Errorf("%d answers were replaced, %d passed", c.replaced, c.passed)
+					if n := c.replaced.Load(); n == 0 || n > 80 {
+						t.Errorf("%d answers were replaced, %d passed", n, c.passed.Load())
 					}
 				})
 			})
