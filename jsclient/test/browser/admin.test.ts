@@ -86,7 +86,7 @@ describe("the admin page", () => {
     const id = (await page.locator("#session-id").textContent())!;
     await page.locator("#open tbody tr").first().waitFor();
     match((await page.locator("#open tbody").textContent())!, /\/pollbridge\.demo\.v1\.Demo\/Chat/);
-    match((await page.locator("#events").textContent())!, /carried by ws.*opened/);
+    match((await page.locator("#events").textContent())!, /opened: carried by ws/);
     match((await page.locator("#facts").textContent())!, /Clientpollbridge-js\//);
     await page.locator('#plot-rtt path.one[d*="L"]').waitFor({ state: "attached" });
     await page.locator('#plot-rate path.one[d*="L"]').waitFor({ state: "attached" });
