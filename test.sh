@@ -267,7 +267,7 @@ part_proxies() {
   done
   [ -z "$missing" ] || { leave_out proxies "not installed, and not root on Debian to do it:$missing"; return; }
   npm_packages jsclient
-  step 'nginx before the backends' 60 gotest -run '^TestHop' ./e2e
+  step 'proxies before the backends' 60 gotest -run '^TestHop' ./e2e
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
   rolling=(gotest -run '^TestRolling$' -args -rolling -node.crowd="$PWD/jsclient/.test/test/driver/crowd.js")
   if [ -n "$full" ]; then

@@ -33,26 +33,42 @@ func retries(t *testing.T) string {
 	return text
 }
 
-// hopInDocs is the configuration that OPERATIONS.md shows of nginx before backends.
-func hopInDocs(t *testing.T) string {
+// hopInDocs is the configuration that OPERATIONS.md shows of a proxy before backends;
+// it begins with a line.
+func hopInDocs(t *testing.T, proxy, line string) string {
+	t.Helper()
 	page, err := os.ReadFile(operations)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, found := strings.Cut(string(page), "```nginx\nupstream shop {")
+	_, after, found := strings.Cut(string(page), "```"+proxy+"\n"+line+"\n")
 	text, _, ended := strings.Cut(after, "```\n")
 	if !found || !ended {
-		t.Fatalf("%s shows no nginx before backends", operations)
+		t.Fatalf("%s shows no %s before backends", operations, proxy)
 	}
-	return "upstream shop {" + text
+	return line + "\n" + text
 }
 
-// needNginx leaves a test out where there is none: ./test.sh proxies installs it.
-func needNginx(t *testing.T) {
+// needProxy leaves a test out where there is none: ./test.sh proxies installs it.
+func needProxy(t *testing.T, name string) {
 	t.Helper()
-	if _, err := exec.LookPath("nginx"); err != nil {
+	if _, err := exec.LookPath(name); err != nil {
 		t.Skip(err)
 	}
+}
+
+// hops run a proxy of OPERATIONS.md between bridge and backends, two at most, and
+// give its address.
+var hops = map[string]func(t *testing.T, backends []string) string{
+	"nginx": func(t *testing.T, backends []string) string { return hop(t, backends) },
+	"haproxy": func(t *testing.T, backends []string) string {
+		s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
+		s.Site = replaceOnce(t, hopInDocs(t, "haproxy", "# before backends"), "bind :50050", "bind 127.0.0.1:"+strconv.Itoa(s.Port))
+		s.Site = replaceOnce(t, s.Site, "10.0.0.21:50051", backends[0])
+		s.Site = replaceOnce(t, s.Site, "10.0.0.22:50051", backends[len(backends)-1])
+		startProxy(t, haproxy(t, "", s), s)
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+	},
 }
 
 // hop runs the nginx of OPERATIONS.md between bridge and backends, changed by the
@@ -60,7 +76,7 @@ func needNginx(t *testing.T) {
 func hop(t *testing.T, backends []string, changes ...string) string {
 	t.Helper()
 	s := settings{Dir: ownDir(t), Port: freePort(t, "127.0.0.1")}
-	site := replaceOnce(t, hopInDocs(t), "listen 50050 http2;", "listen 127.0.0.1:"+strconv.Itoa(s.Port)+" http2;")
+	site := replaceOnce(t, hopInDocs(t, "nginx", "upstream shop {"), "listen 50050 http2;", "listen 127.0.0.1:"+strconv.Itoa(s.Port)+" http2;")
 	var servers strings.Builder
 	for _, addr := range backends {
 		servers.WriteString("server " + addr + " max_fails=0;\n") // both are this test's, and never down for long
@@ -74,27 +90,29 @@ func hop(t *testing.T, backends []string, changes ...string) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
 }
 
-// TestHop_quietStream: a stream outlives silence behind the nginx of the docs, and
+// TestHop_quietStream: a stream outlives silence behind the proxies of the docs, and
 // a backend that closes connections for pings gets none of the bridge's, whatever
 // the profile. With -quiet=10m it is the real thing.
 func TestHop_quietStream(t *testing.T) {
-	needNginx(t)
-	for _, profile := range []string{"safe", "fast"} {
-		t.Run(profile, func(t *testing.T) {
-			t.Parallel()
-			addr := hop(t, []string{startBackend(t, "127.0.0.1:0").addr})
-			_, ch := bridged(t, nil, bridge.Backend{Target: addr, Profile: profile})
-			stream := chat(t, ch)
-			began := time.Now()
-			time.Sleep(*quiet)
-			check(t, stream.Send(testsvc.Request(2, 1)))
-			reply, err := stream.Recv()
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(t, testsvc.Check(reply, 2, 1))
-			t.Logf("the stream lives after %v of quiet", time.Since(began).Round(time.Second))
-		})
+	for proxy, start := range hops {
+		for _, profile := range []string{"safe", "fast"} {
+			t.Run(proxy+" "+profile, func(t *testing.T) {
+				needProxy(t, proxy)
+				t.Parallel()
+				addr := start(t, []string{startBackend(t, "127.0.0.1:0").addr})
+				_, ch := bridged(t, nil, bridge.Backend{Target: addr, Profile: profile})
+				stream := chat(t, ch)
+				began := time.Now()
+				time.Sleep(*quiet)
+				check(t, stream.Send(testsvc.Request(2, 1)))
+				reply, err := stream.Recv()
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(t, testsvc.Check(reply, 2, 1))
+				t.Logf("the stream lives after %v of quiet", time.Since(began).Round(time.Second))
+			})
+		}
 	}
 }
 
@@ -102,7 +120,7 @@ func TestHop_quietStream(t *testing.T) {
 // a status that names the backend's side, reset or not; the session and the next
 // RPC do not mind.
 func TestHop_timedOut(t *testing.T) {
-	needNginx(t)
+	needProxy(t, "nginx")
 	for _, reset := range []string{"", "reset_timedout_connection on;\n"} {
 		t.Run(reset, func(t *testing.T) {
 			addr := hop(t, []string{startBackend(t, "127.0.0.1:0").addr},
@@ -130,7 +148,7 @@ func TestHop_timedOut(t *testing.T) {
 // that may be tried again, but those that it was answering, which nginx resets; one
 // that is down is UNAVAILABLE.
 func TestHop_restart(t *testing.T) {
-	needNginx(t)
+	needProxy(t, "nginx")
 	const callers, kills = 4, 3
 	backend := startBackend(t, "127.0.0.1:0")
 	addr := hop(t, []string{backend.addr})
@@ -179,28 +197,32 @@ func TestHop_restart(t *testing.T) {
 	}
 }
 
-// TestHop_two: RPCs on one connection to nginx reach both backends behind it.
+// TestHop_two: RPCs on one connection to a proxy reach both backends behind it.
 func TestHop_two(t *testing.T) {
-	needNginx(t)
-	services := make([]*testsvc.Server, 2)
-	addrs := make([]string, 2)
-	for i := range services {
-		svc, err := testsvc.Listen("127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(svc.Stop)
-		services[i], addrs[i] = svc, svc.Addr
-	}
-	_, ch := bridged(t, nil, bridge.Backend{Target: hop(t, addrs)})
-	for n := range uint64(20) {
-		reply, err := echopb.NewEchoClient(ch).Unary(t.Context(), testsvc.Request(n, 10))
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantEcho(t, reply, n, 10)
-	}
-	if a, b := services[0].Counts().Started, services[1].Counts().Started; a != 10 || b != 10 {
-		t.Errorf("%d and %d RPCs, want 10 each", a, b)
+	for proxy, start := range hops {
+		t.Run(proxy, func(t *testing.T) {
+			needProxy(t, proxy)
+			services := make([]*testsvc.Server, 2)
+			addrs := make([]string, 2)
+			for i := range services {
+				svc, err := testsvc.Listen("127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(svc.Stop)
+				services[i], addrs[i] = svc, svc.Addr
+			}
+			_, ch := bridged(t, nil, bridge.Backend{Target: start(t, addrs)})
+			for n := range uint64(20) {
+				reply, err := echopb.NewEchoClient(ch).Unary(t.Context(), testsvc.Request(n, 10))
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantEcho(t, reply, n, 10)
+			}
+			if a, b := services[0].Counts().Started, services[1].Counts().Started; a != 10 || b != 10 {
+				t.Errorf("%d and %d RPCs, want 10 each", a, b)
+			}
+		})
 	}
 }
