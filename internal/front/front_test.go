@@ -50,6 +50,21 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
+// accept returns the next connection of those that the Front hands to gRPC, or of the
+// others.
+func accept(t *testing.T, f *front.Front, native bool) net.Conn {
+	t.Helper()
+	to := f.HTTP()
+	if native {
+		to = f.GRPC()
+	}
+	conn, err := to.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // frames are what a client sends.
 func frames(write func(f *http2.Framer)) string {
 	var b bytes.Buffer
@@ -144,14 +159,7 @@ func TestFront(t *testing.T) {
 						}
 						client.Close()
 					}()
-					to := f.HTTP()
-					if tt.native {
-						to = f.GRPC()
-					}
-					conn, err := to.Accept()
-					if err != nil {
-						t.Fatal(err)
-					}
+					conn := accept(t, f, tt.native)
 					if got, err := io.ReadAll(conn); err != nil || string(got) != tt.sent {
 						t.Errorf("in steps of %d the server reads %q, %v", step, got, err)
 					}
@@ -210,14 +218,7 @@ func TestFront_waits(t *testing.T) {
 					}
 				}()
 				if !tt.idle {
-					to := f.HTTP()
-					if tt.native {
-						to = f.GRPC()
-					}
-					conn, err := to.Accept()
-					if err != nil {
-						t.Fatal(err)
-					}
+					conn := accept(t, f, tt.native)
 					if reads, err := io.ReadAll(conn); err != nil || string(reads) != tt.reads {
 						t.Errorf("the server reads %q, %v, want %q", reads, err, tt.reads)
 					}
@@ -311,14 +312,7 @@ func TestFront_TLS(t *testing.T) {
 			_, _ = io.WriteString(secured, tt.sent)
 			_ = secured.CloseWrite()
 		}()
-		to := f.HTTP()
-		if tt.native {
-			to = f.GRPC()
-		}
-		conn, err := to.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := accept(t, f, tt.native)
 		_, known := conn.(interface{ ConnectionState() tls.ConnectionState })
 		if state := front.TLSState(conn); known == tt.state || (state != nil) != tt.state || tt.state && state.NegotiatedProtocol != "h2" {
 			t.Errorf("%s: of TLS is known: %v, %v", tt.name, known, state)

@@ -72,7 +72,7 @@ type httpCall struct {
 	stream connect.ServerStream
 	info   *connect.CallInfo
 	ctx    context.Context // Serve's
-	cancel context.CancelCauseFunc
+	ending
 
 	held    int // bytes of the message that Recv gave last
 	ahead   received
@@ -90,7 +90,6 @@ type httpCall struct {
 	cut         bool // writes were interrupted
 	ended       bool // nothing more is written
 	over        bool
-	failed      error // what is wrong with what the client sent, or could not be told it
 }
 
 // received is what OneRequest took for Recv.
@@ -224,9 +223,6 @@ func (c *httpCall) Began() time.Time { return c.began }
 // Request implements Call.
 func (c *httpCall) Request() *http.Request { return c.request }
 
-// Cancel implements Call.
-func (c *httpCall) Cancel() context.CancelCauseFunc { return c.cancel }
-
 // Open implements Call.
 func (c *httpCall) Open() (*wire.Open, error) {
 	md, err := requestMetadata(c.request.Header, c.handler.cfg.MaxMetadata)
@@ -252,22 +248,6 @@ func (c *httpCall) Code(end wire.End) uint32 {
 		return uint32(connect.CodeOf(err))
 	}
 	return end.Status
-}
-
-func (c *httpCall) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.failed
-}
-
-// fail has the RPC end with an error of connect's, whatever Serve returns.
-func (c *httpCall) fail(err error) {
-	c.mu.Lock()
-	if c.failed == nil {
-		c.failed = err
-	}
-	c.mu.Unlock()
-	c.cancel(err)
 }
 
 // Recv implements Call.

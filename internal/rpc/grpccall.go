@@ -36,8 +36,8 @@ type grpcCall struct {
 	began   time.Time
 	request *http.Request
 
-	ctx    context.Context // Serve's
-	cancel context.CancelCauseFunc
+	ctx context.Context // Serve's
+	ending
 
 	converter *converter // nil: messages go through as they are
 
@@ -46,10 +46,9 @@ type grpcCall struct {
 	last     int          // bytes of the message that Recv gave last
 	headers  *time.Timer  // sends headers; nil: there are none yet
 
-	mu     sync.Mutex
-	held   int   // bytes of messages that were read
-	over   bool  // nothing is held any more
-	failed error // what is wrong with what the client sent, or could not be told it
+	mu   sync.Mutex
+	held int  // bytes of messages that were read
+	over bool // nothing is held any more
 }
 
 // request is a message that was read, or why there is none.
@@ -157,9 +156,6 @@ func (c *grpcCall) Began() time.Time { return c.began }
 // Request implements Call.
 func (c *grpcCall) Request() *http.Request { return c.request }
 
-// Cancel implements Call.
-func (c *grpcCall) Cancel() context.CancelCauseFunc { return c.cancel }
-
 // Open implements Call.
 func (c *grpcCall) Open() (*wire.Open, error) {
 	open := &wire.Open{Method: c.method, Metadata: make([]wire.Metadatum, 0, len(c.md))}
@@ -192,23 +188,6 @@ func (c *grpcCall) Code(end wire.End) uint32 {
 		return uint32(status.Code(grpcError(err)))
 	}
 	return end.Status
-}
-
-func (c *grpcCall) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.failed
-}
-
-// fail has the RPC end with an error of connect's or of gRPC's, whatever Serve
-// returns.
-func (c *grpcCall) fail(err error) {
-	c.mu.Lock()
-	if c.failed == nil {
-		c.failed = err
-	}
-	c.mu.Unlock()
-	c.cancel(err)
 }
 
 // Convert implements Call.
