@@ -30,7 +30,6 @@ Open %s/ in a browser, and in a second tab to see the chat. Or call it from anot
   bridge call %s pollbridge.demo.v1.Demo/Count -d '{"to": 3}'
 
 See what your network does on the way to it: %s/bridge/check
-Ctrl-C ends the demo.
 `
 
 func newDemo() *cobra.Command {
@@ -126,6 +125,7 @@ func runDemo(listen, admin string, cfg bridge.Config, out, errOut io.Writer) err
 		if admin != "" {
 			fmt.Fprintf(out, "What the bridge is doing: %s\n", admin)
 		}
+		fmt.Fprintln(out, "Ctrl-C ends the demo.")
 	})
 }
 

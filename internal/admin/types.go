@@ -125,7 +125,7 @@ const NoTransport = "none"
 type SessionDetails struct {
 	Session
 	Window     float64    `json:"window_seconds"`      // how long it lives without a link
-	PathRate   float64    `json:"path_rate,omitempty"` // bytes per second that the path to the client takes
+	PathRate   float64    `json:"path_rate,omitempty"` // bytes per second, as measured of late towards the client
 	Expires    *time.Time `json:"credential_expires,omitempty"`
 	Links      int        `json:"links"`
 	Draining   bool       `json:"draining,omitempty"`

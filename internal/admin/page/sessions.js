@@ -141,7 +141,7 @@ function showFacts(s, now) {
     Opened: `${time(s.opened)}, ${duration((now - Date.parse(s.opened)) / 1000)} ago`,
     "Kept without a link": duration(s.window_seconds),
     "Round trip": rtt(s.rtt_seconds),
-    "The path takes": s.path_rate ? rate(s.path_rate) : "–",
+    "Delivery rate": s.path_rate ? rate(s.path_rate) : "–",
     Received: size(s.received_bytes),
     Sent: size(s.sent_bytes),
     Buffered: size(s.buffered_bytes),
