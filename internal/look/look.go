@@ -19,7 +19,7 @@ const ContentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
 // With returns the files of a page, those in dir of page, with the shared ones
-// beside them at the top: theme.css, common.css, theme.js and favicon.svg.
+// beside them at the top: theme.css, common.css, theme.js, svg.js and favicon.svg.
 func With(page fs.FS, dir string) fs.FS {
 	return both{page: sub(page, dir), shared: sub(files, "files")}
 }

@@ -39,7 +39,7 @@ func TestWith(t *testing.T) {
 		got = append(got, name)
 	}
 	slices.Sort(got)
-	if want := []string{"common.css", "favicon.svg", "index.html", "parts/one.css", "theme.css", "theme.js"}; !slices.Equal(got, want) {
+	if want := []string{"common.css", "favicon.svg", "index.html", "parts/one.css", "svg.js", "theme.css", "theme.js"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	if _, err := files.Open("other.css"); err == nil {

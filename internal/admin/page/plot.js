@@ -1,6 +1,7 @@
 // A plot of figures over the last two minutes, in SVG.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { label, path } from "./svg.js";
+
 const SPAN = 120_000; // milliseconds shown
 const GAP = 5_000; // samples further apart are not joined
 const LEFT = 62;
@@ -80,20 +81,4 @@ function niceAbove(n, base) {
   const unit = base ** Math.floor(Math.log(n) / Math.log(base));
   const round = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
   return round.map((f) => f * unit).find((candidate) => candidate >= n);
-}
-
-function path(name, d) {
-  const element = document.createElementNS(SVG, "path");
-  element.setAttribute("class", name);
-  element.setAttribute("d", d);
-  return element;
-}
-
-function label(x, y, anchor, text) {
-  const element = document.createElementNS(SVG, "text");
-  element.setAttribute("x", x);
-  element.setAttribute("y", y);
-  element.setAttribute("text-anchor", anchor);
-  element.textContent = text;
-  return element;
 }

@@ -1,6 +1,7 @@
 // A plot of round-trip times over the last minute, in SVG.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { label, path } from "./svg.js";
+
 const SPAN = 60_000; // milliseconds shown
 const GAP = 2_500; // samples further apart are not joined
 const LEFT = 56;
@@ -101,20 +102,4 @@ function niceAbove(value) {
 
 function round(value) {
   return Math.round(value * 10) / 10;
-}
-
-function path(kind, d) {
-  const element = document.createElementNS(SVG, "path");
-  element.setAttribute("class", kind);
-  element.setAttribute("d", d);
-  return element;
-}
-
-function label(x, y, anchor, text) {
-  const element = document.createElementNS(SVG, "text");
-  element.setAttribute("x", x);
-  element.setAttribute("y", y);
-  element.setAttribute("text-anchor", anchor);
-  element.textContent = text;
-  return element;
 }
