@@ -88,7 +88,7 @@ func (c *carrier) Exchange(ctx context.Context, session string, batch []byte) ([
 	if err != nil {
 		return nil, linkError(ctx, fmt.Errorf("response with status 200 cut after %d bytes: %w", len(body), err))
 	}
-	if _, ok := wire.BatchSize(body); !ok {
+	if !wire.IsBatch(body) {
 		return nil, foreign(resp, body)
 	}
 	return body, nil
@@ -157,13 +157,16 @@ func (e meaning) Unwrap() error { return e.error }
 // readBatch reads r to its end, into memory of exactly the batch's size if it is
 // a batch. It fails over maxAnswer bytes.
 func readBatch(r io.Reader) ([]byte, error) {
-	head := make([]byte, wire.HeadSize, 512)
-	n, err := io.ReadFull(r, head)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return head[:n], nil
-	}
-	if err != nil {
-		return head[:n], err
+	head := make([]byte, 0, 512)
+	for len(head) < wire.HeadSize {
+		n, err := r.Read(head[len(head):wire.HeadSize])
+		head = head[:len(head)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil { // io.ErrUnexpectedEOF too, which io.ReadFull would also have for a short body
+			return head, err
+		}
 	}
 	size, ok := wire.BatchSize(head)
 	if !ok {

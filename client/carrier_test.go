@@ -85,7 +85,10 @@ func TestExchange_linkErrors(t *testing.T) {
 		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.test/", 302) },
 			[]string{"status 302", `redirect to "http://login.test/"`}},
 		{"empty", func(http.ResponseWriter, *http.Request) {}, []string{"status 200", `body begins ""`}},
-		{"short", func(w http.ResponseWriter, _ *http.Request) { w.Write(batch(0)[:5]) }, []string{"status 200", `\xb1\xd6`}},
+		{"cut in the head", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.Write(batch(10)[:1])
+		}, []string{"cut after 1 bytes", "unexpected EOF"}},
 		{"cut", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			w.Write(batch(10))
@@ -123,12 +126,14 @@ func TestExchange_linkErrors(t *testing.T) {
 	}
 }
 
-// An answer that is longer than its envelope says is the engine's to judge.
-func TestExchangeHandsTrailingBytesOn(t *testing.T) {
-	sent := append(batch(700), "tail"...)
-	c := newCarrier(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(sent) }).URL, client.Config{})
-	if got, err := c.Exchange(t.Context(), "abc", batch(0)); err != nil || !bytes.Equal(got, sent) {
-		t.Errorf("%d bytes, %v", len(got), err)
+// An answer that is longer or shorter than its envelope says, or than an envelope
+// is, is the engine's to judge: it is the bridge's, and something changed it.
+func TestExchangeHandsDamagedBatchesOn(t *testing.T) {
+	for _, sent := range [][]byte{append(batch(700), "tail"...), batch(700)[:600], batch(0)[:5], batch(0)[:1]} {
+		c := newCarrier(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(sent) }).URL, client.Config{})
+		if got, err := c.Exchange(t.Context(), "abc", batch(0)); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("%d bytes: %d bytes, %v", len(sent), len(got), err)
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func open(src []byte) ([]byte, error) {
 	if len(src) == 0 {
 		return nil, fmt.Errorf("%w: empty", ErrGarbled)
 	}
-	if src[0] != magic0 || len(src) > 1 && src[1] != magic1 {
+	if !IsBatch(src) {
 		return nil, fmt.Errorf("%w: not a batch: %d bytes beginning %q", ErrGarbled, len(src), src[:min(len(src), 24)])
 	}
 	if len(src) < EnvelopeSize {
@@ -102,10 +102,16 @@ func open(src []byte) ([]byte, error) {
 // with head. It reports whether that begins as a batch does: by its first
 // HeadSize bytes, more of it is not looked at.
 func BatchSize(head []byte) (size int64, ok bool) {
-	if len(head) < HeadSize || head[0] != magic0 || head[1] != magic1 {
+	if len(head) < HeadSize || !IsBatch(head) {
 		return 0, false
 	}
 	return sizeOf(head), true
+}
+
+// IsBatch reports whether b begins as a batch does, as far as it goes: it may be cut
+// or changed after that. What is empty does not.
+func IsBatch(b []byte) bool {
+	return len(b) > 0 && b[0] == magic0 && (len(b) == 1 || b[1] == magic1)
 }
 
 func sizeOf(head []byte) int64 { return EnvelopeSize + int64(binary.BigEndian.Uint32(head[4:])) }

@@ -7,6 +7,7 @@ import { MIN_UP, type Network } from "../tune/network.js";
 import { uploadTime } from "../tune/path.js";
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
+import { isBatch } from "../wire/envelope.js";
 import { type Carrier, LinkError, OriginError } from "./carrier.js";
 import type { Session } from "./session.js";
 
@@ -364,7 +365,9 @@ export class Exchanges {
     try {
       answer = parseBatch(bytes);
     } catch {
-      return this.#failed(x, new LinkError("foreign", `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`, { status: 200, cut: true }));
+      const ours = isBatch(bytes);
+      const what = ours ? "the answer was changed" : `not the bridge's answer: ${new TextDecoder().decode(bytes.subarray(0, 64))}`;
+      return this.#failed(x, new LinkError(ours ? "network" : "foreign", what, { status: 200, cut: true }));
     }
     if (isRefusal(answer)) this.#refused(x, answer.close!);
     else if (!this.#session.isOurs(answer, x.number)) this.#failed(x, new LinkError("foreign", "the answer of another exchange"));

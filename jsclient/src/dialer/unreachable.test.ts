@@ -111,6 +111,21 @@ test("a status that a bridge may come behind is waited for, and told at once", a
   assert.deepEqual([session.phase, lost], ["open", []]);
 });
 
+// What cuts or changes answers may stop.
+for (const [what, bytes] of [["a byte", [0xb1]], ["an envelope's head", [0xb1, 0xd6, 1, 0, 0, 0, 0, 9]], ["a changed batch", [0xb1, 0xd6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6]]] as const) {
+  test(`${what} of a bridge's answer is no stranger's`, async (t) => {
+    const { session, carrier, lost, tick } = await fixture(t, ["longpoll"], false);
+    for (let i = 0; i < 30; i++) {
+      for (const exchange of [...carrier.waiting]) await exchange.garble(Uint8Array.from(bytes));
+      await tick(500);
+    }
+    assert.deepEqual([session.lastError?.message, lost], ["the answer was changed", []]);
+    while (carrier.waiting.size === 0 && lost.length === 0) await tick(100);
+    for (const exchange of [...carrier.waiting]) await exchange.answer({ welcome: WELCOME });
+    assert.deepEqual([session.phase, lost], ["open", []]);
+  });
+}
+
 for (const reason of ["csp", "mixed_content"] as const) {
   test(`${reason} ends the session at once`, async (t) => {
     const { carrier, lost } = await fixture(t, ["longpoll"], false);

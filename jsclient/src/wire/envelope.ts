@@ -9,6 +9,11 @@ const MARK = 0xb1d6_01_00;
 export const HEAD = 8;
 export const TAIL = 4;
 
+/** Reports whether bytes begin as a batch does, as far as they go: they may be cut or changed after that. */
+export function isBatch(bytes: Uint8Array): boolean {
+  return bytes[0] === 0xb1 && (bytes.length === 1 || bytes[1] === 0xd6);
+}
+
 /** Returns what write appends to its writer, wrapped. */
 export function seal(write: (w: Writer) => void): Uint8Array<ArrayBuffer> {
   const w = new Writer();
