@@ -48,7 +48,7 @@ standard error with its details, and the exit code is 1. Ctrl-C cancels the RPC.
   # without server reflection
   protoc --include_imports --descriptor_set_out=api.binpb api.proto
   bridge call http://localhost:8080 pkg.Greeter/SayHello --descriptor-set api.binpb -d '{}'`,
-		Args: cobra.ExactArgs(2),
+		Args: takes("URL", "METHOD"),
 		RunE: func(command *cobra.Command, args []string) error { return o.run(command, args[0], args[1]) },
 	}
 	flags := command.Flags()

@@ -43,7 +43,7 @@ works: for the health check of a container, whose image need not have curl.`,
   bridge check http://localhost:8080/bridge --json
   bridge check http://127.0.0.1:8080 --ping
   HTTPS_PROXY=http://proxy.example.com:3128 bridge check https://example.com`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("URL"),
 		RunE: func(command *cobra.Command, args []string) error {
 			cfg, err := reach.config()
 			if err != nil {

@@ -83,7 +83,7 @@ with it; those with yaml-language-server when the file begins so:
 
   # yaml-language-server: $schema=bridge.schema.json`,
 		Example: `  bridge config schema > bridge.schema.json`,
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			text, err := config.Schema()
 			if err != nil {
@@ -100,7 +100,7 @@ with it; those with yaml-language-server when the file begins so:
 func withSettings(command *cobra.Command, run func(*config.Settings, io.Writer) error) *cobra.Command {
 	flags := config.NewFlags(command.Flags())
 	completeWords(command)
-	command.Args = cobra.NoArgs
+	command.Args = takes()
 	command.SetUsageFunc(func(command *cobra.Command) error {
 		_, err := fmt.Fprintf(command.OutOrStderr(), "Usage:\n  %s\n\nExamples:\n%s\n\nFlags are those of \"bridge serve\".\n", command.UseLine(), command.Example)
 		return err

@@ -44,7 +44,7 @@ two browser tabs. Nothing else is needed, not even a network. Ctrl-C ends it.`,
 		Example: `  bridge demo
   bridge demo --listen 127.0.0.1:0     # any free port
   bridge demo --listen 127.0.0.1:8081 --cluster nats://127.0.0.1:4222`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if _, err := config.Address(listen); err != nil {
 				return &usageError{fmt.Errorf("--listen: %w", err)}

@@ -87,6 +87,8 @@ over plain long-polling where it does not.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", usageWidth)))
 	root.AddCommand(newServe(), newConfig(), newSessions(), newSession(), newKick(), newDrain(), newDemo(), newCheck(), newCall(), newVersion(), newMan())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	plainSwitches(root)
 	return root
 }

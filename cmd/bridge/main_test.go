@@ -57,14 +57,21 @@ func TestUsage(t *testing.T) {
 		{[]string{"serve"}, "bridge serve: backend: none given, want at least one HOST:PORT of a gRPC server\nSee \"bridge serve --help\".\n"},
 		{[]string{"serve", "--bakend", "x"}, "bridge serve: unknown flag \"bakend\", did you mean \"backend\"?\nSee \"bridge serve --help\".\n"},
 		{[]string{"serve", "--listen"}, "bridge serve: flag needs an argument: --listen\nSee \"bridge serve --help\".\n"},
-		{[]string{"serve", "localhost:1"}, "bridge serve: unknown command \"localhost:1\" for \"bridge serve\"\nSee \"bridge serve --help\".\n"},
+		{[]string{"serve", "localhost:1"}, "bridge serve: unexpected argument \"localhost:1\"\nSee \"bridge serve --help\".\n"},
 		{
 			[]string{"serve", "--backend", "a:1", "--listen", "x", "--hold", "y"},
 			"bridge serve: --listen: \"x\" is wrong, want HOST:PORT, :PORT or unix:PATH\n" +
 				"bridge serve: --hold: \"y\" is wrong, want a duration such as 500ms, 20s or 1m30s\nSee \"bridge serve --help\".\n",
 		},
 		{[]string{"demo", "--listen", "x"}, "bridge demo: --listen: \"x\" is wrong, want HOST:PORT or :PORT\nSee \"bridge demo --help\".\n"},
-		{[]string{"version", "x"}, "bridge version: unknown command \"x\" for \"bridge version\"\nSee \"bridge version --help\".\n"},
+		{[]string{"version", "x"}, "bridge version: unexpected argument \"x\"\nSee \"bridge version --help\".\n"},
+		{[]string{"config", "x"}, "bridge config: unknown command \"x\" for \"bridge config\"\nSee \"bridge config --help\".\n"},
+		{[]string{"config", "print", "x"}, "bridge config print: unexpected argument \"x\"\nSee \"bridge config print --help\".\n"},
+		{[]string{"call"}, "bridge call: no URL given, want URL METHOD\nSee \"bridge call --help\".\n"},
+		{[]string{"call", "http://a"}, "bridge call: no METHOD given, want URL METHOD\nSee \"bridge call --help\".\n"},
+		{[]string{"call", "http://a", "b.C/D", "{}"}, "bridge call: unexpected argument \"{}\"\nSee \"bridge call --help\".\n"},
+		{[]string{"kick"}, "bridge kick: no ID given, want ID...\nSee \"bridge kick --help\".\n"},
+		{[]string{"check", "http://a", "--hold", "5s,3s"}, "bridge check: hold of 3s after one of 5s: want them ascending\nSee \"bridge check --help\".\n"},
 	}
 	for _, test := range tests {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {

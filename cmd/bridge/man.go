@@ -15,7 +15,7 @@ func newMan() *cobra.Command {
 		Short:   "Write a manual page for each command into DIR",
 		Long:    `Write a manual page for each command, bridge.1, bridge-serve.1 and so on, into DIR, which must be there.`,
 		Example: `  bridge man /usr/local/share/man/man1`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("DIR"),
 		Hidden:  true,
 		RunE: func(command *cobra.Command, args []string) error {
 			if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {

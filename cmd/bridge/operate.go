@@ -101,7 +101,7 @@ often it came back after it had lost its connection, and whose it is.
 		Example: `  bridge sessions --admin 127.0.0.1:9090
   bridge sessions --admin 127.0.0.1:9090 --sort buffered --limit 10
   bridge sessions --admin 127.0.0.1:9090 --filter ann --json`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 	}
 	flags := command.Flags()
 	flags.StringVar(&query.Filter, "filter", "", "only those with this `TEXT` in their ID, principal, address or client")
@@ -151,7 +151,7 @@ its transport changed, when it was without a connection and for how long, what w
 refused.
 `,
 		Example: `  bridge session --admin 127.0.0.1:9090 P8aDR2jqMtSxc6PvQVZz-A`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("ID"),
 	}
 	return o.command(o.json(command), func(ctx context.Context, client *adminclient.Client, args []string, out io.Writer) error {
 		session, err := client.Session(ctx, args[0])
@@ -199,7 +199,7 @@ func newKick() *cobra.Command {
 open a new session with their next RPC, unless authentication refuses them by then.
 `,
 		Example: `  bridge kick --admin 127.0.0.1:9090 P8aDR2jqMtSxc6PvQVZz-A`,
-		Args:    cobra.MinimumNArgs(1),
+		Args:    takes("ID..."),
 	}
 	return o.command(command, func(ctx context.Context, client *adminclient.Client, args []string, out io.Writer) error {
 		var errs []error
@@ -225,7 +225,7 @@ clients are told to open new RPCs elsewhere, and open RPCs may continue for its
 --drain-timeout. With --wait the command ends when the bridge has.
 `,
 		Example: `  bridge drain --admin 127.0.0.1:9090 --wait`,
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 	}
 	command.Flags().BoolVar(&wait, "wait", false, "wait until the bridge has ended")
 	return o.command(command, func(ctx context.Context, client *adminclient.Client, _ []string, out io.Writer) error {

@@ -160,7 +160,7 @@ func TestOperate_refused(t *testing.T) {
 		{[]string{"sessions", "--admin", "ftp://x"}, exitUsage, `--admin: "ftp://x" is wrong`},
 		{[]string{"sessions"}, exitUsage, "no --admin, want the address of a bridge's admin listener"},
 		{[]string{"sessions", "--admin", addr, "--admin-token-file", "missing"}, exitUsage, "--admin-token-file: open missing"},
-		{[]string{"session", "--admin", addr}, exitUsage, "accepts 1 arg(s), received 0"},
+		{[]string{"session", "--admin", addr}, exitUsage, "no ID given, want ID"},
 	} {
 		if out, errOut, code := runOnce(t, "", tt.args...); code != tt.code || out != "" || !strings.Contains(errOut, tt.want) {
 			t.Errorf("%v: exit code %d, %q, %q; want %d, %s", tt.args, code, out, errOut, tt.code, tt.want)

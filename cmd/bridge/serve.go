@@ -42,7 +42,7 @@ overrides the file.`,
     - localhost:50051
     - chat.=localhost:50052
   allow-origin: https://app.example.com`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 	}
 	flags := config.NewFlags(command.Flags())
 	completeWords(command)

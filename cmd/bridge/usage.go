@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,6 +40,21 @@ func groupedUsage(command *cobra.Command) error {
 	})
 	_, err := fmt.Fprintf(out, "\nOther:\n%s", others.FlagUsagesWrapped(usageWidth))
 	return err
+}
+
+// takes returns the check that a command has one argument for each of these names,
+// and one or more where there is only one name, which ends in "...".
+func takes(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		many := len(names) == 1 && strings.HasSuffix(names[0], "...")
+		switch {
+		case len(args) == len(names) || many && len(args) > 0:
+			return nil
+		case len(args) > len(names):
+			return fmt.Errorf("unexpected argument %q", args[len(names)])
+		}
+		return fmt.Errorf("no %s given, want %s", strings.TrimSuffix(names[len(args)], "..."), strings.Join(names, " "))
+	}
 }
 
 // plainSwitches makes the help of a command and its subcommands show switches as

@@ -21,7 +21,7 @@ func newVersion() *cobra.Command {
 and the protocol versions it speaks.`,
 		Example: `  bridge version
   bridge version --json`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			return currentVersion().print(command.OutOrStdout(), asJSON)
 		},

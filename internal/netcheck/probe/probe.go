@@ -71,9 +71,12 @@ func Run(ctx context.Context, url string, cfg Config) (*netcheck.Report, error) 
 	if len(cfg.Holds) == 0 {
 		cfg.Holds = defaultHolds
 	}
-	for _, hold := range cfg.Holds {
+	for i, hold := range cfg.Holds {
 		if hold < 100*time.Millisecond || hold > netcheck.MaxHold*time.Millisecond {
 			return nil, fmt.Errorf("hold of %v: want 100ms to 60s", hold)
+		}
+		if i > 0 && hold <= cfg.Holds[i-1] {
+			return nil, fmt.Errorf("hold of %v after one of %v: want them ascending", hold, cfg.Holds[i-1])
 		}
 	}
 	reach := httpclient.Config{TLS: cfg.Client.TLS, Proxy: cfg.Client.Proxy, Dial: cfg.Client.Dial}.WithDefaults()

@@ -176,6 +176,7 @@ func TestRun_badArguments(t *testing.T) {
 	}{
 		`scheme "ftp" is none of`: {"ftp://example.com", nil},
 		"hold of 1h0m0s":          {"http://example.com", []time.Duration{time.Hour}},
+		"hold of 3s after one of": {"http://example.com", []time.Duration{5 * time.Second, 3 * time.Second}},
 	} {
 		if _, err := probe.Run(t.Context(), tt.url, probe.Config{Holds: tt.holds}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -129,6 +130,16 @@ func TestKinds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReflectionFails: what went wrong is said once.
+func TestReflectionFails(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := call.Run(ctx, dial(t, true), call.Request{Method: demoService + "Greet", Messages: call.Read(nil, nil)}, io.Discard)
+	if want := "reflection: CANCELLED: context canceled"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -47,8 +47,11 @@ func typesOf(ctx context.Context, conn grpc.ClientConnInterface, service protore
 			"give --descriptor-set FILE, or, if the backend has reflection, allow it: "+
 			"bridge serve --allow-method '*' --allow-method 'grpc.reflection.*'", none.Status.Message())
 	}
-	if s, ok := status.FromError(err); err != nil && ok {
-		return nil, fmt.Errorf("reflection: %s: %s", CodeName(s.Code()), s.Message())
+	if ended, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err); ok { // not status.FromError, whose message has what err says around it
+		return nil, fmt.Errorf("reflection: %s: %s", CodeName(ended.GRPCStatus().Code()), ended.GRPCStatus().Message())
 	}
 	return types, err
 }
