@@ -32,6 +32,9 @@ const CREDIT_WAIT = 1;
 /** How long senders have for another full body, until what the last one left goes as a short one, in the place of a full one. */
 const REFILL_WAIT = 1;
 
+/** Bounds what a batch is long without its frames, and without a token. */
+const HEADER = 160;
+
 type Timer = ReturnType<typeof setTimeout>;
 
 /** What a channel says of its links. */
@@ -173,7 +176,7 @@ export class Exchanges {
     if (!needed && !(sendable && this.#sendDue())) return false;
 
     const link = { number: s.latestLink + 1, kind: "oneShot" } as const;
-    const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#body(), Infinity) : [];
+    const frames = sendable && !trial && !proof ? out.fill(link, s.endpoint.now(), this.#body() - HEADER, Infinity) : [];
     if (frames.length === 0 && !needed) return false;
     if (frames.length > 0 && out.turn.length > 0) this.#refillAt = s.endpoint.now() + REFILL_WAIT; // full: senders may have waited for the room that it makes
     this.#probeNow = false;

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Stream } from "../engine/stream.js";
 import { endFrame, type FakeExchange, type Fixture, fixture, flush, messageFrame, OPEN, WELCOME } from "../testing.js";
+import { TYPE_WINDOW } from "../wire/batch.js";
+import { encodeBatch } from "../wire/codec.js";
 
 /** How long it takes until an exchange is given up, in steps of 250 ms. */
 async function lasts({ tick }: Fixture, exchange: FakeExchange): Promise<number> {
@@ -84,6 +86,23 @@ test("a body of 64 KiB has the time that half of the uplink's rate takes; 4 KiB/
   await f.carrier.last.answer({ ack: f.session.endpoint.out.lastSeq });
   assert.ok(f.carrier.last.batch.frames.length > 0);
   assert.ok((await lasts(f, f.carrier.last)) < 8_000);
+});
+
+test("while the least round trip is measured a body is 4 KiB long at most, in all, so that it is over in one", async (t) => {
+  const { carrier, open, tick, session } = await fixture(t, ["longpoll"]);
+  const { endpoint } = session;
+  const stream = await open();
+  await carrier.last.answer({ ack: 1, frames: [{ seq: 1, stream: 1, type: TYPE_WINDOW, limit: 32 << 20 }] });
+  void stream.send(new Uint8Array(16 << 20));
+  await flush();
+  const rounds: string[] = [];
+  for (let i = 0; i < 115; i++) {
+    await tick(100);
+    rounds.push(endpoint.path.probing ? "probing" : "");
+    for (const exchange of [...carrier.waiting]) await exchange.answer({ ack: endpoint.out.lastSeq });
+    if (endpoint.path.probing && carrier.last.batch.frames.length > 0) assert.ok(encodeBatch(carrier.last.batch).length <= 4 << 10, `${encodeBatch(carrier.last.batch).length} bytes`);
+  }
+  assert.equal(rounds.filter((round) => round === "probing").length, 1, rounds.join());
 });
 
 test("an exchange without an answer in time makes a WebSocket be tried at once, whatever put it off", async (t) => {

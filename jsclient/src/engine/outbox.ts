@@ -274,7 +274,7 @@ export class Outbox {
     const { bytes, cut, started } = message;
     const wanted = Math.min(bytes.length - cut, MAX_FRAGMENT, stream.sendSide.credit());
     const room = this.#inFlight === 0 && this.#empty ? Infinity : Math.min(this.#room, this.window - this.#inFlight) - FRAME_COST;
-    const free = Math.min(room, this.#empty ? Math.max(this.#max, SMALLEST_CUT) : this.#max - FRAME_OVERHEAD);
+    const free = Math.min(room, Math.max(this.#max - FRAME_OVERHEAD, this.#empty ? SMALLEST_CUT : 0));
     if (free < Math.min(wanted, SMALLEST_CUT) || this.#full) return false;
     const n = Math.min(wanted, free);
     stream.sendSide.cutOff(message, n);
