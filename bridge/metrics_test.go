@@ -132,7 +132,7 @@ func TestMetrics_values(t *testing.T) {
 	before := series(t, srv)
 	cause(t, url)
 	// The last link of a client ends after its channel does.
-	for deadline := time.Now().Add(10 * time.Second); series(t, srv)["pollbridge_sessions"] != "0" && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); series(t, srv)["pollbridge_sessions"] != "0" && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	after := series(t, srv)

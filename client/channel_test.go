@@ -120,7 +120,7 @@ func eachTransport(t *testing.T, test func(t *testing.T, c *client.Channel, f *f
 // wantGoroutines waits for the goroutines that are about to end.
 func wantGoroutines(t *testing.T, want int) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for runtime.NumGoroutine() > want {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)

@@ -64,7 +64,7 @@ func TestInteropClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, run := range interopCases {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		run(ctx, c)
 		cancel()
 		fmt.Println("passed", name)
@@ -88,7 +88,7 @@ func TestInterop(t *testing.T) {
 		t.Cleanup(server.Close)
 		for _, way := range []string{"ws", "longpoll", ""} {
 			t.Run(name+"/"+way, func(t *testing.T) {
-				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInteropClient$", "-test.timeout=60s")
+				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInteropClient$", "-test.timeout=5m")
 				cmd.Env = append(os.Environ(), interopURL+"="+server.URL, interopWay+"="+way)
 				out, err := cmd.CombinedOutput()
 				if passed := strings.Count(string(out), "passed "); err != nil || passed != len(interopCases) {
@@ -107,7 +107,7 @@ func newBridge(t testing.TB, target string) *bridge.Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := b.Shutdown(ctx); err != nil {
 			t.Error(err)

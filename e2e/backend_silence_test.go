@@ -62,7 +62,7 @@ func ownNetwork() ([]string, error) {
 }
 
 // late is by how much a busy machine may be late.
-const late = 5 * time.Second
+const late = 30 * time.Second
 
 // silence holds each profile to the time in which it is to notice. A backend
 // that is only slow, whose packets arrive, is not given up.

@@ -142,7 +142,7 @@ func newWorld(t *testing.T, choice []string, cfg bridge.Config, opts ...grpc.Ser
 	go func() { served <- server.Serve(w.front.Listener) }()
 	t.Cleanup(func() {
 		check(t, w.Direct.Close())
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := w.Bridge.Shutdown(ctx); !w.down {
 			check(t, err)

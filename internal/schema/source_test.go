@@ -208,7 +208,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("got %v, asked %d times", err, s.asked)
 	}
 	write(echoFile("New"))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if _, err := source.Method(t.Context(), echo+"New"); err == nil || time.Now().After(deadline) {
 			if err != nil {
 				t.Error(err)
