@@ -111,10 +111,11 @@ build_32() {
 }
 
 # gotest FLAG... PACKAGES runs tests. Under the race detector each package's run
-# on one processor: on two, Go's runtime crashes now and then (docs/adr/0008).
+# on one processor: on two, Go's runtime crashes now and then (docs/adr/0008). Many
+# tests wait, so packages, and what is parallel in them, are more than processors.
 gotest() {
   local packages=${*: -1} cgo=0 on=()
-  [[ " $* " != *" -race "* ]] || { cgo=1 on=(-exec 'env GOMAXPROCS=1'); }
+  [[ " $* " != *" -race "* ]] || { cgo=1 on=(-p=4 -parallel=4 -exec 'env GOMAXPROCS=1'); }
   CGO_ENABLED=$cgo \
     tool gotestsum --format standard-quiet --packages "$packages" -- ${on[@]+"${on[@]}"} "${@:1:$#-1}"
 }
