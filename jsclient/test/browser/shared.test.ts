@@ -1,7 +1,7 @@
 // pollbridge/shared in Chromium: twenty tabs on two connections, whoever dies.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe, type TestContext, test } from "node:test";
 import { build } from "esbuild";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { startTestBridge, type Stats, type TestBridge } from "../testbridge.js";
@@ -71,7 +71,14 @@ const ways: Record<string, { worker?: false; locks: boolean }> = {
   "a SharedWorker, unwatched": { locks: false },
 };
 
-async function open(context: BrowserContext, way: keyof typeof ways): Promise<Tab> {
+/** A window of a browser, whose tabs share in one way, and the bridge that they are to. */
+interface Window {
+  context: BrowserContext;
+  way: keyof typeof ways;
+  bridge: TestBridge;
+}
+
+async function open({ context, way, bridge }: Window): Promise<Tab> {
   const tab = new Tab(await context.newPage());
   await tab.page.goto(bridge.url);
   const { worker } = ways[way]!;
@@ -80,16 +87,25 @@ async function open(context: BrowserContext, way: keyof typeof ways): Promise<Ta
   return tab;
 }
 
-async function contextFor(way: keyof typeof ways): Promise<BrowserContext> {
+async function windowFor(way: keyof typeof ways, bridge: TestBridge): Promise<Window> {
   const context = await browser.newContext();
   if (!ways[way]!.locks) await context.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
-  return context;
+  return { context, way, bridge };
+}
+
+/** A window to a bridge of its own, until the test is over. */
+async function alone(t: TestContext, way: keyof typeof ways, ...flags: string[]): Promise<Window> {
+  const bridge = await startTestBridge("..", ...flags);
+  t.after(() => bridge.stop());
+  const window = await windowFor(way, bridge);
+  t.after(() => window.context.close());
+  return window;
 }
 
 /** Opens tabs; the first is there before the others. */
-async function openAll(context: BrowserContext, way: keyof typeof ways, count: number): Promise<Tab[]> {
-  const first = await open(context, way);
-  return [first, ...(await Promise.all(Array.from({ length: count - 1 }, () => open(context, way))))];
+async function openAll(window: Window, count: number): Promise<Tab[]> {
+  const first = await open(window);
+  return [first, ...(await Promise.all(Array.from({ length: count - 1 }, () => open(window))))];
 }
 
 /**
@@ -97,7 +113,7 @@ async function openAll(context: BrowserContext, way: keyof typeof ways, count: n
  * meanwhile, once those that loaded pages are gone, and every tab has found the
  * hub again.
  */
-async function connections(tabs: Tab[]): Promise<number> {
+async function connections(tabs: Tab[], { bridge }: Window): Promise<number> {
   await bridge.cut();
   await Promise.all(tabs.map((tab) => tab.talk(1)));
   while ((await bridge.stats()).connections.open > 2) await new Promise((resolve) => setTimeout(resolve, 50));
@@ -106,10 +122,12 @@ async function connections(tabs: Tab[]): Promise<number> {
   return (await bridge.stats()).connections.peak;
 }
 
-async function killWorker(): Promise<void> {
+/** Kills the SharedWorker of a tab's window. */
+async function killWorker({ page }: Tab): Promise<void> {
+  const { targetInfo } = await (await page.context().newCDPSession(page)).send("Target.getTargetInfo");
   const devtools = await browser.newBrowserCDPSession();
   const { targetInfos } = await devtools.send("Target.getTargets");
-  const { targetId } = targetInfos.find(({ type }) => type === "shared_worker")!;
+  const { targetId } = targetInfos.find(({ type, browserContextId }) => type === "shared_worker" && browserContextId === targetInfo.browserContextId)!;
   await devtools.send("Target.closeTarget", { targetId });
 }
 
@@ -119,17 +137,17 @@ async function rpcs(fits: (rpcs: Stats["rpcs"]) => boolean): Promise<void> {
 
 for (const way of ["a SharedWorker", "the leading tab"]) {
   describe(`twenty tabs share by ${way}`, () => {
-    let context: BrowserContext;
+    let window: Window;
     let tabs: Tab[];
 
     before(async () => {
-      context = await contextFor(way);
-      tabs = await openAll(context, way, TABS);
+      window = await windowFor(way, bridge);
+      tabs = await openAll(window, TABS);
     });
-    after(() => context.close());
+    after(() => window.context.close());
 
     test("two connections carry them all", { timeout }, async () => {
-      const peak = await connections(tabs);
+      const peak = await connections(tabs, window);
       ok(peak <= 2, `${peak} connections at once`);
     });
 
@@ -161,7 +179,7 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
 
     test("the first tab is killed, and the others lose nothing", { timeout }, async () => {
       const first = tabs.shift()!;
-      const devtools = await context.newCDPSession(first.page);
+      const devtools = await window.context.newCDPSession(first.page);
       const crash = new Promise((resolve) => first.page.once("crash", resolve));
       const talk = Promise.allSettled(tabs.map((tab) => tab.talk()));
       devtools.send("Page.crash").catch(() => undefined); // there is nobody to answer
@@ -175,13 +193,13 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
     if (way === "a SharedWorker") {
       test("the worker is killed, and nobody loses anything", { timeout }, async () => {
         const talk = Promise.all(tabs.map((tab) => tab.talk()));
-        await killWorker();
+        await killWorker(tabs[0]!);
         await talk;
       });
     }
 
     test("two connections carry those who are left", { timeout }, async () => {
-      const peak = await connections(tabs);
+      const peak = await connections(tabs, window);
       ok(peak <= 2, `${peak} connections at once`);
       await Promise.all(tabs.map((tab) => tab.finish()));
     });
@@ -190,8 +208,8 @@ for (const way of ["a SharedWorker", "the leading tab"]) {
 
 for (const way of ["a SharedWorker", "the leading tab", "each tab for itself"]) {
   test(`a tab that shares by ${way} comes back from the back/forward cache and goes on`, { timeout }, async () => {
-    const context = await contextFor(way);
-    const tabs = await openAll(context, way, 3);
+    const window = await windowFor(way, bridge);
+    const tabs = await openAll(window, 3);
     const page = tabs.at(-1)!.page;
     await page.evaluate(() => addEventListener("pageshow", ({ persisted }) => persisted && Object.assign(globalThis, { persisted })));
     for (let i = 0; i < 2; i++) {
@@ -202,51 +220,43 @@ for (const way of ["a SharedWorker", "the leading tab", "each tab for itself"]) 
       await Promise.all(tabs.map((tab) => tab.talk(3)));
     }
     await Promise.all(tabs.map((tab) => tab.finish()));
-    await context.close();
+    await window.context.close();
   });
 }
 
-test("tabs share two connections where binary bodies are swallowed", { timeout }, async () => {
-  await bridge.swallow(true);
-  const context = await contextFor("a SharedWorker");
-  const tabs = await openAll(context, "a SharedWorker", 8);
-  const peak = await connections(tabs);
-  ok(peak <= 2, `${peak} connections at once`);
-  await Promise.all(tabs.map((tab) => tab.finish()));
-  await context.close();
-  await bridge.swallow(false);
-});
+// Each has a bridge of its own, and most of the time it waits: side by side.
+describe("eight tabs", { concurrency: true }, () => {
+  test("share two connections where binary bodies are swallowed", { timeout }, async (t) => {
+    const window = await alone(t, "a SharedWorker");
+    await window.bridge.swallow(true);
+    const tabs = await openAll(window, 8);
+    const peak = await connections(tabs, window);
+    ok(peak <= 2, `${peak} connections at once`);
+    await Promise.all(tabs.map((tab) => tab.finish()));
+  });
 
-test("tabs share two connections to three bridges that take requests in turn", { timeout }, async () => {
-  const alone = bridge;
-  bridge = await startTestBridge("..", "-bridges", "3");
-  const context = await contextFor("a SharedWorker");
-  const tabs = await openAll(context, "a SharedWorker", 8);
-  const peak = await connections(tabs);
-  ok(peak <= 2, `${peak} connections at once`);
-  const talk = Promise.all(tabs.map((tab) => tab.talk(50)));
-  for (let i = 0; i < 3; i++) await bridge.cut();
-  await talk;
-  await Promise.all(tabs.map((tab) => tab.finish()));
-  ok((await bridge.metric("pollbridge_cluster_links_forwarded_total")) > 0, "nothing was forwarded");
-  await context.close();
-  await bridge.stop();
-  bridge = alone;
-});
+  test("share two connections to three bridges that take requests in turn", { timeout }, async (t) => {
+    const window = await alone(t, "a SharedWorker", "-bridges", "3");
+    const tabs = await openAll(window, 8);
+    const peak = await connections(tabs, window);
+    ok(peak <= 2, `${peak} connections at once`);
+    const talk = Promise.all(tabs.map((tab) => tab.talk(50)));
+    for (let i = 0; i < 3; i++) await window.bridge.cut();
+    await talk;
+    await Promise.all(tabs.map((tab) => tab.finish()));
+    ok((await window.bridge.metric("pollbridge_cluster_links_forwarded_total")) > 0, "nothing was forwarded");
+  });
 
-test("more tabs than connections work each for itself", { timeout }, async () => {
-  const context = await contextFor("each tab for itself");
-  const tabs = await openAll(context, "each tab for itself", 8);
-  await Promise.all(tabs.map((tab) => tab.talk(3)));
-  await Promise.all(tabs.map((tab) => tab.finish()));
-  await context.close();
-});
+  test("work each for itself, more than there are connections", { timeout }, async (t) => {
+    const tabs = await openAll(await alone(t, "each tab for itself"), 8);
+    await Promise.all(tabs.map((tab) => tab.talk(3)));
+    await Promise.all(tabs.map((tab) => tab.finish()));
+  });
 
-test("without Web Locks a worker that is killed is missed and passed by, and nobody loses anything", { timeout }, async () => {
-  const context = await contextFor("a SharedWorker, unwatched");
-  const tabs = await openAll(context, "a SharedWorker, unwatched", 8);
-  await killWorker();
-  await Promise.all(tabs.map((tab) => tab.talk()));
-  await Promise.all(tabs.map((tab) => tab.finish()));
-  await context.close();
+  test("miss a worker that is killed without Web Locks, pass it by, and lose nothing", { timeout }, async (t) => {
+    const tabs = await openAll(await alone(t, "a SharedWorker, unwatched"), 8);
+    await killWorker(tabs[0]!);
+    await Promise.all(tabs.map((tab) => tab.talk()));
+    await Promise.all(tabs.map((tab) => tab.finish()));
+  });
 });
