@@ -270,6 +270,7 @@ func (p *rules) setCORS(h http.Header, origin string) {
 		return
 	}
 	h.Set("Access-Control-Expose-Headers", Marker)
+	h.Set("Timing-Allow-Origin", h.Get("Access-Control-Allow-Origin")) // lets the client see the version of HTTP
 }
 
 func (p *rules) originAllowed(r *http.Request, origin string, safelisted bool) bool {

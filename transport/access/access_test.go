@@ -211,16 +211,16 @@ func TestCORS(t *testing.T) {
 		name, origin       string
 		cfg                access.Config
 		allow, credentials string
-		expose             string
+		expose, timing     string
 	}{
-		{"listed", "https://app.example", cfg, "https://app.example", "true", access.Marker},
-		{"anyone", "https://evil.example", access.Config{AllowOrigins: []string{"*"}}, "*", "", access.Marker},
-		{"below", "https://a.app.example", access.Config{AllowOrigins: []string{"https://*.app.example"}}, "https://a.app.example", "true", access.Marker},
-		{"below beside anyone", "https://a.app.example", access.Config{AllowOrigins: []string{"*", "https://*.app.example"}}, "https://a.app.example", "true", access.Marker},
-		{"named beside anyone", "https://app.example", access.Config{AllowOrigins: []string{"*", "https://app.example"}}, "https://app.example", "true", access.Marker},
-		{"own page", "http://bridge.example", cfg, "", "", ""},
-		{"no browser", "", cfg, "", "", ""},
-		{"refused: may read why, no more", "https://evil.example", cfg, "https://evil.example", "", access.Marker},
+		{"listed", "https://app.example", cfg, "https://app.example", "true", access.Marker, "https://app.example"},
+		{"anyone", "https://evil.example", access.Config{AllowOrigins: []string{"*"}}, "*", "", access.Marker, "*"},
+		{"below", "https://a.app.example", access.Config{AllowOrigins: []string{"https://*.app.example"}}, "https://a.app.example", "true", access.Marker, "https://a.app.example"},
+		{"below beside anyone", "https://a.app.example", access.Config{AllowOrigins: []string{"*", "https://*.app.example"}}, "https://a.app.example", "true", access.Marker, "https://a.app.example"},
+		{"named beside anyone", "https://app.example", access.Config{AllowOrigins: []string{"*", "https://app.example"}}, "https://app.example", "true", access.Marker, "https://app.example"},
+		{"own page", "http://bridge.example", cfg, "", "", "", ""},
+		{"no browser", "", cfg, "", "", "", ""},
+		{"refused: may read why, no more", "https://evil.example", cfg, "https://evil.example", "", access.Marker, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -234,6 +234,7 @@ func TestCORS(t *testing.T) {
 				"Access-Control-Allow-Origin":      tt.allow,
 				"Access-Control-Allow-Credentials": tt.credentials,
 				"Access-Control-Expose-Headers":    tt.expose,
+				"Timing-Allow-Origin":              tt.timing,
 			}
 			for key, value := range want {
 				if got := w.Header().Get(key); got != value {
