@@ -44,7 +44,10 @@ func (c *counting) Exchange(ctx context.Context, sid string, batch []byte) ([]by
 
 // Section 5: more than two exchanges are in flight only where they share a connection,
 // the bridge takes them, and the path needs them.
-func TestRule_exchangesInFlight(t *testing.T) {
+func TestRule_exchangesInFlight(t *testing.T) { exchangesInFlight(t, nil) }
+
+// exchangesInFlight holds a client's engine to it; nil: Go's.
+func exchangesInFlight(t *testing.T, start func(dialer.Config) caller) {
 	for name, c := range map[string]struct {
 		shared, old bool
 		mbit, most  int
@@ -59,7 +62,7 @@ func TestRule_exchangesInFlight(t *testing.T) {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				var count *counting
 				far{
-					rtt: 300 * time.Millisecond, mbit: c.mbit, kind: transport.Longpoll, shared: c.shared, up: up,
+					rtt: 300 * time.Millisecond, mbit: c.mbit, kind: transport.Longpoll, shared: c.shared, up: up, start: start,
 					carrier: func(inner dialer.Carrier) dialer.Carrier {
 						count = &counting{Carrier: inner, old: c.old}
 						return count

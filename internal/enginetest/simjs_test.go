@@ -140,6 +140,7 @@ type jsEvent struct {
 
 	Seed           uint32   `json:"seed,omitempty"`
 	Transports     []string `json:"transports,omitempty"`
+	Multiplexed    bool     `json:"multiplexed,omitempty"`
 	Method         string   `json:"method,omitempty"`
 	Pairs          []jsPair `json:"metadata"`
 	SingleRequest  bool     `json:"singleRequest,omitempty"`
@@ -212,7 +213,8 @@ func (n *node) client(t *testing.T, seed uint64) func(dialer.Config) caller {
 		for i, k := range cfg.Transports {
 			kinds[i] = k.String()
 		}
-		c.post(jsEvent{Type: "start", Seed: uint32(seed), Transports: kinds})
+		multiplexed := cfg.Multiplexed != nil && cfg.Multiplexed()
+		c.post(jsEvent{Type: "start", Seed: uint32(seed), Transports: kinds, Multiplexed: multiplexed})
 		c.tasks.Go(c.run)
 		return c
 	}

@@ -14,9 +14,6 @@ func (f far) onNode(t *testing.T, run func(far, *testing.T)) {
 	}
 	n := startNode(t, *simJS)
 	f.each(func(f far) {
-		if f.shared {
-			return
-		}
 		t.Run(f.String(), func(t *testing.T) {
 			f.start = n.client(t, 1)
 			run(f, t)

@@ -15,14 +15,22 @@ import (
 	"github.com/pollbridge/pollbridge/transport"
 )
 
-// rateOf plays f with the TypeScript engine, over exchanges on a network of
-// 100 ms, and tells how many exchanges there were and how long it took.
+// TestSimJS_exchangesInFlight holds the TypeScript engine to TestRule_exchangesInFlight.
+func TestSimJS_exchangesInFlight(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	exchangesInFlight(t, startNode(t, *simJS).client(t, 1))
+}
+
+// rateOf plays f with the TypeScript engine, over exchanges that share a connection on a
+// network of 100 ms, and tells how many exchanges there were and how long it took.
 func rateOf(t *testing.T, n *node, f func(t *testing.T, c caller, net *simnet.Network)) (exchanges int, took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		net := simnet.New(1, simnet.Profile{RTT: 100 * time.Millisecond})
 		reg := enginetest.NewRegistry(registry.Config{Handle: echo})
 		carrier := enginetest.NewCarrier(net, reg)
-		c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.Longpoll}})
+		c := n.client(t, 1)(dialer.Config{Carrier: carrier, Transports: []transport.Kind{transport.Longpoll}, Multiplexed: func() bool { return true }})
 		start := time.Now()
 		f(t, c, net)
 		exchanges, took = net.Exchanges(), time.Since(start)

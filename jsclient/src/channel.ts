@@ -184,6 +184,7 @@ export class Channel extends EventTargetBase implements ChannelLike {
     if (this.#final?.reason === "closed") return;
     this.#final = new SessionError("closed", "the channel was closed");
     this.#startNow = undefined;
+    this.#carrier.close();
     for (const session of this.#sessions.keys()) session.close();
     this.#current = undefined;
     this.#changed();

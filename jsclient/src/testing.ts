@@ -66,6 +66,7 @@ export interface FakeSocket {
 /** FakeCarrier records what comes and lets the test answer. */
 export class FakeCarrier implements Carrier {
   sendsOrigin: boolean = true;
+  multiplexed: boolean = false;
   readonly exchanges: FakeExchange[] = [];
   readonly sockets: FakeSocket[] = [];
   readonly beacons: Batch[] = [];

@@ -28,14 +28,18 @@ func main() {
 	static := flag.String("static", "", "directory served under /static/")
 	bridges := flag.Int("bridges", 1, "bridges in a cluster, which take requests in turn; the first is the one that is told of and replaced")
 	verbose := flag.Bool("v", false, "log to standard error")
+	var f far
+	flag.DurationVar(&f.delay, "delay", 0, "how long each exchange waits before the bridge")
+	flag.BoolVar(&f.tls, "tls", false, "serve by TLS and HTTP/2")
+	flag.StringVar(&f.origin, "allow-origin", "", "a further origin whose pages are admitted")
 	flag.Parse()
-	if err := run(*static, *bridges, *verbose); err != nil {
+	if err := run(*static, *bridges, *verbose, f); err != nil {
 		fmt.Fprintln(os.Stderr, "testbridge:", err)
 		os.Exit(1)
 	}
 }
 
-func run(static string, bridges int, verbose bool) error {
+func run(static string, bridges int, verbose bool, f far) error {
 	backend := testsvc.New()
 	reflection.Register(backend.GRPC) // for clients in JSON
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,6 +57,9 @@ func run(static string, bridges int, verbose bool) error {
 		Backends: []bridge.Backend{{Target: lis.Addr().String()}},
 		Logger:   logger,
 	}}
+	if f.origin != "" {
+		br.cfg.AllowOrigins = []string{f.origin}
+	}
 	others, leave, err := cluster(&br.cfg, bridges-1)
 	if err != nil {
 		return err
@@ -71,13 +78,13 @@ func run(static string, bridges int, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{serve(public, pages(inTurn(br, others), static)), serve(control, controls(public, backend, br))}
+	servers := []*http.Server{f.serve(public, pages(f.delayed(inTurn(br, others)), static)), serve(control, controls(public, backend, br))}
 	defer func() {
 		for _, s := range servers {
 			_ = s.Close() // nothing is left to tell
 		}
 	}()
-	urls := map[string]string{"url": "http://" + public.Addr().String(), "control": "http://" + control.Addr().String()}
+	urls := map[string]string{"url": f.scheme() + "://" + public.Addr().String(), "control": "http://" + control.Addr().String()}
 	if err := json.NewEncoder(os.Stdout).Encode(urls); err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ export interface Socket {
 export interface Carrier {
   /** Requests from here carry the Origin of a page, without which the bridge admits no text. */
   readonly sendsOrigin: boolean;
+  /** Exchanges share a connection, as in HTTP/2, so that more than two of them take none from others. */
+  readonly multiplexed: boolean;
   /**
    * Sends one batch by POST and resolves with what the answer's body holds,
    * whatever that is; rejects with LinkError or OriginError. text: both bodies

@@ -4,6 +4,7 @@ import { isRefusal, SessionError } from "../engine/errors.js";
 import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
 import { type Attempt, ExchangeTuner, HOLD_WITH_FRAMES } from "../tune/exchanges.js";
 import { MIN_UP, type Network } from "../tune/network.js";
+import { type Bodies, MIN_BODIES } from "../tune/pace.js";
 import { uploadTime } from "../tune/path.js";
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
 import { encodeBatch, parseBatch } from "../wire/codec.js";
@@ -13,7 +14,8 @@ import type { Session } from "./session.js";
 
 // Times are in milliseconds, sizes in bytes.
 
-const MAX_EXCHANGES = 2;
+/** How many are in flight at most, where they share a connection. */
+const MAX_EXCHANGES = 8;
 /** A failure within this time is one at once. */
 const QUICK_FAILURE = 200;
 /** An ack alone is worth an exchange above so many bytes. */
@@ -117,7 +119,7 @@ export class Exchanges {
 
   /** Makes the exchanges that are needed now. */
   wake(): void {
-    while (!this.#pauseTimer && this.#inFlight.length < MAX_EXCHANGES && !this.#inFlight.some((x) => x.proof) && this.#launch());
+    while (!this.#pauseTimer && this.#hasRoom && !this.#inFlight.some((x) => x.proof) && this.#launch());
   }
 
   /** Makes the next exchange at once, whatever was being waited for. */
@@ -137,7 +139,7 @@ export class Exchanges {
   /** Wants an exchange that is answered at once, beside what is parked. */
   probe(wanted = true): void {
     this.#probeNow = wanted;
-    if (wanted && this.#inFlight.length === MAX_EXCHANGES) this.#abandon(this.#inFlight[0]!);
+    if (wanted && !this.#hasRoom) this.#abandon(this.#inFlight[0]!);
   }
 
   /** Gives up the exchanges that carry nothing. */
@@ -184,10 +186,26 @@ export class Exchanges {
     return true;
   }
 
+  /** Returns how long the next body may be, and how many to have in flight, each way: more than two where they share a connection, since others are few, and the bridge takes them. */
+  get #bodies(): { up: Bodies; down: Bodies } {
+    const { welcome, endpoint } = this.#session;
+    const most = this.#carrier.multiplexed ? Math.max(Math.min(welcome?.maxExchanges ?? 0, MAX_EXCHANGES), MIN_BODIES) : MIN_BODIES;
+    return this.#tuner.bodies(endpoint.path, most);
+  }
+
+  /** One more exchange may be in flight: more than two where the path needs them to carry the bodies of either direction. */
+  get #hasRoom(): boolean {
+    const { length } = this.#inFlight;
+    if (length < MIN_BODIES) return true;
+    const { up, down } = this.#bodies;
+    return length < Math.max(up.n, down.n);
+  }
+
   /** Returns how long the next body may be. */
   #body(): number {
     const { endpoint } = this.#session;
-    endpoint.bodyBytes = this.#tuner.bodies(endpoint.path).up;
+    endpoint.bodyBytes = this.#bodies.up.length;
+    endpoint.bodies = Math.max(this.#inFlight.length + 1, MIN_BODIES);
     endpoint.followPath();
     return endpoint.bodyBytes;
   }
@@ -236,7 +254,7 @@ export class Exchanges {
     if (endpoint.numStreams > 0 && !purpose.probe && !hello && !paced) {
       batch.holdMillis = Math.min(Math.max(this.#tuner.adaptiveHold, Math.round(path.atLeast(FIRST_HOLD, 2))), this.#network.holdMs);
     }
-    batch.maxBytes = this.#tuner.bodies(path).down;
+    batch.maxBytes = this.#bodies.down.length;
     const bytes = encodeBatch(batch);
     const now = endpoint.now();
     const x: Exchange = {
@@ -296,16 +314,16 @@ export class Exchanges {
   /** Asks for the Welcome once more, in the other form. */
   #helloAgain(): void {
     const s = this.#session;
-    if (!s.welcome && !s.error && this.#inFlight.length < MAX_EXCHANGES) {
+    if (!s.welcome && !s.error && this.#hasRoom) {
       this.#tuner.changeForm();
       this.probe();
     }
     s.endpoint.wake();
   }
 
-  /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). */
+  /** Aborts the parked poll that may hold up an exchange with frames: connections are few (L5). Where there are more than two, none does. */
   #makeRoom(number: number): void {
-    this.#abandonAll((x) => x.number < number && !x.frames);
+    if (this.#inFlight.length === MIN_BODIES) this.#abandonAll((x) => x.number < number && !x.frames);
   }
 
   #abandonAll(those: (x: Exchange) => boolean): void {

@@ -31,10 +31,12 @@ export class HttpCarrier implements Carrier {
   /** URL of the bridge with its prefix and version, and a final slash. */
   readonly base: string;
   readonly sendsOrigin: boolean = hasOrigin();
+  multiplexed = false;
   /** What dial opens; without it nothing can be dialled. */
   readonly WebSocket: WebSocketConstructor | undefined;
   readonly #config: CarrierConfig;
   readonly #explained: (why: Explanation) => void;
+  readonly #observer: PerformanceObserver | undefined;
   /** Any answer could be read. */
   #answered = false;
   /** Why the page may not reach the bridge, once that was found out. */
@@ -51,6 +53,24 @@ export class HttpCarrier implements Carrier {
     this.WebSocket = config.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     this.#config = config;
     this.#explained = explained;
+    this.#observer = this.sendsOrigin ? this.#observe() : undefined;
+  }
+
+  /** Learns what carries exchanges. The page's list of timings may be full, and is the page's; an observer is told of all. */
+  #observe(): PerformanceObserver | undefined {
+    if (!globalThis.PerformanceObserver) return undefined;
+    const observer = new PerformanceObserver((list) => {
+      for (const { name, nextHopProtocol } of list.getEntries() as PerformanceResourceTiming[]) {
+        if (name.startsWith(this.base) && name.endsWith("/poll")) this.multiplexed = /^h[23]/.test(nextHopProtocol);
+      }
+    });
+    observer.observe({ type: "resource" });
+    return observer;
+  }
+
+  /** Learns no more of what carries exchanges. */
+  close(): void {
+    this.#observer?.disconnect();
   }
 
   async exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal, text: boolean): Promise<Uint8Array> {

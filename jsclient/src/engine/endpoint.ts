@@ -13,9 +13,8 @@ const ASK_AGAIN = 1_000;
 /** Bytes by which the windows of all streams together may grow (D3). */
 const MAX_WIDENED = 16 << 20;
 
-/** The session's window before more is known of the path, and how many bodies it takes: two in flight, and two whose acks are under way (D2). */
+/** The session's window before more is known of the path (D2). */
 const FIRST_SESSION_WINDOW = 1 << 20;
-const WINDOW_OF_BODIES = 4;
 
 /** Role is what an endpoint asks of the client's session. */
 export interface Role {
@@ -42,6 +41,8 @@ export class Endpoint {
   unread = 0;
   /** How long a body may be, on the link that was sent on last: as much is worth having ready of a stream. */
   bodyBytes = 0;
+  /** How many bodies are in flight. */
+  bodies = 2;
   /** Why the session is over; undefined before. */
   error: SessionError | undefined;
 
@@ -102,9 +103,9 @@ export class Endpoint {
     this.releaseUnsent();
   }
 
-  /** Lets as much be sent and not acked as fills the path twice (D2). */
+  /** Lets as much be sent and not acked as fills the path twice (D2): the bodies in flight, and as many whose acks are under way. */
   followPath(): void {
-    this.out.window = Math.min(this.#sessionWindow, Math.max(FIRST_SESSION_WINDOW, 2 * this.path.maxInFlight(), WINDOW_OF_BODIES * this.bodyBytes));
+    this.out.window = Math.min(this.#sessionWindow, Math.max(FIRST_SESSION_WINDOW, 2 * this.path.maxInFlight(), 2 * this.bodies * this.bodyBytes));
   }
 
   /** Sends unsent RPCs that may be sent now. */

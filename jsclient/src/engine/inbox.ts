@@ -1,8 +1,8 @@
 import { type Frame, FRAME_COST } from "../wire/batch.js";
 
-/** Most that is kept ahead of order, in frames and in bytes (D1). */
-const MAX_AHEAD_FRAMES = 1024;
-const MAX_AHEAD_BYTES = 1 << 20;
+/** Most that is kept ahead of order, in frames and in bytes: all but one of the bodies that may be in flight (D1). */
+const MAX_AHEAD_FRAMES = 7 << 10;
+const MAX_AHEAD_BYTES = 7 << 20;
 
 /** Inbox puts frames in order and drops what comes twice (D1). */
 export class Inbox {

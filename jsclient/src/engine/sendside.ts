@@ -6,8 +6,8 @@ import type { Stream } from "./stream.js";
 const QUEUE_BYTES = 64 << 10;
 /** How many times the last step of credit are queued: the next one will be larger. */
 const STEPS_QUEUED = 4;
-/** How many bodies are queued: the next ones will be longer, and two may leave at once. */
-const BODIES_QUEUED = 2;
+/** How many bodies are queued at least: the next ones will be longer, and two may leave at once. */
+const MIN_BODIES_QUEUED = 2;
 
 /** SendSide is what a stream has to send. */
 export class SendSide {
@@ -73,7 +73,8 @@ export class SendSide {
 
   /** Reports whether there is room for another message: as much is queued as bodies take, where the peer gives credit in large steps. */
   get #roomy(): boolean {
-    return this.bytes <= Math.max(QUEUE_BYTES, Math.min(STEPS_QUEUED * this.#step, BODIES_QUEUED * (this.#stream.endpoint?.bodyBytes ?? 0)));
+    const { bodies = 0, bodyBytes = 0 } = this.#stream.endpoint ?? {};
+    return this.bytes <= Math.max(QUEUE_BYTES, Math.min(STEPS_QUEUED * this.#step, Math.max(bodies - 1, MIN_BODIES_QUEUED) * bodyBytes));
   }
 
   /** Accounts for n bytes cut off the head message. */

@@ -2,7 +2,7 @@ import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch
 import { Downlink } from "./downlink.js";
 import { Hold } from "./hold.js";
 import type { Network } from "./network.js";
-import { LONG_BODY, Pace, type Passage } from "./pace.js";
+import { type Bodies, LONG_BODY, Pace, type Passage } from "./pace.js";
 import type { Path } from "./path.js";
 import { Uplink } from "./uplink.js";
 
@@ -91,9 +91,9 @@ export class ExchangeTuner {
     return this.#uplink.alone;
   }
 
-  /** Returns how long the next body may be, each way. */
-  bodies(path: Path): { up: number; down: number } {
-    return { up: this.#up.maxBody(this.#network.upBytes, path), down: this.#down.maxBody(this.#downlink.ask, path) };
+  /** Returns how long the next body may be, and how many to have in flight, most at most, each way. */
+  bodies(path: Path, most: number): { up: Bodies; down: Bodies } {
+    return { up: this.#up.bodies(this.#network.upBytes, most, path), down: this.#down.bodies(this.#downlink.ask, most, path) };
   }
 
   /** Returns what got through so far, each way; first: nothing else is in flight, and what got through before took no time of what is sent now. */

@@ -9,6 +9,8 @@ const MIN_BODY = 40 << 10;
 export const LONG_BODY: number = MIN_BODY / 2;
 /** How long a body may take where a round trip is shorter. */
 const MIN_BODY_TIME = 40;
+/** How many bodies are in flight at least. */
+export const MIN_BODIES = 2;
 /** How much of a round trip bodies take, two in flight: while the rate grows, and from then on. */
 const GROWING_TRIPS = 1.25;
 const TRIPS = 0.9;
@@ -20,30 +22,47 @@ export interface Passage {
   readonly at: number;
 }
 
-/** Pace keeps the bodies of one direction short enough for what waits behind them: nothing of a body counts before its end, and two are in flight. */
+/** How long a body may be, and how many are to be in flight. */
+export interface Bodies {
+  readonly length: number;
+  readonly n: number;
+}
+
+/** Pace keeps the bodies of one direction short enough for what waits behind them: nothing of a body counts before its end, and two are in flight, or more where two of the longest do not fill the path. */
 export class Pace {
   passage: Passage = { total: 0, at: 0 };
   readonly #rate = new MaxRate();
-  /** What maxBody returned last. */
+  /** The length that bodies returned last. */
   #max = 0;
+  /** Bodies in a row that were not longer than half of it. */
+  #short = 0;
 
   /** Notes that a body of n bytes got through, and what had got through before it was sent. A short one says nothing of the rate. */
   passed(now: number, n: number, before: Passage): void {
     const total = this.passage.total + n;
     this.passage = { total, at: now };
+    this.#short = n > this.#max / 2 ? 0 : this.#short + 1;
     if (n < LONG_BODY) return;
     const passed = total - before.total;
-    if (n > this.#max / 2 && passed >= n + LONG_BODY) this.#rate.filled = true; // with another beside it
+    if (this.#short === 0 && passed >= n + LONG_BODY) this.#rate.filled = true; // with another beside it
     this.#rate.sample(now, before.at, passed / Math.max(now - before.at, 0.001));
   }
 
-  /** Returns how long a body may be, size at most. */
-  maxBody(size: number, path: Path): number {
+  /**
+   * Returns how long a body may be, size at most, and how many to have in flight, most
+   * at most: two that each take nearly a round trip nearly fill a path, and where they
+   * would be longer than size, as many more as together are as long, while one of as
+   * many is longer than half of what it may be.
+   */
+  bodies(size: number, most: number, path: Path): Bodies {
     const { value, settled } = this.#rate;
-    if (value > 0) {
-      const took = Math.max(path.minRTT * (settled ? TRIPS : GROWING_TRIPS), MIN_BODY_TIME);
-      size = Math.min(size, path.probing ? PROBE_BODY : Math.max(MIN_BODY, Math.floor(value * took)));
+    let n = MIN_BODIES;
+    if (value > 0 && path.probing) size = Math.min(size, PROBE_BODY);
+    else if (value > 0) {
+      const all = MIN_BODIES * value * Math.max(path.minRTT * (settled ? TRIPS : GROWING_TRIPS), MIN_BODY_TIME);
+      if (this.#short < most) n = Math.min(Math.max(Math.ceil(all / size), n), most);
+      size = Math.min(size, Math.max(MIN_BODY, Math.floor(all / n)));
     }
-    return (this.#max = size);
+    return { length: (this.#max = size), n };
   }
 }

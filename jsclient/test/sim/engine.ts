@@ -22,6 +22,7 @@ interface Event {
   text: string;
   seed: number;
   transports: Transport[];
+  multiplexed: boolean;
   method: string;
   metadata: WireMetadatum[];
   singleRequest: boolean;
@@ -57,9 +58,14 @@ const sayBytes = (type: string, id: number, data: Uint8Array, fields: object = {
 /** A carrier whose other end is in the simulation. */
 class SimCarrier implements Carrier {
   readonly sendsOrigin = true;
+  readonly multiplexed: boolean;
   readonly exchanges = new Map<number, { resolve: (body: Uint8Array) => void; reject: (why: Error) => void }>();
   readonly sockets = new Map<number, SocketEvents>();
   #next = 0;
+
+  constructor(multiplexed: boolean) {
+    this.multiplexed = multiplexed;
+  }
 
   exchange(sid: string, batch: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<Uint8Array> {
     const id = ++this.#next;
@@ -101,12 +107,13 @@ function mulberry32(seed: number): () => number {
 
 /** One simulated session. */
 class Simulated {
-  readonly carrier = new SimCarrier();
+  readonly carrier: SimCarrier;
   readonly session: Session;
   readonly ladder: Ladder;
   readonly #rpcs = new Map<number, Stream>();
 
-  constructor({ transports }: Event) {
+  constructor({ transports, multiplexed }: Event) {
+    this.carrier = new SimCarrier(multiplexed);
     this.session = new Session(
       { url: "http://bridge.test/bridge", known: false, release: "sim", token: "", streamWindow: 64 << 10, maxMessageBytes: 16 << 20 },
       {
