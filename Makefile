@@ -6,7 +6,7 @@ SHELL := bash
 .PHONY: help build deb test full lint go conformance js browser proxies sim fuzz soak soak-real soak-picture bench bench-quick bench-cluster bench-compare bench-distance bench-networks pgo tidy fmt generate snapshot run ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 BIN := bin/bridge
 

@@ -93,13 +93,13 @@ part_go() {
   step 'go build, 32 bits' 90 build_32
   need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
   need nats-server nats-server || leave_out 'a cluster of processes' 'no nats-server, and not root on Debian to install it'
-  if need gcc gcc; then
+  if need_cc; then
     step 'go test -race' 360 gotest -race -shuffle=on -timeout=10m -skip='^Test(Hostile|Distance)' ./...
     # The detector takes memory of its own, and ten times as long over megabytes.
     step 'hostile clients' 60 gotest -run '^TestHostile' ./cmd/bridge
     step 'far paths' 60 gotest -run '^TestDistance' ./internal/enginetest
   else
-    leave_out 'race detector' 'no C compiler (gcc), and not root on Debian to install one'
+    leave_out 'race detector' 'no C compiler with its headers (gcc, libc6-dev), and not root on Debian to install them'
     step 'go test' 360 gotest -shuffle=on -timeout=10m ./...
   fi
 }
@@ -137,7 +137,7 @@ part_sim() {
   step 'every network' 120 simulate '^Test(Check|Embedded|KillAfter$|Matrix|Statuses)' ./e2e -full
   step 'hostile clients' 200 simulate '^TestHostile' ./cmd/bridge -hostile
   step chaos 80 simulate '^TestChaos' ./e2e -full -chaos=45s
-  if need gcc gcc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
+  if need_cc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
 }
 
 # race has simulate use the race detector.
@@ -282,7 +282,7 @@ part_proxies() {
 # ---- fuzz: each fuzz target for a moment, one after the other ------------------
 
 # Their seeds run with the other tests.
-part_fuzz() { step fuzz 300 fuzz_targets; }
+part_fuzz() { step fuzz 480 fuzz_targets; }
 
 fuzz_targets() {
   local package dir target n=0
@@ -341,11 +341,11 @@ test_compat() {
 # build, once.
 part_deploy() {
   local program missing=
-  for program in prometheus nats-server debootstrap systemd-analyze:systemd; do
+  for program in make prometheus nats-server debootstrap systemd-analyze:systemd; do
     need "${program%:*}" "${program#*:}" || missing+=" ${program#*:}"
   done
   [ -z "$missing" ] || { leave_out deploy "not installed, and not root on Debian to do it:$missing"; return; }
-  step deploy 500 test_deploy
+  step deploy 200 test_deploy
 }
 
 test_deploy() { cd deploy && go tool -modfile=../tools/go.mod gotestsum --format standard-quiet -- -count=1 -timeout=30m ./...; }

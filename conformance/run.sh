@@ -19,9 +19,15 @@ declare -A RPC=([rpc-http1]=1392 [rpc-http2]=2420 [rpc-json]=3812) # cases
 GO=(ws longpoll buffered upgrade switched cut-ws cut-longpoll cut)
 JS=(node-ws node-longpoll chromium-ws chromium-longpoll)
 
+# The suite's client ends an RPC at the same time as a server that keeps to its
+# deadline. Where it does so between head and body of the server's answer, the
+# suite takes it that the body was empty. Its own server answers late.
+RACE='Timeouts/*/Protocol:PROTOCOL_CONNECT/**/unary'
+LOST_RACE='connect error JSON: unexpected end of JSON input'
+
 # arguments MODE prints what connectconformance is given.
 arguments() {
-  local server="--mode server --conf conformance/rpc.yaml" bridge="$bin/conformance -serve $bin/referenceserver"
+  local server="--mode server --conf conformance/rpc.yaml --known-flaky $RACE" bridge="$bin/conformance -serve $bin/referenceserver"
   case $1 in
     rpc-http1 | rpc-http2) echo "$server --run **/HTTPVersion:${1#rpc-http}/** -- $bridge" ;;
     rpc-json) echo "$server -- $bridge -pass-json" ;;
@@ -53,9 +59,17 @@ run() {
   set -f # a pattern of cases is one word
   # shellcheck disable=SC2086 # a command is words
   "$bin/connectconformance" $command >"$log" 2>&1 &&
-    grep -qx "$cases passed, 0 failed" "$log" ||
+    all_passed "$log" "$cases" ||
     { cat "$log" && echo "$mode failed, of $cases cases" && return 1; }
   echo "DONE $cases tests of $mode in $((($(date +%s%N) - start) / 1000000)) ms"
+}
+
+# all_passed LOG CASES reports whether all cases passed, but for lost races.
+all_passed() {
+  awk -v cases="$2" -v lost="$LOST_RACE" '
+    /^[0-9]+ passed, 0 failed$/ { n += $1 }
+    /^INFO: .* failed \(as expected\):$/ { getline; if ($0 == "\t" lost) n++ }
+    END { exit n != cases }' "$1"
 }
 
 # bundle_driver compiles what drives the JavaScript client.

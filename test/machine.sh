@@ -46,6 +46,17 @@ need_protoc() {
 
 protoc_imports() { protoc -o /dev/null google/protobuf/any.proto 2>/dev/null; }
 
+# need_cc makes sure of a C compiler with the headers of C, which Debian packs
+# apart. Without them cgo, which go uses where there is gcc, fails.
+need_cc() {
+  need gcc gcc || return 1
+  c_headers && return
+  install_package libc6-dev gcc
+  c_headers
+}
+
+c_headers() { gcc -E -x c -include stdlib.h /dev/null >/dev/null 2>&1; }
+
 need_node() {
   need node nodejs && need npm npm &&
     [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MIN" ]
