@@ -12,7 +12,7 @@ type Script = typeof import("./sharedpage.js");
 
 const TABS = 20;
 const ROUNDS = 10;
-const timeout = 120_000;
+const timeout = 240_000;
 
 let bridge: TestBridge;
 let browser: Browser;
@@ -240,7 +240,7 @@ describe("eight tabs", { concurrency: true }, () => {
     const tabs = await openAll(window, 8);
     const peak = await connections(tabs, window);
     ok(peak <= 2, `${peak} connections at once`);
-    const talk = Promise.all(tabs.map((tab) => tab.talk(50)));
+    const talk = Promise.all(tabs.map((tab) => tab.talk(20)));
     for (let i = 0; i < 3; i++) await window.bridge.cut();
     await talk;
     await Promise.all(tabs.map((tab) => tab.finish()));
