@@ -129,12 +129,12 @@ func (e *Endpoint) bodyLength() int {
 }
 
 // leavesAtOnce is how many bytes links may take at once: on one-shot links all bodies
-// in flight, but for one that is on its way meanwhile.
+// in flight, but of more than two one that is on its way meanwhile.
 func (e *Endpoint) leavesAtOnce() int {
 	if e.Carries() {
 		return e.bodyLength()
 	}
-	return max(int(e.oneShots)-1, 1) * e.bodyLength()
+	return max(int(e.oneShots)-1, MinExchanges) * e.bodyLength()
 }
 
 // roundTrip is the round-trip time that windows go by; 0: not measured.
