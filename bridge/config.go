@@ -154,7 +154,7 @@ type Config struct {
 	// count, as in HTTP/2's header lists. Default: 64 KiB.
 	MaxMetadataBytes int
 	// MaxBatchBytes is the longest batch, envelope included. At least 64 KiB.
-	// Default: 1 MiB.
+	// Default: 2 MiB.
 	MaxBatchBytes int
 	// MaxStreams is the most open RPCs of a session. Default: 4,096.
 	MaxStreams int
@@ -301,7 +301,7 @@ func (c Config) WithDefaults() Config {
 	c.PauseMax = cmp.Or(c.PauseMax, max(30*time.Minute, c.ResumeWindow))
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 16<<20)
 	c.MaxMetadataBytes = cmp.Or(c.MaxMetadataBytes, 64<<10)
-	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 1<<20)
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 2<<20)
 	c.MaxStreams = cmp.Or(c.MaxStreams, 4096)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 100_000)
 	c.MaxSessionsPerPrincipal = cmp.Or(c.MaxSessionsPerPrincipal, 10_000)

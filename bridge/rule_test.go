@@ -13,7 +13,7 @@ import (
 
 // W4: the HTTP statuses that the bridge itself gives, each with its marker.
 func TestRule_statuses(t *testing.T) {
-	const limit = 1 << 20 // the default
+	const limit = 2 << 20 // the default
 	srv, _ := newServer(t, bridge.Config{AllowOrigins: []string{"https://good.example"}})
 	id, key := bytes.Repeat([]byte{7}, wire.IDSize), bytes.Repeat([]byte{8}, wire.KeySize)
 	path := "/bridge/v1/" + wire.EncodeSession(id)

@@ -18,7 +18,7 @@ import (
 )
 
 // maxAnswer is the most bytes read of a response or a WebSocket message. Bridges
-// limit batches to 1 MiB unless configured.
+// limit batches to 2 MiB unless configured.
 const maxAnswer = 16 << 20
 
 // carrier reaches a bridge over net/http and WebSocket.

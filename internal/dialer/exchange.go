@@ -68,8 +68,16 @@ func (e *exchanges) init(s *Session) {
 	e.retry = tune.Backoff{First: minRetry, Max: maxRetry, Factor: 1.6}
 	e.emptyBackoff = tune.Backoff{First: minRetry, Max: maxRetry, Factor: 2}
 	e.hold = tune.Hold{Hold: s.cfg.Hold, Max: s.cfg.Hold}
-	e.uplink = tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
-	e.downlink = tune.Downlink{Size: tune.MaxBatch / 2, Max: tune.MaxBatch}
+	e.uplink = tune.Uplink{Size: tune.FirstBatch, Max: tune.LongBatch}
+	e.downlink = tune.Downlink{Size: tune.MaxBatch / 2, Max: tune.LongBatch}
+}
+
+// bound has bodies be no longer than the bridge takes and gives; 0: it did not say.
+func (e *exchanges) bound(most int) {
+	if most > 0 {
+		e.uplink.Bound(most)
+		e.downlink.Bound(most)
+	}
 }
 
 // awaiting is the lowest exchange that the client waits for (L2).
@@ -128,11 +136,19 @@ func (e *exchanges) hasRoom() bool {
 // upBody and downBody return how long the next body may be, and how many to have in
 // flight.
 func (e *exchanges) upBody() (length, n int) {
-	return e.up.Bodies(e.uplink.Size, e.most(), &e.s.ep.Path)
+	return e.bodies(&e.up, e.uplink.Size)
 }
 
 func (e *exchanges) downBody() (length, n int) {
-	return e.down.Bodies(e.downlink.Ask(), e.most(), &e.s.ep.Path)
+	return e.bodies(&e.down, e.downlink.Ask())
+}
+
+func (e *exchanges) bodies(p *tune.Pace, size int) (length, n int) {
+	most := e.most()
+	if most > engine.MinExchanges { // rather more bodies than long ones
+		size = min(size, tune.MaxBatch)
+	}
+	return p.Bodies(size, most, &e.s.ep.Path)
 }
 
 // most is how many exchanges may be in flight: more than two where they share a

@@ -70,6 +70,7 @@ func (s *Session) takeWelcome(b *wire.Batch) {
 	s.welcome, s.incarnation = &w, b.Incarnation
 	s.ep.SetSessionWindow(int(w.SessionWindow))
 	s.ep.PeerStreamWindow = int(w.StreamWindow)
+	s.exchanges.bound(int(w.MaxBatchBytes))
 	if w.IgnoresTokens && s.token.value != "" {
 		s.cfg.Logger.Warn("the bridge ignores the token: it authenticates nobody", "session", s.ID())
 	}

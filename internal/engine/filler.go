@@ -37,7 +37,7 @@ func (e *Endpoint) build(out *Outgoing, h *wire.Batch, frames bool, f fill) int 
 // limit bytes, in out. It reports how many frames went in.
 func (e *Endpoint) BuildOneShot(out *Outgoing, h *wire.Batch, link LinkID, limit int, frames bool) int {
 	h.X = link.Number
-	e.oneShotLimit = uint32(min(limit, tune.MaxBatch))
+	e.oneShotLimit = uint32(min(limit, tune.LongBatch))
 	e.followPath()
 	n := e.build(out, h, frames, fill{link: link, limit: limit, room: Unlimited})
 	if n > 0 && e.out.active > 0 { // full: senders may have waited for the room that it makes

@@ -13,7 +13,7 @@ import (
 )
 
 // maxBatch is the longest batch, each way.
-const maxBatch = 1 << 20
+const maxBatch = 2 << 20
 
 // Carrier is a dialer.Carrier that reaches an Acceptor over a simulated network,
 // with what the transports do and no HTTP.

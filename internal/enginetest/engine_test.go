@@ -42,7 +42,7 @@ func (d *direct) Exchange(ctx context.Context, sid string, batch []byte) ([]byte
 	}
 	link := d.reg.Accept(ctx, transport.Hello{Kind: transport.Longpoll, Session: sid, Batch: bytes.Clone(batch), RemoteAddr: "test"})
 	defer link.Close()
-	answer, err := next(ctx, link, 1<<20)
+	answer, err := next(ctx, link, 2<<20)
 	if err != nil {
 		return nil, err
 	}

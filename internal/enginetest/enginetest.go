@@ -20,7 +20,7 @@ func NewRegistry(cfg registry.Config) *registry.Registry {
 	cfg.PauseMax = cmp.Or(cfg.PauseMax, 30*time.Minute)
 	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, 16<<20)
 	cfg.MaxMetadata = cmp.Or(cfg.MaxMetadata, 64<<10)
-	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 1<<20)
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 2<<20)
 	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 4096)
 	cfg.MaxSessions = cmp.Or(cfg.MaxSessions, 100_000)
 	cfg.MaxPerPrincipal = cmp.Or(cfg.MaxPerPrincipal, 10_000)

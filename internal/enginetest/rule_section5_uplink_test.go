@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -49,8 +50,14 @@ func (c *narrow) longest(i int) (n int) {
 
 // through plays f with a session on that network, in a bubble.
 func through(t *testing.T, lets func(body []byte) error, f func(t *testing.T, c *narrow, s *dialer.Session)) {
+	throughTo(t, registry.Config{}, lets, f)
+}
+
+// throughTo is through to a bridge with that Config.
+func throughTo(t *testing.T, cfg registry.Config, lets func(body []byte) error, f func(t *testing.T, c *narrow, s *dialer.Session)) {
 	synctest.Test(t, func(t *testing.T) {
-		reg := enginetest.NewRegistry(registry.Config{Handle: swallow})
+		cfg.Handle = swallow
+		reg := enginetest.NewRegistry(cfg)
 		c := &narrow{direct: &direct{reg: reg, delay: 10 * time.Millisecond}, lets: lets}
 		s := dialer.Start(dialer.Config{Carrier: c, Transports: transports()["longpoll"]})
 		f(t, c, s)
@@ -137,6 +144,61 @@ func TestRule_uplinkLimit(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Section 5: bodies are no longer than the bridge says that it takes, and the client
+// asks for no longer ones.
+func TestRule_statedBatch(t *testing.T) {
+	for _, most := range []int{100_000, 1 << 20, 2 << 20, 4 << 20} {
+		t.Run(strconv.Itoa(most), func(t *testing.T) {
+			asked := 0
+			lets := func(body []byte) error {
+				var b wire.Batch
+				if err := wire.ParseBatch(body, &b); err != nil {
+					t.Error(err)
+				}
+				if b.Hello == nil {
+					asked = max(asked, int(b.MaxBytes))
+				}
+				return nil
+			}
+			throughTo(t, registry.Config{MaxBatch: most}, lets, func(t *testing.T, c *narrow, s *dialer.Session) {
+				upload(t, s, 400)
+				want := min(most, 2<<20)
+				if n := c.longest(0); n > want || n < want/8*7 {
+					t.Errorf("the longest of 40 MB has %d bytes, where the bridge takes %d", n, most)
+				}
+				equal(t, "asked for", asked, min(want, 512<<10))
+			})
+		})
+	}
+}
+
+// Section 5: beyond 1 MiB a length that was refused is not tried again, since that is
+// what proxies take unless they are configured.
+func TestRule_longBodyRefused(t *testing.T) {
+	for _, name := range []string{"413", "mute"} {
+		t.Run(name, func(t *testing.T) {
+			lets := func(body []byte) error {
+				if len(body) > 1<<20 {
+					return refusals[name]
+				}
+				return nil
+			}
+			through(t, lets, func(t *testing.T, c *narrow, s *dialer.Session) {
+				upload(t, s, 400)
+				refused, bodies := c.refused, len(c.bodies)
+				if refused == 0 || refused > 2 { // those in flight
+					t.Errorf("%d bodies refused while 40 MB went up", refused)
+				}
+				upload(t, s, 2000)
+				equal(t, "refused of 200 MB more", c.refused-refused, 0)
+				if n := c.longest(bodies); n < 1<<20/8*7 {
+					t.Errorf("the longest of 200 MB has %d bytes", n)
+				}
+			})
+		})
 	}
 }
 

@@ -24,7 +24,7 @@ func TestRule_defaultLimits(t *testing.T) {
 		equal(t, "metadata", w.MaxMetadataBytes, uint32(64<<10))
 		equal(t, "streams", w.MaxStreams, uint32(4096))
 		equal(t, "exchanges", w.MaxExchanges, uint32(8))
-		equal(t, "batch", w.MaxBatchBytes, uint32(1<<20))
+		equal(t, "batch", w.MaxBatchBytes, uint32(2<<20))
 	})
 }
 

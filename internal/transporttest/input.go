@@ -62,7 +62,7 @@ func badInput(t *testing.T, r *rig) {
 			b.Session, b.Incarnation, b.Hello = stranger, 0, &wire.Hello{}
 			b.Versions = &wire.Versions{Lowest: 9, Highest: 9}
 		}), wire.CodeVersion, 0},
-		{"too large", sid, make([]byte, 1<<20+1), wire.CodeTooLarge, 1 << 20},
+		{"too large", sid, make([]byte, 2<<20+1), wire.CodeTooLarge, 2 << 20},
 	}
 	before := r.reg.Stats()
 	for _, tt := range tests {

@@ -9,5 +9,6 @@ package tune
 const (
 	FirstBatch = 64 << 10 // first longest request
 	MaxBatch   = 1 << 20  // longest that is tried
+	LongBatch  = 2 << 20  // longest where no more than two can be in flight
 	minBatch   = 4 << 10
 )

@@ -19,6 +19,12 @@ type Downlink struct {
 	clean    int           // those that did
 }
 
+// Bound has answers be no longer than the bridge gives.
+func (d *Downlink) Bound(limit int) {
+	d.Max = max(min(d.Max, limit), minBatch)
+	d.Size = min(d.Size, d.Max)
+}
+
 // Ask returns how long the next answer may be: short where the length is suspected.
 func (d *Downlink) Ask() int {
 	if d.failures >= maxSuspects {

@@ -152,7 +152,8 @@ func TestUplink(t *testing.T) {
 			{"another", passed(128 << 10), 256 << 10},
 			{"another", passed(256 << 10), 512 << 10},
 			{"another", passed(512 << 10), 1 << 20},
-			{"at the most", passed(1 << 20), 1 << 20},
+			{"another", passed(1 << 20), 2 << 20},
+			{"at the most", passed(2 << 20), 2 << 20},
 		},
 		"a break tells of a long one only": {
 			{"32 KiB broke", func(u *tune.Uplink) { u.Broke(32 << 10) }, 64 << 10},
@@ -180,6 +181,21 @@ func TestUplink(t *testing.T) {
 			{"it never grows beyond", passed(10 << 10), 10 << 10},
 			{"no limit stated", func(u *tune.Uplink) { u.OverLimit(10<<10, 0) }, 5 << 10},
 		},
+		"over 1 MiB one refusal is enough": {
+			{"five full ones", func(u *tune.Uplink) {
+				for n := 64 << 10; n <= 1<<20; n *= 2 {
+					u.Passed(n, time.Millisecond)
+				}
+			}, 2 << 20},
+			{"refused", func(u *tune.Uplink) { u.Refused(2 << 20) }, 1 << 20},
+			{"100 clean ones", repeat(100, passed(1<<20)), 1 << 20},
+		},
+		"the bridge states its limit before": {
+			{"its limit", func(u *tune.Uplink) { u.Bound(100_000) }, 64 << 10},
+			{"a full one", passed(64 << 10), 100_000},
+			{"another", passed(100_000), 100_000},
+			{"a limit under the least", func(u *tune.Uplink) { u.Bound(1) }, tune.MinUplink},
+		},
 		"never below the least": {
 			{"too long", func(u *tune.Uplink) { u.Refused(1 << 10) }, 1 << 10},
 			{"again", func(u *tune.Uplink) { u.Refused(1 << 10) }, 1 << 10},
@@ -195,7 +211,7 @@ func TestUplink(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := &tune.Uplink{Size: tune.FirstBatch, Max: tune.MaxBatch}
+			u := &tune.Uplink{Size: tune.FirstBatch, Max: tune.LongBatch}
 			for _, s := range steps {
 				s.do(u)
 				if u.Size != s.size {

@@ -76,6 +76,9 @@ func (t *Uplink) Learnt() int {
 // Refused notes that n bytes were too many.
 func (t *Uplink) Refused(n int) {
 	t.suspects = 0
+	if n > MaxBatch { // by a proxy, most likely, which will not change
+		t.Max = MaxBatch
+	}
 	half := max(n/2, MinUplink)
 	if half >= t.Size {
 		return
@@ -137,6 +140,11 @@ func (t *Uplink) OverLimit(n, limit int) {
 		t.Refused(n)
 		return
 	}
+	t.Bound(limit)
+}
+
+// Bound has bodies be no longer than the bridge takes.
+func (t *Uplink) Bound(limit int) {
 	t.Max = max(min(t.Max, limit), MinUplink)
 	t.Size = min(t.Size, t.Max)
 }

@@ -24,7 +24,7 @@ type Config struct {
 	// Access decides who may use the handler. Default: access.Config{}.
 	Access *access.Policy
 	// MaxBatch is the longest batch, in bytes, envelope included, each way. A
-	// longer request gets the refusal `too_large`. Default: 1 MiB.
+	// longer request gets the refusal `too_large`. Default: 2 MiB.
 	MaxBatch int
 	// UploadTimeout bounds how long a request's body may take to arrive.
 	// Default: 30 s.
@@ -39,7 +39,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Access == nil {
 		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
 	}
-	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 1<<20)
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 2<<20)
 	cfg.UploadTimeout = cmp.Or(cfg.UploadTimeout, 30*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 60*time.Second)
 	return cfg

@@ -25,7 +25,7 @@ type Config struct {
 	Access *access.Policy
 	// MaxBatch is the longest batch that is taken, in bytes, envelope
 	// included. A longer first one gets the refusal `too_large`; any longer
-	// one closes the WebSocket. Default: 1 MiB.
+	// one closes the WebSocket. Default: 2 MiB.
 	MaxBatch int
 	// FirstBatchTimeout bounds how long the first batch may take to arrive.
 	// Default: 10 s.
@@ -39,7 +39,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Access == nil {
 		cfg.Access, _ = access.New(access.Config{}) // nothing in it that could be wrong
 	}
-	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 1<<20)
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 2<<20)
 	cfg.FirstBatchTimeout = cmp.Or(cfg.FirstBatchTimeout, 10*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 60*time.Second)
 	return cfg

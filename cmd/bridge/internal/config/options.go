@@ -219,7 +219,7 @@ func limits(d bridge.Config) []*Option {
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxMetadataBytes }, sizeInt),
 		}, {
 			Group: group, Name: "max-batch", Value: "SIZE", Default: sizeText(d.MaxBatchBytes), field: "MaxBatchBytes",
-			Help: "most bytes of one request or WebSocket message",
+			Help: "most bytes of one request or response of long-polling, or WebSocket message",
 			set:  one(func(s *Settings) *int { return &s.Bridge.MaxBatchBytes }, sizeInt),
 		}, {
 			Group: group, Name: "max-streams", Value: "N", Default: strconv.Itoa(d.MaxStreams), field: "MaxStreams",
