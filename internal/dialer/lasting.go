@@ -228,6 +228,9 @@ func (l *lastingLink) Build(out *engine.Outgoing, limit int, now time.Duration, 
 	if !l.Built() {
 		h.Key = s.key[:]
 	}
+	if s.welcomed() && s.welcome.MaxBatchBytes > 0 {
+		limit = min(limit, int(s.welcome.MaxBatchBytes))
+	}
 	if l.pingDue {
 		h.Ping, h.Padding = l.ping, l.padding
 		l.pingToken = h.Token

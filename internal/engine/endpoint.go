@@ -85,7 +85,7 @@ func (e *Endpoint) Init(cfg Config) {
 		streamWindow: tune.Window{Size: cfg.StreamWindow, Min: min(cfg.StreamWindow, floorWindow), Max: cfg.MaxStreamWindow},
 		receiveLimit: cfg.ReceiveWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
 		share: cfg.Share, done: make(chan struct{}),
-		batch: tune.Lasting{Size: lastingBatch, Max: lastingBatch},
+		batch: tune.Lasting{Size: tune.FirstBatch, Max: tune.MaxLasting},
 	}
 	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)

@@ -26,9 +26,6 @@ const (
 	// acksPerTrip is how many acks go alone in a round trip at most, so that a fast
 	// path does not need thousands a second.
 	acksPerTrip = 16
-
-	// lastingBatch is the longest batch on a lasting link.
-	lastingBatch = 64 << 10
 )
 
 // Lasting is what the two ends of a lasting link have in common: it carries many
@@ -196,12 +193,8 @@ func (e *Endpoint) maxInFlight() int {
 	return e.Path.MaxInFlight() + frameRoom // the last frame may go beyond it
 }
 
-// maxBatch is how long a batch on a lasting link may be: a quarter of what may
-// be in flight, since nothing of a batch is acked before its end. With halves the
-// path would stand idle, and be taken for a slower one.
-func (e *Endpoint) maxBatch() int {
-	return min(e.batch.Size, e.Path.MaxInFlight()/4)
-}
+// maxBatch is how long a batch on a lasting link may be.
+func (e *Endpoint) maxBatch() int { return min(e.batch.Size, e.Path.MaxBatch()) }
 
 // LastingBatch is how long a batch on a lasting link may be, as learnt.
 func (e *Endpoint) LastingBatch() int { return e.batch.Size }

@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 
+	"github.com/pollbridge/pollbridge/internal/tune"
 	"github.com/pollbridge/pollbridge/internal/wire"
 	"github.com/pollbridge/pollbridge/transport"
 )
@@ -50,7 +51,7 @@ type Outgoing struct {
 var outgoing = sync.Pool{New: func() any { return new(Outgoing) }}
 
 // pooledOutgoing is the most memory, in bytes, that a batch in the pool may have.
-const pooledOutgoing = 128 << 10
+const pooledOutgoing = 2 * tune.MaxLasting
 
 // NewOutgoing returns an empty batch; Release takes it back.
 func NewOutgoing() *Outgoing { return outgoing.Get().(*Outgoing) }

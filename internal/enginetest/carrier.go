@@ -93,7 +93,7 @@ func (c *Carrier) carry(far *simnet.End, sid string) {
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for {
-			batch, err := link.Next(ctx, 64<<10)
+			batch, err := link.Next(ctx, maxBatch)
 			if err != nil {
 				_ = far.Finish()
 				time.AfterFunc(5*time.Second, far.Close) // a peer that answers no close frame

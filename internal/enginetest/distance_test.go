@@ -31,6 +31,7 @@ type far struct {
 	burst   time.Duration                       // of losses; 0: they come alone
 	loss    float64                             // share of traversals that are sent again
 	jitter  time.Duration                       // most that is added each way
+	takes   int                                 // longest batch that the bridge takes, in bytes; 0: the default
 	cuts    time.Duration                       // how often all links are reset; 0: never
 	start   func(dialer.Config) caller          // the client's engine; nil: Go's
 	carrier func(dialer.Carrier) dialer.Carrier // stands before the network; nil: none does
@@ -186,7 +187,7 @@ func (f far) run(t *testing.T, first, during time.Duration) (came []int64) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
 		got := make([]atomic.Int64, max(f.streams, 1))
-		reg := enginetest.NewRegistry(registry.Config{Handle: func(st *registry.Stream) {
+		reg := enginetest.NewRegistry(registry.Config{MaxBatch: f.takes, Handle: func(st *registry.Stream) {
 			_ = st.SendHeaders(nil)
 			if !f.up {
 				for !isClosed(stop) && st.Send(st.Context(), message(make([]byte, farPiece))) == nil {

@@ -7,8 +7,9 @@ package tune
 
 // Lengths of batches, in bytes.
 const (
-	FirstBatch = 64 << 10 // first longest request
-	MaxBatch   = 1 << 20  // longest that is tried
-	LongBatch  = 2 << 20  // longest where no more than two can be in flight
+	FirstBatch = 64 << 10  // longest at first
+	MaxLasting = 256 << 10 // longest that is tried on a lasting link
+	MaxBatch   = 1 << 20   // longest that is tried on a one-shot link
+	LongBatch  = 2 << 20   // longest where no more than two can be in flight
 	minBatch   = 4 << 10
 )

@@ -3,7 +3,8 @@ package tune
 // Lasting learns how long the batches may be that lasting links let through. That
 // a link breaks says nothing of lengths; a length counts as refused when links
 // broke several times in a row with batches under way that were longer than all
-// that had got through on them, and none as long got through in between.
+// that had got through on them, and none as long got through in between. Of those over
+// FirstBatch one link that broke is enough, and they are not tried again.
 type Lasting struct {
 	Size int // longest, bytes
 	Max  int // longest that Size grows to
@@ -61,6 +62,10 @@ func (l *Lasting) Broke(acked, n int) {
 		l.barren++
 	}
 	if n <= minBatch {
+		return
+	}
+	if n > FirstBatch { // one break is enough: little is lost
+		l.Max, l.Size = min(l.Max, FirstBatch), min(l.Size, FirstBatch)
 		return
 	}
 	if l.suspected == 0 || n < l.suspected {

@@ -27,7 +27,7 @@ func TestLasting(t *testing.T) {
 		"cuts alone say nothing": {
 			{"no batch was longer", times(100, broke(0)), 64 << 10},
 			{"short ones", times(100, broke(4<<10)), 64 << 10},
-			{"long ones, but such got through", times(100, func(l *tune.Lasting) { l.Broke(acked, 64<<10); l.Passed(60 << 10) }), 64 << 10},
+			{"long ones, but such got through", times(100, func(l *tune.Lasting) { l.Broke(acked, 64<<10); l.Passed(60 << 10) }), 128 << 10},
 		},
 		"a length that breaks links": {
 			{"once", broke(64 << 10), 64 << 10},
@@ -43,12 +43,21 @@ func TestLasting(t *testing.T) {
 			{"refused again", broke(64 << 10), 32 << 10},
 			{"7 clean ones", times(7, passed(32<<10)), 32 << 10},
 			{"the 8th", passed(32 << 10), 64 << 10},
-			{"the trial got through", passed(64 << 10), 64 << 10},
-			{"a break counts as the first again", broke(64 << 10), 64 << 10},
+			{"the trial got through", passed(64 << 10), 128 << 10},
+			{"a break counts as the first again", broke(64 << 10), 128 << 10},
+		},
+		"a long one is refused by one break, for good": {
+			{"a short one got through", passed(30 << 10), 64 << 10},
+			{"a long one", passed(64 << 10), 128 << 10},
+			{"a longer one", passed(100 << 10), 256 << 10},
+			{"cuts alone", times(10, broke(0)), 256 << 10},
+			{"a length that explains a break", broke(65 << 10), 64 << 10},
+			{"clean ones", times(1000, passed(64<<10)), 64 << 10},
+			{"others as ever", times(3, broke(64<<10)), 32 << 10},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := &tune.Lasting{Size: 64 << 10, Max: 64 << 10}
+			l := &tune.Lasting{Size: tune.FirstBatch, Max: tune.MaxLasting}
 			for _, s := range steps {
 				if s.do(l); l.Size != s.size {
 					t.Fatalf("%s: size %d, want %d", s.what, l.Size, s.size)

@@ -132,6 +132,18 @@ func (p *Path) MaxInFlight() int {
 	return max(minInFlight, p.carries(max(p.minRTT*3, minFlightTime)), bunched*3/2)
 }
 
+// batchTime is how long a batch over FirstBatch may take to be written: what is short
+// waits behind it.
+const batchTime = 2 * time.Millisecond
+
+// MaxBatch returns how many bytes a batch on a lasting link should have at most: what
+// the path carries in batchTime, or FirstBatch; and a quarter of what may be in flight,
+// since nothing of a batch is acked before its end. With halves the path would stand
+// idle, and be taken for a slower one.
+func (p *Path) MaxBatch() int {
+	return min(max(FirstBatch, p.carries(batchTime)), p.MaxInFlight()/4)
+}
+
 // carries returns how many bytes the path carries in that time.
 func (p *Path) carries(d time.Duration) int {
 	return int(min(p.maxRate*d.Seconds(), mostCarried))

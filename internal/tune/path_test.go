@@ -109,3 +109,24 @@ func TestPath_bunches(t *testing.T) {
 		t.Errorf("%d bytes in flight after 40 bunches, want 1 MiB", flight)
 	}
 }
+
+// A batch is as long as the path carries in 2 ms, from 64 KiB on, and a quarter of what
+// may be in flight.
+func TestPath_maxBatch(t *testing.T) {
+	for _, c := range []struct {
+		rtt  time.Duration
+		rate uint64 // bytes per second
+		want int
+	}{
+		{20 * time.Millisecond, 1_000_000, 16 << 10}, // 64 KiB may be in flight
+		{20 * time.Millisecond, 25_000_000, 64 << 10},
+		{20 * time.Millisecond, 100_000_000, 200_000},
+		{100 * time.Microsecond, 400_000_000, 800_000},
+	} {
+		var p tune.Path
+		p.Sample(time.Second, c.rtt, 0, c.rate/1000, time.Millisecond)
+		if got := p.MaxBatch(); got != c.want {
+			t.Errorf("%d bytes a second: batches of %d bytes, want %d", c.rate, got, c.want)
+		}
+	}
+}

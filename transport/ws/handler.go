@@ -23,7 +23,7 @@ const Subprotocol = "pollbridge.v1"
 type Config struct {
 	// Access decides who may use the handler. Default: access.Config{}.
 	Access *access.Policy
-	// MaxBatch is the longest batch that is taken, in bytes, envelope
+	// MaxBatch is the longest batch that is taken or written, in bytes, envelope
 	// included. A longer first one gets the refusal `too_large`; any longer
 	// one closes the WebSocket. Default: 2 MiB.
 	MaxBatch int
@@ -82,6 +82,9 @@ func (h *Handler) Close() {
 	h.mu.Unlock()
 	h.running.Wait()
 }
+
+// writeMax is how long a batch may be that is written.
+func (h *Handler) writeMax() int { return min(writeMax, h.cfg.MaxBatch) }
 
 // start starts a socket with a link, unless the handler is closed.
 func (h *Handler) start(s *socket) bool {

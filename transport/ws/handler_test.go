@@ -122,6 +122,8 @@ func TestBatchesBothWays(t *testing.T) {
 		link.Say <- b
 		expect(t, c, b)
 	}
+	link.Say <- make([]byte, 2*maxBatch) // the link is asked for less
+	expect(t, c, make([]byte, maxBatch))
 	c.Close(websocket.StatusNormalClosure, "")
 	<-link.Closed
 }

@@ -22,7 +22,7 @@ import (
 const (
 	// writeMax is the longest message that is written. More waits in the
 	// outbox, where the next link would find it.
-	writeMax = 64 << 10
+	writeMax = 256 << 10
 	// keptScratch is the largest buffer for reading that is used again.
 	keptScratch = 512 << 10
 	// lastWords is how long a link that ends may take to say why.
@@ -107,7 +107,7 @@ func (s *socket) open(ctx context.Context, acceptor transport.Acceptor, timeout 
 // refuse sends what the link says about a first batch that was not read.
 func (s *socket) refuse(ctx context.Context, link transport.Link, err error) {
 	defer link.Close()
-	batch, nextErr := link.Next(ctx, writeMax)
+	batch, nextErr := link.Next(ctx, s.handler.writeMax())
 	if nextErr != nil || s.frames.WriteMessage(batch) != nil {
 		return
 	}
@@ -244,7 +244,7 @@ func (s *socket) goAway() {
 func (s *socket) leave() {
 	code, reason := CloseGoingAway, goingAway
 	for range 2 {
-		batch, err := s.link.Next(s.ctx, writeMax)
+		batch, err := s.link.Next(s.ctx, s.handler.writeMax())
 		if errors.Is(err, transport.ErrLinkDone) {
 			code, reason = closeCode(err)
 		}
@@ -342,7 +342,7 @@ func (s *socket) read() ([]byte, error) {
 // writeLoop writes batches until the link is idle or done, or the socket ends.
 func (s *socket) writeLoop() {
 	for s.ctx.Err() == nil {
-		batch, err := s.link.Next(s.ctx, writeMax)
+		batch, err := s.link.Next(s.ctx, s.handler.writeMax())
 		if errors.Is(err, transport.ErrIdle) {
 			return
 		}
