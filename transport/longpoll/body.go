@@ -6,6 +6,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"sync"
+
+	"github.com/pollbridge/pollbridge/transport"
 )
 
 // form is how a batch is encoded in a body. An answer has the form of its request.
@@ -55,6 +58,21 @@ func (f form) encode(batch []byte) []byte {
 	}
 	return base64.StdEncoding.AppendEncode(nil, batch)
 }
+
+// append appends a batch's body to dst.
+func (f form) append(dst []byte, batch transport.Batch) []byte {
+	if !f.text {
+		return batch.AppendTo(dst)
+	}
+	return base64.StdEncoding.AppendEncode(dst, batch.AppendTo(nil))
+}
+
+// bodies holds memory for bodies while they are written: a long one of its own would
+// be cleared first.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptBody is the most memory, in bytes, that is kept of one.
+const keptBody = 4 << 20
 
 // firstRead is how much memory a Content-Length is believed for. Beyond it the
 // buffer grows with what arrives.

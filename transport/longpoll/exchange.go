@@ -19,18 +19,23 @@ type exchange struct {
 // errParked is returned when the exchange is no longer the handler's.
 var errParked = errors.New("longpoll: parked")
 
-// run returns the answer's body. The link is closed then, unless the exchange was
-// parked.
-func (e *exchange) run(ctx context.Context, conn *park.Conn, park func() bool) (_ []byte, err error) {
+// run returns the answer's body, in memory to be given back to bodies. The link is
+// closed then, unless the exchange was parked.
+func (e *exchange) run(ctx context.Context, conn *park.Conn, park func() bool) (_ *[]byte, err error) {
 	defer func() {
 		if !errors.Is(err, errParked) {
 			e.link.Close()
 		}
 	}()
 	for {
-		body, err := e.Next(ctx)
+		batch, err := e.link.Next(ctx, e.maxBatch)
+		if err == nil {
+			body := bodies.Get().(*[]byte)
+			*body = e.form.append((*body)[:0], batch)
+			return body, nil
+		}
 		if !errors.Is(err, transport.ErrIdle) {
-			return body, err
+			return nil, err
 		}
 		if park() {
 			return nil, errParked
@@ -48,7 +53,7 @@ func (e *exchange) Next(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.form.encode(batch.AppendTo(nil)), nil
+	return e.form.append(nil, batch), nil
 }
 
 // Close implements park.PendingResponse.

@@ -109,7 +109,10 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, form form) {
 		// mislead, and each further request on this connection would get one.
 		panic(http.ErrAbortHandler)
 	}
-	h.answer(w, body)
+	h.answer(w, *body)
+	if cap(*body) <= keptBody {
+		bodies.Put(body)
+	}
 }
 
 // unavailable answers what comes from the network mostly: the client tries again.
