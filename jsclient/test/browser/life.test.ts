@@ -7,6 +7,9 @@ import { startTestBridge, type TestBridge } from "../testbridge.js";
 import { launchChromium } from "./chromium.js";
 import { untilGlobal } from "./until.js";
 
+/** Ends what hangs, sooner than the bridge forgets a session by itself. */
+const timeout = 110_000;
+
 let bridge: TestBridge;
 let browser: Browser;
 
@@ -57,14 +60,14 @@ async function untilActive(count: number): Promise<void> {
 }
 
 for (const transport of ["longpoll", "ws", "both"]) {
-  test(`${transport}: a page that is closed ends its session at once`, { timeout: 60_000 }, async () => {
+  test(`${transport}: a page that is closed ends its session at once`, { timeout }, async () => {
     const page = await visit(transport);
     assert.equal((await bridge.stats()).rpcs.Active, 1);
     await page.close({ runBeforeUnload: true });
     await untilActive(0);
   });
 
-  test(`${transport}: a page that comes back from the back/forward cache goes on with its RPC`, { timeout: 60_000 }, async () => {
+  test(`${transport}: a page that comes back from the back/forward cache goes on with its RPC`, { timeout }, async () => {
     const page = await visit(transport);
     await page.goto("about:blank");
     await page.goBack({ waitUntil: "commit" });
