@@ -2,6 +2,8 @@ package client
 
 import (
 	"math"
+	"slices"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -63,15 +65,55 @@ func toMessage(data mem.BufferSlice) engine.Message {
 	return m
 }
 
-// decode unmarshals m into v. The session has given up the bytes, so a codec may
-// keep them.
+// decode unmarshals m into v.
 func decode(c codec, m engine.Message, v any, limit int) error {
 	if n := m.Len(); n > limit {
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", n, limit)
 	}
-	// In one piece, as codecs need it; gRPC's own way to make it one costs more.
-	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(m.Bytes())}, v); err != nil {
+	data := whole(m)
+	defer data.Free()
+	if err := c.Unmarshal(mem.BufferSlice{data}, v); err != nil {
 		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 	}
 	return nil
+}
+
+// whole returns m in one piece, as codecs need it: gRPC's own way to make it one
+// clears the memory first.
+func whole(m engine.Message) mem.Buffer {
+	if len(m.Pieces) < 2 {
+		return mem.SliceBuffer(m.Bytes())
+	}
+	data := wholes.Get(m.Len())
+	at := (*data)[:0]
+	for _, piece := range m.Pieces {
+		at = append(at, piece...)
+	}
+	return mem.NewBuffer(data, &wholes)
+}
+
+// wholes holds memory for messages while they are unmarshalled.
+var wholes bufferPool
+
+// bufferPool is a mem.BufferPool.
+type bufferPool struct{ sync.Pool }
+
+// keptBuffer is the largest buffer, in bytes, that is kept.
+const keptBuffer = 1 << 20
+
+// Get implements mem.BufferPool.
+func (p *bufferPool) Get(n int) *[]byte {
+	data, ok := p.Pool.Get().(*[]byte)
+	if !ok {
+		data = new([]byte)
+	}
+	*data = slices.Grow((*data)[:0], n)[:n]
+	return data
+}
+
+// Put implements mem.BufferPool.
+func (p *bufferPool) Put(data *[]byte) {
+	if cap(*data) <= keptBuffer {
+		p.Pool.Put(data)
+	}
 }
