@@ -137,7 +137,7 @@ part_sim() {
   step 'every network' 120 simulate '^Test(Check|Embedded|KillAfter$|Matrix|Statuses)' ./e2e -full
   step 'hostile clients' 200 simulate '^TestHostile' ./cmd/bridge -hostile
   step chaos 80 simulate '^TestChaos' ./e2e -full -chaos=45s
-  if need_cc; then step 'chaos and race detector' 40 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
+  if need_cc; then step 'chaos and race detector' 60 race simulate '^TestChaos' ./e2e -full -chaos=15s; fi
 }
 
 # race has simulate use the race detector.

@@ -19,11 +19,16 @@ declare -A RPC=([rpc-http1]=1392 [rpc-http2]=2420 [rpc-json]=3812) # cases
 GO=(ws longpoll buffered upgrade switched cut-ws cut-longpoll cut)
 JS=(node-ws node-longpoll chromium-ws chromium-longpoll)
 
-# The suite's client ends an RPC at the same time as a server that keeps to its
-# deadline. Where it does so between head and body of the server's answer, the
-# suite takes it that the body was empty. Its own server answers late.
+# What the suite may say of cases by chance, and of which.
+#
+# Its client ends an RPC at the same time as a server that keeps to its deadline.
+# Where it does so between head and body of the server's answer, it takes it that
+# the body was empty. Its own server answers late.
 RACE='Timeouts/*/Protocol:PROTOCOL_CONNECT/**/unary'
-LOST_RACE='connect error JSON: unexpected end of JSON input'
+# A deadline may arrive shorter by 500 ms, in its eyes; what comes again after cuts
+# of its connections may take longer.
+CUT='**/success'
+CHANCE='connect error JSON: unexpected end of JSON input|server echoed back a timeout [(][0-9]+ ms[)] that did not match expected [(]2000 ms[)]'
 
 # arguments MODE prints what connectconformance is given.
 arguments() {
@@ -31,6 +36,7 @@ arguments() {
   case $1 in
     rpc-http1 | rpc-http2) echo "$server --run **/HTTPVersion:${1#rpc-http}/** -- $bridge" ;;
     rpc-json) echo "$server -- $bridge -pass-json" ;;
+    cut*) echo "--mode client --conf conformance/suite.yaml --known-flaky $CUT -- $(client "$1")" ;;
     *) client "$1" | sed 's|^|--mode client --conf conformance/suite.yaml -- |' ;;
   esac
 }
@@ -64,11 +70,11 @@ run() {
   echo "DONE $cases tests of $mode in $((($(date +%s%N) - start) / 1000000)) ms"
 }
 
-# all_passed LOG CASES reports whether all cases passed, but for lost races.
+# all_passed LOG CASES reports whether all cases passed, but by CHANCE.
 all_passed() {
-  awk -v cases="$2" -v lost="$LOST_RACE" '
+  awk -v cases="$2" -v chance="^\t($CHANCE)$" '
     /^[0-9]+ passed, 0 failed$/ { n += $1 }
-    /^INFO: .* failed \(as expected\):$/ { getline; if ($0 == "\t" lost) n++ }
+    /^INFO: .* failed \(as expected\):$/ { getline; if ($0 ~ chance) n++ }
     END { exit n != cases }' "$1"
 }
 
