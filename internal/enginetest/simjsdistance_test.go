@@ -33,7 +33,7 @@ func TestSimJS_distance(t *testing.T) {
 		if f.mbit == 200 && *simJSEvery > 1 {
 			continue // it takes as long as all others: ./test.sh full has it
 		}
-		f.onNode(t, func(f far, t *testing.T) { f.fills(t, 4*time.Second) })
+		f.onNode(t, func(f far, t *testing.T) { f.fills(t, max(4*time.Second, 20*f.rtt)) })
 	}
 }
 

@@ -15,3 +15,21 @@ test("acks that come in bunches do not keep what is in flight short", () => {
   }
   assert.ok(flight >= 1 << 20, `${flight} bytes in flight after 40 bunches`);
 });
+
+test("where the least round trip is measured anew, that is the lower of two: one of two in flight may have waited for the other", () => {
+  const path = new Path();
+  path.rtt(0, 50);
+  path.rtt(10_001, 60);
+  assert.deepEqual([path.probing, path.minRTT], [true, 50]);
+  path.rtt(10_058, 57);
+  assert.deepEqual([path.probing, path.minRTT], [true, 50]);
+  path.rtt(10_061, 53);
+  assert.deepEqual([path.probing, path.minRTT], [false, 53]);
+  path.rtt(20_062, 60);
+  path.rtt(20_120, 57);
+  path.bodyPassed(20_121, 64 << 10); // the path was not empty
+  path.rtt(20_180, 58);
+  assert.deepEqual([path.probing, path.minRTT], [true, 53]);
+  path.rtt(20_190, 59);
+  assert.deepEqual([path.probing, path.minRTT], [false, 58]);
+});

@@ -53,6 +53,8 @@ export class Path {
   #minRTTAt = 0;
   /** When less was sent so that minRTT can be measured (BBR's PROBE_RTT); 0: it is not. */
   #probeStart = 0;
+  /** The first sample since; Infinity: none yet. */
+  #probed = Infinity;
 
   /** Little is sent so that minRTT can be measured. */
   get probing(): boolean {
@@ -63,16 +65,19 @@ export class Path {
   rtt(now: number, sample: number): void {
     sample = Math.max(sample, 0.001);
     this.smoothedRTT += (sample - this.smoothedRTT) / (this.smoothedRTT === 0 ? 1 : 4);
-    if (this.minRTT === 0 || sample <= this.minRTT || (this.probing && now - sample >= this.#probeStart)) {
-      this.minRTT = sample;
+    const probed = this.probing && now - sample >= this.#probeStart;
+    if (probed && this.#probed === Infinity && sample > this.minRTT) this.#probed = sample; // it may have waited for the other of two in flight
+    else if (this.minRTT === 0 || sample <= this.minRTT || probed) {
+      this.minRTT = Math.min(sample, this.#probed);
       this.#minRTTAt = now;
       this.#probeStart = 0;
+      this.#probed = Infinity;
     } else if (!this.probing && now - this.#minRTTAt > RATE_WINDOW) this.#probeStart = now;
   }
 
   /** Notes that an exchange with a body of n bytes is over: a sample taken beside a long one would not tell the least round-trip time. */
   bodyPassed(now: number, n: number): void {
-    if (this.probing && n > PROBE_BODY) this.#probeStart = now;
+    if (this.probing && n > PROBE_BODY) [this.#probeStart, this.#probed] = [now, Infinity];
   }
 
   /** Takes the round-trip time of a frame of n bytes that was acked, and how many bytes were delivered in what time since it was sent. */
