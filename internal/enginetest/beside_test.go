@@ -17,40 +17,35 @@ import (
 
 // beside is a ping-pong beside a long message on a network of 10 Mbit/s and 50 ms.
 type beside struct {
-	kind  transport.Kind
-	up    bool
-	long  int // bytes
-	start func(dialer.Config) caller
+	far
+	long int // bytes
 }
-
-const besideRate = 1_250_000
 
 // each runs all transports and directions.
 func (b beside) each(t *testing.T) {
-	for _, kind := range []transport.Kind{transport.WS, transport.Longpoll} {
-		for name, up := range map[string]bool{"up": true, "down": false} {
-			b.kind, b.up = kind, up
-			t.Run(kind.String()+"/"+name, b.run)
-		}
-	}
+	b.rtt, b.mbit = 50*time.Millisecond, 10
+	b.far.each(func(f far) {
+		b.far = f
+		t.Run(f.String(), b.run)
+	})
 }
 
 // A long message holds up a ping-pong beside it by no more than what may be in
 // flight takes. It takes longer than a measured round trip counts.
 func TestBeside(t *testing.T) {
-	beside{long: 50 << 20, start: simulation{}.client}.each(t)
+	beside{long: 50 << 20}.each(t)
 }
 
 // run holds that the ping-pong is held up by 150 ms at most, and the message by little.
 func (b beside) run(t *testing.T) {
-	least := time.Duration(b.long) * time.Second / besideRate
+	least := time.Duration(b.long) * time.Second / time.Duration(b.rate())
 	atMost := map[transport.Kind]time.Duration{transport.WS: 105, transport.Longpoll: 135}[b.kind] * least / 100
 	sent := 1
 	if b.up {
 		sent = b.long
 	}
 	synctest.Test(t, func(t *testing.T) {
-		net := simnet.New(1, simnet.Profile{RTT: 50 * time.Millisecond, Rate: besideRate})
+		net := simnet.New(1, simnet.Profile{RTT: b.rtt, Rate: b.rate()})
 		reg := enginetest.NewRegistry(registry.Config{MaxMessage: 64 << 20, Handle: func(st *registry.Stream) {
 			if st.Request().Method == "/test/Echo" {
 				echo(st)
@@ -63,7 +58,7 @@ func (b beside) run(t *testing.T) {
 			st.End(wire.End{})
 		}})
 		carrier := enginetest.NewCarrier(net, reg)
-		c := b.start(dialer.Config{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{b.kind}})
+		c := simulation{start: b.start}.client(dialer.Config{MaxMessage: 64 << 20, Carrier: carrier, Transports: []transport.Kind{b.kind}, Multiplexed: func() bool { return b.shared }})
 		alone := pingPongP99(t, c, 6*time.Second)
 		st := openBeside(t, c, "/test/Long")
 		began := time.Now()

@@ -47,6 +47,14 @@ func TestSimJS_losses(t *testing.T) {
 	lossy(10*time.Millisecond).onNode(t, far.losses)
 }
 
+// TestSimJS_stalls holds it to TestDistance_stalls.
+func TestSimJS_stalls(t *testing.T) {
+	if *simJS == "" {
+		t.Skip("-sim.js is not given")
+	}
+	stalls(t, startNode(t, *simJS).client(t, 1))
+}
+
 // TestSimJS_unlimited holds it to TestDistance_unlimited.
 func TestSimJS_unlimited(t *testing.T) {
 	far{rtt: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) { f.unlimited(t) })
@@ -67,5 +75,5 @@ func TestSimJS_beside(t *testing.T) {
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
-	beside{long: 16 << 20, start: startNode(t, *simJS).client(t, 1)}.each(t)
+	beside{long: 16 << 20, far: far{start: startNode(t, *simJS).client(t, 1)}}.each(t)
 }

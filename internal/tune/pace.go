@@ -10,8 +10,9 @@ type Pace struct {
 	maxRate   float64 // bytes per second; 0: not known
 	maxRateAt time.Duration
 	growth    growth // of maxRate
-	max       int    // the length that Bodies returned last
-	short     int    // bodies in a row that were not longer than half of it
+	bunch     bunch
+	max       int // the length that Bodies returned last
+	short     int // bodies in a row that were not longer than half of it
 }
 
 // Passage is how many bytes got through in one direction, and when the last of
@@ -54,12 +55,13 @@ func (p *Pace) Passed(now time.Duration, n int, before Passage) {
 		p.growth.filled = true
 	}
 	p.growth.sampled(now, before.At, p.maxRate)
+	p.bunch.acked(now, n, p.maxRate, true)
 }
 
 // Bodies returns how long a body may be, size at most, and how many to have in
-// flight, most at most: two that each take nearly a round trip nearly fill a path, and
-// where they would be longer than size, as many more as together are as long, while
-// one of as many is longer than half of what it may be.
+// flight, most at most: two that each take nearly a round trip nearly fill a path. Where
+// they would be longer than size, or bodies come in bunches, there are as many more as
+// together are as long, while one of as many is longer than half of what it may be.
 func (p *Pace) Bodies(size, most int, path *Path) (length, n int) {
 	p.max, n = p.bodies(size, most, path)
 	return p.max, n
@@ -81,7 +83,11 @@ func (p *Pace) bodies(size, most int, path *Path) (length, n int) {
 	if p.short < most {
 		n = min(max((all+size-1)/size, minBodies), most)
 	}
-	return min(size, max(MinPacedBody, all/n)), n
+	length = min(size, max(MinPacedBody, all/n))
+	if p.short < most { // in a bunch they came as late as that
+		n = min(n+(int(p.bunch.size)+length/2)/length, most)
+	}
+	return length, n
 }
 
 // Upload learns how long requests take to be sent.

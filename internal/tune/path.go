@@ -56,7 +56,7 @@ func (p *Path) BodyPassed(now time.Duration, n int) {
 // bytes were delivered in what time since it was sent.
 func (p *Path) Sample(now, rtt time.Duration, n int, delivered uint64, took time.Duration) {
 	p.RTT(now, rtt)
-	defer func() { p.bunch.acked(now, n, p.maxRate) }()
+	defer func() { p.bunch.acked(now, n, p.maxRate, false) }()
 	if took <= 0 {
 		return
 	}
@@ -76,6 +76,7 @@ func (p *Path) Sample(now, rtt time.Duration, n int, delivered uint64, took time
 type bunch struct {
 	size  int32 // bytes
 	count int32 // bytes acked since start
+	first int32 // of these, in the body that came then: it took its own time before
 	at    time.Duration
 	start time.Duration // of what is counted
 }
@@ -84,14 +85,17 @@ type bunch struct {
 // is none.
 const longestBunch = 100 * time.Millisecond
 
-// acked notes that n bytes were acked on a path of that rate.
-func (b *bunch) acked(now time.Duration, n int, rate float64) {
+// acked notes that n bytes were acked on a path of that rate, or came as a whole body.
+func (b *bunch) acked(now time.Duration, n int, rate float64, body bool) {
 	expected := int32(min(rate*(now-b.start).Seconds(), mostCarried))
 	if b.count <= expected || now-b.start > longestBunch {
-		b.start, b.count, expected = now, 0, 0
+		b.start, b.count, b.first, expected = now, 0, 0, 0
+		if body {
+			b.first = int32(n)
+		}
 	}
 	b.count += int32(n)
-	if size := b.count - expected; size >= b.size || now-b.at > rateWindow {
+	if size := max(b.count-b.first-expected, 0); size >= b.size || now-b.at > rateWindow {
 		b.size, b.at = size, now
 	}
 }

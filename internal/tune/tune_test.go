@@ -375,3 +375,37 @@ func TestUplink_certain(t *testing.T) {
 		t.Errorf("certain: %v, want %v", got, want)
 	}
 }
+
+// Where bodies come in bunches, as from a connection that stood still, there are as many
+// more as came ahead of the rate, for as long as that counts.
+func TestPace_bunches(t *testing.T) {
+	const length, rate = 100_000, 1_000_000 // bytes, bytes a second
+	var path tune.Path
+	path.RTT(time.Second, 100*time.Millisecond)
+	var p tune.Pace
+	now := time.Second
+	p.Passed(now, rate, tune.Passage{})
+	for _, c := range []struct {
+		what  string
+		after []time.Duration // they come
+		most  int
+		count int
+	}{
+		{"at the path's rate", []time.Duration{100, 100, 100, 100}, 8, 2},
+		{"a little early", []time.Duration{70, 100}, 8, 2},
+		{"two at once", []time.Duration{200, 0}, 8, 3},
+		{"four within half the time of one", []time.Duration{400, 10, 20, 20}, 8, 4},
+		{"as many as may be", []time.Duration{400, 0, 0}, 4, 4},
+		{"never more than two", []time.Duration{400, 0, 0}, 2, 2},
+		{"after 10 s", slices.Repeat([]time.Duration{100}, 101), 8, 2},
+		{"later than the rate", slices.Repeat([]time.Duration{99, 900}, 20), 8, 2},
+	} {
+		for _, after := range c.after {
+			now += after * time.Millisecond
+			p.Passed(now, length, tune.Passage{})
+		}
+		if _, n := p.Bodies(1<<20, c.most, &path); n != c.count {
+			t.Errorf("%s: %d bodies, want %d", c.what, n, c.count)
+		}
+	}
+}

@@ -21,3 +21,26 @@ for (const [what, short, most, n] of [
     assert.deepEqual(pace.bodies(size, most, path), { length: size, n });
   });
 }
+
+test("where bodies come in bunches there are as many more as came ahead of the rate", () => {
+  const path = new Path();
+  path.rtt(1_000, 100);
+  const pace = new Pace();
+  let now = 1_000;
+  const pass = (n: number): void => pace.passed(now, n, { total: 0, at: 0 });
+  pass(1_000_000);
+  for (const [after, most, n] of [
+    [[100, 100, 100, 100], 8, 2],
+    [[70, 100], 8, 2],
+    [[200, 0], 8, 3],
+    [[400, 10, 20, 20], 8, 4],
+    [[400, 0, 0], 2, 2],
+    [Array<number>(101).fill(100), 8, 2],
+  ] as const) {
+    for (const wait of after) {
+      now += wait;
+      pass(100_000);
+    }
+    assert.equal(pace.bodies(1 << 20, most, path).n, n, `${after} ms apart`);
+  }
+});

@@ -1,5 +1,5 @@
 import { MaxRate } from "./growth.js";
-import type { Path } from "./path.js";
+import { Bunch, type Path } from "./path.js";
 
 // Times are in milliseconds, sizes in bytes.
 
@@ -32,6 +32,7 @@ export interface Bodies {
 export class Pace {
   passage: Passage = { total: 0, at: 0 };
   readonly #rate = new MaxRate();
+  readonly #bunch = new Bunch();
   /** The length that bodies returned last. */
   #max = 0;
   /** Bodies in a row that were not longer than half of it. */
@@ -46,13 +47,14 @@ export class Pace {
     const passed = total - before.total;
     if (this.#short === 0 && passed >= n + LONG_BODY) this.#rate.filled = true; // with another beside it
     this.#rate.sample(now, before.at, passed / Math.max(now - before.at, 0.001));
+    this.#bunch.acked(now, n, this.#rate.value, true);
   }
 
   /**
    * Returns how long a body may be, size at most, and how many to have in flight, most
-   * at most: two that each take nearly a round trip nearly fill a path, and where they
-   * would be longer than size, as many more as together are as long, while one of as
-   * many is longer than half of what it may be.
+   * at most: two that each take nearly a round trip nearly fill a path. Where they would
+   * be longer than size, or bodies come in bunches, there are as many more as together
+   * are as long, while one of as many is longer than half of what it may be.
    */
   bodies(size: number, most: number, path: Path): Bodies {
     const { value, settled } = this.#rate;
@@ -62,6 +64,7 @@ export class Pace {
       const all = MIN_BODIES * value * Math.max(path.minRTT * (settled ? TRIPS : GROWING_TRIPS), MIN_BODY_TIME);
       if (this.#short < most) n = Math.min(Math.max(Math.ceil(all / size), n), most);
       size = Math.min(size, Math.max(MIN_BODY, Math.floor(all / n)));
+      if (this.#short < most) n = Math.min(n + Math.round(this.#bunch.size / size), most); // in a bunch they came as late as that
     }
     return { length: (this.#max = size), n };
   }

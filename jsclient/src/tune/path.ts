@@ -22,19 +22,20 @@ const LONGEST_BUNCH = 100;
  * estimate of ack aggregation (bbr_update_ack_aggregation of Linux). Acks come in
  * bunches where an end, or what is between, is busy for longer than a round trip takes.
  */
-class Bunch {
+export class Bunch {
   /** In bytes. */
   size = 0;
   #at = 0;
-  /** When what is counted began, and the bytes acked since. */
+  /** When what is counted began, the bytes acked since, and how many of these were in the body that came then: it took its own time before. */
   #start = 0;
   #count = 0;
+  #first = 0;
 
-  /** Notes that n bytes were acked on a path of that rate. */
-  acked(now: number, n: number, rate: number): void {
-    if (this.#count <= rate * (now - this.#start) || now - this.#start > LONGEST_BUNCH) [this.#start, this.#count] = [now, 0];
+  /** Notes that n bytes were acked on a path of that rate, or came as a whole body. */
+  acked(now: number, n: number, rate: number, body = false): void {
+    if (this.#count <= rate * (now - this.#start) || now - this.#start > LONGEST_BUNCH) [this.#start, this.#count, this.#first] = [now, 0, body ? n : 0];
     this.#count += n;
-    const size = this.#count - rate * (now - this.#start);
+    const size = Math.max(this.#count - this.#first - rate * (now - this.#start), 0);
     if (size < this.size && now - this.#at <= RATE_WINDOW) return;
     this.size = size;
     this.#at = now;
