@@ -54,6 +54,10 @@ func TestMeasurements(t *testing.T) {
 			"resumed, and the stream went on with nothing lost | 100 %", "all were back after", "bridge's CPU time for each",
 			"peak of resident memory ÷ before, garbage collected", "p99 of RPCs of 16 other sessions ÷ before",
 		}},
+		"one scenario": {func(ctx context.Context, cfg config) (*section, error) {
+			cfg.scenarios, cfg.ways = "unary of 64 KiB", "^(grpc-go proxy|Pollbridge ws)$"
+			return measureRPCs(ctx, cfg)
+		}, []string{"unary of 64 KiB, 8 in flight", proxy, ws}},
 		"cluster": {measureCluster, clusterRows()},
 		"distance": {func(ctx context.Context, cfg config) (*section, error) {
 			cfg.scenarios = "10 Mbit/s, 20ms"

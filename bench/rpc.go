@@ -46,7 +46,7 @@ func measureRPCs(ctx context.Context, cfg config) (*section, error) {
 		return byName[k.scenario].take(ctx, cfg, ways[k.way])
 	})
 	for _, sc := range scenarios() {
-		s.rpcTable(sc.name, slices.DeleteFunc(sc.ways, func(name string) bool { return len(r[key{sc.name, name}]) == 0 }), r)
+		s.rpcTable(sc.name, slices.DeleteFunc(slices.Clone(sc.ways), func(name string) bool { return len(r[key{sc.name, name}]) == 0 }), r)
 	}
 	return s, nil
 }
