@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # compare.sh BASE [ROUNDS [MEASUREMENTS]] measures this tree and revision BASE in
 # turn, in one run, and shows by benchstat how they differ: RPCs (of the pages up
-# to revision ecd058d the rows 1, 2 and 5), an idle session's memory (10), the
-# storm (15) and the first answer in a page (18). Both are measured by this
-# tree's benchmark, each built with the client of its own.
+# to revision ecd058d the rows 1, 2 and 5, and server streams of 64 KiB), an idle
+# session's memory (10), the storm (15) and the first answer in a page (18). Both
+# are measured by this tree's benchmark, each built with the client of its own.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,7 +11,7 @@ tree=$(cd .. && pwd)
 base=${1:?usage: bench/compare.sh BASE [ROUNDS [MEASUREMENTS]]}
 rounds=${2:-5}
 only=${3:-rpc,memory,storm,first}
-scenarios='^(unary, 1 session|unary, 64 sessions|server stream, |memory|first)'
+scenarios='^(unary, 1 session|unary, 64 sessions|server stream|memory|first)'
 ways='^(Pollbridge (ws|longpoll)|Pollbridge (ws|longpoll): a(n idle session| session whose reader stopped)|Pollbridge, .*|Pollbridge longpoll, .*|bare .*)$'
 
 export GOFLAGS="-buildvcs=false ${GOFLAGS:-}"
