@@ -68,7 +68,7 @@ var asks = map[string]ask{
 	"rpc, 415":         {method: "POST", path: echopb.Echo_Unary_FullMethodName, headers: []string{"content-type", "text/html"}, body: "x"},
 	"socket, open":     {method: "GET", path: "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/ws", headers: upgradeHeaders, onlyHTTP1: true},
 	"check's, open":    {method: "GET", path: "/bridge/v1/check/ws?run=AAAAAAAAAAAAAAAAAAAAAA&n=2", headers: upgradeHeaders, onlyHTTP1: true},
-	"poll, in a crowd": {method: "POST", path: "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", headers: []string{"content-type", "application/octet-stream"}, body: strings.Repeat("x", 2<<20)},
+	"poll, in a crowd": {method: "POST", path: "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll", headers: []string{"content-type", "application/octet-stream"}, body: strings.Repeat("x", 3<<20)},
 }
 
 // script is a request of the echo service's, after what wrap puts before it.

@@ -108,7 +108,7 @@ func cause(t *testing.T, url string) {
 	octets := []string{"Content-Type", "application/octet-stream"}
 	const poll = "/bridge/v1/AAAAAAAAAAAAAAAAAAAAAA/poll"
 	request("POST", poll, "garbage", octets...)
-	request("POST", poll, strings.Repeat("x", 2<<20), octets...)
+	request("POST", poll, strings.Repeat("x", 3<<20), octets...)
 	request("POST", poll, "", append([]string{"Origin", "https://evil.example"}, octets...)...)
 	request("POST", poll, "", "Content-Type", "text/plain")
 	request("OPTIONS", poll, "")
