@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Stream } from "../engine/stream.js";
 import { endFrame, type Fixture, fixture, flush, messageFrame, OPEN } from "../testing.js";
-import { TYPE_HALF_CLOSE, TYPE_MESSAGE, TYPE_OPEN } from "../wire/batch.js";
+import { type Frame, FRAME_COST, TYPE_HALF_CLOSE, TYPE_MESSAGE, TYPE_OPEN, TYPE_WINDOW } from "../wire/batch.js";
 
 const UNARY = [TYPE_OPEN, TYPE_MESSAGE, TYPE_HALF_CLOSE];
 
@@ -93,5 +93,41 @@ for (const early of [true, false]) {
     assert.deepEqual([f.carrier.exchanges.length, f.carrier.sockets.length], [early ? 1 : 2, 0], "a WebSocket is dialled behind the result");
     await f.tick(0);
     assert.equal(f.carrier.sockets.length, 1);
+  });
+}
+
+// What holds new RPCs back holds none that the bridge knows: nothing would let it go.
+for (const [why, hold] of [
+  ["another token is asked for", async ({ session }) => void session.renew(() => new Promise(() => undefined))],
+  ["the bridge is asked whether it is there", async ({ carrier, open, tick }) => {
+    for (const exchange of [...carrier.waiting]) await exchange.fail();
+    await tick(2_000);
+    for (const exchange of [...carrier.waiting]) await exchange.fail();
+    assert.equal((await open()).sendSide.waits, true);
+  }],
+] as [string, (f: Fixture) => Promise<void>][]) {
+  test(`an RPC that has begun goes on while ${why}`, async (t) => {
+    const f = await fixture(t, ["longpoll"]);
+    const stream = await f.open();
+    assert.equal(stream.id, 1);
+    await f.carrier.last.answer({ ack: 1 });
+    await hold(f);
+    void stream.send(new Uint8Array(100_000)); // over the window
+    stream.closeSend();
+    let sent = 0;
+    const drain = async (): Promise<void> => {
+      for (let i = 0; i < 20; i++) {
+        await f.tick(100);
+        for (const exchange of [...f.carrier.waiting]) {
+          for (const { stream, data } of exchange.batch.frames) sent += stream === 1 ? data?.length ?? 0 : 0;
+          if (exchange.batch.frames.length > 0) await exchange.answer({ ack: f.session.endpoint.out.lastSeq });
+        }
+      }
+    };
+    await drain();
+    const before = sent;
+    await [...f.carrier.waiting][0]!.answer({ frames: [{ seq: 1, stream: 1, type: TYPE_WINDOW, limit: 200_000 } as Frame] });
+    await drain();
+    assert.deepEqual([before, sent, f.session.endpoint.out.acked], [(64 << 10) - FRAME_COST, 100_000, f.session.endpoint.out.lastSeq]);
   });
 }

@@ -113,9 +113,9 @@ export class Endpoint {
     for (const stream of this.#unsent) stream.release();
   }
 
-  /** Reports whether what a stream has to send may be sent. */
+  /** Reports whether what a stream has to send may be sent: one that has begun goes on. */
   mayStart(stream: Stream): boolean {
-    return this.#role.mayStart(stream);
+    return stream.id !== 0 || this.#role.mayStart(stream);
   }
 
   /** Takes an RPC on. */
