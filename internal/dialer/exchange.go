@@ -48,7 +48,8 @@ type exchanges struct {
 	up, down      tune.Pace
 	pipelineNext  bool // one short answer after another is to come: the next exchange begins beside
 	upload        tune.Upload
-	probeNow      bool // an exchange is wanted whose answer comes at once: something is mute
+	pong          uint64 // to the last ping of an answer; 0: none came
+	probeNow      bool   // an exchange is wanted whose answer comes at once: something is mute
 }
 
 const (
@@ -304,6 +305,7 @@ func (e *exchanges) begin(now time.Duration) {
 	x.token = h.Token
 	h.Session, h.Key = s.id[:], s.key[:]
 	h.HoldMillis, h.MaxBytes = millis(x.hold), uint32(maxBytes)
+	h.Pong = e.pong
 	out := engine.NewOutgoing()
 	n := s.ep.BuildOneShot(out, &h, x.id, most, frames)
 	batch := out.Batch().AppendTo(nil) // net/http may read a request after it was answered

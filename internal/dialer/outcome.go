@@ -97,7 +97,7 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	if b.Resend {
 		s.ep.MarkLost(func(on engine.LinkID, _ time.Duration) bool { return !on.Kind.Lasting() && on.Number <= x.id.Number })
 	}
-	progress := len(b.Frames) > 0 || b.Ack > s.ep.AckedTo()
+	progress := len(b.Frames) > 0 || b.Ack > s.ep.AckedTo() || b.Ping != 0
 	if x.proof {
 		e.uplink.Proof(true)
 	}
@@ -114,7 +114,12 @@ func (e *exchanges) answered(x *exchange, b *wire.Batch, n int, now time.Duratio
 	s.take(b, x.sent)
 	s.reached(x.sent + held) // the bridge had this link for that long
 	s.ladder.answered(x)
-	e.downlink.Passed(n, took-held, len(b.Frames) > 0 || b.WaitingBytes > 0)
+	if b.Ping != 0 {
+		e.pong = b.Ping
+		e.downlink.Proof()
+	} else {
+		e.downlink.Passed(n, took-held, len(b.Frames) > 0 || b.WaitingBytes > 0)
+	}
 	full := x.hold > 0 && held >= x.hold/2
 	switch {
 	case len(b.Frames) > 0:
@@ -215,7 +220,7 @@ func (e *exchanges) learn(x *exchange, err error) bool {
 
 // tooLong ends the RPC whose one frame is too long to get through.
 func (e *exchanges) tooLong(x *exchange, why string) {
-	if x.only > 0 && x.size > tune.MinUplink {
+	if x.only > 0 {
 		e.s.ep.FrameRefused(x.only, x.size, why)
 	}
 }

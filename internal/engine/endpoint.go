@@ -54,6 +54,8 @@ type Endpoint struct {
 	creditAt      time.Duration // when readers have had a moment for what came last
 	refillAt      time.Duration // when senders have had a moment since a full body left
 	askedAt       time.Duration
+	oneShotPassed uint32   // longest batch that got through on a one-shot link, bytes (see longestPassed)
+	lastingPassed uint32   // and on a lasting one
 	oneShotLimit  uint32   // of the last batch for a one-shot link, bytes
 	oneShots      uint8    // in flight
 	kick          bool     // links are to be woken in Unlock
@@ -85,7 +87,7 @@ func (e *Endpoint) Init(cfg Config) {
 		streamWindow: tune.Window{Size: cfg.StreamWindow, Min: min(cfg.StreamWindow, floorWindow), Max: cfg.MaxStreamWindow},
 		receiveLimit: cfg.ReceiveWindow, PeerStreamWindow: cfg.PeerStreamWindow, maxMessage: cfg.MaxMessage,
 		share: cfg.Share, done: make(chan struct{}),
-		batch: tune.Lasting{Size: tune.FirstBatch, Max: tune.MaxLasting},
+		batch: tune.Lasting{Size: tune.FirstBatch, Max: tune.MaxLasting}, lastingPassed: tune.FirstBatch,
 	}
 	e.SetID(cfg.ID)
 	e.SetSessionWindow(cfg.SessionWindow)

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/pollbridge/pollbridge/internal/tune"
@@ -28,7 +27,7 @@ func (e *Endpoint) build(out *Outgoing, h *wire.Batch, frames bool, f fill) int 
 	}
 	out.Finish()
 	if fl.n > 0 {
-		fl.last.ends = out.Len()
+		fl.last.ends = int32(out.Len())
 	}
 	return fl.n
 }
@@ -39,7 +38,7 @@ func (e *Endpoint) BuildOneShot(out *Outgoing, h *wire.Batch, link LinkID, limit
 	h.X = link.Number
 	e.oneShotLimit = uint32(min(limit, tune.LongBatch))
 	e.followPath()
-	n := e.build(out, h, frames, fill{link: link, limit: limit, room: Unlimited})
+	n := e.build(out, h, frames && !e.withholds(h), fill{link: link, limit: limit, room: Unlimited})
 	if n > 0 && e.out.active > 0 { // full: senders may have waited for the room that it makes
 		e.refillAt = e.Now() + refillWait
 	}
@@ -81,41 +80,20 @@ func (fl *filler) again() bool {
 		if !fl.fits(&f.Frame) && !(gap && fl.inBatch(&f.Frame)) {
 			return false
 		}
-		fl.giveUp(f)
+		if len(f.Data) > firstPiece { // those to come may be too long
+			*fl.e.longestPassed(fl.link.Kind) = 0
+		}
+		alone := fl.giveUp(f, i == 0)
 		fl.b.append(&f.Frame, f.msg)
 		f.lost, f.once = false, false
 		fl.o.lost--
 		fl.o.resent++
 		fl.sent(f)
+		if alone {
+			return false
+		}
 	}
 	return true
-}
-
-// maxVain is how often a frame is sent again in a batch that is longer than any
-// should be, before that is certain: on a bad network it may be lost by chance.
-const maxVain = 6
-
-// giveUp ends the RPC of a frame that does not get through: of metadata, and on
-// lasting links, whose length is learnt from nothing but links that broke, also of a
-// part of a message, which is not cut anew once it has its number. Those that a client
-// sends with exchanges are told by the failures of these.
-func (fl *filler) giveUp(f *sentFrame) {
-	metadata, lasting := f.Open != nil || f.Headers != nil || f.End != nil, fl.link.Kind.Lasting()
-	limit := fl.limit
-	switch {
-	case lasting && (metadata || f.msg != nil):
-		limit = fl.e.batch.Size
-	case lasting, !metadata, !fl.e.accepts():
-		return
-	}
-	n := wire.FrameSize(&f.Frame)
-	if n <= limit {
-		return
-	}
-	if f.vain++; f.vain > maxVain {
-		fl.e.refuseFrame(f, n, fmt.Sprintf("it was sent %d times", f.vain))
-		f.vain = 0
-	}
 }
 
 // fits reports whether a frame may go in. The first always may: the link had
@@ -233,12 +211,12 @@ const fragmentOverhead = 48
 // fragment cuts the next fragment off a message and sends it.
 func (fl *filler) fragment(st *Stream, msg *outMessage) bool {
 	piece := msg.next()
-	n := min(len(piece), wire.MaxFragment, st.credit())
-	room := fl.limit - fl.b.Len() - fragmentOverhead
+	n := min(len(piece), fl.e.longestPiece(fl.link.Kind), st.credit())
+	room, least := fl.limit-fl.b.Len()-fragmentOverhead, smallestCut
 	if fl.n == 0 {
-		room = max(room, smallestCut)
+		room, least = max(room, smallestPiece), smallestPiece
 	}
-	if room < n && room < smallestCut || fl.n >= maxFramesPerBatch {
+	if room < n && room < least || fl.n >= maxFramesPerBatch {
 		return false
 	}
 	n = min(n, room)

@@ -38,6 +38,8 @@ func (e *Endpoint) Receive(b *wire.Batch) *Error {
 func (e *Endpoint) takeAck(seq uint64) bool {
 	now, link := e.Now(), e.attached
 	ok := e.out.ack(seq, now, func(f *sentFrame) {
+		passed := e.longestPassed(f.on.Kind)
+		*passed = max(*passed, uint32(f.ends))
 		if !link.remove(f) {
 			if f.once && !f.on.Kind.Lasting() {
 				e.turned(now - f.at)

@@ -131,21 +131,21 @@ func (l *Lasting) delivered(f *sentFrame) {
 	l.acked += f.cost
 	l.ep.batch.Acked(l.acked)
 	if f.ends > 0 {
-		l.passed = max(l.passed, f.ends)
-		l.ep.batch.Passed(f.ends)
+		l.passed = max(l.passed, int(f.ends))
+		l.ep.batch.Passed(int(f.ends))
 	}
 }
 
 // broke takes from the end of the link what it says of the lengths of batches.
 func (l *Lasting) broke() {
-	o, shortest := &l.ep.out, 0
+	o, shortest := &l.ep.out, int32(0)
 	for i := range o.sent.len() {
 		f := *o.sent.at(i)
-		if f.on == l.ID && f.ends > l.passed && (shortest == 0 || f.ends < shortest) {
+		if f.on == l.ID && int(f.ends) > l.passed && (shortest == 0 || f.ends < shortest) {
 			shortest = f.ends
 		}
 	}
-	l.ep.batch.Broke(l.acked, shortest)
+	l.ep.batch.Broke(l.acked, int(shortest))
 }
 
 // Attach makes l the lasting link on which new frames may go, in place of

@@ -9,15 +9,17 @@ import (
 // sentFrame is a frame that was sent and not acked.
 type sentFrame struct {
 	wire.Frame
-	msg  *outMessage // the message that Data is cut from
-	cost int
-	on   LinkID        // the link it was last sent on
-	at   time.Duration // when, on the session's clock
-	then delivery      // outbox.latest at that time
-	lost bool          // to be sent again
-	once bool          // sent once only: fit for measuring
-	vain uint8         // times that it was sent again, longer than a batch should be
-	ends int           // length of the batch whose last frame it was; 0: it was not the last
+	msg    *outMessage // the message that Data is cut from
+	cost   int
+	on     LinkID        // the link it was last sent on
+	at     time.Duration // when, on the session's clock
+	then   delivery      // outbox.latest at that time
+	lost   bool          // to be sent again
+	once   bool          // sent once only: fit for measuring
+	vain   uint8         // times that it was sent again, longer than a batch should be
+	proofs uint8         // times in a row that it was lost, and an answer without it was not
+	ends   int32         // length of the batch whose last frame it was; 0: it was not the last
+	asked  uint64        // the exchange that was answered without it, of which more is not known; 0: none
 }
 
 // delivery is what was acked last.
@@ -54,13 +56,13 @@ type outbox struct {
 	acked         uint64
 	sent          queue[*sentFrame] // seq acked+1 and following
 	bytesInFlight int               // cost of sent
-	lost          int               // frames in sent that are lost
 	latest        delivery
 
 	cancels []uint64       // streams whose CANCEL is unsent
 	grants  []*Stream      // streams whose WINDOW is unsent
 	turn    queue[*Stream] // streams in turn; some may have nothing to send any more
-	active  int            // streams in turn that may send
+	active  int32          // streams in turn that may send
+	lost    int32          // frames in sent that are lost
 	closing *wire.Close    // the unsent CLOSE frame
 	ready   int            // weight of the streams that have credit
 	stalled queue[*Stream] // streams whose Send waits for room in the outbox
@@ -145,55 +147,10 @@ func (e *Endpoint) SeqOn(link LinkID) uint64 {
 	return 0
 }
 
-// FrameRefused ends the RPC of an unacked frame that does not get through, in a
-// batch of n bytes. A CANCEL takes its number, so that what is behind it goes on.
-func (e *Endpoint) FrameRefused(seq uint64, n int, why string) {
-	if seq <= e.out.acked {
-		return
-	}
-	e.refuseFrame(*e.out.sent.at(int(seq - e.out.acked - 1)), n, why)
-}
-
-// refuseFrame is FrameRefused for a frame. A bridge's END takes its number, after
-// which the client ignores what else comes of the RPC.
-func (e *Endpoint) refuseFrame(f *sentFrame, n int, why string) {
-	opens := f.Open != nil
-	end := BridgeEnd(StatusResourceExhausted, ReasonLimit, "%s: a batch of %d bytes is too long for the network: %s", f.contents(), n, why)
-	by := wire.Frame{Seq: f.Seq, Stream: f.Stream, Type: wire.TypeCancel}
-	if e.accepts() {
-		by.Type, by.End = wire.TypeEnd, &end
-	}
-	e.attached.remove(f)
-	e.out.replace(f, by)
-	e.attached.add(f)
-	st := e.streams[f.Stream]
-	if st == nil {
-		return
-	}
-	st.owner.Fail(end)
-	if opens { // no END comes of what was not taken
-		st.ended = true
-		e.forget(st)
-	}
-}
-
 // accepts reports whether the endpoint is a bridge's.
 func (e *Endpoint) accepts() bool {
 	_, ok := e.role.(requestRole)
 	return ok
-}
-
-// contents says what a frame carries, for the status of its RPC.
-func (f *sentFrame) contents() string {
-	switch {
-	case f.Open != nil:
-		return "request metadata"
-	case f.Headers != nil:
-		return "response headers"
-	case f.End != nil:
-		return "trailers and status details"
-	}
-	return "a part of a message"
 }
 
 // replace puts another frame in the place of an unacked one.

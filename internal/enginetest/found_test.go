@@ -35,8 +35,8 @@ func TestFound_gapBehindFullSocket(t *testing.T) {
 		p := newPeer(t, reg)
 		p.open()
 		lost := <-p.park(p.batch(holding(time.Second), openFrame(1)))
-		if n := len(lost.Frames); n != 1 {
-			t.Fatalf("%d frames in the answer that is to be lost, want 1", n)
+		if n := len(lost.Frames); n != 4 {
+			t.Fatalf("%d frames in the answer that is to be lost, want 4", n)
 		}
 		preferred := func(awaiting uint64) func(*wire.Batch) {
 			return func(b *wire.Batch) { b.Prefer, b.Awaiting = 3, awaiting }

@@ -43,7 +43,7 @@ func TestRule_refusedFrame(t *testing.T) {
 						t.Errorf("RPC with long metadata: %+v", end)
 					}
 				}
-				if c.refused > 12 {
+				if c.refused > 16 {
 					t.Errorf("%d bodies were refused", c.refused)
 				}
 				st := unary(t, s, nil)

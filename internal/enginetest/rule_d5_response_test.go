@@ -2,8 +2,11 @@ package enginetest_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,33 +20,51 @@ import (
 )
 
 // short is a network that cuts what is longer than a limit, on each transport and in
-// each direction.
+// each direction. With page, something else comes in
+// the place of a long answer.
 type short struct {
 	*direct
-	limit int
+	limit   *atomic.Int64 // bytes
+	sockets *atomic.Int64 // that were opened
+	page    bool
 }
 
+func shortOf(reg *registry.Registry, limit int64) short {
+	c := short{direct: &direct{reg: reg, delay: time.Millisecond}, limit: new(atomic.Int64), sockets: new(atomic.Int64)}
+	c.limit.Store(limit)
+	return c
+}
+
+func (c short) cuts(batch int) bool { return int64(batch) > c.limit.Load() }
+
 func (c short) Exchange(ctx context.Context, sid string, batch []byte) ([]byte, error) {
-	answer, err := c.direct.Exchange(ctx, sid, batch)
-	if err == nil && len(answer) > c.limit {
-		return nil, io.ErrUnexpectedEOF
+	if c.cuts(len(batch)) {
+		return nil, errors.Join(sleep(ctx, c.delay), dialer.ErrBroken)
 	}
-	return answer, err
+	answer, err := c.direct.Exchange(ctx, sid, batch)
+	switch {
+	case err != nil || !c.cuts(len(answer)):
+		return answer, err
+	case c.page:
+		return nil, errors.New("status 403")
+	}
+	return nil, io.ErrUnexpectedEOF
 }
 
 func (c short) Dial(ctx context.Context, sid string) (dialer.Conn, error) {
+	c.sockets.Add(1)
 	conn, err := c.direct.Dial(ctx, sid)
-	return shortConn{conn, c.limit}, err
+	return shortConn{conn, c}, err
 }
 
 type shortConn struct {
 	dialer.Conn
-	limit int
+	by short
 }
 
 func (c shortConn) Read(ctx context.Context) ([]byte, error) {
 	batch, err := c.Conn.Read(ctx)
-	if err == nil && len(batch) > c.limit {
+	if err == nil && c.by.cuts(len(batch)) {
 		c.Close()
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -51,7 +72,7 @@ func (c shortConn) Read(ctx context.Context) ([]byte, error) {
 }
 
 func (c shortConn) Write(ctx context.Context, batch transport.Batch) error {
-	if batch.Len() > c.limit {
+	if c.by.cuts(batch.Len()) {
 		c.Close()
 		return io.ErrClosedPipe
 	}
@@ -89,7 +110,7 @@ func TestRule_longMetadata(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				reg := enginetest.NewRegistry(registry.Config{Handle: answer})
 				defer reg.Close()
-				carrier := short{&direct{reg: reg, delay: time.Millisecond}, 20_000}
+				carrier := shortOf(reg, 20_000)
 				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[test.choice]})
 				defer s.Close(t.Context())
 				open := wire.Open{Method: test.method}
@@ -130,51 +151,85 @@ func TestRule_longMetadata(t *testing.T) {
 	}
 }
 
-// D5: a part of a message that has its number, and is longer than any WebSocket lets
-// through, ends its own RPC; others go on, in shorter parts.
-func TestRule_longFragment(t *testing.T) {
-	const length = 100_000
-	for _, method := range []string{"/test/Up", "/test/Down"} {
-		t.Run(method[len("/test/"):], func(t *testing.T) {
+// loads plays f with a session on such a network, once with each transport, direction
+// and kind of loss. load sends a message of 100,000 bytes that way, and returns how its
+// RPC ended.
+func loads(t *testing.T, limit int64, f func(t *testing.T, c short, load func() *wire.End)) {
+	data := make([]byte, 100_000)
+	handle := func(st *registry.Stream) {
+		if st.Request().Method == "/test/Down" {
+			_ = st.Send(st.Context(), message(data))
+		}
+		swallow(st)
+	}
+	for _, test := range []struct {
+		way, choice string
+		page        bool
+	}{
+		{"Up", "ws", false}, {"Down", "ws", false}, {"Up", "longpoll", false}, {"Down", "longpoll", false}, {"Down", "longpoll", true},
+	} {
+		t.Run(fmt.Sprintf("%s/%s/%t", test.way, test.choice, test.page), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				handle := func(st *registry.Stream) {
-					if st.Request().Method == "/test/Down" {
-						_ = st.Send(st.Context(), message(make([]byte, length)))
-						st.End(wire.End{Message: "all"})
-						return
-					}
-					swallow(st)
-				}
 				reg := enginetest.NewRegistry(registry.Config{Handle: handle})
 				defer reg.Close()
-				carrier := short{&direct{reg: reg, delay: time.Millisecond}, 10_000}
-				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()["ws"]})
+				carrier := shortOf(reg, limit)
+				carrier.page = test.page
+				s := dialer.Start(dialer.Config{Carrier: carrier, Transports: transports()[test.choice]})
 				defer s.Close(t.Context())
-				play := func() *wire.End {
-					st, err := s.Open(t.Context(), wire.Open{Method: method})
+				f(t, carrier, func() *wire.End {
+					st, err := s.Open(t.Context(), wire.Open{Method: "/test/" + test.way})
 					if err != nil {
 						t.Fatal(err)
 					}
-					if method == "/test/Up" {
-						_ = st.Send(t.Context(), message(make([]byte, length)))
-						_ = st.CloseSend()
+					if test.way == "Up" {
+						_ = st.Send(t.Context(), message(data))
 					}
-					for {
-						if _, err := st.Recv(t.Context()); err != nil {
-							return st.Status()
-						}
+					_ = st.CloseSend()
+					for err == nil {
+						_, err = st.Recv(t.Context())
 					}
-				}
-				if end := play(); end.Status != engine.StatusResourceExhausted || end.Reason != engine.ReasonLimit || !strings.HasPrefix(end.Message, "a part of a message: a batch of 16") {
-					t.Errorf("the RPC by which the length is learnt: %+v", end)
-				}
-				if end := play(); end.Status != 0 {
-					t.Errorf("the one behind it: %+v", end)
-				}
+					return st.Status()
+				})
 				if err := s.Err(); err != nil {
 					t.Errorf("the session ended: %v", err)
 				}
 			})
 		})
 	}
+}
+
+// D5: no part of a message is longer than what has got through, but on a WebSocket before
+// one broke.
+func TestRule_fragmentsThatPass(t *testing.T) {
+	loads(t, 6_000, func(t *testing.T, c short, load func() *wire.End) {
+		for i := range 3 {
+			began := time.Now()
+			end := load()
+			t.Logf("RPC %d took %v", i, time.Since(began))
+			if trusted := c.sockets.Load() > 0 && i == 0; end.Status != 0 && !trusted {
+				t.Fatalf("RPC %d: %+v", i, end)
+			}
+		}
+	})
+}
+
+// D5: a part of a message that has its number when a network comes that lets none as
+// long through ends its own RPC; others go on, in shorter parts.
+func TestRule_longFragment(t *testing.T) {
+	loads(t, 1<<20, func(t *testing.T, c short, load func() *wire.End) {
+		if end := load(); end.Status != 0 {
+			t.Fatalf("before: %+v", end)
+		}
+		c.limit.Store(10_000)
+		began := time.Now()
+		if end := load(); end.Status != engine.StatusResourceExhausted || end.Reason != engine.ReasonLimit || !strings.HasPrefix(end.Message, "a part of a message: a batch of 16") {
+			t.Errorf("the RPC by which the length is learnt: %+v", end)
+		}
+		t.Logf("learnt in %v", time.Since(began))
+		for range 3 {
+			if end := load(); end.Status != 0 {
+				t.Errorf("one behind it: %+v", end)
+			}
+		}
+	})
 }

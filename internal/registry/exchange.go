@@ -82,6 +82,7 @@ func (s *Session) attachExchange(hello *transport.Hello, b *wire.Batch) transpor
 	}
 	s.takeHeader(b)
 	s.ep.OneShots(int(s.highest - s.awaiting + 1))
+	s.ep.Ponged(b.Pong, s.awaiting)
 	s.takeIn(b)
 	return link
 }

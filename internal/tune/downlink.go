@@ -44,15 +44,23 @@ func (d *Downlink) Failed(sent, now time.Duration) {
 	}
 }
 
+// Proof notes that an answer came from which the bridge had kept back a long frame: it
+// is no proof that those come which have it.
+func (d *Downlink) Proof() {
+	if d.failures >= maxSuspects {
+		d.failures = 0
+		d.refused()
+	}
+}
+
 // Passed notes that an answer of n bytes came after took; more: it brought frames, or
 // some wait.
 func (d *Downlink) Passed(n int, took time.Duration, more bool) {
-	suspected := d.failures >= maxSuspects
-	d.failures = 0
-	if suspected && more {
-		d.refused()
+	if more && d.failures >= maxSuspects {
+		d.Proof()
 		return
 	}
+	d.failures = 0
 	if n <= d.Size/2 || took >= quickAck {
 		return
 	}

@@ -11,10 +11,10 @@ type Lasting struct {
 
 	suspected int   // shortest batch that does
 	ceiling   int   // length that was refused; 0: none was
-	breaks    int32 // links in a row whose break a length explains
-	wait      int32 // batches that have to get through before the ceiling is tried
-	clean     int32 // those that did
-	barren    int32 // links in a row that broke with all that was sent on them unacked
+	breaks    int16 // links in a row whose break a length explains
+	wait      int16 // batches that have to get through before the ceiling is tried
+	clean     int16 // those that did
+	barren    int16 // links in a row that broke with all that was sent on them unacked
 }
 
 const (

@@ -351,28 +351,52 @@ func TestUplink_learnt(t *testing.T) {
 	}
 }
 
-// On a bad network a length is found too long by chance now and then: only the
-// third time in a row is it certain, and what gets through ends the row.
+// On a bad network a length is found too long by chance now and then: that is certain
+// only of a frame that failed eight times in a row while exchanges without frames got
+// through in between. What gets through, and an exchange without frames that does not,
+// end the row.
 func TestUplink_certain(t *testing.T) {
-	find := func(u *tune.Uplink) bool {
-		for range 3 {
-			if u.Failed(20_000) {
-				t.Fatal("certain before an exchange without frames got through")
+	// failures returns how many times in a row 20,000 bytes must fail.
+	failures := func(u *tune.Uplink) (n int) {
+		for n < 100 {
+			if u.WantsProof() {
+				u.Proof(true)
+			}
+			if n++; u.Failed(20_000) {
+				break
 			}
 		}
-		u.Proof(true)
-		return u.Failed(20_000)
+		return n
 	}
-	u := &tune.Uplink{Size: 64 << 10, Max: 64 << 10}
-	var got []bool
-	for round := range 5 {
-		got = append(got, find(u))
-		if round == 1 {
-			u.Passed(20_000, time.Millisecond)
-		}
-	}
-	if want := []bool{false, false, false, false, true}; !slices.Equal(got, want) {
-		t.Errorf("certain: %v, want %v", got, want)
+	const first, certain = 4, 4 + 7 // to find a length too long at all; to be certain after it
+	for name, test := range map[string]struct {
+		before func(*tune.Uplink)
+		want   int
+	}{
+		"in a row":                    {func(*tune.Uplink) {}, first + certain},
+		"after one that passed":       {func(u *tune.Uplink) { u.Passed(20_000, time.Millisecond) }, certain},
+		"after a proof that failed":   {func(u *tune.Uplink) { u.Proof(false) }, certain},
+		"after a shorter that passed": {func(u *tune.Uplink) { u.Passed(2_000, time.Millisecond) }, 1},
+		"after one that was certain":  {func(u *tune.Uplink) { u.Failed(20_000) }, certain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &tune.Uplink{Size: 64 << 10, Max: 64 << 10}
+			if name != "in a row" {
+				for range first + certain - 1 {
+					if u.WantsProof() {
+						u.Proof(true)
+					}
+					if u.Failed(20_000) {
+						t.Fatal("certain too soon")
+					}
+				}
+				u.Proof(true)
+			}
+			test.before(u)
+			if n := failures(u); n != test.want {
+				t.Errorf("certain after %d failures, want %d", n, test.want)
+			}
+		})
 	}
 }
 

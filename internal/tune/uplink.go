@@ -16,7 +16,7 @@ type Uplink struct {
 	clean     int // those that did
 	suspects  int // failures in a row that may be due to the length, one more once an exchange without frames got through
 	suspected int // shortest of these
-	inferred  int // times in a row that a length was found too long so
+	inferred  int // times in a row that a frame longer than Size was found too long so
 }
 
 const (
@@ -25,9 +25,10 @@ const (
 	// minRefusable is the shortest body of which one break is proof enough.
 	minRefusable = 32 << 10
 	maxSuspects  = 3
-	// maxInferred is how often a length is found too long, by failures that say
-	// nothing of it, before that is certain: on a bad network it happens by chance.
-	maxInferred = 3
+	// maxInferred is how often in a row a frame must fail, and an exchange without
+	// frames get through, before its length is certainly the cause. By chance that
+	// happens to one in 65,000 frames at most, whatever part of all exchanges fails.
+	maxInferred = 8
 	minWait     = 8
 	maxWait     = 64
 	trialFilled = 4 // a trial is a body that leaves less than a 4th of the size free
@@ -109,9 +110,7 @@ func (t *Uplink) Failed(n int) bool {
 		return false
 	}
 	if t.suspects > maxSuspects {
-		t.Refused(n)
-		t.inferred++
-		return t.inferred >= maxInferred
+		return t.infer(n)
 	}
 	if t.suspects == 0 {
 		t.suspected = n
@@ -121,16 +120,34 @@ func (t *Uplink) Failed(n int) bool {
 	return false
 }
 
+// infer takes it that n bytes are too many, and reports whether that is certain: one
+// frame is longer than bodies should be, and failed time and again while exchanges
+// without frames got through in between.
+func (t *Uplink) infer(n int) bool {
+	again := n > t.Size
+	t.Refused(n)
+	if !again {
+		return false
+	}
+	if t.inferred++; t.inferred == maxInferred {
+		t.inferred = 0
+		return true
+	}
+	t.suspects = maxSuspects
+	return false
+}
+
 // WantsProof reports whether the next exchange is to go without frames: if that
 // gets through and frames again do not, they are too long.
 func (t *Uplink) WantsProof() bool { return t.suspects == maxSuspects }
 
 // Proof takes the outcome of that exchange.
 func (t *Uplink) Proof(ok bool) {
-	t.suspects = 0 // nothing gets through
 	if ok {
 		t.suspects = maxSuspects + 1
+		return
 	}
+	t.suspects, t.inferred = 0, 0 // nothing gets through
 }
 
 // OverLimit notes that n bytes were too many for the bridge, which takes limit;
