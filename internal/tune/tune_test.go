@@ -433,3 +433,20 @@ func TestPace_bunches(t *testing.T) {
 		}
 	}
 }
+
+// After a reset two bodies are in flight again once one nearly as long got through: the
+// next are as long as the path was measured, not as the last.
+func TestUplink_afterReset(t *testing.T) {
+	u := tune.Uplink{Size: tune.MaxBatch, Max: tune.MaxBatch}
+	u.Passed(560_000, time.Second/2)
+	u.Broke(534_096)
+	u.Broke(534_036)
+	u.Passed(400<<10, time.Second/2)
+	if !u.Alone() {
+		t.Error("a body that is much shorter shows that longer ones get through")
+	}
+	u.Passed(518_205, time.Second/2)
+	if u.Alone() {
+		t.Error("one body in flight after one nearly as long got through")
+	}
+}

@@ -38,7 +38,7 @@ const (
 // Passed notes that a body of n bytes was acked after d.
 func (t *Uplink) Passed(n int, d time.Duration) {
 	t.passed = max(t.passed, n)
-	if n >= t.suspected {
+	if n+n/asLong >= t.suspected {
 		t.suspects, t.inferred = 0, 0
 	}
 	switch {

@@ -114,3 +114,15 @@ test("after three failures a poll goes without frames, to be answered at once; i
   assert.deepEqual(seen.map((n) => n > 0), [true, true, true, false, true]);
   assert.ok(network.upBytes <= 32 * KIB, `${network.upBytes} bytes`);
 });
+
+test("after a reset two bodies are in flight again once one nearly as long got through: the next are as long as the path was measured, not as the last", () => {
+  const uplink = new Uplink(new Memory("test", undefined, 25_000).network);
+  for (let i = 0; i < 8; i++) uplink.passed(uplink.size, 50);
+  uplink.broke(534_096);
+  uplink.broke(534_036);
+  assert.equal(uplink.alone, true);
+  uplink.passed(400 * KIB, 50);
+  assert.equal(uplink.alone, true);
+  uplink.passed(518_205, 50);
+  assert.equal(uplink.alone, false);
+});

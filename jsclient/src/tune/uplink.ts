@@ -51,7 +51,7 @@ export class Uplink {
   /** Notes that a body of n bytes was acked after so many milliseconds. */
   passed(n: number, millis: number): void {
     this.#passed = Math.max(this.#passed, n);
-    if (n >= this.#suspected) this.#suspects = this.#inferred = 0;
+    if (n + AS_LONG * n >= this.#suspected) this.#suspects = this.#inferred = 0;
     if (n <= this.size / 2 || millis >= QUICK) return;
     if (this.#trying()) {
       if (n <= 0.75 * this.size) return;
