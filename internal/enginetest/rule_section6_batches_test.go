@@ -75,11 +75,11 @@ func TestRule_longBatches(t *testing.T) {
 		least, most int // of the longest batch, KiB
 		dials       int
 	}{
-		"50 Mbit/s":              {50, 0, 40, 64, 1},
-		"200 Mbit/s":             {200, 0, 56, 64, 1},
-		"500 Mbit/s":             {500, 0, 90, 128, 1},
-		"2 Gbit/s":               {2000, 0, 192, 256, 1},
-		"2 Gbit/s, 100 KiB pass": {2000, 100 << 10, 56, 64, 2},
+		"50 Mbit/s":                {50, 0, 32, 64, 1},
+		"200 Mbit/s":               {200, 0, 32, 64, 1},
+		"500 Mbit/s":               {500, 0, 90, 160, 1}, // 122 KiB, and what the rate is taken too high for
+		"1.5 Gbit/s":               {1500, 0, 192, 256, 1},
+		"1.5 Gbit/s, 100 KiB pass": {1500, 100 << 10, 32, 64, 2},
 	} {
 		for way, up := range map[string]bool{"up": true, "down": false} {
 			t.Run(name+"/"+way, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestRule_longestBatch(t *testing.T) {
 	const takes = 100 << 10
 	box := new(middlebox)
 	far{
-		rtt: 20 * time.Millisecond, mbit: 2000, kind: transport.WS, up: true, takes: takes,
+		rtt: 20 * time.Millisecond, mbit: 1500, kind: transport.WS, up: true, takes: takes,
 		carrier: func(inner dialer.Carrier) dialer.Carrier { box.Carrier = inner; return box },
 	}.run(t, 500*time.Millisecond, 100*time.Millisecond)
 	if box.longest < takes*9/10 || box.longest > takes || box.dials != 1 {
