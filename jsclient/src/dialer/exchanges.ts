@@ -3,7 +3,7 @@
 import { isRefusal, SessionError } from "../engine/errors.js";
 import { Backoff, type BackoffOptions, newRetry } from "../tune/backoff.js";
 import { type Attempt, ExchangeTuner, HOLD_WITH_FRAMES } from "../tune/exchanges.js";
-import { MIN_UP, type Network } from "../tune/network.js";
+import type { Network } from "../tune/network.js";
 import { type Bodies, MIN_BODIES } from "../tune/pace.js";
 import { uploadTime } from "../tune/path.js";
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE, type Frame } from "../wire/batch.js";
@@ -89,6 +89,8 @@ export class Exchanges {
   #dueTimer: Timer | undefined;
   #creditAt = 0;
   #refillAt = 0;
+  /** The pong to the last ping of an answer; 0: none came. */
+  #pong = 0;
   /** An exchange is wanted that is answered at once, to see whether the network works. */
   #probeNow = false;
   /** How often the session moved on from a bridge that was busy. */
@@ -255,7 +257,9 @@ export class Exchanges {
       batch.holdMillis = Math.min(Math.max(this.#tuner.adaptiveHold, Math.round(path.atLeast(FIRST_HOLD, 2))), this.#network.holdMs);
     }
     batch.maxBytes = this.#bodies.down.length;
+    batch.pong = this.#pong;
     const bytes = encodeBatch(batch);
+    if (frames.length > 0) endpoint.out.sentIn(bytes.length, Infinity);
     const now = endpoint.now();
     const x: Exchange = {
       ...purpose,
@@ -397,7 +401,7 @@ export class Exchanges {
 
   /** Ends the RPC whose one frame is too long to get through. */
   #tooLong({ only, size }: Exchange, why: string): void {
-    if (only !== undefined && size > MIN_UP) this.#session.endpoint.frameRefused(only, size, why);
+    if (only !== undefined) this.#session.endpoint.frameRefused(only, size, why);
   }
 
   /** Takes another ID, before the Welcome: the bridge of this one is away. Reports whether it did. */
@@ -435,7 +439,8 @@ export class Exchanges {
     if (this.#tuner.answered(x, answer, bytes, now, elapsed - held, full)) this.probe();
     const latest = x.number === s.latestLink;
     s.tokenTaken(x.token);
-    const progress = s.receive(answer, x.sentAt, (on) => on.kind === "oneShot" && on.number <= x.number, held);
+    if (answer.ping > 0) this.#pong = answer.ping;
+    const progress = s.receive(answer, x.sentAt, (on) => on.kind === "oneShot" && on.number <= x.number, held) || answer.ping > 0;
     if (s.error) return;
     for (const older of this.#inFlight.filter((other) => other.number < x.number)) {
       this.#after(older, path.atLeast(3_000, 4) - elapsed, () => this.#abandon(older)); // L4

@@ -49,13 +49,12 @@ class Unary {
 
 const tooLong = (batch: Batch, limit = 20_000): boolean => encodeBatch(batch).length > limit;
 
-/** Plays such a network, and a bridge behind it that answers unary RPCs, until none is open. Returns how many bodies were refused, and the frames that were taken. */
-async function play(f: Fixture, refuse: (e: FakeExchange) => Promise<void>): Promise<{ refused: number; taken: Frame[] }> {
-  const bridge = new Unary();
+/** Plays a network that keeps back bodies longer than limit, and a bridge behind it that answers unary RPCs, until none is open. Returns how many bodies were refused, and the frames that were taken. */
+async function play(f: Fixture, refuse: (e: FakeExchange) => Promise<void>, limit?: number, bridge = new Unary()): Promise<{ refused: number; taken: Frame[] }> {
   let refused = 0;
   for (let i = 0; i < 200 && (f.session.endpoint.numStreams > 0 || f.session.endpoint.out.sendable || f.carrier.waiting.size > 0); i++) {
     for (const e of [...f.carrier.waiting]) {
-      if (!tooLong(e.batch)) await e.answer(bridge.answer(e.batch));
+      if (!tooLong(e.batch, limit)) await e.answer(bridge.answer(e.batch));
       else {
         refused++;
         await refuse(e);
@@ -127,24 +126,40 @@ test("an RPC whose metadata is too long for a WebSocket alone ends with its leng
   assert.equal(cuts, 12);
 });
 
-test("a part of a message that has its number, and is longer than any WebSocket lets through, ends its RPC; others go on in shorter parts", async (t) => {
-  const f = await fixture(t, ["ws"]);
-  const upload = (): Stream => {
-    const stream = new Stream({ ...OPEN, singleRequest: true, singleResponse: true }, 64 << 10);
-    f.session.endpoint.adopt(stream);
-    void stream.send(new Uint8Array(40_000));
-    stream.closeSend();
-    return stream;
-  };
-  const bridge = new Unary();
-  const first = upload();
-  await playSockets(f, 10_000, bridge);
-  assert.deepEqual([first.status?.status, first.status?.reason], [8, "limit"]);
-  assert.match(first.status!.message, /^a part of a message: a batch of 16\d\d\d bytes is too long for the network/);
-  const second = upload();
-  await playSockets(f, 10_000, bridge);
-  assert.equal(second.status?.status, 0);
-  assert.deepEqual(f.lost, []);
+for (const transport of ["ws", "longpoll"] as const) {
+  test(`a part of a message that is longer than what gets through ends its RPC, and no other is as long: ${transport}`, async (t) => {
+    const f = await fixture(t, [transport]);
+    const bridge = new Unary();
+    const upload = async (limit: number): Promise<Stream> => {
+      const stream = new Stream({ ...OPEN, singleRequest: true, singleResponse: true }, 64 << 10);
+      f.session.endpoint.adopt(stream);
+      void stream.send(new Uint8Array(40_000));
+      stream.closeSend();
+      await flush();
+      if (transport === "ws") await playSockets(f, limit, bridge);
+      else await play(f, refusals["a page"], limit, bridge);
+      return stream;
+    };
+    for (const limit of [1 << 20, 1 << 20]) assert.equal((await upload(limit)).status?.status, 0, `limit ${limit}`);
+    const long = await upload(6_000);
+    assert.deepEqual([long.status?.status, long.status?.reason], [8, "limit"]);
+    assert.match(long.status!.message, /^a part of a message: a batch of \d{4,5} bytes is too long for the network/);
+    for (const limit of [6_000, 6_000]) assert.equal((await upload(limit)).status?.status, 0, "behind it");
+    assert.deepEqual(f.lost, []);
+  });
+}
+
+test("the last ping of an answer is ponged with every exchange, and such an answer lets the next one go at once", async (t) => {
+  const f = await fixture(t, ["longpoll"]);
+  unary(f);
+  await flush();
+  for (const [ping, pong] of [[0, 0], [7, 7], [0, 7], [9, 9]] as const) {
+    const before = f.carrier.last;
+    await before.answer({ ping, ack: 3 });
+    await flush();
+    assert.notEqual(f.carrier.last, before);
+    assert.equal(f.carrier.last.batch.pong, pong);
+  }
 });
 
 test("one break ends no RPC, however long its metadata", async (t) => {

@@ -118,14 +118,24 @@ test("CANCEL and WINDOW leave before everything else (W5)", async () => {
   assert.deepEqual(brief(fill()), [`3:1:${TYPE_CANCEL}`, `4:2:${TYPE_WINDOW}`, `5:2:${TYPE_MESSAGE}`]);
 });
 
-test("a message is cut into fragments of 16 KiB when it is sent, the first states its length", () => {
-  const { open, fill } = fixture();
+test("a message is cut into fragments of 16 KiB when it is sent, the first states its length; once one was lost of 4 KiB, until longer batches got through", () => {
+  const { open, fill, say, session } = fixture();
   const bytes = Uint8Array.from({ length: 40_000 }, (_, i) => i);
-  void open().send(bytes);
-  const fragments = fill().slice(1);
-  assert.deepEqual(fragments.map((f) => f.data!.length), [16384, 16384, 7232]);
-  assert.deepEqual(fragments.map((f) => f.length), [40_000, undefined, undefined]);
-  assert.deepEqual(Buffer.concat(fragments.map((f) => f.data!)), Buffer.from(bytes));
+  const long = [16384, 16384, 7232];
+  const short = [...Array<number>(9).fill(4096), 3136];
+  for (const [lengths, lost] of [[long, false], [long, true], [short, false], [long, false]] as const) {
+    void open().send(bytes);
+    const fragments = fill().slice(1);
+    session.endpoint.out.sentIn(40_500, Infinity);
+    assert.deepEqual(fragments.map((f) => f.data!.length), lengths);
+    assert.deepEqual(fragments.map((f) => f.length), lengths.map((_, i) => (i === 0 ? 40_000 : undefined)));
+    assert.deepEqual(Buffer.concat(fragments.map((f) => f.data!)), Buffer.from(bytes));
+    if (lost) {
+      session.lose(() => true);
+      fill();
+    }
+    say({ ack: fragments.at(-1)!.seq });
+  }
 });
 
 test("frames are kept until acked and sent again with the same seq when their link is lost", () => {

@@ -10,12 +10,16 @@ import {
   TYPE_OPEN,
   TYPE_WINDOW,
 } from "../wire/batch.js";
+import { MIN_UP } from "../tune/network.js";
 import type { LinkID } from "./link.js";
 import type { Stream } from "./stream.js";
 
 const MAX_FRAMES_PER_BATCH = 1024;
-/** The fewest bytes worth cutting off a longer message to fill a batch. */
+/** The fewest bytes worth cutting off a longer message to fill a batch; and for one of its own, which is short on every network. */
 const SMALLEST_CUT = 1 << 10;
+const SMALLEST_PIECE = 512;
+/** The most bytes cut off once a longer part was lost, before longer batches have got through: a part of a message is never cut anew once it has its number. */
+const FIRST_PIECE = 4 << 10;
 /** Bounds what a frame's encoding adds to its payload, in bytes. */
 const FRAME_OVERHEAD = 48;
 
@@ -95,6 +99,8 @@ export class Outbox {
   #frames: Frame[] = [];
   #last: SentFrame | undefined;
   #through: Through = { number: 0, acked: 0, passed: 0 };
+  /** Length of the longest batch that got through on links of each shape, since a long part of a message was lost there; Infinity: none was. */
+  readonly #passed: Record<LinkID["kind"], number> = { oneShot: Infinity, lasting: Infinity };
   #on: LinkID = { number: 0, kind: "oneShot" };
   #now = 0;
   #max = 0;
@@ -137,6 +143,7 @@ export class Outbox {
       const f = this.sent.shift()!;
       this.#inFlight -= f.cost;
       this.#latest = { sum: this.#latest.sum + f.cost, at: now, sentAt: f.at };
+      this.#passed[f.on.kind] = Math.max(this.#passed[f.on.kind], f.ends);
       if (f.lost) this.#lost--;
       else if (f.on.kind === "lasting") this.#gotThrough(f);
       if (f.once && f.on.kind === "lasting") measured(f.at, f.cost, this.#latest.sum - f.then.sum, Math.max(now - f.then.at, f.at - f.then.sentAt));
@@ -183,10 +190,10 @@ export class Outbox {
     }
   }
 
-  /** Puts a CANCEL in the place of an unacked frame that does not get through, so that the peer can go on behind it. Returns the frame; undefined if it was acked. */
+  /** Puts a CANCEL in the place of an unacked frame that does not get through, so that the peer can go on behind it. Returns the frame; undefined if it was acked, or is too short to be the cause. */
   replace(seq: number): Frame | undefined {
     const s = this.sent[seq - this.acked - 1];
-    if (!s) return undefined;
+    if (!s || s.cost <= MIN_UP) return undefined;
     const { frame } = s;
     this.#inFlight -= s.cost - FRAME_COST;
     s.cost = FRAME_COST;
@@ -224,6 +231,7 @@ export class Outbox {
       gap &&= s.lost;
       if (!s.lost) continue;
       if (!this.#fits(s.cost) && !(gap && this.#holds(s.cost))) return false;
+      if ((s.frame.data?.length ?? 0) > FIRST_PIECE) this.#passed[this.#on.kind] = 0; // those to come may be too long
       s.lost = s.once = false;
       this.#lost--;
       this.#append(s);
@@ -272,10 +280,12 @@ export class Outbox {
   /** Cuts the next fragment off a message and sends it. */
   #fragment(stream: Stream, message: OutMessage): boolean {
     const { bytes, cut, started } = message;
-    const wanted = Math.min(bytes.length - cut, MAX_FRAGMENT, stream.sendSide.credit());
+    const longest = Math.max(FIRST_PIECE, this.#passed[this.#on.kind] - 4 * FRAME_OVERHEAD);
+    const wanted = Math.min(bytes.length - cut, longest, MAX_FRAGMENT, stream.sendSide.credit());
     const room = this.#inFlight === 0 && this.#empty ? Infinity : Math.min(this.#room, this.window - this.#inFlight) - FRAME_COST;
-    const free = Math.min(room, Math.max(this.#max - FRAME_OVERHEAD, this.#empty ? SMALLEST_CUT : 0));
-    if (free < Math.min(wanted, SMALLEST_CUT) || this.#full) return false;
+    const least = this.#empty ? SMALLEST_PIECE : SMALLEST_CUT;
+    const free = Math.min(room, Math.max(this.#max - FRAME_OVERHEAD, this.#empty ? least : 0));
+    if (free < Math.min(wanted, least) || this.#full) return false;
     const n = Math.min(wanted, free);
     stream.sendSide.cutOff(message, n);
     this.#put({ stream: stream.id, type: TYPE_MESSAGE, data: bytes.subarray(cut, cut + n), ...(!started && { length: bytes.length }) });

@@ -48,18 +48,22 @@ export class Downlink {
     this.#failedAt = now;
   }
 
+  /** Notes that an answer came from which the bridge had kept back a long frame: it is no proof that those come which have it. */
+  proof(): void {
+    if (this.#failures < SUSPECTS) return;
+    const { downBytes } = this.#network;
+    this.#failures = this.#clean = 0;
+    this.#wait = downBytes >= this.#ceiling ? Math.min(2 * this.#wait, MAX_WAIT) : FIRST_WAIT;
+    this.#ceiling = downBytes;
+    this.cut();
+  }
+
   /** Notes that an answer of so many bytes came after so long; more: it brought frames, or some wait. */
   passed(bytes: number, millis: number, more: boolean): void {
-    const suspected = this.#failures >= SUSPECTS;
+    if (more && this.#failures >= SUSPECTS) return this.proof();
     const { downBytes } = this.#network;
     const trying = downBytes >= this.#ceiling;
     this.#failures = 0;
-    if (suspected && more) {
-      this.#wait = trying ? Math.min(2 * this.#wait, MAX_WAIT) : FIRST_WAIT;
-      this.#clean = 0;
-      this.#ceiling = downBytes;
-      return this.cut();
-    }
     if (bytes <= downBytes * (trying ? 0.75 : 0.5) || millis >= QUICK) return;
     if (trying) this.#ceiling = Infinity;
     else if (this.#ceiling < Infinity && ++this.#clean < this.#wait) return;

@@ -159,7 +159,7 @@ export class ExchangeTuner {
    * whether an exchange is to be made now: where base64 works, whether binary
    * bodies still fail is found out beside.
    */
-  answered(attempt: Attempt, { close, frames, waitingBytes }: Batch, bytes: number, now: number, millis: number, full: boolean): boolean {
+  answered(attempt: Attempt, { close, frames, waitingBytes, ping }: Batch, bytes: number, now: number, millis: number, full: boolean): boolean {
     const network = this.#network;
     this.#up.passed(now, attempt.size, attempt.up);
     this.#down.passed(now, bytes, attempt.down);
@@ -172,7 +172,8 @@ export class ExchangeTuner {
     if (frames.length > 0) this.adaptiveHold = 0;
     else if (full) this.adaptiveHold = Math.max(this.adaptiveHold, 2 * attempt.hold);
     if (full && attempt.hold >= network.holdMs) this.#hold.kept();
-    if (!close) this.#downlink.passed(bytes, millis, frames.length > 0 || waitingBytes > 0);
+    if (ping > 0) this.#downlink.proof();
+    else if (!close) this.#downlink.passed(bytes, millis, frames.length > 0 || waitingBytes > 0);
     return this.#hit(attempt);
   }
 

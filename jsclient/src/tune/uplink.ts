@@ -8,8 +8,8 @@ const QUICK = 1_000;
 const PLAIN_BREAK = 32 << 10;
 /** After so many failures in a row an exchange goes without frames. */
 const MAX_SUSPECTS = 3;
-/** How often a length is found too long, by failures that say nothing of it, before that is certain: on a bad network it happens by chance. */
-const MAX_INFERRED = 3;
+/** How often in a row a frame must fail, and an exchange without frames get through, before its length is certainly the cause: on a bad network it happens by chance. */
+const MAX_INFERRED = 8;
 /** Bodies that have to get through before what was refused is tried again: at first, and at most. */
 const FIRST_RETRY_AFTER = 8;
 const MAX_RETRY_AFTER_BODIES = 64;
@@ -36,7 +36,7 @@ export class Uplink {
   #suspects = 0;
   /** The shortest of them. */
   #suspected = 0;
-  /** Times in a row that a length was found too long so. */
+  /** Times in a row that a frame longer than bodies should be was found too long so. */
   #inferred = 0;
 
   constructor(network: Network) {
@@ -94,13 +94,21 @@ export class Uplink {
   /** Notes that n bytes failed in a way that says nothing of their length. Reports whether they are certainly too many. */
   failed(n: number): boolean {
     if (n <= MIN_UP) return false;
-    if (this.#suspects > MAX_SUSPECTS) {
-      this.refused(n);
-      return ++this.#inferred >= MAX_INFERRED;
-    }
+    if (this.#suspects > MAX_SUSPECTS) return this.#infer(n);
     this.#suspected = this.#suspects > 0 ? Math.min(this.#suspected, n) : n;
     if (!this.wantsProof) this.#suspects++;
     return false;
+  }
+
+  /** Takes it that n bytes are too many. Reports whether that is certain: one frame is longer than bodies should be, and failed time and again while exchanges without frames got through in between. */
+  #infer(n: number): boolean {
+    const again = n > this.size;
+    this.refused(n);
+    if (!again) return false;
+    const certain = ++this.#inferred === MAX_INFERRED;
+    if (certain) this.#inferred = 0;
+    else this.#suspects = MAX_SUSPECTS;
+    return certain;
   }
 
   /** Reports whether the next exchange is to go without frames: if that gets through and they again do not, they are too long. */
@@ -110,7 +118,8 @@ export class Uplink {
 
   /** Takes the outcome of that exchange. */
   proof(ok: boolean): void {
-    this.#suspects = ok ? MAX_SUSPECTS + 1 : 0;
+    if (ok) this.#suspects = MAX_SUSPECTS + 1;
+    else this.#suspects = this.#inferred = 0; // nothing gets through
   }
 
   /** Notes that n bytes were too many for the bridge, which takes limit; 0: it did not say. */
