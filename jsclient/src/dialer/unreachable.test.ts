@@ -35,6 +35,7 @@ const strangers: [string, () => Response, string][] = [
 for (const [what, stranger, said] of strangers) {
   test(`${what} where no bridge was before ends RPCs in 2 s, and names URL, answer and mend`, async (t) => {
     const tick = stopClocks(t);
+    t.mock.method(Math, "random", () => 0.5); // of the waits
     let answers = 0;
     const channel = channelTo(t, () => (answers++, stranger()));
     let ended: Status | undefined;
@@ -69,6 +70,7 @@ test("a page is final where a WebSocket is refused too, and not while one may op
 
 test("where WebSockets alone are used the bridge's URL is asked until it is certain", async (t) => {
   const tick = stopClocks(t);
+  t.mock.method(Math, "random", () => 0.5); // of the waits
   const channel = channelTo(t, () => undefined, { transports: ["ws"], WebSocket: Refused, fetch: async () => new Response("<html>") });
   let ended: Status | undefined;
   void channel.open("s/m").status.then((end) => (ended = end));
