@@ -176,7 +176,7 @@ func TestHop_restart(t *testing.T) {
 	}
 	for range kills {
 		before := numbers.Load()
-		until(t, t.Context(), "RPCs run", func() bool { return stop.Load() || numbers.Load() > before+100 })
+		until(t, "RPCs run", func() bool { return stop.Load() || numbers.Load() > before+100 })
 		backend.kill()
 		backend = startBackend(t, backend.addr)
 	}

@@ -52,13 +52,13 @@ func hasMetric(srv *bridge.Server, line string) bool {
 }
 
 // until waits for a condition.
-func until(t *testing.T, ctx context.Context, what string, is func() bool) {
+func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for !is() {
 		select {
 		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, ctx.Err())
+		case <-t.Context().Done():
+			t.Fatalf("%s: %v", what, t.Context().Err())
 		}
 	}
 }
@@ -100,11 +100,11 @@ func TestOutage_idle(t *testing.T) {
 	p := startBackend(t, "127.0.0.1:0")
 	srv, ch := bridged(t, nil, bridge.Backend{Target: p.addr})
 	ready := func() bool { return admin(srv, "/readyz").Code == http.StatusOK }
-	until(t, t.Context(), "ready", ready)
+	until(t, "ready", ready)
 	p.kill()
-	until(t, t.Context(), "not ready", func() bool { return !ready() })
+	until(t, "not ready", func() bool { return !ready() })
 	startBackend(t, p.addr)
-	until(t, t.Context(), "ready again", ready)
+	until(t, "ready again", ready)
 	if !hasMetric(srv, `pollbridge_rpcs_started_total{protocol="session"} 0`) {
 		t.Error("there was an RPC")
 	}
@@ -154,7 +154,7 @@ func TestOutage_load(t *testing.T) {
 					wantEcho(t, reply, uint64(n), 1000)
 				})
 			}
-			until(t, t.Context(), "all RPCs wait", func() bool {
+			until(t, "all RPCs wait", func() bool {
 				return hasMetric(srv, fmt.Sprintf(`pollbridge_streams{protocol="session"} %d`, load+waiting))
 			})
 			startBackend(t, p.addr)
