@@ -27,7 +27,7 @@ A bridge that batches, as over one session with many RPCs, costs about half of w
 
 	"In a cluster": `What it costs that a request lands at another bridge than that of its session, which happens to N - 1 of N connections with N bridges behind a balancer that knows nothing. Three bridges and a NATS server; RPCs have two of the bridges in their way, and the CPU time is that of these and of NATS together. More is the difference to a request that lands at its session's bridge, in the same round.`,
 
-	"Distance": `What one stream of 16 KiB messages carries after 3 s, through a relay that adds delay and a rate each way, shared by all connections, and loses nothing. On loopback, TCP's own windows and losses have no part in it. Over HTTP/1.1, as all pages are here, long-polling has two requests in flight, and carries two bodies a round trip at best, each of 2 MiB, or in Chromium of 1 MiB; over HTTP/2 eight, where the path needs them.
+	"Distance": `What one stream of 16 KiB messages carries after 3 s, through a relay that adds delay and a rate each way, shared by all connections, and loses nothing. On loopback, TCP's own windows and losses have no part in it. Over HTTP/1.1, as all pages are here, long-polling has two requests in flight, and carries two bodies a round trip at best, each of 2 MiB; over HTTP/2 eight, where the path needs them.
 
 The lossy path holds up what enters it in 10 ms of each 500 ms as TCP does that sends it again, and resets all connections every 10 s, once while a stream is measured. gRPC's stream ends then, and the load begins another; Pollbridge's goes on. The other ways, of which nobody begins a stream again, are left out.`,
 

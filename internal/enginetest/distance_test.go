@@ -46,7 +46,7 @@ func (f far) bodies() (n, length int) {
 	switch {
 	case f.shared:
 		return engine.MaxExchanges, tune.MaxBatch
-	case f.start != nil: // the JavaScript client
+	case f.start != nil: // the JavaScript client, whose requests are no longer
 		return engine.MinExchanges, tune.MaxBatch
 	}
 	return engine.MinExchanges, tune.LongBatch

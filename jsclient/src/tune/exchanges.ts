@@ -1,8 +1,8 @@
 import { type Batch, type Close, CODE_BUSY, CODE_TOO_LARGE } from "../wire/batch.js";
 import { Downlink } from "./downlink.js";
 import { Hold } from "./hold.js";
-import type { Network } from "./network.js";
-import { type Bodies, LONG_BODY, Pace, type Passage } from "./pace.js";
+import { MAX_SHARED, type Network } from "./network.js";
+import { type Bodies, LONG_BODY, MIN_BODIES, Pace, type Passage } from "./pace.js";
 import type { Path } from "./path.js";
 import { Uplink } from "./uplink.js";
 
@@ -93,7 +93,7 @@ export class ExchangeTuner {
 
   /** Returns how long the next body may be, and how many to have in flight, most at most, each way. */
   bodies(path: Path, most: number): { up: Bodies; down: Bodies } {
-    return { up: this.#up.bodies(this.#network.upBytes, most, path), down: this.#down.bodies(this.#downlink.ask, most, path) };
+    return { up: this.#up.bodies(this.#network.upBytes, most, path), down: this.#down.bodies(Math.min(this.#downlink.ask, most > MIN_BODIES ? MAX_SHARED : Infinity), most, path) };
   }
 
   /** Returns what got through so far, each way; first: nothing else is in flight, and what got through before took no time of what is sent now. */

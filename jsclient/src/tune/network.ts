@@ -5,7 +5,10 @@ const LIFE = 14_400_000;
 const FIRST_UP = 64 << 10;
 export const MAX_UP: number = 1 << 20;
 export const MIN_UP: number = 1 << 10;
-export const MAX_DOWN: number = 1 << 20;
+const FIRST_DOWN = 1 << 20;
+export const MAX_DOWN: number = 2 << 20;
+/** The same where more than two exchanges may be in flight. */
+export const MAX_SHARED: number = 1 << 20;
 export const MIN_DOWN: number = 4 << 10;
 export const MIN_HOLD = 5_000;
 const MAX_QUIET = 20_000;
@@ -42,7 +45,7 @@ export function believe(kept: unknown, now: number, holdMs: number): Network {
     since: since >= 0 ? since : now,
     holdMs: within(known.holdMs, MIN_HOLD, holdMs, holdMs),
     upBytes: within(known.upBytes, MIN_UP, MAX_UP, FIRST_UP),
-    downBytes: within(known.downBytes, MIN_DOWN, MAX_DOWN, MAX_DOWN),
+    downBytes: within(known.downBytes, MIN_DOWN, MAX_DOWN, FIRST_DOWN),
     form: known.form === "text" ? "text" : "binary",
     wsPauseMs: within(known.wsPauseMs, 0, MAX_DEMOTION, 0),
     wsAfter: within(known.wsAfter, 0, now + MAX_DEMOTION, 0),
