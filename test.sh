@@ -272,7 +272,7 @@ part_proxies() {
   step 'real proxies' 120 in_browser "^TestProxies\$${rows:+/^$rows\$}"
   rolling=(gotest -run '^TestRolling$' -args -rolling -node.crowd="$PWD/jsclient/.test/test/driver/crowd.js")
   if [ -n "$full" ]; then
-    step 'rolling restarts' 200 "${rolling[@]}" -test.parallel=1 -full ./e2e # with so many clients one after the other
+    step 'rolling restarts' 400 "${rolling[@]}" -test.parallel=1 -full ./e2e # with so many clients one after the other
   else
     step 'rolling restarts' 80 "${rolling[@]}" -test.parallel=5 ./e2e
   fi
