@@ -36,6 +36,7 @@ const simJSFaults = 3
 // weather and against the same bridge: it runs in Node, in lock-step with the
 // bubble.
 func TestSimJS(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}

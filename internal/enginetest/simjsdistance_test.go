@@ -23,6 +23,7 @@ func (f far) onNode(t *testing.T, run func(far, *testing.T)) {
 
 // TestSimJS_distance holds the TypeScript engine to TestDistance_fills.
 func TestSimJS_distance(t *testing.T) {
+	t.Parallel()
 	for _, f := range []far{
 		{rtt: 20 * time.Millisecond, mbit: 50},
 		{rtt: 100 * time.Millisecond, mbit: 10},
@@ -39,16 +40,19 @@ func TestSimJS_distance(t *testing.T) {
 
 // TestSimJS_shares holds it to TestDistance_shares.
 func TestSimJS_shares(t *testing.T) {
+	t.Parallel()
 	far{rtt: 100 * time.Millisecond, mbit: 50, streams: 8}.onNode(t, far.shares)
 }
 
 // TestSimJS_losses holds it to TestDistance_losses.
 func TestSimJS_losses(t *testing.T) {
+	t.Parallel()
 	lossy(10*time.Millisecond).onNode(t, far.losses)
 }
 
 // TestSimJS_stalls holds it to TestDistance_stalls.
 func TestSimJS_stalls(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
@@ -57,11 +61,13 @@ func TestSimJS_stalls(t *testing.T) {
 
 // TestSimJS_unlimited holds it to TestDistance_unlimited.
 func TestSimJS_unlimited(t *testing.T) {
+	t.Parallel()
 	far{rtt: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) { f.unlimited(t) })
 }
 
 // TestSimJS_busyEnds holds it to TestDistance_busyEnds.
 func TestSimJS_busyEnds(t *testing.T) {
+	t.Parallel()
 	far{rtt: 20 * time.Millisecond, mbit: 50, jitter: 100 * time.Millisecond}.onNode(t, func(f far, t *testing.T) {
 		if f.kind == transport.WS {
 			f.fills(t, 4*time.Second)
@@ -72,6 +78,7 @@ func TestSimJS_busyEnds(t *testing.T) {
 // TestSimJS_beside holds it to TestBeside, with a message of the length that a client
 // takes by default.
 func TestSimJS_beside(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}

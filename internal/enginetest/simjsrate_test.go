@@ -17,6 +17,7 @@ import (
 
 // TestSimJS_exchangesInFlight holds the TypeScript engine to TestRule_exchangesInFlight.
 func TestSimJS_exchangesInFlight(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
@@ -46,6 +47,7 @@ func rateOf(t *testing.T, n *node, f func(t *testing.T, c caller, net *simnet.Ne
 // TestSimJS_requestRate holds that the TypeScript engine makes at most 1.2
 // exchanges for each round trip and direction, at any rate of messages.
 func TestSimJS_requestRate(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
@@ -87,6 +89,7 @@ func TestSimJS_requestRate(t *testing.T) {
 // TestSimJS_refused holds that the TypeScript engine, refused at once, backs off
 // though an RPC is open.
 func TestSimJS_refused(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
@@ -116,6 +119,7 @@ func TestSimJS_refused(t *testing.T) {
 
 // TestSimJS_cuts holds the TypeScript engine to TestDistance_cuts.
 func TestSimJS_cuts(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
@@ -132,6 +136,7 @@ func TestSimJS_cuts(t *testing.T) {
 // TestSimJS_fills holds that a flood fills a path's rate over WebSockets, in
 // each direction between the two engines.
 func TestSimJS_fills(t *testing.T) {
+	t.Parallel()
 	if *simJS == "" {
 		t.Skip("-sim.js is not given")
 	}
