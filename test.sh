@@ -94,7 +94,7 @@ part_go() {
   need nft nftables || leave_out 'packets that vanish' 'no nft, and not root on Debian to install nftables'
   need nats-server nats-server || leave_out 'a cluster of processes' 'no nats-server, and not root on Debian to install it'
   if need_cc; then
-    step 'go test -race' 240 gotest -race -shuffle=on -timeout=10m -skip='^Test(Hostile|Distance)' ./...
+    step 'go test -race' 300 gotest -race -shuffle=on -timeout=10m -skip='^Test(Hostile|Distance)' ./...
     # The detector takes memory of its own, and ten times as long over megabytes.
     step 'hostile clients' 60 gotest -run '^TestHostile' ./cmd/bridge
     step 'far paths' 60 gotest -run '^TestDistance' ./internal/enginetest
@@ -231,7 +231,7 @@ part_browser() {
   need_chromium || { leave_out browser 'no chromium, and not root on Debian to install it'; return; }
   npm_packages jsclient examples/chat examples/react
   step 'js build, check of examples' 30 npm_run check:examples
-  step 'browser test' 110 npm_run test:browser
+  step 'browser test' 160 npm_run test:browser
   if [ -n "$full" ]; then
     step 'browser matrix' 90 in_browser '^TestMatrix_browser$' -full
     step 'browser network check' 90 in_browser '^TestCheck_browser$' -full
