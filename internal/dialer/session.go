@@ -283,8 +283,12 @@ func (s *Session) grace() time.Duration {
 
 // retryAt returns when to try again what should wait that long. No wait takes more
 // than half of what is left of the resume window, or then until the session is
-// given up, so that a network that comes back before is found in time.
+// given up, so that a network that comes back before is found in time; nor more than
+// half of what it takes to be certain of no bridge.
 func (s *Session) retryAt(now, wait time.Duration) time.Duration {
+	if s.strangers > 0 && !s.isCertain(now) {
+		wait = min(wait, noBridgeTime/2)
+	}
 	age, limit := s.unreached(now)
 	left := limit - age
 	if inWindow := left - s.grace(); inWindow > 0 {
@@ -362,8 +366,12 @@ func (s *Session) isNoBridge(now time.Duration) bool {
 	if s.strangers++; s.strangers == 1 {
 		s.strangerAt = now
 	}
-	certain := s.strangers >= noBridgeTimes && now >= s.strangerAt+noBridgeTime
-	return certain && !s.cfg.Known && s.ladder.dialing == 0 && s.link == nil
+	return s.isCertain(now) && !s.cfg.Known && s.ladder.dialing == 0 && s.link == nil
+}
+
+// isCertain reports whether there were answers enough, for long enough.
+func (s *Session) isCertain(now time.Duration) bool {
+	return s.strangers >= noBridgeTimes && now >= s.strangerAt+noBridgeTime
 }
 
 // Welcomed reports whether the bridge was there.

@@ -381,7 +381,7 @@ export class Session implements Role {
   shorten(millis: number): number {
     const { left } = this;
     const inWindow = left - this.#grace;
-    return Math.min(millis, Math.max((inWindow > 0 ? inWindow : left) / 2, 250));
+    return Math.min(this.strangers.shorten(millis, this.endpoint.now()), Math.max((inWindow > 0 ? inWindow : left) / 2, 250));
   }
 
   /** How long until the session is given up, if nothing comes, in milliseconds. */

@@ -27,6 +27,15 @@ export class Strangers {
   certain(error: LinkError, now: number): boolean {
     if (!isNoBridge(error)) return false;
     if (this.#answers++ === 0) this.#since = now;
+    return this.#enough(now);
+  }
+
+  /** Returns how long the next try may wait, so that it is certain in time. */
+  shorten(millis: number, now: number): number {
+    return this.any && !this.#enough(now) ? Math.min(millis, MILLIS / 2) : millis;
+  }
+
+  #enough(now: number): boolean {
     return this.#answers >= TIMES && now >= this.#since + MILLIS;
   }
 }

@@ -35,8 +35,8 @@ const strangers: [string, () => Response, string][] = [
 for (const [what, stranger, said] of strangers) {
   test(`${what} where no bridge was before ends RPCs in 2 s, and names URL, answer and mend`, async (t) => {
     const tick = stopClocks(t);
-    t.mock.method(Math, "random", () => 0.5); // of the waits
     let answers = 0;
+    t.mock.method(Math, "random", () => (answers < 9 ? 0 : 0.999)); // short waits, and then the longest
     const channel = channelTo(t, () => (answers++, stranger()));
     let ended: Status | undefined;
     void channel.open("s/m").status.then((end) => (ended = end));
@@ -70,7 +70,7 @@ test("a page is final where a WebSocket is refused too, and not while one may op
 
 test("where WebSockets alone are used the bridge's URL is asked until it is certain", async (t) => {
   const tick = stopClocks(t);
-  t.mock.method(Math, "random", () => 0.5); // of the waits
+  t.mock.method(Math, "random", () => 0.999); // the longest waits
   const channel = channelTo(t, () => undefined, { transports: ["ws"], WebSocket: Refused, fetch: async () => new Response("<html>") });
   let ended: Status | undefined;
   void channel.open("s/m").status.then((end) => (ended = end));
