@@ -13,7 +13,7 @@ Compare those, and the hop's CPU time: rates depend on the load's own cost too, 
 // prose introduces each section.
 var prose = map[string]string{
 	"RPCs": `An operation is an RPC, a round trip of a stream, or a message received. The hop's CPU time, and its allocations, are what an operation costs where the bridge runs; load's CPU is what it costs the client.
-A bridge that batches, as over one session with many RPCs, costs about half of what a transparent proxy costs. With nothing to batch (one RPC in flight on each of many sessions) it costs somewhat less than the proxy; one stream alone, and long messages, it carries more slowly than the proxy does, because every byte has a checksum, for the resumption that the others do not have, and over long-polling is copied.`,
+A bridge that batches, as over one session with many RPCs, costs some three quarters of what a transparent proxy costs. With nothing to batch (one RPC in flight on each of many sessions) it costs less than the proxy over a WebSocket, and about as much over long-polling; one stream alone, and long messages in turn, it carries more slowly than the proxy does, because every byte has a checksum, for the resumption that the others do not have, and over long-polling is copied.`,
 
 	"In the browser": `The same Connect stub calls through ` + "`pollbridge/connect`" + `, or through connect-web's transports in their binary form, over plain HTTP/1.1, each in a headless page of its own. Main thread is the CPU time that the page's main thread needs for a message.`,
 
