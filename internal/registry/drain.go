@@ -31,9 +31,10 @@ func (r *Registry) Drain(ctx context.Context) error {
 	var err error
 	for done := false; !done && err == nil; done = r.closeIdle() {
 		err = r.awaitIdle(ctx)
-		r.flush(ctx)
 		r.awaitMoves(moving)
+		r.flush(ctx)
 	}
+	r.flush(ctx) // of an RPC that ended since, hardly ever
 	r.close(&engine.Error{Reason: engine.ReasonDrained, Message: "the bridge is shutting down"})
 	return err
 }
